@@ -1,0 +1,239 @@
+"""Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration: an unknown or missing key is an error that names it."""
+
+    def require(self, holds: bool, key: str, rule: str) -> None:
+        """Raise ValueError `key must be rule, got value` unless `holds`."""
+        if not holds:
+            raise ValueError(f"{key} must be {rule}, got {getattr(self, key)!r}")
+
+    def at_least(self, smallest: float, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` below `smallest`."""
+        for key in keys:
+            self.require(getattr(self, key) >= smallest, key, f"at least {smallest}")
+
+    def positive(self, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` that is not above zero."""
+        for key in keys:
+            self.require(getattr(self, key) > 0, key, "above 0")
+
+
+class Task(Section):
+    """config/task"""
+
+    name: str
+    env_id: str
+    control_mode: str
+    obs_mode: Literal["state"]
+    max_episode_steps: int
+    reward_mode: Literal["sparse", "normalized_dense"]
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "max_episode_steps")
+
+
+class Base(Section):
+    """config/base"""
+
+    path: str
+    act_horizon: int
+    inference_steps: int
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "act_horizon", "inference_steps")
+
+
+class Wire(Section):
+    """config/wire.yaml"""
+
+    host: str
+    experience_port: int
+    weights_port: int
+    insecure: bool
+    keys_dir: str | None
+    credit_rows: int
+    heartbeat_s: float
+    lease_s: float
+    connect_timeout_s: float
+    max_header_bytes: int
+    max_arrays: int
+    max_rank: int
+    max_message_bytes: int
+
+    def __post_init__(self) -> None:
+        for key in ("experience_port", "weights_port"):
+            self.require(1 <= getattr(self, key) <= 65535, key, "in 1 .. 65535")
+        self.require(self.experience_port != self.weights_port, "weights_port", "another port")
+        self.at_least(1, "credit_rows", "max_header_bytes", "max_arrays", "max_rank", "max_message_bytes")
+        self.positive("heartbeat_s", "lease_s", "connect_timeout_s")
+        self.require(self.lease_s > 2 * self.heartbeat_s, "lease_s", "over twice heartbeat_s")
+
+
+class Actor(Section):
+    """config/actor.yaml"""
+
+    id: str | None
+    index: int
+    count: int
+    num_envs: int
+    backend: Literal["physx_cpu", "physx_cuda"]
+    device: str
+    threads: int
+    rows_per_batch: int
+
+    def __post_init__(self) -> None:
+        self.at_least(0, "index")
+        self.at_least(1, "count", "num_envs", "threads", "rows_per_batch")
+
+
+class Wandb(Section):
+    """learner.wandb"""
+
+    mode: Literal["offline", "online", "disabled"]
+    project: str
+
+
+class Evaluation(Section):
+    """learner.evaluation"""
+
+    episodes: int
+    first_seed: int
+    every_s: float
+    interim_episodes: int
+    num_envs: int
+    final_timeout_s: float
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "episodes", "interim_episodes", "num_envs")
+        self.at_least(0, "first_seed")
+        self.positive("every_s", "final_timeout_s")
+
+
+class Learner(Section):
+    """config/learner.yaml"""
+
+    total_frames: int
+    resume: Literal["auto", "new", "must"]
+    device: str
+    threads: int
+    replay_capacity: int
+    publish_every_s: float
+    log_every_s: float
+    wait_log_every_s: float
+    stall_timeout_s: float
+    demos: str | None
+    robot_type: str
+    fps: int
+    store_queue_episodes: int
+    wandb: Wandb
+    evaluation: Evaluation
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
+        self.positive("publish_every_s", "log_every_s", "wait_log_every_s", "stall_timeout_s")
+
+
+class Algo(Section):
+    """config/algo"""
+
+    name: str
+    residual_every: int
+    residual_scale: float
+    mask_horizon: int
+    learning_starts: int
+    uniform_until_learning: bool
+    noise_std: float
+    head: Literal["deterministic", "gaussian"]
+    actor_input: Literal["obs", "obs_base_action"]
+    critic_input: Literal["sum", "res", "concat"]
+    hidden: tuple[int, ...]
+    actor_layer_norm: bool
+    critic_layer_norm: bool
+    last_layer_gain: float
+    log_std_min: float
+    critics: int
+    target_critics: int
+    gamma: float
+    n_step: int
+    reward: Literal["sparse", "sparse_minus_one"]
+    target_clip: tuple[float, float] | None
+    clip_action: bool
+    target_noise_std: float
+    target_noise_clip: float
+    batch_size: int
+    prior_fraction: float
+    utd: float
+    tau: float
+    actor_lr: float
+    critic_lr: float
+    actor_delay: int
+    critic_warmup_updates: int
+    grad_clip: float | None
+    initial_temperature: float
+    learn_temperature: bool
+    target_entropy: float | None
+    entropy_in_target: bool
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "residual_every", "critics", "target_critics", "n_step", "batch_size", "actor_delay")
+        self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
+        self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
+        self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
+        self.require(self.target_critics <= self.critics, "target_critics", "at most critics")
+        self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
+        self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+        self.require(len(self.hidden) > 0, "hidden", "one width or more")
+
+
+class Config(Section):
+    """config/main.yaml"""
+
+    name: str
+    runs_dir: str
+    seed: int
+    wire: Wire
+    learner: Learner
+    actor: Actor
+    task: Task
+    base: Base
+    algo: Algo
+
+    def __post_init__(self) -> None:
+        if self.base.act_horizon % self.algo.residual_every:
+            raise ValueError(
+                f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
+                f"got {self.algo.residual_every}"
+            )
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return Path(self.runs_dir) / self.name
+
+
+def parse_config(raw: DictConfig) -> Config:
+    """Check what Hydra composed.
+
+    Raises:
+        ConfigError: unknown, missing or unsuitable key, named with its place.
+    """
+    try:
+        plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        return msgspec.convert(plain, Config, strict=True)
+    except (msgspec.ValidationError, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: {error}") from error

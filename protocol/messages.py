@@ -1,0 +1,175 @@
+"""Every message that crosses the wire; the only definition of each.
+
+A message is a msgspec struct. Fields of type `Columns` travel as raw array frames behind the header
+(see `codec.py`); everything else is msgpack in the header.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+PROTOCOL_VERSION = 1
+
+# Column name -> array. Never part of the header.
+Columns = dict[str, np.ndarray]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """Base of all messages; `kind` in the header is the class name."""
+
+
+class ExperienceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What both sides must agree on before a single row is sent."""
+
+    env_id: str
+    control_mode: str
+    observation_dim: int
+    action_dim: int
+    act_horizon: int
+    residual_every: int
+    base_fingerprint: str
+    residual_scale: float
+    policy: str
+    """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How actors act until the next weights; decided by the learner alone."""
+
+    mask_probability: float
+    """Probability that a decision's residual acts at all (progressive exploration)."""
+    uniform: bool
+    """Residuals are uniform in [-1, 1]: nothing was learned yet."""
+    noise_std: float
+    """Gaussian noise on a deterministic residual."""
+    decisions: int
+    """Decisions that the learner had received at publication."""
+
+
+# --- actor or evaluator -> learner, over 5588 -------------------------------------------------
+
+
+class Hello(Message, tag="hello"):
+    """First message of every session."""
+
+    protocol_version: int
+    actor_id: str
+    """Survives a restart of the process."""
+    session: int
+    """Random, never the same twice: tells a restarted actor from a reconnected one."""
+    role: str
+    """"actor" or "evaluator"."""
+    spec: ExperienceSpec
+
+
+class Experience(Message, tag="experience"):
+    """Whole decisions of one actor, in time order for every sub-environment.
+
+    With D rows, k = residual_every, O = observation_dim, A = action_dim, F episode ends:
+
+    ==================  =============  =======================================================
+    observation         f4 (D, k, O)   before each frame's action; zeros past `frames`
+    action              f4 (D, k, A)   executed: base + scaled residual, clipped to [-1, 1]
+    base_plan           f4 (D, k, A)   the base's actions for the whole decision
+    residual            f4 (D, k, A)   mask * a_res, unscaled
+    reward              f4 (D, k)      of each frame; zeros past `frames`
+    success             b1 (D, k)      of each frame
+    frames              i4 (D,)        executed frames, 1 .. k
+    terminated          b1 (D,)        the episode ended for good in this decision
+    truncated           b1 (D,)        the episode was cut short in this decision
+    sub_env             i4 (D,)        which sub-environment of this actor
+    episode             i8 (D,)        counts up in each sub-environment
+    decision            i4 (D,)        counts up from 0 in each episode
+    weights_version     i8 (D,)        of the residual that decided
+    final_row           i4 (F,)        rows that end an episode, ascending
+    final_observation   f4 (F, O)      true last observation of each
+    final_base_plan     f4 (F, k, A)   the base's plan there; zeros where terminated
+    ==================  =============  =======================================================
+    """
+
+    session: int
+    sequence: int
+    """Counts up from 0 within the session."""
+    columns: Columns
+
+
+class Heartbeat(Message, tag="heartbeat"):
+    """Says that the sender lives, with figures for people to look at."""
+
+    session: int
+    figures: dict[str, float]
+
+
+class WeightsRequest(Message, tag="weights_request"):
+    """A late joiner asks for the newest weights."""
+
+    session: int
+
+
+class Evaluation(Message, tag="evaluation"):
+    """Result of an evaluator's run over fixed seeds."""
+
+    session: int
+    policy: str
+    """"base" or "full"."""
+    version: int
+    successes: list[bool]
+    seeds: list[int]
+    wall_s: float
+
+
+# --- learner -> actor or evaluator, over 5588 -------------------------------------------------
+
+
+class Welcome(Message, tag="welcome"):
+    """The session is open."""
+
+    session: int
+    next_sequence: int
+    """First sequence number that the learner has not seen of this session."""
+    credit_rows: int
+    """Rows that may be in flight."""
+
+
+class Refused(Message, tag="refused"):
+    """The session is not opened, or is closed; final."""
+
+    reason: str
+
+
+class Ack(Message, tag="ack"):
+    """Everything below `next_sequence` was received and will not be lost by this learner process."""
+
+    session: int
+    next_sequence: int
+    credit_rows: int
+
+
+class Progress(Message, tag="progress"):
+    """The learner's heartbeat."""
+
+    decisions: int
+    updates: int
+    version: int
+    evaluate: bool
+    """The final weights are out: evaluators run once more over all their seeds."""
+    finished: bool
+    """The run is over: actors and evaluators leave."""
+
+
+# --- learner -> everybody, over 5589 (and over 5588 on request) ---------------------------------
+
+
+class Weights(Message, tag="weights"):
+    """Newest residual. `digest` is the SHA-256 of the arrays in name order, in hex."""
+
+    version: int
+    digest: str
+    behaviour: Behaviour
+    final: bool
+    columns: Columns
+
+
+FromClient = Hello | Experience | Heartbeat | WeightsRequest | Evaluation
+FromLearner = Welcome | Refused | Ack | Progress | Weights
