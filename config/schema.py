@@ -33,7 +33,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self.require(getattr(self, key) > 0, key, "above 0")
 
 
-class Task(Section):
+class Task(Section, frozen=True):
     """config/task"""
 
     name: str
@@ -47,7 +47,7 @@ class Task(Section):
         self.at_least(1, "max_episode_steps")
 
 
-class Base(Section):
+class Base(Section, frozen=True):
     """config/base"""
 
     path: str
@@ -58,7 +58,7 @@ class Base(Section):
         self.at_least(1, "act_horizon", "inference_steps")
 
 
-class Wire(Section):
+class Wire(Section, frozen=True):
     """config/wire.yaml"""
 
     host: str
@@ -84,7 +84,7 @@ class Wire(Section):
         self.require(self.lease_s > 2 * self.heartbeat_s, "lease_s", "over twice heartbeat_s")
 
 
-class Actor(Section):
+class Actor(Section, frozen=True):
     """config/actor.yaml"""
 
     id: str | None
@@ -94,21 +94,22 @@ class Actor(Section):
     backend: Literal["physx_cpu", "physx_cuda"]
     device: str
     threads: int
+    nice: int
     rows_per_batch: int
 
     def __post_init__(self) -> None:
-        self.at_least(0, "index")
+        self.at_least(0, "index", "nice")
         self.at_least(1, "count", "num_envs", "threads", "rows_per_batch")
 
 
-class Wandb(Section):
+class Wandb(Section, frozen=True):
     """learner.wandb"""
 
     mode: Literal["offline", "online", "disabled"]
     project: str
 
 
-class Evaluation(Section):
+class Evaluation(Section, frozen=True):
     """learner.evaluation"""
 
     episodes: int
@@ -124,11 +125,10 @@ class Evaluation(Section):
         self.positive("every_s", "final_timeout_s")
 
 
-class Learner(Section):
+class Learner(Section, frozen=True):
     """config/learner.yaml"""
 
     total_frames: int
-    resume: Literal["auto", "new", "must"]
     device: str
     threads: int
     replay_capacity: int
@@ -136,28 +136,36 @@ class Learner(Section):
     log_every_s: float
     wait_log_every_s: float
     stall_timeout_s: float
+    max_updates_behind: int
     demos: str | None
     robot_type: str
     fps: int
     store_queue_episodes: int
+    store_flush_s: float
     wandb: Wandb
     evaluation: Evaluation
 
     def __post_init__(self) -> None:
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
-        self.positive("publish_every_s", "log_every_s", "wait_log_every_s", "stall_timeout_s")
+        self.positive(
+            "publish_every_s", "log_every_s", "wait_log_every_s", "stall_timeout_s", "store_flush_s"
+        )
 
 
-class Algo(Section):
+class Algo(Section, frozen=True):
     """config/algo"""
 
     name: str
     residual_every: int
     residual_scale: float
+    residual_shape: Literal["chunk", "held"]
     mask_horizon: int
     learning_starts: int
     uniform_until_learning: bool
     noise_std: float
+    noise_ladder: bool
+    residual_penalty: float
+    scale_observations: bool
     head: Literal["deterministic", "gaussian"]
     actor_input: Literal["obs", "obs_base_action"]
     critic_input: Literal["sum", "res", "concat"]
@@ -181,6 +189,7 @@ class Algo(Section):
     tau: float
     actor_lr: float
     critic_lr: float
+    actor_pessimism: float | None
     actor_delay: int
     critic_warmup_updates: int
     grad_clip: float | None
@@ -200,7 +209,7 @@ class Algo(Section):
         self.require(len(self.hidden) > 0, "hidden", "one width or more")
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """config/main.yaml"""
 
     name: str

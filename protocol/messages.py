@@ -43,6 +43,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Residuals are uniform in [-1, 1]: nothing was learned yet."""
     noise_std: float
     """Gaussian noise on a deterministic residual."""
+    noise_ladder: bool
+    """Sub-environment i of N explores with noise_std * i / (N - 1)."""
     decisions: int
     """Decisions that the learner had received at publication."""
 
@@ -50,7 +52,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 # --- actor or evaluator -> learner, over 5588 -------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """First message of every session."""
 
     protocol_version: int
@@ -60,10 +62,12 @@ class Hello(Message, tag="hello"):
     """Random, never the same twice: tells a restarted actor from a reconnected one."""
     role: str
     """"actor" or "evaluator"."""
+    first_sequence: int
+    """The oldest message that the client still holds; a learner that never met the session starts here."""
     spec: ExperienceSpec
 
 
-class Experience(Message, tag="experience"):
+class Experience(Message, frozen=True, tag="experience"):
     """Whole decisions of one actor, in time order for every sub-environment.
 
     With D rows, k = residual_every, O = observation_dim, A = action_dim, F episode ends:
@@ -90,27 +94,29 @@ class Experience(Message, tag="experience"):
 
     session: int
     sequence: int
-    """Counts up from 0 within the session."""
+    """Counts up from 0 within the session, experience and evaluations together."""
     columns: Columns
 
 
-class Heartbeat(Message, tag="heartbeat"):
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """Says that the sender lives, with figures for people to look at."""
 
     session: int
     figures: dict[str, float]
 
 
-class WeightsRequest(Message, tag="weights_request"):
+class WeightsRequest(Message, frozen=True, tag="weights_request"):
     """A late joiner asks for the newest weights."""
 
     session: int
 
 
-class Evaluation(Message, tag="evaluation"):
+class Evaluation(Message, frozen=True, tag="evaluation"):
     """Result of an evaluator's run over fixed seeds."""
 
     session: int
+    sequence: int
+    """Counts up from 0 within the session, experience and evaluations together."""
     policy: str
     """"base" or "full"."""
     version: int
@@ -122,31 +128,32 @@ class Evaluation(Message, tag="evaluation"):
 # --- learner -> actor or evaluator, over 5588 -------------------------------------------------
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, tag="welcome"):
     """The session is open."""
 
     session: int
     next_sequence: int
     """First sequence number that the learner has not seen of this session."""
     credit_rows: int
-    """Rows that may be in flight."""
+    """Rows that may be in flight beyond `next_sequence`; the client sends while some are left."""
 
 
-class Refused(Message, tag="refused"):
+class Refused(Message, frozen=True, tag="refused"):
     """The session is not opened, or is closed; final."""
 
     reason: str
 
 
-class Ack(Message, tag="ack"):
+class Ack(Message, frozen=True, tag="ack"):
     """Everything below `next_sequence` was received and will not be lost by this learner process."""
 
     session: int
     next_sequence: int
     credit_rows: int
+    """As in Welcome: an amount as of now, not an increment, so that a lost or repeated ack does no harm."""
 
 
-class Progress(Message, tag="progress"):
+class Progress(Message, frozen=True, tag="progress"):
     """The learner's heartbeat."""
 
     decisions: int
@@ -161,7 +168,7 @@ class Progress(Message, tag="progress"):
 # --- learner -> everybody, over 5589 (and over 5588 on request) ---------------------------------
 
 
-class Weights(Message, tag="weights"):
+class Weights(Message, frozen=True, tag="weights"):
     """Newest residual. `digest` is the SHA-256 of the arrays in name order, in hex."""
 
     version: int

@@ -1,0 +1,255 @@
+"""ManiSkill3 -> frames. Auto-reset and final observations are settled here, once.
+
+Two adapters, one contract (`VectorEnvironment`): processes for `physx_cpu`, one batched simulator
+for `physx_cuda`. Both start the next episode within the step that ended the last one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from actor.headless import prepare_simulator, refuse_images
+from config.schema import Task
+
+
+class TaskError(ValueError):
+    """A task that cannot be made; the message names the key."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of N sub-environments; tensors on the simulator's device.
+
+    Attributes:
+        observation: (N, observation_dim) float32, to act on next: after a reset where one ended.
+        reward: (N,) float32.
+        terminated: (N,) bool, the episode ended for good.
+        truncated: (N,) bool, the episode was cut at its limit; never together with `terminated`.
+        success: (N,) bool, of the frame just executed.
+        final_observation: (N, observation_dim) float32, true last observation where the episode
+            ended, else equal to `observation`.
+    """
+
+    observation: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    success: Tensor
+    final_observation: Tensor
+
+    @property
+    def ended(self) -> Tensor:
+        """(N,) bool: was reset within this step."""
+        return self.terminated | self.truncated
+
+
+class VectorEnvironment(Protocol):
+    """N sub-environments that reset themselves."""
+
+    num_envs: int
+    observation_dim: int
+    action_dim: int
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """First observations (N, observation_dim) of new episodes everywhere.
+
+        With `seed`, sub-environment i plays seeds seed + i, seed + i + N, ... from here on.
+        """
+        ...
+
+    def step(self, action: Tensor) -> Step:
+        """Execute actions (N, action_dim) in [-1, 1]."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SeededEpisodes(gymnasium.Wrapper):
+    """Numbers the episodes of one sub-environment: episode n has seed `first + n * stride`.
+
+    Whoever resets (the vector environment, by itself) need not know about seeds, and a run repeats.
+    A seed given to `reset` restarts the numbering there.
+    Passes on only what the actor reads of `info`.
+    """
+
+    def __init__(self, env: gymnasium.Env, first: int, stride: int) -> None:
+        super().__init__(env)
+        self._next_seed = first
+        self._stride = stride
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        if seed is not None:
+            self._next_seed = seed
+        observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
+        self._next_seed += self._stride
+        return observation, {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
+
+
+def make_simulator(task: Task, backend: str, num_envs: int) -> gymnasium.Env:
+    """ManiSkill's own environment for `task`.
+
+    Raises:
+        TaskError: ManiSkill knows no such task or control mode.
+    """
+    render_backend = prepare_simulator()
+    refuse_images(task.obs_mode, render_backend)
+    try:
+        return gymnasium.make(
+            task.env_id,
+            num_envs=num_envs,
+            obs_mode=task.obs_mode,
+            control_mode=task.control_mode,
+            reward_mode=task.reward_mode,
+            sim_backend=backend,
+            render_backend=render_backend,
+            max_episode_steps=task.max_episode_steps,
+            reconfiguration_freq=0,
+        )
+    except gymnasium.error.Error as error:
+        raise TaskError(f"task.env_id={task.env_id}: {error}") from error
+    except (AssertionError, KeyError, NotImplementedError) as error:
+        raise TaskError(
+            f"task.env_id={task.env_id} with task.control_mode={task.control_mode}, "
+            f"task.reward_mode={task.reward_mode} cannot be made: {error!r}"
+        ) from error
+
+
+def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.Env:
+    """One CPU simulator with numpy at its border, in this process."""
+    from mani_skill.utils.wrappers import CPUGymWrapper
+
+    torch.set_num_threads(1)
+    return SeededEpisodes(CPUGymWrapper(make_simulator(task, "physx_cpu", 1)), first_seed, stride)
+
+
+class ProcessEnvironment:
+    """CPU simulators, each in a process of its own (gymnasium's AsyncVectorEnv)."""
+
+    def __init__(self, makers: list[Callable[[], gymnasium.Env]]) -> None:
+        from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+        # Imports are paid once, in the server that every worker is forked from.
+        multiprocessing.set_forkserver_preload(["actor.environment", "mani_skill.envs"])
+        self._envs = AsyncVectorEnv(
+            makers,  # type: ignore[arg-type]
+            context="forkserver",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+        self.num_envs = len(makers)
+        self.observation_dim = self._envs.single_observation_space.shape[0]  # type: ignore[index]
+        self.action_dim = self._envs.single_action_space.shape[0]  # type: ignore[index]
+        require_unit_actions(self._envs.single_action_space)
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        observation, _ = self._envs.reset(seed=seed)
+        return torch.from_numpy(np.array(observation, np.float32))
+
+    def step(self, action: Tensor) -> Step:
+        observation, reward, terminated, truncated, info = self._envs.step(action.numpy())
+        success = np.asarray(info.get("success", np.zeros(self.num_envs)), bool).copy()
+        final = np.array(observation, np.float32)
+        ended = terminated | truncated
+        if ended.any():
+            # Where an episode ended, `info` is the reset's and the frame's own lies in final_info.
+            success[ended] = np.asarray(info["final_info"]["success"], bool)[ended]
+            final[ended] = np.stack(list(info["final_obs"][ended]))
+        return Step(
+            observation=torch.from_numpy(np.array(observation, np.float32)),
+            reward=torch.from_numpy(np.asarray(reward, np.float32)),
+            terminated=torch.from_numpy(np.asarray(terminated, bool)),
+            truncated=torch.from_numpy(np.asarray(truncated & ~terminated, bool)),
+            success=torch.from_numpy(success),
+            final_observation=torch.from_numpy(final),
+        )
+
+    def close(self) -> None:
+        self._envs.close(terminate=True)
+
+
+class BatchedEnvironment:
+    """All sub-environments in one simulator (ManiSkillVectorEnv); tensors stay on its device."""
+
+    def __init__(self, envs: Any, seed: int) -> None:
+        self._envs = envs
+        self._seed = seed
+        self.num_envs = envs.num_envs
+        self.observation_dim = envs.single_observation_space.shape[0]
+        self.action_dim = envs.single_action_space.shape[0]
+        require_unit_actions(envs.single_action_space)
+
+    @classmethod
+    def make(cls, task: Task, backend: str, num_envs: int, seed: int) -> BatchedEnvironment:
+        from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
+
+        return cls(ManiSkillVectorEnv(make_simulator(task, backend, num_envs), auto_reset=True), seed)
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        first = self._seed if seed is None else seed
+        observation, _ = self._envs.reset(seed=[first + i for i in range(self.num_envs)])
+        return observation.float().clone()
+
+    def step(self, action: Tensor) -> Step:
+        observation, reward, terminated, truncated, info = self._envs.step(action)
+        ended = terminated | truncated
+        # After a reset, ManiSkill's info is the new episode's; the frame's own lies in final_info.
+        frame_info = info.get("final_info", info)
+        final = info.get("final_observation", observation)
+        return Step(
+            observation=observation.float().clone(),
+            reward=reward.float(),
+            terminated=terminated.clone(),
+            truncated=truncated & ~terminated,
+            success=frame_info["success"].bool().clone(),
+            final_observation=torch.where(ended[:, None], final, observation).float(),
+        )
+
+    def close(self) -> None:
+        self._envs.close()
+
+
+def require_unit_actions(space: Any) -> None:
+    """Raise TaskError unless every action lies in exactly [-1, 1]: the base knows no other."""
+    if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
+        raise TaskError(
+            "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "
+            "pd_ee_delta_pose"
+        )
+
+
+class _Maker:
+    """Makes one sub-environment in its worker; a class, since the worker receives it pickled."""
+
+    def __init__(self, task: Task, first_seed: int, stride: int) -> None:
+        self._arguments = (task, first_seed, stride)
+
+    def __call__(self) -> gymnasium.Env:
+        return single_environment(*self._arguments)
+
+
+def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> VectorEnvironment:
+    """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
+
+    On `physx_cuda` only the first episodes are seeded one by one; the simulator's own generator
+    goes on from there.
+
+    Raises:
+        TaskError: unknown task, control mode or unsuitable action space.
+    """
+    prepare_simulator()
+    if task.env_id not in gymnasium.registry:
+        raise TaskError(f"task.env_id={task.env_id} is not registered with ManiSkill: check its spelling")
+    if backend == "physx_cpu":
+        return ProcessEnvironment([_Maker(task, seed + i, num_envs) for i in range(num_envs)])
+    return BatchedEnvironment.make(task, backend, num_envs, seed)

@@ -1,0 +1,193 @@
+"""Success of the base and of the full residual over fixed seeds, in a process of its own.
+
+python -m actor.evaluate [Hydra overrides]: connects to the learner, evaluates the base once, the
+newest residual every `learner.evaluation.every_s`, and the final residual over all seeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from actor.environment import TaskError, VectorEnvironment, make_environment
+from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
+from actor.policy.diffusion import CheckpointError
+from actor.policy.residual import ResidualActor
+from actor.policy.spec import experience_spec
+from actor.uplink import Uplink, UplinkError
+from actor.weights import adopt_newest
+from config.schema import Config
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One evaluation: `successes[i]` belongs to `seeds[i]`."""
+
+    successes: list[bool]
+    seeds: list[int]
+    wall_s: float
+
+
+def run_episodes(
+    envs: VectorEnvironment,
+    policy: EvaluatedPolicy,
+    *,
+    first_seed: int,
+    episodes: int,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Outcome | None:
+    """Play seeds first_seed .. first_seed + episodes - 1 once; success is that of the last frame.
+
+    Every sub-environment plays its whole share: no bias towards episodes that end early.
+
+    Args:
+        goes_on: asked at every frame; False abandons the evaluation, and None is returned.
+    """
+    started = time.monotonic()
+    successes: dict[int, bool] = {}
+    played = [0] * envs.num_envs
+    policy.begin(envs.reset(first_seed))
+    while len(successes) < episodes:
+        if not goes_on():
+            return None
+        step = envs.step(policy.act().action)
+        policy.observe(step.observation)
+        if step.ended.any():
+            policy.begin(step.observation, step.ended)
+        for env in step.ended.nonzero()[:, 0].tolist():
+            index = env + played[env] * envs.num_envs
+            played[env] += 1
+            if index < episodes:
+                successes[index] = bool(step.success[env])
+    return Outcome(
+        successes=[successes[i] for i in range(episodes)],
+        seeds=[first_seed + i for i in range(episodes)],
+        wall_s=time.monotonic() - started,
+    )
+
+
+class Evaluator:
+    """Evaluates when due, over one connection and one set of simulators."""
+
+    def __init__(
+        self,
+        config: Config,
+        base: BasePolicy,
+        envs: VectorEnvironment,
+        uplink: Uplink,
+        stop: threading.Event,
+    ) -> None:
+        self._settings = config.learner.evaluation
+        self._base, self._envs, self._uplink, self._stop = base, envs, uplink, stop
+        self._policy = EvaluatedPolicy(
+            base,
+            ResidualActor(config.algo, base.observation_dim, base.action_dim),
+            num_envs=envs.num_envs,
+            residual_every=config.algo.residual_every,
+            residual_scale=config.algo.residual_scale,
+            device=config.actor.device,
+            seed=self._settings.first_seed,
+        )
+
+    def run(self) -> None:
+        """Base first, then the residual as weights arrive, until the final ones are done."""
+        self._evaluate("base", self._settings.episodes, lambda: not self._stop.is_set())
+        last_s = time.monotonic()
+        final = False
+        while not self._stop.is_set() and not self._finished():
+            self._uplink.pump()
+            weights = adopt_newest(self._uplink, self._policy)
+            final = final or (weights is not None and weights.final)
+            if final:
+                self._evaluate("full", self._settings.episodes, lambda: not self._stop.is_set())
+                self._wait_for_the_end()
+                return
+            if time.monotonic() - last_s >= self._settings.every_s and self._policy.weights_version > 0:
+                self._evaluate("full", self._settings.interim_episodes, self._no_final_weights_yet)
+                last_s = time.monotonic()
+            self._stop.wait(0.05)
+
+    def _evaluate(self, kind: str, episodes: int, goes_on: Callable[[], bool]) -> None:
+        version = self._policy.weights_version
+        if kind == "base":
+            self._policy.behaviour = BASE_ALONE
+        # The base stays stochastic, but its noise is the same in every evaluation.
+        self._base.reseed(self._settings.first_seed)
+
+        def pumping() -> bool:
+            self._uplink.pump()
+            return goes_on()
+
+        log.info("evaluating %s v%d over %d episodes", kind, version, episodes)
+        outcome = run_episodes(
+            self._envs,
+            self._policy,
+            first_seed=self._settings.first_seed,
+            episodes=episodes,
+            goes_on=pumping,
+        )
+        if outcome is not None:
+            self._uplink.send_evaluation(
+                policy=kind,
+                version=version,
+                successes=outcome.successes,
+                seeds=outcome.seeds,
+                wall_s=outcome.wall_s,
+            )
+
+    def _no_final_weights_yet(self) -> bool:
+        progress = self._uplink.progress
+        return not self._stop.is_set() and not (progress is not None and progress.evaluate)
+
+    def _finished(self) -> bool:
+        progress = self._uplink.progress
+        return progress is not None and progress.finished
+
+    def _wait_for_the_end(self) -> None:
+        while not self._stop.is_set() and not self._finished():
+            self._uplink.pump()
+            self._stop.wait(0.05)
+
+
+def run_evaluator(config: Config, stop: threading.Event) -> None:
+    """One evaluator, from connection to the end of the run.
+
+    Raises:
+        CheckpointError, TaskError, UplinkError: see their messages.
+    """
+    os.nice(config.actor.nice)
+    torch.set_num_threads(config.actor.threads)
+    settings = config.learner.evaluation
+    base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
+    uplink = Uplink(
+        config.wire,
+        actor_id=f"evaluator-{config.actor.index}",
+        role="evaluator",
+        spec=experience_spec(config, base),
+        stop=stop,
+    )
+    try:
+        uplink.connect()
+        envs = make_environment(config.task, config.actor.backend, settings.num_envs, settings.first_seed)
+        try:
+            check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
+            Evaluator(config, base, envs, uplink, stop).run()
+        finally:
+            envs.close()
+    finally:
+        uplink.close()
+
+
+if __name__ == "__main__":
+    from config.cli import main
+
+    main(run_evaluator, CheckpointError, TaskError, UplinkError)

@@ -1,0 +1,93 @@
+"""run_actor: simulate with the newest weights and send what happened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import torch
+
+from actor.environment import make_environment
+from actor.policy.base import check_base_fits, make_base
+from actor.policy.decorated import DecoratedPolicy
+from actor.policy.residual import ResidualActor
+from actor.policy.spec import experience_spec
+from actor.rollout import Rollout
+from actor.uplink import Uplink
+from actor.weights import adopt_newest
+from config.schema import Config
+
+log = logging.getLogger(__name__)
+
+# Seeds of actors lie this far apart: no two play the same episodes in any run of useful length.
+SEEDS_PER_ACTOR = 10_000_000
+
+
+def run_actor(config: Config, stop: threading.Event) -> None:
+    """Run until the learner says that the run is over, or `stop` is set.
+
+    Raises:
+        CheckpointError, TaskError: base and task do not fit, before any environment starts.
+        UplinkError: the learner refused this actor, or none answered.
+    """
+    settings, algo = config.actor, config.algo
+    os.nice(settings.nice)
+    torch.set_num_threads(settings.threads)
+    seed = config.seed * 97 + settings.index + 1
+    base = make_base(config.base, config.task, settings.device, seed)
+    uplink = Uplink(
+        config.wire,
+        actor_id=settings.id or f"actor-{settings.index}",
+        role="actor",
+        spec=experience_spec(config, base),
+        stop=stop,
+    )
+    try:
+        uplink.connect()
+        envs = make_environment(
+            config.task, settings.backend, settings.num_envs, (seed * SEEDS_PER_ACTOR) % 2**31
+        )
+        try:
+            check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
+            policy = DecoratedPolicy(
+                base,
+                ResidualActor(algo, base.observation_dim, base.action_dim),
+                num_envs=envs.num_envs,
+                residual_every=algo.residual_every,
+                residual_scale=algo.residual_scale,
+                device=settings.device,
+                seed=seed,
+            )
+            simulate(
+                Rollout(envs, policy, algo.residual_every), policy, uplink, settings.rows_per_batch, stop
+            )
+        finally:
+            envs.close()
+    finally:
+        uplink.close()
+
+
+def simulate(
+    rollout: Rollout, policy: DecoratedPolicy, uplink: Uplink, rows_per_batch: int, stop: threading.Event
+) -> None:
+    """Step, send and adopt until the run is over."""
+    started = time.monotonic()
+    while not stop.is_set():
+        adopt_newest(uplink, policy)
+        rollout.step()
+        if rollout.rows >= rows_per_batch:
+            uplink.send(rollout.take())
+        statistics = rollout.statistics
+        uplink.pump(
+            {
+                "frames": float(statistics.frames),
+                "frames_per_s": statistics.frames / (time.monotonic() - started),
+                "episodes": float(statistics.episodes),
+                "version": float(policy.weights_version),
+            }
+        )
+        if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
+            log.info("the learner has what it needs: %d frames simulated here", statistics.frames)
+            return

@@ -1,0 +1,170 @@
+"""Base plus scaled, masked residual, with a plan and a cursor for every sub-environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actor.policy.base import BasePolicy
+from actor.policy.residual import ResidualActor
+from protocol.messages import Behaviour
+
+BASE_ALONE = Behaviour(mask_probability=0.0, uniform=False, noise_std=0.0, noise_ladder=False, decisions=0)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the policy did in one frame, for N sub-environments.
+
+    Attributes:
+        action: (N, A) to execute, clipped to [-1, 1].
+        deciding: (N,) bool: a decision starts with this frame.
+        base_plan: (N, k, A) of the decision under way.
+        residual: (N, k, A) mask * a_res of the decision under way, unscaled.
+        version: (N,) int64, weights that made the decision.
+    """
+
+    action: Tensor
+    deciding: Tensor
+    base_plan: Tensor
+    residual: Tensor
+    version: Tensor
+
+
+class DecoratedPolicy:
+    """a = a_base + residual_scale * m * a_res (Policy Decorator, section 4.1).
+
+    A plan runs open loop for `act_horizon` frames; a residual is chosen every `residual_every` of
+    them. An episode's end clears history, plan and cursor of its sub-environment, here alone.
+    """
+
+    def __init__(
+        self,
+        base: BasePolicy,
+        residual: ResidualActor,
+        *,
+        num_envs: int,
+        residual_every: int,
+        residual_scale: float,
+        device: str,
+        seed: int,
+    ) -> None:
+        self._base = base
+        self._residual = residual
+        self._every = residual_every
+        self._scale = residual_scale
+        self._device = torch.device(device)
+        self._generator = torch.Generator(self._device).manual_seed(seed)
+        self._rows = torch.arange(num_envs, device=self._device)
+        actions = base.action_dim
+        float_zeros = lambda *shape: torch.zeros(shape, device=self._device)  # noqa: E731
+        self._history = float_zeros(num_envs, base.obs_horizon, base.observation_dim)
+        self._plan = float_zeros(num_envs, base.act_horizon, actions)
+        self._base_plan = float_zeros(num_envs, residual_every, actions)
+        self._chosen_residual = float_zeros(num_envs, residual_every, actions)
+        self._ladder = torch.linspace(0, 1, num_envs, device=self._device)
+        self._cursor = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
+        self._version = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
+        self.weights_version = 0
+        self.behaviour = BASE_ALONE
+        self.base_calls = 0
+
+    def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
+        """Take newer weights. Decisions under way keep the residual that they have."""
+        self._residual.load_state_dict(weights, strict=True)
+        self.weights_version = version
+        self.behaviour = behaviour
+
+    def begin(self, observation: Tensor, fresh: Tensor | None = None) -> None:
+        """Start episodes at `observation` (N, O) in sub-environments `fresh` (N,) bool; None: all.
+
+        The history is filled with the first observation, and the plan counts as used up.
+        """
+        rows = self._rows if fresh is None else fresh.nonzero()[:, 0]
+        self._history[rows] = observation[rows].to(self._device)[:, None]
+        self._cursor[rows] = self._base.act_horizon
+
+    def observe(self, observation: Tensor) -> None:
+        """Append the newest observations (N, O) to the histories."""
+        self._history = torch.cat([self._history[:, 1:], observation.to(self._device)[:, None]], dim=1)
+
+    @torch.no_grad()
+    def act(self) -> Chosen:
+        """Actions of this frame, planning and deciding where due."""
+        self._plan_where_used_up()
+        deciding = self._cursor % self._every == 0
+        if deciding.any():
+            self._decide(deciding.nonzero()[:, 0])
+        offset = self._cursor % self._every
+        base_action = self._base_plan[self._rows, offset]
+        residual = self._chosen_residual[self._rows, offset]
+        self._cursor = self._cursor + 1
+        return Chosen(
+            action=(base_action + self._scale * residual).clamp(-1, 1),
+            deciding=deciding,
+            base_plan=self._base_plan.clone(),
+            residual=self._chosen_residual.clone(),
+            version=self._version.clone(),
+        )
+
+    def plan_at(self, observation: Tensor, rows: Tensor) -> Tensor:
+        """Base plans (R, k, A) at final observations (R, O) of sub-environments `rows`.
+
+        Leaves no trace: the histories are those of the episode that ended.
+        """
+        newest = observation.to(self._device)[:, None]
+        history = torch.cat([self._history[rows][:, 1:], newest], dim=1)
+        self.base_calls += len(rows)
+        return self._base.plan(history)[:, : self._every].to(self._device)
+
+    def _plan_where_used_up(self) -> None:
+        used_up = (self._cursor >= self._base.act_horizon).nonzero()[:, 0]
+        if len(used_up):
+            self.base_calls += len(used_up)
+            self._plan[used_up] = self._base.plan(self._history[used_up]).to(self._device)
+            self._cursor[used_up] = 0
+
+    def _decide(self, rows: Tensor) -> None:
+        """Choose residuals for the plans' next `residual_every` actions, where `rows` says."""
+        frames = self._cursor[rows, None] + torch.arange(self._every, device=self._device)
+        base_plan = self._plan[rows[:, None], frames]
+        behaviour = self.behaviour
+        mask = self._uniform01(len(rows)) < behaviour.mask_probability
+        if behaviour.uniform:
+            uniform = 2 * self._uniform01(len(rows), self._residual.outputs) - 1
+            residual = self._residual.spread(uniform).view_as(base_plan)
+        elif mask.any():
+            noise_std = behaviour.noise_std * (self._ladder[rows] if behaviour.noise_ladder else 1.0)
+            residual = self._policy_residual(self._history[rows, -1], base_plan, noise_std)
+        else:
+            residual = torch.zeros_like(base_plan)
+        self._base_plan[rows] = base_plan
+        self._chosen_residual[rows] = residual * mask[:, None, None]
+        self._version[rows] = self.weights_version
+
+    def _policy_residual(self, observation: Tensor, base_plan: Tensor, noise_std: Tensor | float) -> Tensor:
+        residual = self._residual.sample(observation, base_plan.flatten(1), self._generator).residual
+        shape = (len(observation), self._residual.outputs)
+        noise = torch.randn(shape, generator=self._generator, device=self._device)
+        noise = self._residual.spread(noise * torch.as_tensor(noise_std).reshape(-1, 1))
+        return (residual + noise).clamp(-1, 1).view_as(base_plan)
+
+    def _uniform01(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator, device=self._device)
+
+
+class EvaluatedPolicy(DecoratedPolicy):
+    """The same composition for evaluation: deterministic tanh(mean), nothing masked, no noise."""
+
+    def _decide(self, rows: Tensor) -> None:
+        frames = self._cursor[rows, None] + torch.arange(self._every, device=self._device)
+        base_plan = self._plan[rows[:, None], frames]
+        self._base_plan[rows] = base_plan
+        self._version[rows] = self.weights_version
+        if self.behaviour.mask_probability > 0:
+            residual = self._residual.mode(self._history[rows, -1], base_plan.flatten(1))
+            self._chosen_residual[rows] = residual.view_as(base_plan)
+        else:
+            self._chosen_residual[rows] = 0

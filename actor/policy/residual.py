@@ -1,0 +1,98 @@
+"""The trained network: observation and base action -> residual in [-1, 1]."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from config.schema import Algo
+
+LOG_STD_MAX = 2.0
+
+
+class ResidualSample(NamedTuple):
+    """A residual (B, k * A) and its log-probability (B,); zero for a deterministic head."""
+
+    residual: Tensor
+    log_prob: Tensor
+
+
+class ResidualActor(nn.Module):
+    """Actor of Policy Decorator (arXiv 2412.13630, section 4): squashed Gaussian or deterministic.
+
+    The observation is shifted and scaled by two buffers, so that whoever receives the weights
+    receives the scaling with them. They start as the identity.
+    """
+
+    def __init__(self, algo: Algo, observation_dim: int, action_dim: int) -> None:
+        super().__init__()
+        numbers = algo.residual_every * action_dim
+        # A held residual is one action's worth of numbers, the same for every frame of the decision.
+        self.repeats = algo.residual_every if algo.residual_shape == "held" else 1
+        self.outputs = numbers // self.repeats
+        self.gaussian = algo.head == "gaussian"
+        self.sees_base = algo.actor_input == "obs_base_action"
+        self.log_std_min = algo.log_std_min
+        self.register_buffer("observation_mean", torch.zeros(observation_dim))
+        self.register_buffer("observation_scale", torch.ones(observation_dim))
+        width = observation_dim + (numbers if self.sees_base else 0)
+        layers: list[nn.Module] = []
+        for hidden in algo.hidden:
+            layers.append(nn.Linear(width, hidden))
+            if algo.actor_layer_norm:
+                layers.append(nn.LayerNorm(hidden))
+            layers.append(nn.ReLU())
+            width = hidden
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Linear(width, self.outputs * (2 if self.gaussian else 1))
+        # Small or zero, so that training starts from the base policy.
+        nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
+
+        Args:
+            observation: newest frame (B, observation_dim).
+            base_plan: the base's actions of the decision, flat (B, k * A).
+        """
+        x = (observation - self.observation_mean) * self.observation_scale
+        if self.sees_base:
+            x = torch.cat([x, base_plan], dim=-1)
+        out = self.head(self.trunk(x))
+        if not self.gaussian:
+            return out, None
+        mean, raw = out.chunk(2, dim=-1)
+        span = (LOG_STD_MAX - self.log_std_min) / 2
+        return mean, self.log_std_min + span * (torch.tanh(raw) + 1)
+
+    def spread(self, residual: Tensor) -> Tensor:
+        """The network's numbers (B, outputs) as a whole decision's (B, k * A)."""
+        return residual.repeat(1, self.repeats)
+
+    def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
+        """The deterministic residual tanh(mean), (B, k * A)."""
+        return self.spread(torch.tanh(self(observation, base_plan)[0]))
+
+    def sample(
+        self, observation: Tensor, base_plan: Tensor, generator: torch.Generator | None = None
+    ) -> ResidualSample:
+        """A reparametrised sample; log pi over the unscaled residual, with the tanh correction
+        (Haarnoja et al. 2018, appendix C, eq. 21) and the published 1e-6 inside the logarithm."""
+        mean, log_std = self(observation, base_plan)
+        if log_std is None:
+            return ResidualSample(self.spread(torch.tanh(mean)), mean.new_zeros(mean.shape[0]))
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        residual = torch.tanh(mean + log_std.exp() * noise)
+        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        log_prob = gaussian - torch.log(1 - residual.square() + 1e-6)
+        return ResidualSample(self.spread(residual), log_prob.sum(-1))
+
+
+def describe(algo: Algo) -> str:
+    """The network in words; learner and actors compare it."""
+    norm = " layer_norm" if algo.actor_layer_norm else ""
+    return f"{algo.head} {algo.residual_shape} {algo.actor_input} {list(algo.hidden)}{norm}"

@@ -1,0 +1,23 @@
+"""What learner and actors must agree on, derived from the same configuration on both sides."""
+
+from __future__ import annotations
+
+from actor.policy.base import BasePolicy
+from actor.policy.residual import describe
+from config.schema import Config
+from protocol.messages import ExperienceSpec
+
+
+def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
+    """The spec that a Hello carries and a learner compares."""
+    return ExperienceSpec(
+        env_id=config.task.env_id,
+        control_mode=config.task.control_mode,
+        observation_dim=base.observation_dim,
+        action_dim=base.action_dim,
+        act_horizon=base.act_horizon,
+        residual_every=config.algo.residual_every,
+        base_fingerprint=base.fingerprint,
+        residual_scale=config.algo.residual_scale,
+        policy=describe(config.algo),
+    )

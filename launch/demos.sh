@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Motion-planned demonstrations as state observations and pd_ee_delta_pose actions, in demos/<task>:
+# bash launch/demos.sh [task=PickCube-v1] [episodes=100] [key=value ...] (--help lists the keys)
+# The planner needs numpy 1, so it has an environment of its own: .venv-demos.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash launch/setup_env.sh
+
+say() { echo "demos | $*"; }
+fail() {
+    echo "demos | $*" >&2
+    exit 1
+}
+
+lock=launch/env_demos/requirements.lock
+stamp="$({ pwd && cat "$lock"; } | sha256sum | cut -d ' ' -f 1)"
+python=.venv-demos/bin/python
+if ! [[ -x $python && -f .venv-demos/stamp && $(<.venv-demos/stamp) == "$stamp" ]]; then
+    uv="$(command -v uv || echo .venv/bin/uv)"
+    say "making .venv-demos: $(grep -c "^[^#].*==" "$lock") packages from $lock (a few GB where they are not in uv's cache)"
+    rm -rf .venv-demos
+    "$uv" venv --quiet --python .venv/bin/python .venv-demos || fail "could not make .venv-demos (see above)"
+    "$uv" pip install --quiet --python "$python" --no-deps -r "$lock" || fail "the packages could not be installed (see above)"
+    echo "$stamp" >.venv-demos/stamp
+fi
+export HDF5_USE_FILE_LOCKING=FALSE
+exec "$python" -m launch.make_demos "$@"

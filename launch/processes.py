@@ -1,0 +1,156 @@
+"""Child processes in groups of their own: their lines, their ends, and that nothing is left running."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger("launch")
+
+# Signal, whether to the whole group, and the seconds that it is given. The sum stays below ten.
+# Workers of a child are its own to end, so the first, polite signal goes to the child alone.
+ESCALATION = ((signal.SIGINT, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process of a run. `name` prefixes its lines, `role` says what its end means."""
+
+    name: str
+    role: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that ended; `code` is that of a shell (128 + signal)."""
+
+    command: Command
+    code: int
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Child:
+    """A running command. Standard output and errors go to `log_path` and, by lines, to `echo`."""
+
+    def __init__(self, command: Command, log_path: Path, echo: Callable[[str, str], None]) -> None:
+        self.command = command
+        self._echo = echo
+        self._unfinished = b""
+        self._file = log_path.open("ab", buffering=0)
+        self._process = subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **dict(command.env)},
+            process_group=0,
+            preexec_fn=_die_with_parent,
+        )
+        assert self._process.stdout is not None
+        self.output = self._process.stdout
+        os.set_blocking(self.output.fileno(), False)
+
+    def signal(self, number: int, group: bool) -> None:
+        """Send to the child or to its whole group; one that is gone is no error."""
+        try:
+            (os.killpg if group else os.kill)(self._process.pid, number)
+        except ProcessLookupError:
+            log.debug("%s was gone before signal %d", self.command.name, number)
+
+    def read(self) -> bool:
+        """Pass on what the child wrote; False once it will write no more."""
+        try:
+            data = self.output.read(1 << 16)
+        except BlockingIOError:
+            return True
+        if data is None:
+            return True
+        self._file.write(data)
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        if not data and self._unfinished:
+            lines, self._unfinished = [self._unfinished], b""
+        for line in lines:
+            self._echo(self.command.name, line.decode(errors="replace").rstrip("\r"))
+        return bool(data)
+
+    def ended(self) -> Ended | None:
+        """The end of the child, if it came."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return Ended(self.command, 128 - code if code < 0 else code)
+
+    def clear(self) -> None:
+        """After the end: stop workers that outlived the child, pass on the last lines."""
+        self.signal(signal.SIGKILL, group=True)
+        deadline = time.monotonic() + 1.0
+        while self.read() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.output.close()
+        self._file.close()
+
+
+class Team:
+    """All children of a run."""
+
+    def __init__(self, log_dir: Path, echo: Callable[[str, str], None]) -> None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir = log_dir
+        self._echo = echo
+        self._children: list[Child] = []
+        self._selector = selectors.DefaultSelector()
+
+    def start(self, command: Command) -> None:
+        """Raises OSError where the program cannot be started."""
+        child = Child(command, self._log_dir / f"{command.name}.log", self._echo)
+        self._children.append(child)
+        self._selector.register(child.output, selectors.EVENT_READ, child)
+
+    def alive(self, role: str | None = None) -> list[Command]:
+        """Commands that still run, of one role or of all."""
+        return [c.command for c in self._children if role in (None, c.command.role)]
+
+    def pump(self, timeout_s: float) -> list[Ended]:
+        """Pass on lines for up to `timeout_s` seconds; return the children that ended since."""
+        if not self._selector.get_map():
+            time.sleep(timeout_s)
+        for key, _ in self._selector.select(timeout_s):
+            if not key.data.read():
+                self._selector.unregister(key.fileobj)
+        return [self._bury(child, end) for child in list(self._children) if (end := child.ended())]
+
+    def end(self, steps: Iterable[tuple[int, bool, float]] = ESCALATION) -> list[Ended]:
+        """End whoever still runs, more firmly from step to step; returns when nobody does."""
+        ended: list[Ended] = []
+        for number, group, patience_s in steps:
+            for child in self._children:
+                child.signal(number, group)
+            deadline = time.monotonic() + patience_s
+            while self._children and time.monotonic() < deadline:
+                ended += self.pump(0.05)
+        for command in self.alive():
+            log.error("%s survived SIGKILL", command.name)
+        return ended
+
+    def _bury(self, child: Child, end: Ended) -> Ended:
+        if child.output in self._selector.get_map():
+            self._selector.unregister(child.output)
+        child.clear()
+        self._children.remove(child)
+        return end

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Makes .venv with everything in requirements.lock and this project (editable). Nothing to do: nothing done.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { echo "setup | $*"; }
+fail() {
+    echo "setup | $*" >&2
+    exit 1
+}
+
+# The folder is part of the stamp: a copied or moved .venv points to the old place.
+stamp="$({ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1)"
+python=.venv/bin/python
+if [[ -x $python && -f .venv/stamp && $(<.venv/stamp) == "$stamp" ]]; then
+    exit 0
+fi
+
+[[ $(uname -sm) == "Linux x86_64" ]] || fail "the simulator has packages for Linux on x86-64 alone, this is $(uname -sm)"
+
+suitable='import sys, venv, ensurepip; raise SystemExit(not (3, 11) <= sys.version_info < (3, 13))'
+find_python() {
+    local candidate
+    for candidate in python3.11 python3.12 python3; do
+        if "$candidate" -c "$suitable" >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+}
+
+if [[ -e .venv ]] && ! { .venv/bin/python -c "$suitable" && [[ $(.venv/bin/python -c 'import sys; print(sys.prefix)') == "$PWD/.venv" ]]; } >/dev/null 2>&1; then
+    say "the .venv here is broken or from another place: making it anew"
+    rm -rf .venv
+fi
+
+if command -v uv >/dev/null; then
+    uv=uv
+    if [[ ! -e .venv ]]; then
+        say "making .venv with the uv on PATH"
+        uv venv --quiet --python '>=3.11,<3.13' .venv || fail "uv found no Python 3.11 or 3.12: install one of them"
+    fi
+else
+    uv=.venv/bin/uv
+    if [[ ! -e .venv ]]; then
+        found="$(find_python)"
+        [[ -n $found ]] || fail "no Python 3.11 or 3.12 with venv here: install python3.11 and python3.11-venv, or uv"
+        say "making .venv with $found"
+        "$found" -m venv .venv || fail "$found could not make .venv (see above)"
+    fi
+    if [[ ! -x $uv ]]; then
+        say "installing uv into .venv"
+        "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null || fail "no pip in .venv: remove .venv and try again"
+        "$python" -m pip install --quiet --disable-pip-version-check uv || fail "pip could not install uv (see above): is a package index reachable?"
+    fi
+fi
+
+say "installing $(grep -c == requirements.lock) packages from requirements.lock (torch brings its CUDA packages: a few GB)"
+# The lock is complete, so nothing is resolved here.
+install() { "$uv" pip install --quiet --python "$python" --no-deps "$@"; }
+works() { "$python" -W ignore -c 'import lerobot, mani_skill, torch, zmq, actor, learner'; }
+install -r requirements.lock || fail "the packages could not be installed (see above)"
+install --editable . || fail "this project could not be installed (see above)"
+if ! works 2>/dev/null; then
+    say "something is missing in .venv: installing everything again"
+    install --reinstall -r requirements.lock || fail "the packages could not be installed (see above)"
+    works || fail "the new .venv does not work (see above): remove it and try again"
+fi
+# Last, so that a set-up cut short is taken up again.
+echo "$stamp" >.venv/stamp
+say "ready: .venv with $("$python" --version)"

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Trains a diffusion base on demonstrations (bash launch/demos.sh makes them):
+# bash launch/train_base.sh [key=value ...] (--help lists the keys)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash launch/setup_env.sh
+export HDF5_USE_FILE_LOCKING=FALSE
+exec .venv/bin/python -m learner.train_base "$@"

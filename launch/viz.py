@@ -1,0 +1,108 @@
+"""Shows an episode of a run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR]"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from launch.runs import find_run
+from learner.replay.lerobot_format import Outcome, read_outcomes, read_repo_id, visualiser_command
+
+log = logging.getLogger("viz")
+
+EPILOG = """
+examples:
+  bash launch/viz.sh my-run                       the newest episode, in a window
+  bash launch/viz.sh my-run best --save out       writes out/<repo id>_episode_<n>.rrd, no window needed
+  bash launch/viz.sh my-run 12 --mode distant     serves it; the command that connects is printed
+
+Works while the run goes on: it sees what was committed to disk. Options that are not listed here go to
+lerobot-dataset-viz as they are.
+"""
+
+
+class VizError(Exception):
+    """What cannot be shown, and why, in one line."""
+
+
+def main(words: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args, passed_on = make_parser().parse_known_args(words)
+    try:
+        argv = make_command(find_run(args.run), args.episode, args.save, passed_on)
+    except VizError as error:
+        log.error("%s", error)
+        return 1
+    log.info("%s", shlex.join(argv))
+    # Everything is on this disk: a file that is missing must not become a question to the Hub.
+    os.execvpe(argv[0], argv, {**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bash launch/viz.sh",
+        description="Shows an episode of a run's replay in LeRobot's visualiser.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="name of a run under runs/, or its folder")
+    parser.add_argument(
+        "episode", nargs="?", default="last",
+        help="a number, best (a success with the most reward in the fewest frames), worst, or last (default)",
+    )  # fmt: skip
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write a .rrd file there, open no window")
+    return parser
+
+
+def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list[str]) -> list[str]:
+    """The visualiser's command line.
+
+    Raises:
+        VizError: there is no such run or episode, or no display for a window.
+    """
+    replay = run_dir / "replay"
+    if not run_dir.is_dir():
+        raise VizError(f"no run {run_dir}: name a folder under runs/")
+    try:
+        outcomes, repo_id = read_outcomes(replay), read_repo_id(replay)
+    except FileNotFoundError:
+        raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute") from None
+    argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
+    if save is not None:
+        return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
+    if not passed_on and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise VizError("no display for a window: add --save DIR for a file, or --mode distant to serve it")
+    return [*argv, *passed_on]
+
+
+def choose_episode(outcomes: list[Outcome], word: str) -> int:
+    """The index of the episode that `word` means.
+
+    Raises:
+        VizError: no such episode.
+    """
+
+    def goodness(outcome: Outcome) -> tuple[bool, float, int]:
+        return outcome.success, outcome.total_reward, -outcome.frames
+
+    match word:
+        case "last":
+            return outcomes[-1].episode
+        case "best":
+            return max(outcomes, key=goodness).episode
+        case "worst":
+            return min(outcomes, key=goodness).episode
+    if not word.isdecimal():
+        raise VizError(f"episode must be a number, best, last or worst, got {word!r}")
+    if int(word) >= len(outcomes):
+        raise VizError(f"no episode {word}: the replay holds 0 .. {len(outcomes) - 1}")
+    return int(word)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,10 @@
+"""python -m learner [Hydra overrides]: receives experience, trains the residual, publishes it."""
+
+from actor.policy.diffusion import CheckpointError
+from config.cli import main
+from learner.intake import IntakeError
+from learner.loop import RunError, run_learner
+from learner.replay.demonstrations import DemonstrationError
+
+if __name__ == "__main__":
+    main(run_learner, CheckpointError, DemonstrationError, IntakeError, RunError)

@@ -1,0 +1,59 @@
+"""An ensemble of Q networks in one stacked product."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from config.schema import Algo
+
+
+class StackedLinear(nn.Module):
+    """N linear layers: (N, B, inputs) -> (N, B, outputs), initialised like torch's own."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedLayerNorm(nn.Module):
+    """Layer norm with a scale and a bias for every member."""
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.width = (width,)
+        self.scale = nn.Parameter(torch.ones(members, 1, width))
+        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, nn.functional.layer_norm(x, self.width), self.scale)
+
+
+class CriticEnsemble(nn.Module):
+    """Q(s, a) of N members: observation (B, O), action features (B, F) -> (N, B)."""
+
+    def __init__(self, algo: Algo, observation_dim: int, action_features: int) -> None:
+        super().__init__()
+        self.members = algo.critics
+        self.register_buffer("observation_mean", torch.zeros(observation_dim))
+        self.register_buffer("observation_scale", torch.ones(observation_dim))
+        layers: list[nn.Module] = []
+        width = observation_dim + action_features
+        for hidden in algo.hidden:
+            layers.append(StackedLinear(self.members, width, hidden))
+            if algo.critic_layer_norm:
+                layers.append(StackedLayerNorm(self.members, hidden))
+            layers.append(nn.ReLU())
+            width = hidden
+        layers.append(StackedLinear(self.members, width, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        x = (observation - self.observation_mean) * self.observation_scale
+        x = torch.cat([x, action], dim=-1).expand(self.members, -1, -1)
+        return self.layers(x).squeeze(-1)

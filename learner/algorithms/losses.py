@@ -1,0 +1,72 @@
+"""The losses of residual SAC as pure functions (Haarnoja et al. 2018; Policy Decorator, 2412.13630)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: bool) -> Tensor:
+    """The residual that the environment executes: with `clip`, what is left of it after base +
+    scale * residual was cut to [-1, 1]; unscaled, (B, k * A)."""
+    if not clip:
+        return residual
+    return ((base_plan + scale * residual).clamp(-1, 1) - base_plan) / scale
+
+
+def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
+    """What the critic sees of the action: `sum` and `res` (B, k * A), `concat` (B, 2 * k * A)."""
+    if kind == "sum":
+        return base_plan + scale * residual
+    if kind == "res":
+        return residual
+    return torch.cat([base_plan, residual], dim=-1)
+
+
+def soft_target(
+    reward: Tensor,
+    discount: Tensor,
+    next_q: Tensor,
+    next_log_prob: Tensor,
+    temperature: Tensor,
+    clip: tuple[float, float] | None,
+) -> Tensor:
+    """r + discount * (min Q' - temperature * log pi), (B,), clipped to the reachable range.
+
+    Args:
+        discount: gamma^m, zero where the episode terminated; truncation keeps it.
+        next_q: target critics' values (M, B), of which the minimum counts.
+    """
+    value = next_q.min(dim=0).values - temperature * next_log_prob
+    target = reward + discount * value
+    return target if clip is None else target.clamp(*clip)
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error, summed over the members: q (N, B), target (B,)."""
+    return (q - target).square().mean(dim=1).sum()
+
+
+def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
+    """What the actor climbs, (B,) from (N, B): the members' minimum (None, as published), or their
+    mean less `pessimism` standard deviations, so that disagreement is never worth a residual."""
+    if pessimism is None:
+        return q.min(dim=0).values
+    if pessimism == 0 or len(q) == 1:
+        return q.mean(dim=0)
+    return q.mean(dim=0) - pessimism * q.std(dim=0)
+
+
+def actor_loss(q: Tensor, log_prob: Tensor, temperature: Tensor, residual: Tensor, penalty: float) -> Tensor:
+    """temperature * log pi - Q + penalty * mean squared residual.
+
+    Args:
+        q: (B,), already reduced over the members.
+        residual: (B, k * A). The penalty keeps the policy at the base where the critic sees no gain.
+    """
+    return (temperature * log_prob - q).mean() + penalty * residual.square().mean()
+
+
+def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """-exp(log temperature) * (log pi + target entropy), as the published implementation has it."""
+    return (-log_temperature.exp() * (log_prob.detach() + target_entropy)).mean()

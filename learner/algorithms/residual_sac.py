@@ -1,0 +1,160 @@
+"""Residual SAC, and its deterministic relative, chosen by config/algo: networks and one update."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from actor.policy.residual import ResidualActor
+from config.schema import Algo
+from learner.algorithms import losses
+from learner.algorithms.critic import CriticEnsemble
+
+
+class ResidualSAC:
+    """Parameters and optimisers; `update` is the table of contents.
+
+    Args:
+        seed: of the networks' initial weights and of all sampling during updates.
+    """
+
+    def __init__(self, algo: Algo, observation_dim: int, action_dim: int, *, seed: int, device: str) -> None:
+        self.algo = algo
+        self.device = torch.device(device)
+        torch.manual_seed(seed)
+        self._rng = torch.Generator(self.device).manual_seed(seed)
+        numbers = algo.residual_every * action_dim
+        features = 2 * numbers if algo.critic_input == "concat" else numbers
+        self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
+        self.critic = CriticEnsemble(algo, observation_dim, features).to(self.device)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        fused = self.device.type in ("cpu", "cuda")
+        self._actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=algo.actor_lr, fused=fused)
+        self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=algo.critic_lr, fused=fused)
+        start = algo.initial_temperature
+        self.log_temperature = torch.tensor(
+            math.log(start) if start > 0 else -math.inf,
+            device=self.device,
+            requires_grad=algo.learn_temperature,
+        )
+        self.target_entropy = -float(numbers) if algo.target_entropy is None else algo.target_entropy
+        self._temperature_optimizer = (
+            torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
+        )
+        self.updates = 0
+
+    @property
+    def temperature(self) -> Tensor:
+        """Weight of the entropy, without gradient."""
+        return self.log_temperature.detach().exp()
+
+    def fit_observation_scale(self, observation: Tensor) -> None:
+        """Fix the shift and scale of observations from data (M, O) seen so far; call once, early."""
+        mean = observation.mean(0)
+        scale = 1 / observation.std(0).clamp_min(1e-2)
+        for network in (self.actor, self.critic, self.target_critic):
+            network.observation_mean.copy_(mean)  # type: ignore[operator]
+            network.observation_scale.copy_(scale)  # type: ignore[operator]
+
+    def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update from a batch with the fields of `learner.replay.ring.Batch`.
+
+        Returns:
+            Figures as tensors without gradient, so that nothing waits for the device.
+        """
+        figures = self._step_critic(batch)
+        self.updates += 1
+        if self._actor_is_due():
+            figures |= self._step_actor(batch)
+        self._track_targets()
+        return figures
+
+    def _actor_is_due(self) -> bool:
+        past_warmup = self.updates > self.algo.critic_warmup_updates
+        return past_warmup and self.updates % self.algo.actor_delay == 0
+
+    def _step_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        target = self.bootstrap_target(batch)
+        q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
+        loss = losses.critic_loss(q, target)
+        self._step(self._critic_optimizer, self.critic, loss)
+        return {
+            "loss/critic": loss.detach(),
+            "q_mean": q.detach().mean(),
+            "q_spread": q.detach().std(dim=0).mean() if len(q) > 1 else q.new_zeros(()),
+            "target_mean": target.mean(),
+        }
+
+    @torch.no_grad()
+    def bootstrap_target(self, batch: dict[str, Tensor]) -> Tensor:
+        """The critics' target (B,): the next residual is unmasked, the discount settles endings."""
+        observation, base_plan = batch["next_observation"], batch["next_base_plan"]
+        sample = self.actor.sample(observation, base_plan, self._rng)
+        residual = self._smooth(sample.residual)
+        members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
+        next_q = self.target_critic(observation, self._features(base_plan, residual))
+        return losses.soft_target(
+            batch["reward"],
+            batch["discount"],
+            next_q[members[: self.algo.target_critics]],
+            sample.log_prob,
+            self.temperature * float(self.algo.entropy_in_target),
+            self.algo.target_clip,
+        )
+
+    def _smooth(self, residual: Tensor) -> Tensor:
+        """Target-policy noise (Fujimoto et al. 2018, eq. 14)."""
+        if self.algo.target_noise_std == 0:
+            return residual
+        limit = self.algo.target_noise_clip
+        noise = torch.randn((len(residual), self.actor.outputs), generator=self._rng, device=self.device)
+        noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
+        return (residual + noise).clamp(-1, 1)
+
+    def _step_actor(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        observation, base_plan = batch["observation"], batch["base_plan"]
+        sample = self.actor.sample(observation, base_plan, self._rng)
+        self.critic.requires_grad_(False)
+        q = self.critic(observation, self._features(base_plan, sample.residual))
+        q = losses.pessimistic(q, self.algo.actor_pessimism)
+        loss = losses.actor_loss(
+            q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
+        )
+        self._step(self._actor_optimizer, self.actor, loss)
+        self.critic.requires_grad_(True)
+        figures = {
+            "loss/actor": loss.detach(),
+            "residual_size": sample.residual.detach().abs().mean(),
+            "residual_at_bound": (sample.residual.detach().abs() > 0.95).float().mean(),
+        }
+        return figures | self._step_temperature(sample.log_prob)
+
+    def _step_temperature(self, log_prob: Tensor) -> dict[str, Tensor]:
+        if self._temperature_optimizer is None:
+            return {}
+        loss = losses.temperature_loss(self.log_temperature, log_prob, self.target_entropy)
+        self._temperature_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._temperature_optimizer.step()
+        return {"loss/temperature": loss.detach(), "temperature": self.temperature}
+
+    @torch.no_grad()
+    def _track_targets(self) -> None:
+        torch._foreach_lerp_(
+            list(self.target_critic.parameters()), list(self.critic.parameters()), self.algo.tau
+        )
+
+    def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
+        algo = self.algo
+        executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
+        return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
+
+    def _step(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.algo.grad_clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), self.algo.grad_clip)
+        optimizer.step()

@@ -1,0 +1,203 @@
+"""A run's replay as a LeRobot v3.0 dataset, written by one thread in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from learner.replay.episodes import EXPERIENCE_COLUMNS, EpisodeAssembler
+from learner.replay.lerobot_format import DatasetSpec, visualiser_command
+from learner.replay.lerobot_writer import LeRobotWriter
+from protocol.messages import Columns
+
+__all__ = ["LeRobotStore", "visualiser_command"]
+
+log = logging.getLogger(__name__)
+
+
+class LeRobotStore:
+    """Keeps whole episodes on disk, one dataset frame an environment step.
+
+    At every moment the folder is a valid dataset of the committed episodes, or has no meta/info.json
+    yet. What beside LeRobot's files: meta/residual_rl.json (repo id, and the actor's id for each value
+    of the column `actor`) and final_observations/ (how each episode ended). Episodes that have not
+    ended when the store closes are left out. A context manager.
+
+    Args:
+        folder: missing or empty; made with the first episode.
+        repo_id: name or owner/name, as the Hub would call it.
+        fps: frames a second of simulated time.
+        queue_episodes: `add` waits while so many ended episodes are not yet written.
+        flush_s: seconds between commits; what a crash may lose.
+
+    Raises:
+        FileExistsError: `folder` holds something.
+        ValueError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        repo_id: str,
+        observation_dim: int,
+        action_dim: int,
+        fps: int,
+        robot_type: str,
+        task: str,
+        queue_episodes: int,
+        flush_s: float,
+    ) -> None:
+        self._spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task)
+        if queue_episodes < 1:
+            raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")
+        if not flush_s > 0:
+            raise ValueError(f"flush_s must be above 0, got {flush_s}")
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} holds a replay already: give the run another name, or remove it")
+        self._folder = folder
+        self._queue_episodes = queue_episodes
+        self._flush_s = flush_s
+        self._horizon: int | None = None
+        self._assembler = EpisodeAssembler()
+        self._writer = LeRobotWriter(folder, self._spec)
+        # Guards the four below.
+        self._changed = threading.Condition()
+        self._inbox: deque[tuple[str, Columns]] = deque()
+        self._pending = 0
+        self._closing = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="lerobot-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def episodes(self) -> int:
+        """Committed episodes."""
+        return self._writer.episodes
+
+    @property
+    def frames(self) -> int:
+        """Committed frames."""
+        return self._writer.frames
+
+    @property
+    def pending(self) -> int:
+        """Ended episodes that wait for the writer."""
+        return self._pending
+
+    @property
+    def dropped(self) -> int:
+        """Episodes that were left out because decisions were missing."""
+        return self._assembler.dropped
+
+    def add(self, actor_id: str, columns: Columns) -> None:
+        """Hand over the columns of one message (see `protocol.messages.Experience`).
+
+        The arrays must not change afterwards. Waits while the writer is behind.
+
+        Raises:
+            ValueError: columns that are not those of this dataset.
+            RuntimeError: the writer failed, or the store is closed.
+        """
+        self._check(columns)
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending < self._queue_episodes or self._error is not None)
+            self.raise_if_failed()
+            if self._closing:
+                raise RuntimeError(f"the replay in {self._folder} is closed")
+            self._inbox.append((actor_id, columns))
+            self._pending += len(columns["final_row"])
+            self._changed.notify_all()
+
+    def raise_if_failed(self) -> None:
+        """Raise RuntimeError from the writer's error, if it failed."""
+        if self._error is not None:
+            raise RuntimeError(f"writing the replay in {self._folder} failed: {self._error}") from self._error
+
+    def close(self) -> None:
+        """Write everything that is whole and end the thread; may be called twice.
+
+        Raises:
+            RuntimeError: the writer failed.
+        """
+        with self._changed:
+            first, self._closing = not self._closing, True
+            self._changed.notify_all()
+        self._thread.join()
+        self.raise_if_failed()
+        if first:
+            log.info(
+                "replay: %d episodes, %d frames in %s; left out: %d unfinished, %d with missing decisions",
+                self.episodes, self.frames, self._folder, self._assembler.unfinished, self.dropped,
+            )  # fmt: skip
+
+    def __enter__(self) -> LeRobotStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, columns: Columns) -> None:
+        missing = EXPERIENCE_COLUMNS - columns.keys()
+        if missing:
+            raise ValueError(f"columns lack {', '.join(sorted(missing))}")
+        rows, k = columns["reward"].shape
+        if self._horizon is None:
+            self._horizon = k
+        o, a, ends = self._spec.observation_dim, self._spec.action_dim, len(columns["final_row"])
+        expected = {
+            "observation": (rows, self._horizon, o),
+            **dict.fromkeys(("action", "base_plan", "residual"), (rows, self._horizon, a)),
+            "final_observation": (ends, o),
+            "final_base_plan": (ends, self._horizon, a),
+        }
+        for name, shape in expected.items():
+            if columns[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {columns[name].shape}")
+        if not np.array_equal(
+            np.flatnonzero(columns["terminated"] | columns["truncated"]), columns["final_row"]
+        ):
+            raise ValueError("final_row must name the rows that are terminated or truncated, in order")
+
+    def _run(self) -> None:
+        try:
+            self._write_until_closed()
+        except Exception as error:  # the learner's thread raises it: add, raise_if_failed, close
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _write_until_closed(self) -> None:
+        due_s = time.monotonic() + self._flush_s
+        while self._wait(due_s):
+            self._write_next()
+            if self._writer.full or time.monotonic() >= due_s:
+                self._writer.commit()
+                due_s = time.monotonic() + self._flush_s
+        self._writer.commit()
+
+    def _wait(self, until_s: float) -> bool:
+        """Wait for a message, the end or the time; False once closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inbox or self._closing, max(0.0, until_s - time.monotonic()))
+            return bool(self._inbox) or not self._closing
+
+    def _write_next(self) -> None:
+        """Write what the oldest message ended, if there is one."""
+        with self._changed:
+            if not self._inbox:
+                return
+            actor_id, columns = self._inbox.popleft()
+        for episode in self._assembler.add(actor_id, columns):
+            self._writer.append(episode)
+        with self._changed:
+            self._pending -= len(columns["final_row"])
+            self._changed.notify_all()

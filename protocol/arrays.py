@@ -1,0 +1,86 @@
+"""ndarray <-> description and buffer. What is not on the allow-list or over a limit never becomes an array."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import msgspec
+import numpy as np
+
+from protocol.messages import Columns
+
+# Little-endian plain numbers. Never objects: unpickling them would run the sender's code.
+DTYPES = {name: np.dtype(f"<{name}") for name in ("f4", "f8", "i4", "i8", "u1", "b1")}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+Buffer = bytes | memoryview
+
+
+class ProtocolError(ValueError):
+    """What arrived, or is to be sent, breaks the protocol; one line that says what and where."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message may measure at most; named like the keys of the wire's configuration."""
+
+    max_header_bytes: int
+    max_arrays: int
+    max_rank: int
+    max_message_bytes: int
+
+
+class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the header says about the array in its frame."""
+
+    dtype: str
+    """A key of DTYPES."""
+    shape: tuple[int, ...]
+
+
+def describe(array: np.ndarray) -> tuple[ArrayDescription, memoryview]:
+    """The description and the bytes of `array` in C order; a contiguous array is not copied.
+
+    Raises:
+        ProtocolError: a dtype that does not cross the wire.
+    """
+    name = _NAMES.get(array.dtype)
+    if name is None:
+        raise ProtocolError(f"dtype {array.dtype} does not cross the wire: use one of {', '.join(DTYPES)}")
+    # A view of bytes: memoryview.cast refuses empty shapes.
+    plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return ArrayDescription(name, array.shape), plain.data
+
+
+def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np.ndarray:
+    """A read-only array over `buffer`, not copied.
+
+    Raises:
+        ProtocolError: unknown dtype, too many dimensions, or a size that is not the buffer's.
+    """
+    dtype = DTYPES.get(description.dtype)
+    if dtype is None:
+        raise ProtocolError(f"dtype {description.dtype!r} is none of {', '.join(DTYPES)}")
+    shape = description.shape
+    if len(shape) > limits.max_rank:
+        raise ProtocolError(f"{len(shape)} dimensions, at most {limits.max_rank} are allowed")
+    # numpy refuses larger sizes in its own ways, even beside a zero.
+    if not all(0 <= size < 2**31 for size in shape):
+        raise ProtocolError(f"no possible shape: {shape}")
+    described, held = math.prod(shape) * dtype.itemsize, len(buffer)
+    if described != held:
+        raise ProtocolError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
+    if dtype.kind == "b" and held and np.frombuffer(buffer, np.uint8).max() > 1:
+        raise ProtocolError("a truth value that is neither 0 nor 1")
+    array = np.frombuffer(buffer, dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def weights_digest(columns: Columns) -> str:
+    """SHA-256 in hex over, in name order, each name in UTF-8, a zero byte and the array's bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        digest.update(name.encode() + b"\0")
+        digest.update(describe(columns[name])[1])
+    return digest.hexdigest()

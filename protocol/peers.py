@@ -1,0 +1,217 @@
+"""The learner's side of all sessions: who is there, what is new, who may send how much."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from protocol.messages import PROTOCOL_VERSION, Ack, ExperienceSpec, Hello, Refused, Welcome
+
+# Names and sessions remembered at most; the longest silent are forgotten first.
+MOST_PEERS = 4096
+LONGEST_NAME = 64
+
+# Field of the spec -> what its owner should do, filled with the learner's value.
+_REMEDIES = {
+    "env_id": "start it with the same task",
+    "control_mode": "start it with task.control_mode={0}",
+    "observation_dim": "start it with the same task",
+    "action_dim": "start it with the same task",
+    "act_horizon": "start it with base.act_horizon={0}",
+    "residual_every": "start it with algo.residual_every={0}",
+    "base_fingerprint": "give both the same base.path",
+    "residual_scale": "start it with algo.residual_scale={0}",
+    "policy": "start it with the learner's algo",
+}
+
+
+class Verdict(enum.Enum):
+    """What a numbered message is to the learner."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    OVER_CREDIT = "over credit"
+
+
+@dataclass
+class Peer:
+    """One actor or evaluator: its newest session and what is known of it."""
+
+    actor_id: str
+    role: str
+    session: int
+    address: str
+    identity: bytes
+    """Where answers go: ZeroMQ's name of its newest connection."""
+    next_sequence: int
+    last_seen_s: float
+    queued_rows: int = 0
+    """Accepted and not drained."""
+    rows: int = 0
+    figures: dict[str, float] = field(default_factory=dict[str, float])
+    owes_ack: bool = False
+    gap_told: tuple[int, float] = (-1, 0.0)
+    """(sequence that was asked for, when)."""
+
+
+class PeerTable:
+    """All sessions of a learner; `identity` is ZeroMQ's name of a connection.
+
+    Args:
+        credit_rows: rows in flight that one client is granted at most.
+        queue_rows: rows in flight that all live clients together are granted, in equal shares.
+        lease_s: silence after which a peer counts as gone, and its share is free.
+        heartbeat_s: how soon a request to send again may be repeated.
+    """
+
+    def __init__(
+        self,
+        spec: ExperienceSpec,
+        *,
+        credit_rows: int,
+        queue_rows: int,
+        lease_s: float,
+        heartbeat_s: float,
+    ) -> None:
+        self._spec = spec
+        self._credit_rows = credit_rows
+        self._queue_rows = queue_rows
+        self._lease_s = lease_s
+        self._heartbeat_s = heartbeat_s
+        self._by_actor: dict[str, Peer] = {}
+        self._by_session: dict[int, Peer] = {}
+        self._replaced: dict[int, str] = {}  # session -> why it was closed
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._by_actor.values())
+
+    def alive(self, peer: Peer, now_s: float) -> bool:
+        """Whether the peer was heard within its lease."""
+        return now_s - peer.last_seen_s <= self._lease_s
+
+    def live(self, now_s: float) -> list[Peer]:
+        """The peers heard within their lease."""
+        return [peer for peer in self if self.alive(peer, now_s)]
+
+    def open(
+        self, hello: Hello, identity: bytes, address: str, now_s: float
+    ) -> list[tuple[bytes, Welcome | Refused]]:
+        """Open, take up or refuse a session: (identity, answer) pairs, the caller's own first."""
+        reason = mismatch(hello, self._spec) or self._replaced.get(hello.session)
+        if reason:
+            return [(identity, Refused(reason=reason))]
+        farewell = self._replace(hello)
+        peer = self._by_actor.get(hello.actor_id)
+        if peer is None:
+            peer = Peer(hello.actor_id, hello.role, hello.session, address, identity, 0, now_s)
+            self._by_actor[hello.actor_id] = self._by_session[hello.session] = peer
+            self._forget_longest_silent()
+        peer.identity, peer.address, peer.last_seen_s = identity, address, now_s
+        # What the client no longer holds was received by a learner before this one.
+        peer.next_sequence = max(peer.next_sequence, hello.first_sequence)
+        return [(identity, self.welcome(peer, now_s)), *farewell]
+
+    def find(self, session: int, identity: bytes, now_s: float) -> Peer | None:
+        """The peer of a session, noted as alive behind `identity`; None if the session is not open."""
+        peer = self._by_session.get(session)
+        if peer is not None:
+            peer.identity, peer.last_seen_s = identity, now_s
+        return peer
+
+    def farewell(self, session: int) -> Refused | None:
+        """What to say to a session that a newer one has replaced."""
+        reason = self._replaced.get(session)
+        return None if reason is None else Refused(reason=reason)
+
+    def admit(self, peer: Peer, sequence: int, rows: int) -> Verdict:
+        """Judge a numbered message; if it is new, count it as received and queued."""
+        peer.owes_ack = True
+        if sequence < peer.next_sequence:
+            return Verdict.DUPLICATE
+        if sequence > peer.next_sequence:
+            return Verdict.GAP
+        if rows and peer.queued_rows >= self._credit_rows:
+            return Verdict.OVER_CREDIT
+        peer.next_sequence += 1
+        peer.queued_rows += rows
+        peer.rows += rows
+        return Verdict.NEW
+
+    def wants_resend(self, peer: Peer, now_s: float) -> bool:
+        """Whether to answer a gap: once for each missing message, again after a heartbeat."""
+        asked, when_s = peer.gap_told
+        if asked == peer.next_sequence and now_s - when_s < self._heartbeat_s:
+            return False
+        peer.gap_told = (peer.next_sequence, now_s)
+        return True
+
+    def drained(self, session: int, rows: int) -> None:
+        """Give back the credit of rows that left the queue."""
+        peer = self._by_session.get(session)
+        if peer is not None:
+            peer.queued_rows -= rows
+            peer.owes_ack = True
+
+    def welcome(self, peer: Peer, now_s: float) -> Welcome:
+        """Asks for everything from the first message that was not received."""
+        credit_rows = self._window(peer, now_s)
+        return Welcome(session=peer.session, next_sequence=peer.next_sequence, credit_rows=credit_rows)
+
+    def acks(self, now_s: float, *, everybody: bool) -> list[tuple[bytes, Ack]]:
+        """Acks that are owed, or one for each live peer."""
+        found: list[tuple[bytes, Ack]] = []
+        for peer in self.live(now_s):
+            if everybody or peer.owes_ack:
+                peer.owes_ack = False
+                ack = Ack(
+                    session=peer.session,
+                    next_sequence=peer.next_sequence,
+                    credit_rows=self._window(peer, now_s),
+                )
+                found.append((peer.identity, ack))
+        return found
+
+    def _window(self, peer: Peer, now_s: float) -> int:
+        share = self._queue_rows // max(1, len(self.live(now_s)))
+        return max(0, min(self._credit_rows, max(1, share)) - peer.queued_rows)
+
+    def _replace(self, hello: Hello) -> list[tuple[bytes, Refused]]:
+        """Close the session of the same actor's earlier process, if there is one."""
+        old = self._by_actor.get(hello.actor_id)
+        if old is None or old.session == hello.session:
+            return []
+        self._forget(old)
+        reason = f"another process named {hello.actor_id} took over: give each actor its own actor.id"
+        self._replaced[old.session] = reason
+        if len(self._replaced) > MOST_PEERS:
+            del self._replaced[next(iter(self._replaced))]
+        return [(old.identity, Refused(reason=reason))]
+
+    def _forget_longest_silent(self) -> None:
+        if len(self._by_actor) > MOST_PEERS:
+            self._forget(min(self, key=lambda peer: peer.last_seen_s))
+
+    def _forget(self, peer: Peer) -> None:
+        del self._by_actor[peer.actor_id], self._by_session[peer.session]
+
+
+def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
+    """One line on the first thing that keeps this client from this learner; None if it fits."""
+    if not 0 < len(hello.actor_id) <= LONGEST_NAME or not hello.actor_id.isprintable():
+        return f"the name {hello.actor_id[:LONGEST_NAME]!r} is not 1 to {LONGEST_NAME} printable characters"
+    who = f"{hello.role} {hello.actor_id}"
+    if hello.role not in ("actor", "evaluator"):
+        return f"{who!r} is neither actor nor evaluator"
+    if hello.protocol_version != PROTOCOL_VERSION:
+        return (
+            f"{who} speaks protocol {hello.protocol_version}, this learner {PROTOCOL_VERSION}: "
+            "install the same release on both sides"
+        )
+    for name in spec.__struct_fields__:
+        theirs, ours = getattr(hello.spec, name), getattr(spec, name)
+        if theirs != ours:
+            remedy = _REMEDIES[name].format(ours)
+            return f"{who} offers {name} {theirs}, this learner trains {name} {ours}: {remedy}"
+    return None

@@ -1,0 +1,28 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Shared, busy machines make single examples slow; that says nothing about the law under test.
+hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of this checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def free_ports() -> tuple[int, int]:
+    """Two loopback ports that nobody listens on."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]

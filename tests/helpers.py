@@ -1,0 +1,42 @@
+"""Configuration and policies for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from actor.policy.base import BasePolicy
+from actor.policy.decorated import DecoratedPolicy
+from actor.policy.residual import ResidualActor
+from actor.rollout import Rollout
+from config.schema import Config, parse_config
+from protocol.messages import Columns
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_config(*overrides: str) -> Config:
+    """The composed configuration, checked."""
+    with initialize_config_dir(str(ROOT / "config"), version_base=None):
+        return parse_config(compose("main", overrides=list(overrides)))
+
+
+def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every: int) -> DecoratedPolicy:
+    """A decorated policy over `base` with a fresh residual."""
+    return DecoratedPolicy(
+        base,
+        ResidualActor(config.algo, base.observation_dim, base.action_dim),
+        num_envs=num_envs,
+        residual_every=residual_every,
+        residual_scale=config.algo.residual_scale,
+        device="cpu",
+        seed=0,
+    )
+
+
+def collect(rollout: Rollout, frames: int) -> Columns:
+    """All decisions that close within `frames` frames."""
+    for _ in range(frames):
+        rollout.step()
+    return rollout.take()

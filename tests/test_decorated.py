@@ -1,0 +1,73 @@
+"""The composition of base and residual."""
+
+from __future__ import annotations
+
+import torch
+
+from actor.policy.decorated import BASE_ALONE, Behaviour
+from actor.policy.diffusion import DiffusionAgent, DiffusionBase, DiffusionSpec
+from tests.fakes import CountingBase
+from tests.helpers import make_config, make_policy
+
+SPEC = DiffusionSpec(
+    env_id="X", control_mode="c", obs_dim=5, act_dim=3, obs_horizon=2, pred_horizon=8,
+    diffusion_step_embed_dim=16, unet_dims=(16, 32), n_groups=4, prediction_type="sample", normalize=True,
+)  # fmt: skip
+
+
+def acting(mask_probability, **changes):
+    settings = dict(uniform=False, noise_std=0.0, noise_ladder=False, decisions=0)
+    return Behaviour(mask_probability=mask_probability, **(settings | changes))
+
+
+def test_residual_off_equals_base_to_the_bit():
+    torch.manual_seed(0)
+    agent = DiffusionAgent(SPEC)
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(DiffusionBase(agent, 4, 4, seed=3), config, 6, 4)
+    alone = DiffusionBase(agent, 4, 4, seed=3)
+    assert policy.behaviour == BASE_ALONE
+    observation = torch.randn(6, 5)
+    policy.begin(observation)
+    plan = alone.plan(observation[:, None].repeat(1, 2, 1))
+    for frame in range(4):
+        assert torch.equal(policy.act().action, plan[:, frame].clamp(-1, 1))
+        policy.observe(observation)
+
+
+def test_mask_gates_whole_decisions_with_its_probability():
+    config = make_config("algo.residual_every=4", "algo.residual_shape=chunk")
+    policy = make_policy(CountingBase(), config, 4000, 4)
+    policy.behaviour = acting(0.25, uniform=True)
+    policy.begin(torch.zeros(4000, 3))
+    residual = policy.act().residual
+    acted = residual.flatten(1).abs().amax(1) > 0
+    assert abs(acted.float().mean().item() - 0.25) < 0.03
+    assert (residual[acted].flatten(1) != 0).all()
+
+
+def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
+    config = make_config("algo.residual_every=4", "algo.residual_shape=held")
+    policy = make_policy(CountingBase(), config, 8, 4)
+    policy.behaviour = acting(1.0, noise_std=0.5)
+    policy.begin(torch.zeros(8, 3))
+    residual = policy.act().residual
+    assert residual.abs().max() > 0
+    assert torch.equal(residual, residual[:, :1].expand_as(residual))
+
+
+def test_noise_ladder_leaves_the_first_sub_environment_without_noise():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 4, 4)
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_ladder=True)
+    policy.begin(torch.zeros(4, 3))
+    residual = policy.act().residual
+    assert not residual[0].any() and residual[3].abs().max() > 0
+
+
+def test_a_fresh_deterministic_residual_starts_as_the_base():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 4, 4)
+    policy.behaviour = acting(1.0)
+    policy.begin(torch.randn(4, 3))
+    assert not policy.act().residual.any()

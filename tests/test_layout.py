@@ -1,0 +1,35 @@
+"""Our packages have common names: a foreign one of the same name must not stand in for them."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ["actor", "config", "launch", "learner", "protocol", "tests"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_package_comes_from_this_repository(name: str, repository: Path) -> None:
+    file = importlib.import_module(name).__file__
+    assert file is not None, f"{name} has no __init__.py"
+    assert Path(file).resolve() == repository / name / "__init__.py"
+
+
+@pytest.mark.parametrize("script", ["setup_env", "test", "start", "demos", "train_base"])
+def test_script_is_executable_bash_that_stops_on_errors(script: str, repository: Path) -> None:
+    path = repository / "launch" / f"{script}.sh"
+    assert path.stat().st_mode & 0o111
+    assert path.read_text().startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in path.read_text()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "launch/env_demos/requirements.lock"])
+def test_lock_pins_every_package_and_names_no_place(lock: str, repository: Path) -> None:
+    lines = [line for line in (repository / lock).read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) > 50
+    assert [line for line in lines if line.count("==") != 1 or "/" in line or "@" in line] == []
+
+
+def test_ci_runs_the_readme_test_command(repository: Path) -> None:
+    assert "bash launch/test.sh" in (repository / ".ci/run").read_text().splitlines()
+    assert "bash launch/test.sh" in (repository / "README.md").read_text()

@@ -1,0 +1,409 @@
+"""The replay on disk, read back with LeRobot's own readers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from learner.replay.episodes import EpisodeAssembler
+from learner.replay.lerobot_stats import MergedStatistics, describe
+from learner.replay.lerobot_store import LeRobotStore
+from protocol.messages import Columns
+
+O, A, K = 5, 3, 4
+REPO = "tests/replay"
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@dataclass
+class Truth:
+    """An episode as it was made: what the dataset has to say."""
+
+    number: int
+    actor_id: str
+    sub_env: int
+    length: int
+    terminated: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    frames: dict[str, list[Any]] = field(default_factory=dict)
+    final: np.ndarray | None = None
+
+
+def make_episode(number: int, actor_id: str, sub_env: int, episode: int, length: int) -> Truth:
+    """observation[0] = 1000 * number + frame; every other value is as identifiable."""
+    terminated = number % 2 == 0
+    truth = Truth(number, actor_id, sub_env, length, terminated)
+    at = 1000 * number + np.arange(length, dtype=np.float32)
+    observation = at[:, None] + np.arange(O, dtype=np.float32) / 8
+    columns = {
+        "observation": observation,
+        "action": observation[:, :A] + 0.25,
+        "base_plan": observation[:, :A] + 0.5,
+        "residual": -observation[:, :A],
+        "reward": at / 2,
+        "success": np.arange(length) % 3 == number % 3,
+    }
+    truth.frames = dict(columns)
+    truth.final = at[-1] + 1 + np.arange(O, dtype=np.float32)
+    for decision, first in enumerate(range(0, length, K)):
+        row: dict[str, Any] = {}
+        for name, column in columns.items():
+            part = column[first : first + K]
+            row[name] = np.zeros((K, *part.shape[1:]), part.dtype)
+            row[name][: len(part)] = part
+        at_end = first + K >= length
+        row |= {
+            "frames": min(K, length - first), "terminated": at_end and terminated,
+            "truncated": at_end and not terminated, "sub_env": sub_env, "episode": episode,
+            "decision": decision, "weights_version": 7 * number + decision,
+            "final": truth.final if at_end else None,
+        }  # fmt: skip
+        truth.rows.append(row)
+    return truth
+
+
+def pack(rows: list[dict[str, Any]]) -> Columns:
+    """Rows -> the columns of one message."""
+    kinds = {"frames": "i4", "sub_env": "i4", "episode": "i8", "decision": "i4", "weights_version": "i8"}
+    finals = [i for i, row in enumerate(rows) if row["final"] is not None]
+    columns = {
+        name: np.array([row[name] for row in rows], kinds.get(name)) for name in rows[0] if name != "final"
+    }
+    return columns | {
+        "final_row": np.array(finals, np.int32),
+        "final_observation": np.array([rows[i]["final"] for i in finals], np.float32).reshape(-1, O),
+        "final_base_plan": np.full((len(finals), K, A), 3, np.float32),
+    }
+
+
+def make_stream(
+    actor_id: str, first_number: int, lengths: list[int], sub_envs: int
+) -> tuple[list[Truth], list[dict[str, Any]]]:
+    """Episodes dealt to sub-environments that step in turn, as in a vectorised rollout; in order of ending."""
+    lanes: list[list[dict[str, Any]]] = [[] for _ in range(sub_envs)]
+    counts = [0] * sub_envs
+    truths: dict[tuple[int, int], Truth] = {}
+    for offset, length in enumerate(lengths):
+        lane = offset % sub_envs
+        truth = make_episode(first_number + offset, actor_id, lane, counts[lane], length)
+        truths[lane, counts[lane]] = truth
+        counts[lane] += 1
+        lanes[lane] += truth.rows
+    rows = [lane[i] for i in range(max(map(len, lanes))) for lane in lanes if i < len(lane)]
+    ended = [truths[row["sub_env"], row["episode"]] for row in rows if row["final"] is not None]
+    return ended, rows
+
+
+def in_messages(rows: list[dict[str, Any]], size: int) -> list[Columns]:
+    return [pack(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+
+def wait_for(fact: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not fact():
+        assert time.monotonic() < end, f"no {what} within {timeout_s} s"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., LeRobotStore]:
+    def make(folder: Path = tmp_path / "replay", **overrides: Any) -> LeRobotStore:
+        settings: dict[str, Any] = {
+            "repo_id": REPO, "observation_dim": O, "action_dim": A, "fps": 20, "robot_type": "panda",
+            "task": "PickCube-v1", "queue_episodes": 16, "flush_s": 3600.0,
+        }  # fmt: skip
+        return LeRobotStore(folder, **(settings | overrides))
+
+    return make
+
+
+def load(folder: Path, **options: Any) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    return LeRobotDataset(REPO, root=folder, **options)
+
+
+def assert_same(dataset: Any, truths: list[Truth], actors: list[str]) -> None:
+    assert dataset.num_episodes == len(truths)
+    assert len(dataset) == sum(truth.length for truth in truths)
+    rows = dataset.hf_dataset.with_format("numpy")[:]
+    assert np.array_equal(rows["index"], np.arange(len(dataset)))
+    for index, truth in enumerate(truths):
+        meta = dataset.meta.episodes[index]
+        assert (meta["episode_index"], meta["length"], meta["tasks"]) == (
+            index,
+            truth.length,
+            ["PickCube-v1"],
+        )
+        part = slice(meta["dataset_from_index"], meta["dataset_to_index"])
+        seen = {name: np.asarray(column[part]) for name, column in rows.items()}
+        frame, last = np.arange(truth.length), np.arange(truth.length) == truth.length - 1
+        expected = {
+            "observation.state": truth.frames["observation"],
+            "action": truth.frames["action"],
+            "base_action": truth.frames["base_plan"],
+            "residual": truth.frames["residual"],
+            "next.reward": truth.frames["reward"],
+            "next.success": truth.frames["success"],
+            "next.done": last,
+            "next.truncated": last & (not truth.terminated),
+            "decision_start": frame % K == 0,
+            "weights_version": 7 * truth.number + frame // K,
+            "actor": np.full(truth.length, actors.index(truth.actor_id)),
+            "sub_env": np.full(truth.length, truth.sub_env),
+            "frame_index": frame,
+            "episode_index": np.full(truth.length, index),
+            "timestamp": (frame / 20).astype(np.float32),
+            "task_index": np.zeros(truth.length),
+        }
+        assert set(seen) == {*expected, "index"}
+        for name, values in expected.items():
+            np.testing.assert_array_equal(seen[name], values, err_msg=f"{name} of episode {index}")
+
+
+def test_dataset_says_what_interleaved_actors_saw(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    first, rows_a = make_stream("peg-a", 0, [9, 4, 1, 13, 8, 6, 2], sub_envs=3)
+    second, rows_b = make_stream("peg-b", 50, [5, 12, 3, 4], sub_envs=2)
+    messages = [("peg-a", m) for m in in_messages(rows_a, 5)] + [("peg-b", m) for m in in_messages(rows_b, 3)]
+    with make_store() as store:
+        for actor_id, columns in messages:
+            store.add(actor_id, columns)
+    assert (store.episodes, store.pending, store.dropped) == (11, 0, 0)
+    assert store.frames == sum(truth.length for truth in first + second)
+    folder = tmp_path / "replay"
+    assert json.loads((folder / "meta/residual_rl.json").read_text())["actors"] == ["peg-a", "peg-b"]
+    assert_same(load(folder), first + second, ["peg-a", "peg-b"])
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_every_flush_leaves_a_dataset_that_opens(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    truths, rows = make_stream("peg", 0, [6, 3, 5, 9, 4, 7], sub_envs=1)
+    with make_store(flush_s=0.01) as store:
+        done = 0
+        for truth in truths:
+            store.add("peg", pack(truth.rows))
+            done += 1
+            wait_for(lambda done=done: store.episodes == done, "commit")
+            if done in (1, 4):
+                # The writer is in the middle of its next shard.
+                half = pack(rows[:1])
+                store.add("other", half)
+                assert_same(load(tmp_path / "replay"), truths[:done], ["peg"])
+    assert len(list((tmp_path / "replay/data").rglob("*.parquet"))) == len(truths)
+    assert_same(load(tmp_path / "replay"), truths, ["peg"])
+
+
+def test_episode_is_one_row_group(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+    truths, rows = make_stream("peg", 0, [6, 3, 5], sub_envs=3)
+    with make_store() as store:
+        store.add("peg", pack(rows))
+    data = pq.ParquetFile(tmp_path / "replay/data/chunk-000/file-000.parquet").metadata
+    assert [data.row_group(i).num_rows for i in range(data.num_row_groups)] == [t.length for t in truths]
+
+
+def test_reader_pads_histories_at_the_borders_of_episodes(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    truths, rows = make_stream("peg", 0, [6, 5], sub_envs=1)
+    with make_store() as store:
+        store.add("peg", pack(rows))
+    deltas = {"observation.state": [-0.05, 0.0], "action": [0.0, 0.05, 0.10]}
+    dataset = load(tmp_path / "replay", delta_timestamps=deltas)
+    item = dataset[6]
+    assert item["observation.state"][:, 0].tolist() == [1000.0, 1000.0]
+    assert item["observation.state_is_pad"].tolist() == [True, False]
+    assert item["action"].tolist() == truths[1].frames["action"][:3].tolist()
+    assert dataset[5]["action_is_pad"].tolist() == [False, True, True]
+    assert item["task"] == "PickCube-v1"
+    only = load(tmp_path / "replay", episodes=[1], delta_timestamps=deltas)
+    assert len(only) == 5
+    assert only[0]["observation.state"][:, 0].tolist() == [1000.0, 1000.0]
+
+
+def test_ends_survive_beside_the_dataset(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+    truths, rows = make_stream("peg", 0, [6, 3], sub_envs=2)
+    with make_store() as store:
+        store.add("peg", pack(rows))
+    ends = pq.read_table(tmp_path / "replay/final_observations/chunk-000/file-000.parquet").to_pydict()
+    assert ends["episode_index"] == [0, 1]
+    assert ends["observation"] == [truth.final.tolist() for truth in truths if truth.final is not None]
+    assert ends["terminated"] == [truth.terminated for truth in truths]
+    assert ends["final_base_plan"] == [[3.0] * (K * A)] * 2
+    assert ends["last_residual"] == [truth.rows[-1]["residual"].ravel().tolist() for truth in truths]
+
+
+def test_statistics_are_those_of_all_frames(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+    truths, rows = make_stream("peg", 0, [6, 3, 5, 1], sub_envs=1)
+    with make_store(flush_s=0.01) as store:
+        for truth in truths:
+            store.add("peg", pack(truth.rows))
+            wait_for(lambda: store.pending == 0, "writer")
+    stats = load(tmp_path / "replay").meta.stats
+    frames = np.concatenate([truth.frames["observation"] for truth in truths]).astype(np.float64)
+    state = stats["observation.state"]
+    for name in ("min", "max", "mean", "std"):
+        np.testing.assert_allclose(state[name], getattr(frames, name)(0), rtol=1e-9)
+    assert state["count"].tolist() == [15]
+    assert {"q01", "q10", "q50", "q90", "q99"} < state.keys()
+    assert set(stats) == set(json.loads((tmp_path / "replay/meta/info.json").read_text())["features"])
+
+
+def test_statistics_agree_with_those_of_lerobot() -> None:
+    from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
+
+    rng = np.random.default_rng(0)
+    episodes = [rng.normal(size=(length, 4)) for length in (40, 100, 7)]
+    ours = MergedStatistics()
+    ours.add(np.stack([describe(e) for e in episodes[:2]]), np.array([40, 100]))
+    ours.add(describe(episodes[2])[None], np.array([7]))
+    seen = ours.as_json({"x": slice(0, 4)})["x"]
+    feature = {"x": {"dtype": "float32", "shape": (4,)}}
+    theirs = aggregate_stats([compute_episode_stats({"x": e}, feature) for e in episodes])["x"]
+    for name, value in theirs.items():
+        # LeRobot takes its quantiles from a histogram.
+        np.testing.assert_allclose(seen[name], value, atol=0.35 if name.startswith("q") else 1e-9)
+
+
+def test_episode_with_a_hole_is_dropped_and_the_next_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    whole, rows = make_stream("peg", 0, [9, 13, 5], sub_envs=1)
+    assembler = EpisodeAssembler()
+    with caplog.at_level(logging.WARNING):
+        ended = [e for row in rows if row["weights_version"] != 8 for e in assembler.add("peg", pack([row]))]
+    assert [len(e) for e in ended] == [9, 5]
+    assert ended[1].observation[0, 0] == 2000
+    assert (assembler.dropped, assembler.unfinished) == (1, 0)
+    assert "dropped episode 1 of peg/0: a hole before decision 2" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_restarted_actor_begins_anew() -> None:
+    _, rows = make_stream("peg", 0, [9], sub_envs=1)
+    assembler = EpisodeAssembler()
+    assert assembler.add("peg", pack(rows[:2])) == []
+    (episode,) = assembler.add("peg", pack(rows))
+    assert (len(episode), assembler.dropped) == (9, 1)
+
+
+def test_unfinished_episodes_are_left_out_and_told(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    truths, rows = make_stream("peg", 0, [4, 9], sub_envs=1)
+    with caplog.at_level(logging.INFO), make_store() as store:
+        store.add("peg", pack(rows[:-1]))
+    assert_same(load(tmp_path / "replay"), truths[:1], ["peg"])
+    assert "left out: 1 unfinished" in caplog.text
+
+
+def test_run_without_an_episode_leaves_no_folder(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    with make_store() as store:
+        store.add("peg", pack(make_stream("peg", 0, [9], sub_envs=1)[1][:2]))
+    store.close()
+    assert (store.episodes, store.frames) == (0, 0)
+    assert not (tmp_path / "replay").exists()
+
+
+def test_crash_between_flushes_loses_only_the_open_shard(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truths, _ = make_stream("peg", 0, [6, 3], sub_envs=1)
+    store = make_store(flush_s=0.01)
+    store.add("peg", pack(truths[0].rows))
+    wait_for(lambda: store.episodes == 1, "commit")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("learner.replay.lerobot_writer.episodes_table", full)
+    store.add("peg", pack(truths[1].rows))
+    wait_for(lambda: store._error is not None, "failure")
+    with pytest.raises(RuntimeError, match="No space left on device"):
+        store.raise_if_failed()
+    with pytest.raises(RuntimeError, match="No space left on device"):
+        store.add("peg", pack(truths[0].rows))
+    with pytest.raises(RuntimeError, match="No space left on device"):
+        store.close()
+    dataset = load(tmp_path / "replay")
+    assert (dataset.num_episodes, len(dataset)) == (1, 6)
+    assert dataset[5]["observation.state"][0] == 5
+
+
+def test_intake_waits_for_a_writer_that_is_behind(
+    make_store: Callable[..., LeRobotStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truths, _ = make_stream("peg", 0, [2, 2, 2], sub_envs=1)
+    goes_on = threading.Event()
+    real = EpisodeAssembler.add
+    monkeypatch.setattr(EpisodeAssembler, "add", lambda self, *a: (goes_on.wait(20), real(self, *a))[1])
+    store = make_store(queue_episodes=2)
+    store.add("peg", pack(truths[0].rows))
+    store.add("peg", pack(truths[1].rows))
+    third = threading.Thread(target=store.add, args=("peg", pack(truths[2].rows)))
+    third.start()
+    third.join(0.2)
+    assert third.is_alive()
+    assert store.pending == 2
+    goes_on.set()
+    third.join(20)
+    store.close()
+    assert store.episodes == 3
+
+
+def test_folder_with_a_replay_is_refused(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+    with make_store() as store:
+        store.add("peg", pack(make_stream("peg", 0, [2], sub_envs=1)[1]))
+    with pytest.raises(FileExistsError, match="replay holds a replay already: give the run another name"):
+        make_store()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("fps", 0, "fps must be at least 1, got 0"),
+        ("observation_dim", 0, "observation_dim must be at least 1"),
+        ("repo_id", "a b", "repo_id must be name or owner/name, got 'a b'"),
+        ("task", "", "task must say something"),
+        ("queue_episodes", 0, "queue_episodes must be at least 1"),
+        ("flush_s", 0.0, "flush_s must be above 0"),
+    ],
+)
+def test_unusable_argument_is_named(
+    key: str, value: Any, said: str, make_store: Callable[..., LeRobotStore]
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_store(**{key: value})
+
+
+def test_foreign_columns_are_refused_before_they_are_queued(make_store: Callable[..., LeRobotStore]) -> None:
+    columns = pack(make_stream("peg", 0, [6], sub_envs=1)[1])
+    with make_store() as store:
+        with pytest.raises(ValueError, match=r"action must have shape \(2, 4, 3\), got \(2, 4, 2\)"):
+            store.add("peg", columns | {"action": columns["action"][..., :2]})
+        with pytest.raises(ValueError, match="columns lack reward"):
+            store.add("peg", {name: column for name, column in columns.items() if name != "reward"})
+        with pytest.raises(ValueError, match="final_row must name the rows"):
+            store.add("peg", columns | {"final_row": np.array([0], np.int32)})
+        store.add("peg", columns)
+    assert store.episodes == 1
+    with pytest.raises(RuntimeError, match="is closed"):
+        store.add("peg", columns)
