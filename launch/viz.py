@@ -1,4 +1,4 @@
-"""Shows an episode of a run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR]"""
+"""An episode of a run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR]"""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class VizError(Exception):
     """What cannot be shown, and why, in one line."""
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args, passed_on = make_parser().parse_known_args(words)
     try:
         argv = make_command(find_run(args.run), args.episode, args.save, passed_on)
     except VizError as error:
         log.error("%s", error)
-        return 1
+        sys.exit(1)
     log.info("%s", shlex.join(argv))
     # Everything is on this disk: a file that is missing must not become a question to the Hub.
     os.execvpe(argv[0], argv, {**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -105,4 +105,4 @@ def choose_episode(outcomes: list[Outcome], word: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

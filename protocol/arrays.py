@@ -1,4 +1,4 @@
-"""ndarray <-> description and buffer. What is not on the allow-list or over a limit never becomes an array."""
+"""ndarray <-> description and buffer. Only allowed dtypes within the limits become arrays."""
 
 from __future__ import annotations
 

@@ -43,9 +43,10 @@ def encode(message: Message, limits: Limits) -> list[Buffer]:
             return value.item()
         if not isinstance(value, np.ndarray):
             raise ProtocolError(f"{type(value).__name__} does not cross the wire")
-        if value.ndim > limits.max_rank:
-            raise ProtocolError(f"an array of {value.ndim} dimensions, max_rank is {limits.max_rank}")
-        description, buffer = describe(value)
+        array: np.ndarray = value
+        if array.ndim > limits.max_rank:
+            raise ProtocolError(f"an array of {array.ndim} dimensions, max_rank is {limits.max_rank}")
+        description, buffer = describe(array)
         buffers.append(buffer)
         return description
 

@@ -100,6 +100,9 @@ class PeerTable:
     ) -> list[tuple[bytes, Welcome | Refused]]:
         """Open, take up or refuse a session: (identity, answer) pairs, the caller's own first."""
         reason = mismatch(hello, self._spec) or self._replaced.get(hello.session)
+        known = self._by_session.get(hello.session)
+        if known is not None and known.actor_id != hello.actor_id:
+            reason = f"the session number of {hello.actor_id} is taken: draw another at random"
         if reason:
             return [(identity, Refused(reason=reason))]
         farewell = self._replace(hello)

@@ -86,9 +86,7 @@ class ClientSession:
 
     def submit_experience(self, columns: Columns) -> None:
         """Queue one batch."""
-        self._submit(
-            Experience(session=self._hello.session, sequence=self._next_sequence, columns=columns)
-        )
+        self._submit(Experience(session=self._hello.session, sequence=self._next_sequence, columns=columns))
 
     def submit_evaluation(
         self, *, policy: str, version: int, successes: list[bool], seeds: list[int], wall_s: float

@@ -142,3 +142,19 @@ def _decisions(
         "final_observation": episode.observations[-1:],
         "final_base_plan": final_plan[:, :every] * (not terminated),
     }
+
+
+def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
+    """Write what `read_maniskill` reads, compressed, beside its place and renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with h5py.File(fresh, "w", locking=False) as file:
+        for number, episode in enumerate(episodes):
+            group = file.create_group(f"traj_{number}")
+            for name, values in (
+                ("obs", episode.observations),
+                ("actions", episode.actions),
+                ("success", episode.success),
+            ):
+                group.create_dataset(name, data=values, compression="gzip", shuffle=True)
+    fresh.rename(path)

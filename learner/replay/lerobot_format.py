@@ -174,7 +174,8 @@ def visualiser_command(folder: Path, repo_id: str, episode: int) -> str:
     program = Path(sys.executable).with_name("lerobot-dataset-viz")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    words = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode]
+    # Episodes are small and worker processes slow to start.
+    words = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode, "--num-workers", 0]
     return shlex.join(map(str, words))
 
 

@@ -18,11 +18,9 @@ _MIN, _MAX, _MEAN, _STD = range(4)
 def describe(values: np.ndarray) -> np.ndarray:
     """Statistics of one episode: f8 (T, D) -> f8 (9, D) in the order of `STATISTICS`."""
     ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
-    at = np.asarray(list(QUANTILES.values())) * (len(values) - 1)
-    below = at.astype(int)
-    above = np.minimum(below + 1, len(values) - 1)
-    quantiles = ordered[:, below] + (at - below) * (ordered[:, above] - ordered[:, below])
-    return np.vstack([ordered[:, 0], ordered[:, -1], values.mean(0), values.std(0), quantiles.T])
+    # The smallest value that at least the share q of the frames does not exceed, as LeRobot has it.
+    at = np.ceil(np.asarray(list(QUANTILES.values())) * len(values)).astype(int) - 1
+    return np.vstack([ordered[:, 0], ordered[:, -1], values.mean(0), values.std(0), ordered[:, at].T])
 
 
 class MergedStatistics:

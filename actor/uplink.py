@@ -1,0 +1,242 @@
+"""The actor's line to the learner: sends, waits for credit, sends again what is not acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from config.schema import Wire
+from protocol.arrays import Limits, ProtocolError, weights_digest
+from protocol.channel import ClientChannel, Endpoint
+from protocol.codec import VersionError, decode_from_learner, encode
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Columns,
+    ExperienceSpec,
+    Hello,
+    Progress,
+    Weights,
+    WeightsRequest,
+)
+from protocol.session import ClientSession
+
+log = logging.getLogger(__name__)
+
+# How often it says what it waits for.
+_SAY_EVERY_S = 5.0
+# How soon a wait notices `stop` and a learner that came back.
+_STEP_S = 0.1
+
+
+class UplinkError(RuntimeError):
+    """This process cannot work for that learner; one line that says why and what to do."""
+
+
+class Uplink:
+    """One client's session. Belongs to one thread, which calls `pump` at least every second or so.
+
+    Args:
+        wire: where the learner is; opens sockets at once, but says nothing yet.
+        actor_id: survives restarts; the newest process of a name wins.
+        role: "actor" or "evaluator".
+        spec: must equal the learner's.
+        stop: when it is set, waits end early and leave undone what they waited for.
+
+    Raises:
+        ChannelError, KeyFileError: sockets or keys that cannot be used.
+    """
+
+    def __init__(
+        self, wire: Wire, *, actor_id: str, role: str, spec: ExperienceSpec, stop: threading.Event
+    ) -> None:
+        self._wire = wire
+        self._stop = stop
+        self._limits = msgspec.convert(wire, Limits, from_attributes=True)
+        self._session_number = secrets.randbits(63)
+        hello = Hello(
+            protocol_version=PROTOCOL_VERSION,
+            actor_id=actor_id,
+            session=self._session_number,
+            role=role,
+            first_sequence=0,
+            spec=spec,
+        )
+        self._session = ClientSession(hello, heartbeat_s=wire.heartbeat_s, now_s=time.monotonic())
+        self._offered: Weights | None = None  # came over the experience port, not looked at yet
+        self._newest_version: int | None = None
+        self._lagging_since_s: float | None = None
+        self._said_absent = False
+        self._channel = ClientChannel(
+            msgspec.convert(wire, Endpoint, from_attributes=True), self._limits, actor_id
+        )
+
+    def connect(self) -> None:
+        """Until the learner's Welcome, or `stop`.
+
+        Raises:
+            UplinkError: refused, or no learner within wire.connect_timeout_s.
+        """
+        self._session.reopen(time.monotonic())
+        if self._wait(lambda: self._session.connected, self._describe_wait):
+            log.info("connected to the learner at %s", self._where)
+
+    def send(self, columns: Columns) -> None:
+        """Hand over one batch (see `Experience`); its arrays must not change afterwards.
+
+        Waits without credit and while the learner is away. After `stop`, what could not go out at once
+        is left to `flush`.
+
+        Raises:
+            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
+        """
+        self._session.submit_experience(columns)
+        self._wait(lambda: self._session.unsent == 0, self._describe_wait)
+
+    def send_evaluation(
+        self, *, policy: str, version: int, successes: list[bool], seeds: list[int], wall_s: float
+    ) -> None:
+        """Hand over one evaluation; `successes[i]` belongs to `seeds[i]`. Waits and raises as `send`."""
+        self._session.submit_evaluation(
+            policy=policy, version=version, successes=successes, seeds=seeds, wall_s=wall_s
+        )
+        self._wait(lambda: self._session.unsent == 0, self._describe_wait)
+
+    def pump(self, figures: dict[str, float] | None = None) -> None:
+        """Receive what came and send what is due, without waiting.
+
+        Args:
+            figures: for the next heartbeats, for people to look at.
+
+        Raises:
+            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
+        """
+        if figures is not None:
+            self._session.figures = {name: float(value) for name, value in figures.items()}
+        while (frames := self._channel.receive()) is not None:
+            self._receive(frames)
+        now_s = time.monotonic()
+        for message in self._session.due(now_s):
+            if not self._channel.send(encode(message, self._limits)):
+                self._session.disconnected(now_s)
+                break
+        self._watch(now_s)
+
+    @property
+    def progress(self) -> Progress | None:
+        """The learner's newest word; None before the first."""
+        return self._session.progress
+
+    def newest_weights(self) -> Weights | None:
+        """Weights newer than any returned before, or None. Arrays are read-only. Call after `pump`."""
+        offers = [self._offered, self._published()]
+        self._offered = None
+        fresh = [weights for weights in offers if weights is not None and self._is_newer(weights.version)]
+        for weights in sorted(fresh, key=lambda weights: weights.version, reverse=True):
+            if weights_digest(weights.columns) == weights.digest:
+                self._newest_version = weights.version
+                return weights
+            log.warning("ignored weights v%d from %s: the digest is wrong", weights.version, self._where)
+        self._ask_for_weights(time.monotonic())
+        return None
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the learner has acknowledged everything; False after the timeout. Ignores `stop`."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self.pump()
+            left_s = deadline_s - time.monotonic()
+            if self._session.unacknowledged == 0 or left_s <= 0:
+                return self._session.unacknowledged == 0
+            self._channel.wait(min(_STEP_S, left_s))
+
+    def close(self) -> None:
+        """Close the sockets; call once."""
+        self._channel.close()
+
+    @property
+    def _where(self) -> str:
+        return f"{self._wire.host}:{self._wire.experience_port}"
+
+    def _wait(self, done: Callable[[], bool], describe: Callable[[], str]) -> bool:
+        """Pump until `done` or `stop`; say now and then what it waits for. Returns whether it is done."""
+        started_s = said_s = time.monotonic()
+        while True:
+            self.pump()
+            if done() or self._stop.is_set():
+                return done()
+            now_s = time.monotonic()
+            if now_s - said_s >= _SAY_EVERY_S:
+                said_s = now_s
+                log.info("%s (%.0f s)", describe(), now_s - started_s)
+            self._channel.wait(_STEP_S)
+
+    def _describe_wait(self) -> str:
+        if self._session.connected:
+            return f"waiting for credit: {self._session.rows_in_flight} rows in flight"
+        key = " that knows this key" if self._wire.keys_dir else ""
+        return f"waiting for a learner{key} at {self._where}"
+
+    def _receive(self, frames: list[bytes]) -> None:
+        try:
+            message = decode_from_learner(frames, self._limits)
+            self._session.receive(message, time.monotonic())
+        except VersionError as error:
+            raise UplinkError(f"the learner at {self._where}: {error}: install the same release") from error
+        except ProtocolError as error:
+            log.warning("ignored a message of the learner at %s: %s", self._where, error)
+            return
+        if isinstance(message, Weights):
+            self._offered = message
+        if self._session.refused is not None:
+            raise UplinkError(f"the learner at {self._where} refused: {self._session.refused}")
+
+    def _watch(self, now_s: float) -> None:
+        """Say that the learner went away or came back; give up on it after wire.connect_timeout_s."""
+        silent_s = self._session.silent_s(now_s)
+        if silent_s > self._wire.connect_timeout_s:
+            raise UplinkError(
+                f"no learner answers at {self._where} for {silent_s:.0f} s: start it, "
+                "or correct wire.host, wire.experience_port or the keys"
+            )
+        absent = silent_s > self._wire.lease_s
+        if absent and not self._said_absent:
+            log.warning(
+                "no word from the learner at %s for %.0f s: calling it for up to %.0f s",
+                self._where,
+                silent_s,
+                self._wire.connect_timeout_s,
+            )
+        elif self._said_absent and not absent:
+            log.info("the learner at %s answers", self._where)
+        self._said_absent = absent
+
+    def _published(self) -> Weights | None:
+        frames = self._channel.receive_newest_weights()
+        if frames is None:
+            return None
+        try:
+            message = decode_from_learner(frames, self._limits)
+        except ProtocolError as error:
+            log.warning("ignored a publication of the learner at %s: %s", self._where, error)
+            return None
+        return message if isinstance(message, Weights) else None
+
+    def _is_newer(self, version: int) -> bool:
+        return self._newest_version is None or version > self._newest_version
+
+    def _ask_for_weights(self, now_s: float) -> None:
+        """Ask when there are none yet, or when the publication of newer ones seems lost."""
+        progress = self._session.progress
+        lagging = self._newest_version is None or (progress is not None and self._is_newer(progress.version))
+        if not lagging or not self._session.connected:
+            self._lagging_since_s = None
+        elif self._lagging_since_s is None:
+            self._lagging_since_s = now_s
+        elif now_s - self._lagging_since_s > self._wire.heartbeat_s:
+            self._lagging_since_s = now_s
+            self._channel.send(encode(WeightsRequest(session=self._session_number), self._limits))

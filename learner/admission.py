@@ -1,0 +1,221 @@
+"""What the learner does with each message: check, drop duplicates, queue, answer.
+
+Knows no sockets, no threads and no clock; `intake.py` gives it all three.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from learner.checks import check_experience
+from protocol.arrays import Limits, ProtocolError
+from protocol.codec import VersionError, decode_from_client
+from protocol.messages import (
+    Columns,
+    Evaluation,
+    Experience,
+    ExperienceSpec,
+    FromLearner,
+    Heartbeat,
+    Hello,
+    Progress,
+    Refused,
+    Weights,
+    WeightsRequest,
+)
+from protocol.peers import Peer, PeerTable, Verdict
+
+log = logging.getLogger(__name__)
+
+# One log line for each class of rejected message in so many seconds.
+_LOG_EVERY_S = 5.0
+
+Answers = list[tuple[bytes, FromLearner]]
+
+
+class Received(NamedTuple):
+    """One admitted batch."""
+
+    actor_id: str
+    columns: Columns
+    """As in `Experience`; read-only arrays."""
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What people see of an actor or evaluator."""
+
+    actor_id: str
+    role: str
+    alive: bool
+    address: str
+    rows: int
+    """Accepted from this process since it, or the learner, started."""
+    queued_rows: int
+    last_seen_s: float
+    """Seconds since its last word."""
+    figures: dict[str, float]
+
+
+class _Queued(NamedTuple):
+    session: int
+    rows: int
+    received: Received
+
+
+class Admission:
+    """All that was received and not yet taken, and everybody who sent it. One caller at a time.
+
+    Args:
+        spec: what clients must offer.
+        peers: their sessions.
+        limits: of one message.
+    """
+
+    def __init__(self, spec: ExperienceSpec, peers: PeerTable, limits: Limits) -> None:
+        self._spec = spec
+        self._peers = peers
+        self._limits = limits
+        self._queue: collections.deque[_Queued] = collections.deque()
+        self._logged_s: dict[str, float] = {}
+        self.queued_rows = 0
+        self.evaluations: list[Evaluation] = []
+        self.counters: collections.Counter[str] = collections.Counter()
+        self.progress: Progress | None = None
+        self.weights: Weights | None = None
+
+    def take_in(self, frames: Sequence[bytes], identity: bytes, address: str, now_s: float) -> Answers:
+        """Judge one message; returns (identity, answer) pairs. Nothing that it holds raises."""
+        try:
+            message = decode_from_client(frames, self._limits)
+        except VersionError as error:
+            self._reject("malformed", address, str(error), now_s)
+            return [(identity, Refused(reason=f"{error}: install the same release on both sides"))]
+        except ProtocolError as error:
+            self._reject("malformed", address, str(error), now_s)
+            return []
+        if isinstance(message, Hello):
+            return self._open(message, identity, address, now_s)
+        peer = self._peers.find(message.session, identity, now_s)
+        if peer is None:
+            return self._turn_away(message.session, identity, address, now_s)
+        match message:
+            case Experience() | Evaluation():
+                return self._take_numbered(peer, message, now_s)
+            case Heartbeat():
+                peer.figures = message.figures
+                return []
+            case WeightsRequest():
+                return self._news(identity)
+
+    def take(self, max_rows: int | None) -> list[Received]:
+        """Batches, oldest first, up to `max_rows` but at least one; their credit is given back."""
+        taken: list[Received] = []
+        rows = 0
+        while self._queue and (not taken or max_rows is None or rows + self._queue[0].rows <= max_rows):
+            item = self._queue.popleft()
+            rows += item.rows
+            taken.append(item.received)
+            self._peers.drained(item.session, item.rows)
+        self.queued_rows -= rows
+        return taken
+
+    def due(self, now_s: float, *, heartbeat: bool, progress: bool) -> Answers:
+        """Acks that are owed, and the progress; at a heartbeat both go to everybody alive."""
+        answers: Answers = [*self._peers.acks(now_s, everybody=heartbeat)]
+        if self.progress is not None and (heartbeat or progress):
+            answers += [(peer.identity, self.progress) for peer in self._peers.live(now_s)]
+        return answers
+
+    def statuses(self, now_s: float) -> list[PeerStatus]:
+        """Everybody known, in the order of their coming."""
+        return [
+            PeerStatus(
+                actor_id=peer.actor_id,
+                role=peer.role,
+                alive=self._peers.alive(peer, now_s),
+                address=peer.address,
+                rows=peer.rows,
+                queued_rows=peer.queued_rows,
+                last_seen_s=now_s - peer.last_seen_s,
+                figures=peer.figures,
+            )
+            for peer in self._peers
+        ]
+
+    def _open(self, hello: Hello, identity: bytes, address: str, now_s: float) -> Answers:
+        answers = self._peers.open(hello, identity, address, now_s)
+        for receiver, answer in answers:
+            if isinstance(answer, Refused):
+                who = address if receiver == identity else f"the earlier {hello.actor_id}"
+                self._reject("refused", who, answer.reason, now_s)
+        if isinstance(answers[0][1], Refused):
+            return [*answers]
+        log.info("%s %s at %s says hello", hello.role, hello.actor_id, address)
+        return [*answers, *self._news(identity)]
+
+    def _turn_away(self, session: int, identity: bytes, address: str, now_s: float) -> Answers:
+        """Answer a session that is not open; a client of an earlier learner will say Hello by itself."""
+        farewell = self._peers.farewell(session)
+        if farewell is None:
+            self._reject("unknown_session", address, "it has not said hello to this learner", now_s)
+            return []
+        return [(identity, farewell)]
+
+    def _take_numbered(self, peer: Peer, message: Experience | Evaluation, now_s: float) -> Answers:
+        problem = self._problem(peer, message)
+        rows = len(message.columns["frames"]) if isinstance(message, Experience) and not problem else 0
+        verdict = self._peers.admit(peer, message.sequence, rows)
+        match verdict:
+            case Verdict.NEW if problem:
+                # It counts as received: the same bytes again would be no better.
+                self._reject(f"bad_{message.__struct_config__.tag}", peer.actor_id, problem, now_s)
+            case Verdict.NEW:
+                self._keep(peer, message, rows)
+            case Verdict.GAP:
+                self.counters["gaps"] += 1
+                if self._peers.wants_resend(peer, now_s):
+                    return [(peer.identity, self._peers.welcome(peer, now_s))]
+            case Verdict.DUPLICATE:
+                self.counters["duplicates"] += 1
+            case Verdict.OVER_CREDIT:
+                self._reject("over_credit", peer.actor_id, f"{peer.queued_rows} rows already wait", now_s)
+        return []
+
+    def _problem(self, peer: Peer, message: Experience | Evaluation) -> str | None:
+        """What keeps a message out, in one line."""
+        if isinstance(message, Evaluation):
+            same = len(message.successes) == len(message.seeds) > 0
+            return None if same else f"{len(message.successes)} successes, {len(message.seeds)} seeds"
+        if peer.role != "actor":
+            return f"experience of an {peer.role}"
+        try:
+            check_experience(message.columns, self._spec)
+        except ProtocolError as error:
+            return str(error)
+        return None
+
+    def _keep(self, peer: Peer, message: Experience | Evaluation, rows: int) -> None:
+        if isinstance(message, Evaluation):
+            self.evaluations.append(message)
+            self.counters["evaluations"] += 1
+            return
+        self._queue.append(_Queued(peer.session, rows, Received(peer.actor_id, message.columns)))
+        self.queued_rows += rows
+        self.counters["rows"] += rows
+
+    def _news(self, identity: bytes) -> Answers:
+        news = (self.progress, self.weights)
+        return [(identity, message) for message in news if message is not None]
+
+    def _reject(self, kind: str, who: str, why: str, now_s: float) -> None:
+        """Count it, and log it unless one of its kind was logged just now."""
+        self.counters[kind] += 1
+        last_s = self._logged_s.get(kind)
+        if last_s is None or now_s - last_s >= _LOG_EVERY_S:
+            self._logged_s[kind] = now_s
+            log.warning("%s (%d so far) from %s: %s", kind, self.counters[kind], who, why)

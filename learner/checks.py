@@ -1,0 +1,92 @@
+"""What experience must look like before it is admitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from protocol.arrays import ProtocolError
+from protocol.messages import Columns, ExperienceSpec
+
+_FINITE = (
+    "observation",
+    "action",
+    "base_plan",
+    "residual",
+    "reward",
+    "final_observation",
+    "final_base_plan",
+)
+
+
+def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
+    """Names, dtypes, shapes, finiteness and ends of episodes, as `protocol.messages.Experience` says.
+
+    Raises:
+        ProtocolError: names the column, the place in it and the value.
+    """
+    _check_layout(columns, spec)
+    _check_finite(columns)
+    frames = columns["frames"]
+    _check_range("frames", frames, 1, spec.residual_every)
+    for name in ("sub_env", "episode", "decision"):
+        _check_range(name, columns[name], 0, np.iinfo(columns[name].dtype).max)
+    ends = np.flatnonzero(columns["terminated"] | columns["truncated"])
+    if not np.array_equal(columns["final_row"], ends):
+        raise ProtocolError(
+            f"final_row is {columns['final_row'][:8].tolist()}, "
+            f"but rows {ends[:8].tolist()} are terminated or truncated"
+        )
+
+
+def _check_layout(columns: Columns, spec: ExperienceSpec) -> None:
+    rows, ends = (len(columns[name]) if _has_rows(columns, name) else 0 for name in ("frames", "final_row"))
+    layout = _layout(rows, ends, spec)
+    if columns.keys() != layout.keys():
+        missing, foreign = sorted(layout.keys() - columns.keys()), sorted(columns.keys() - layout.keys())
+        raise ProtocolError(f"columns missing: {missing or 'none'}, unknown: {foreign or 'none'}")
+    if rows == 0:
+        raise ProtocolError(f"frames has shape {columns['frames'].shape}: a batch has one row or more")
+    for name, (dtype, shape) in layout.items():
+        array = columns[name]
+        if array.dtype != dtype or array.shape != shape:
+            raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+
+
+def _has_rows(columns: Columns, name: str) -> bool:
+    return name in columns and columns[name].ndim > 0
+
+
+def _layout(rows: int, ends: int, spec: ExperienceSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
+    k, observation, action = spec.residual_every, spec.observation_dim, spec.action_dim
+    return {
+        "observation": ("f4", (rows, k, observation)),
+        "action": ("f4", (rows, k, action)),
+        "base_plan": ("f4", (rows, k, action)),
+        "residual": ("f4", (rows, k, action)),
+        "reward": ("f4", (rows, k)),
+        "success": ("?", (rows, k)),
+        "frames": ("i4", (rows,)),
+        "terminated": ("?", (rows,)),
+        "truncated": ("?", (rows,)),
+        "sub_env": ("i4", (rows,)),
+        "episode": ("i8", (rows,)),
+        "decision": ("i4", (rows,)),
+        "weights_version": ("i8", (rows,)),
+        "final_row": ("i4", (ends,)),
+        "final_observation": ("f4", (ends, observation)),
+        "final_base_plan": ("f4", (ends, k, action)),
+    }
+
+
+def _check_finite(columns: Columns) -> None:
+    for name in _FINITE:
+        finite = np.isfinite(columns[name])
+        if not finite.all():
+            place = tuple(np.argwhere(~finite)[0].tolist())
+            raise ProtocolError(f"{name}{list(place)} is {columns[name][place]}")
+
+
+def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:
+    wrong = np.flatnonzero((array < least) | (array > most))
+    if len(wrong):
+        raise ProtocolError(f"{name}[{wrong[0]}] is {array[wrong[0]]}, allowed are {least} .. {most}")

@@ -1,0 +1,208 @@
+"""The learner's receiving side: one thread owns the sockets; `admission.py` judges what arrives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import msgspec
+import numpy as np
+
+from config.schema import Wire
+from learner.admission import Admission, PeerStatus, Received
+from learner.checks import check_experience
+from protocol.arrays import Limits
+from protocol.channel import ChannelError, Endpoint, LearnerChannel
+from protocol.codec import encode
+from protocol.keys import KeyFileError
+from protocol.messages import Evaluation, ExperienceSpec, Progress, Weights
+from protocol.peers import PeerTable
+
+__all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"]
+
+log = logging.getLogger(__name__)
+
+# Messages taken in before answers go out, so that a flood of one client does not silence the others.
+_ROUND = 256
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class IntakeError(RuntimeError):
+    """The learner cannot listen; the message names the key to change."""
+
+
+class Intake:
+    """Receives from all clients on a thread of its own; its methods may be called by any thread.
+
+    Args:
+        wire: where to listen and how much one client may have in flight.
+        spec: what clients must offer.
+        queue_rows: rows that may wait to be drained, over all clients; the live ones share it.
+    """
+
+    def __init__(self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int) -> None:
+        self._wire = wire
+        self._limits = msgspec.convert(wire, Limits, from_attributes=True)
+        self._changed = threading.Condition()  # guards everything below
+        peers = PeerTable(
+            spec,
+            credit_rows=wire.credit_rows,
+            queue_rows=queue_rows,
+            lease_s=wire.lease_s,
+            heartbeat_s=wire.heartbeat_s,
+        )
+        self._admission = Admission(spec, peers, self._limits)
+        self._progress_is_new = False
+        self._weights_are_new = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._channel: LearnerChannel | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bind and listen.
+
+        Raises:
+            IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback.
+        """
+        endpoint = msgspec.convert(self._wire, Endpoint, from_attributes=True)
+        try:
+            channel = LearnerChannel(endpoint, self._limits)
+        except (ChannelError, KeyFileError) as error:
+            raise IntakeError(str(error)) from error
+        self._channel = channel
+        self._thread = threading.Thread(target=self._run, args=(channel,), name="intake", daemon=True)
+        self._thread.start()
+        log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
+
+    def drain(self, max_rows: int | None = None, timeout_s: float = 0.0) -> list[Received]:
+        """Take admitted batches, oldest first; their credit goes back to the actors.
+
+        Args:
+            max_rows: whole batches up to so many rows, but at least one; None takes all.
+            timeout_s: how long to wait for the first.
+
+        Raises:
+            whatever ended the intake thread.
+        """
+        with self._changed:
+            self._changed.wait_for(self._has_news, timeout_s)
+            self._raise_if_failed()
+            taken = self._admission.take(max_rows)
+            if taken:
+                self._wake()
+            return taken
+
+    def publish(self, weights: Weights) -> None:
+        """Send to every subscriber now, and to later ones when they come; the arrays are copied."""
+        columns = {name: np.array(array) for name, array in weights.columns.items()}
+        with self._changed:
+            self._admission.weights = msgspec.structs.replace(weights, columns=columns)
+            self._weights_are_new = True
+            self._wake()
+
+    def announce(self, progress: Progress) -> None:
+        """Say this to all live peers at every heartbeat, and now if it changed."""
+        with self._changed:
+            if progress != self._admission.progress:
+                self._admission.progress = progress
+                self._progress_is_new = True
+                self._wake()
+
+    def evaluations(self) -> list[Evaluation]:
+        """Those that arrived since the last call."""
+        with self._changed:
+            arrived, self._admission.evaluations = self._admission.evaluations, []
+            return arrived
+
+    def peers(self) -> list[PeerStatus]:
+        """Everybody who said Hello to this learner, in the order of their coming."""
+        with self._changed:
+            return self._admission.statuses(time.monotonic())
+
+    def counters(self) -> dict[str, int]:
+        """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:
+        `malformed`, `refused`, `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`.
+        What never happened is missing."""
+        with self._changed:
+            return dict(self._admission.counters)
+
+    def queued_rows(self) -> int:
+        """Rows that wait to be drained."""
+        with self._changed:
+            return self._admission.queued_rows
+
+    def raise_if_failed(self) -> None:
+        """Raise whatever ended the intake thread."""
+        with self._changed:
+            self._raise_if_failed()
+
+    def close(self) -> None:
+        """Deliver what was announced and published, then stop; may be called twice."""
+        with self._changed:
+            self._closing = True
+            self._wake()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _has_news(self) -> bool:
+        return bool(self._admission.queued_rows or self._failure or self._closing)
+
+    def _raise_if_failed(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self) -> None:
+        """Call with the lock: the thread closes its channel under it."""
+        if self._channel is not None:
+            self._channel.wake()
+
+    def _run(self, channel: LearnerChannel) -> None:
+        failure: BaseException | None = None
+        try:
+            self._serve(channel)
+        except BaseException as error:  # for the owner, who learns of it at the next drain
+            failure = error
+        with self._changed:
+            self._failure, self._channel = failure, None
+            self._changed.notify_all()
+        channel.close()
+
+    def _serve(self, channel: LearnerChannel) -> None:
+        heartbeat_due_s = time.monotonic()
+        closing = False
+        while not closing:
+            channel.wait(heartbeat_due_s - time.monotonic())
+            closing = self._closing
+            self._receive(channel)
+            now_s = time.monotonic()
+            heartbeat = now_s >= heartbeat_due_s
+            if heartbeat:
+                heartbeat_due_s = now_s + self._wire.heartbeat_s
+            self._tell(channel, now_s, heartbeat=heartbeat)
+
+    def _receive(self, channel: LearnerChannel) -> None:
+        for _ in range(_ROUND):
+            arrival = channel.receive()
+            if arrival is None:
+                return
+            with self._changed:
+                answers = self._admission.take_in(
+                    arrival.frames, arrival.identity, arrival.address, time.monotonic()
+                )
+                self._changed.notify_all()
+            for identity, message in answers:
+                channel.send(identity, encode(message, self._limits))
+
+    def _tell(self, channel: LearnerChannel, now_s: float, *, heartbeat: bool) -> None:
+        """Send what is new and what is owed; at a heartbeat, to everybody alive."""
+        with self._changed:
+            weights = self._admission.weights if self._weights_are_new else None
+            answers = self._admission.due(now_s, heartbeat=heartbeat, progress=self._progress_is_new)
+            self._weights_are_new = self._progress_is_new = False
+        # Weights first: who hears of a version can have it.
+        if weights is not None:
+            channel.publish(encode(weights, self._limits))
+        for identity, message in answers:
+            channel.send(identity, encode(message, self._limits))

@@ -1,0 +1,273 @@
+"""Sockets and their security. The only file that knows ZeroMQ.
+
+DEALER to ROUTER on the experience port, PUB to SUB on the weights port; clients connect, never bind.
+Every option is set before its socket binds or connects: later has no effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import zmq
+from zmq.utils import z85
+
+from protocol.arrays import Buffer, Limits
+from protocol.keys import KeyPair, find_client_secret, read_allowed, read_pair, read_public
+
+# How long a closing process may still try to deliver.
+LINGER_MS = 500
+# Publications that may wait in a socket: slow subscribers skip versions instead of queueing stale ones.
+WAITING_WEIGHTS = 8
+_ZAP_DOMAIN = b"residual-rl"
+
+
+class ChannelError(RuntimeError):
+    """Sockets that cannot be opened; the message names the key to change."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the learner is and how it is protected; named like the keys of the wire's configuration."""
+
+    host: str
+    experience_port: int
+    weights_port: int
+    insecure: bool
+    keys_dir: str | None
+    heartbeat_s: float
+    lease_s: float
+
+
+class Arrival(NamedTuple):
+    """One message at the learner."""
+
+    identity: bytes
+    address: str
+    frames: list[bytes]
+
+
+def new_pair() -> KeyPair:
+    """A fresh CURVE key pair."""
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public=public.decode(), secret=secret.decode())
+
+
+class LearnerChannel:
+    """ROUTER and PUB. All methods but `wake` belong to one thread at a time.
+
+    Raises:
+        ChannelError: a port in use, a host that is not this machine's, or no protection beyond loopback.
+        KeyFileError: a key file that cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        require_protection(endpoint)
+        self._context = zmq.Context()
+        self._allowed: dict[str, str] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        try:
+            # Before the others, so that nobody is let in unasked.
+            self._zap = self._context.socket(zmq.REP)
+            self._zap.bind("inproc://zeromq.zap.01")
+            self._router = self._bind(zmq.ROUTER, endpoint, "experience_port", limits)
+            self._publisher = self._bind(zmq.PUB, endpoint, "weights_port", limits)
+        except Exception:
+            self.close()
+            raise
+        self._poller = zmq.Poller()
+        for source in (self._router, self._zap, self._wake_read):
+            self._poller.register(source, zmq.POLLIN)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until a message, a wake-up or the timeout; lets clients in meanwhile."""
+        events = dict(self._poller.poll(max(0, int(timeout_s * 1000))))
+        if self._zap in events:
+            self._judge_client()
+        if self._wake_read in events:
+            os.read(self._wake_read, 4096)
+
+    def wake(self) -> None:
+        """End a `wait`, from any thread."""
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+            os.write(self._wake_write, b"w")
+
+    def receive(self) -> Arrival | None:
+        """The next message, or None. Frames are bytes: arrays over them are aligned."""
+        try:
+            first = self._router.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        frames: list[bytes] = []
+        while self._router.getsockopt(zmq.RCVMORE):
+            frames.append(self._router.recv(zmq.NOBLOCK))
+        return Arrival(first.bytes, str(first.get("Peer-Address") or ""), frames)
+
+    def send(self, identity: bytes, frames: list[Buffer]) -> None:
+        """To one client; dropped if it is gone or does not read."""
+        with contextlib.suppress(zmq.Again):  # whatever the learner says is said again
+            self._router.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
+
+    def publish(self, frames: list[Buffer]) -> None:
+        """To every subscriber."""
+        self._publisher.send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def close(self) -> None:
+        """Close all sockets; waits LINGER_MS for what is still to be delivered."""
+        self._context.destroy(linger=LINGER_MS)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _bind(self, kind: int, endpoint: Endpoint, key: str, limits: Limits) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        _set_common_options(socket, endpoint)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.max_message_bytes)
+        if kind == zmq.PUB:
+            socket.setsockopt(zmq.SNDHWM, WAITING_WEIGHTS)
+        if endpoint.keys_dir is not None:
+            keys_dir = Path(endpoint.keys_dir)
+            self._allowed = read_allowed(keys_dir)
+            socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, read_pair(keys_dir / "learner.secret").secret)
+        port = getattr(endpoint, key)
+        try:
+            socket.bind(f"tcp://{_numeric(endpoint.host)}:{port}")
+        except zmq.ZMQError as error:
+            raise ChannelError(_bind_problem(error, endpoint.host, key, port)) from error
+        return socket
+
+    def _judge_client(self) -> None:
+        """Answer one question of ZeroMQ's authentication protocol (RFC 27)."""
+        version, request, _domain, _address, _identity, mechanism, *credentials = self._zap.recv_multipart()
+        name = None
+        if mechanism == b"CURVE" and credentials:
+            name = self._allowed.get(z85.encode(credentials[0]).decode())
+        status, text = (b"200", b"OK") if name is not None else (b"400", b"unknown key")
+        self._zap.send_multipart([version, request, status, text, (name or "").encode(), b""])
+
+
+class ClientChannel:
+    """DEALER and SUB of one actor or evaluator; belongs to one thread.
+
+    Raises:
+        ChannelError: an address that is none, or no protection beyond loopback.
+        KeyFileError: a key file that cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, actor_id: str) -> None:
+        require_protection(endpoint)
+        self._context = zmq.Context()
+        try:
+            self._dealer = self._connect(zmq.DEALER, endpoint, endpoint.experience_port, limits, actor_id)
+            self._subscriber = self._connect(zmq.SUB, endpoint, endpoint.weights_port, limits, actor_id)
+        except Exception:
+            self.close()
+            raise
+
+    def wait(self, timeout_s: float) -> None:
+        """Until the learner answers or the timeout."""
+        self._dealer.poll(max(0, int(timeout_s * 1000)))
+
+    def receive(self) -> list[bytes] | None:
+        """The learner's next answer, or None."""
+        return _receive(self._dealer)
+
+    def receive_newest_weights(self) -> list[bytes] | None:
+        """The newest publication since the last call, or None."""
+        newest = None
+        while (frames := _receive(self._subscriber)) is not None:
+            newest = frames
+        return newest
+
+    def send(self, frames: list[Buffer]) -> bool:
+        """Hand over to ZeroMQ; False if there is no connection."""
+        try:
+            self._dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close both sockets; waits LINGER_MS for what is still to be delivered."""
+        self._context.destroy(linger=LINGER_MS)
+
+    def _connect(
+        self, kind: int, endpoint: Endpoint, port: int, limits: Limits, actor_id: str
+    ) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        _set_common_options(socket, endpoint)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.max_message_bytes)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if kind == zmq.SUB:
+            socket.setsockopt(zmq.RCVHWM, WAITING_WEIGHTS)
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        else:
+            # Nothing waits for a learner that is away: the session sends it again when there is one.
+            socket.setsockopt(zmq.IMMEDIATE, 1)
+            socket.setsockopt(zmq.SNDHWM, 0)  # credit is the bound
+        if endpoint.keys_dir is not None:
+            keys_dir = Path(endpoint.keys_dir)
+            pair = read_pair(find_client_secret(keys_dir, actor_id))
+            socket.setsockopt_string(zmq.CURVE_SERVERKEY, read_public(keys_dir / "learner.public"))
+            socket.setsockopt_string(zmq.CURVE_PUBLICKEY, pair.public)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, pair.secret)
+        try:
+            socket.connect(f"tcp://{endpoint.host}:{port}")
+        except zmq.ZMQError as error:
+            raise ChannelError(f"wire.host={endpoint.host} is no address to connect to: {error}") from error
+        return socket
+
+
+def require_protection(endpoint: Endpoint) -> None:
+    """Refuse to leave this machine without keys.
+
+    Raises:
+        ChannelError: neither loopback, nor keys, nor insecure.
+    """
+    if _is_loopback(endpoint.host) or endpoint.keys_dir is not None or endpoint.insecure:
+        return
+    raise ChannelError(
+        f"wire.host={endpoint.host} is not loopback and there are no keys: make them with "
+        "bash launch/keys.sh and set wire.keys_dir, or accept anybody with wire.insecure=true"
+    )
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
+def _set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    # A connection that a router in between forgot is noticed and made anew.
+    socket.setsockopt(zmq.HEARTBEAT_IVL, int(endpoint.heartbeat_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(endpoint.lease_s * 1000))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(_numeric(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def _numeric(host: str) -> str:
+    """ZeroMQ binds to addresses, not to names."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _bind_problem(error: zmq.ZMQError, host: str, key: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"wire.{key}={port} on {host} is in use: end the process that has it or choose another port"
+    return f"wire.host={host} cannot be bound (wire.{key}={port}): {error}"

@@ -1,0 +1,183 @@
+"""The U-Net, its sampler, and the published checkpoint layout."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from actor.policy.base import check_base_fits, make_base
+from actor.policy.diffusion import (
+    CheckpointError,
+    DiffusionAgent,
+    DiffusionBase,
+    DiffusionSpec,
+    load_agent,
+    save_agent,
+)
+from learner.train_base import denoising_loss, ema_decay, learning_rate_factor, make_windows
+from tests.helpers import make_config
+
+PUBLISHED = DiffusionSpec(
+    env_id="PegInsertionSide-v1", control_mode="pd_ee_delta_pose", obs_dim=43, act_dim=7, obs_horizon=2,
+    pred_horizon=16, diffusion_step_embed_dim=64, unet_dims=(64, 128, 256), n_groups=8,
+)  # fmt: skip
+
+
+def small_spec(**changes):
+    settings = dict(
+        env_id="PickCube-v1", control_mode="pd_ee_delta_pose", obs_dim=5, act_dim=3, obs_horizon=2,
+        pred_horizon=8, diffusion_step_embed_dim=16, unet_dims=(16, 32), n_groups=4,
+    )  # fmt: skip
+    return DiffusionSpec(**(settings | changes))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    agent, ema = DiffusionAgent(small_spec()), DiffusionAgent(small_spec())
+    save_agent(tmp_path, agent, ema, {"iterations": 3})
+    return tmp_path, agent, ema
+
+
+def test_published_sizes_give_the_published_number_of_parameters_and_names():
+    agent = DiffusionAgent(PUBLISHED)
+    assert sum(p.numel() for p in agent.parameters()) == pytest.approx(4.40e6, rel=0.01)
+    names = set(agent.state_dict())
+    for name in (
+        "noise_pred_net.mid_modules.0.blocks.0.block.0.weight",
+        "noise_pred_net.down_modules.0.0.residual_conv.weight",
+        "noise_pred_net.down_modules.1.2.conv.weight",
+        "noise_pred_net.up_modules.1.1.cond_encoder.1.bias",
+        "noise_pred_net.diffusion_step_encoder.3.weight",
+        "noise_pred_net.final_conv.1.weight",
+    ):
+        assert name in names
+
+
+def test_plans_equal_diffusers_ddim_over_the_published_steps():
+    torch.manual_seed(0)
+    agent = DiffusionAgent(small_spec())
+    base = DiffusionBase(agent, act_horizon=4, inference_steps=4, seed=5)
+    history = torch.randn(3, 2, 5)
+    scheduler = DDIMScheduler(
+        num_train_timesteps=100,
+        beta_schedule="squaredcos_cap_v2",
+        clip_sample=True,
+        prediction_type="epsilon",
+    )
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps.tolist() == [75, 50, 25, 0]
+    sample = torch.randn((3, 8, 3), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        for step in scheduler.timesteps:
+            noise = agent.noise_pred_net(sample, step, history.flatten(1))
+            sample = scheduler.step(noise, step, sample).prev_sample
+    torch.testing.assert_close(base.plan(history), sample[:, 1:5], atol=1e-5, rtol=0)
+
+
+def test_a_checkpoint_survives_its_folder_and_ema_comes_first(checkpoint):
+    folder, _, ema = checkpoint
+    loaded = load_agent(folder)
+    assert loaded.spec == small_spec()
+    for name, value in ema.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_without_ema_the_plain_agent_is_loaded(checkpoint):
+    folder, agent, _ = checkpoint
+    torch.save({"agent": agent.state_dict()}, folder / "checkpoints" / "best.pt")
+    loaded = load_agent(folder)
+    assert torch.equal(
+        loaded.state_dict()["noise_pred_net.final_conv.1.bias"],
+        agent.state_dict()["noise_pred_net.final_conv.1.bias"],
+    )
+
+
+def spoil(folder, kind):
+    weights = folder / "checkpoints" / "best.pt"
+    if kind == "no folder":
+        (folder / "args.json").unlink()
+    elif kind == "no weights":
+        weights.unlink()
+    elif kind == "not a checkpoint":
+        weights.write_bytes(b"\x00" * 100)
+    elif kind == "missing keys":
+        content = torch.load(weights, weights_only=True)
+        del content["ema_agent"]["noise_pred_net.final_conv.0.block.0.weight"]
+        torch.save(content, weights)
+    elif kind == "other sizes":
+        arguments = json.loads((folder / "args.json").read_text())
+        (folder / "args.json").write_text(json.dumps(arguments | {"unet_dims": [16, 64]}))
+    elif kind == "no agent":
+        torch.save({"model": {}}, weights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("no folder", "args.json is missing"),
+        ("no weights", "best.pt is missing"),
+        ("not a checkpoint", "not a readable checkpoint"),
+        ("missing keys", "do not fit its args.json"),
+        ("other sizes", "do not fit its args.json"),
+        ("no agent", "neither 'ema_agent' nor 'agent'"),
+    ],
+)
+def test_a_wrong_checkpoint_is_one_clear_error(checkpoint, kind, says):
+    folder = checkpoint[0]
+    spoil(folder, kind)
+    with pytest.raises(CheckpointError, match=says):
+        load_agent(folder)
+
+
+def test_a_base_for_another_task_is_refused_naming_both_sides(checkpoint):
+    config = make_config(f"base.path={checkpoint[0]}", "task.control_mode=pd_joint_delta_pos")
+    with pytest.raises(CheckpointError, match="pd_ee_delta_pose.*pd_joint_delta_pos"):
+        make_base(config.base, config.task, "cpu", 0)
+    config = make_config(f"base.path={checkpoint[0]}")
+    base = make_base(config.base, config.task, "cpu", 0)
+    with pytest.raises(CheckpointError, match="5 observation numbers.*the task has 42"):
+        check_base_fits(base, 42, 7, "here")
+
+
+def test_a_plan_longer_than_the_prediction_is_refused(checkpoint):
+    with pytest.raises(CheckpointError, match="act_horizon=8 needs 9"):
+        DiffusionBase(load_agent(checkpoint[0]), act_horizon=8, inference_steps=4)
+
+
+def test_windows_repeat_the_front_and_end_in_standing_still_with_the_last_grip():
+    observations = np.arange(7, dtype=np.float32)[:, None].repeat(2, 1)
+    actions = np.arange(1, 7, dtype=np.float32)[:, None].repeat(3, 1)
+    data = make_windows([(observations, actions)], obs_horizon=2, pred_horizon=4)
+    # Published: starts in range(-(obs_h - 1), L - pred_h + (pred_h - obs_h)) = -1 .. L - obs_h - 1.
+    assert len(data.history) == 6 - 2 + 1
+    assert data.history[0, :, 0].tolist() == [0, 0]
+    assert data.actions[0, :, 0].tolist() == [1, 1, 2, 3]
+    assert data.history[-1, :, 0].tolist() == [3, 4]
+    assert data.actions[-1, :, 0].tolist() == [4, 5, 6, 0]
+    assert data.actions[-1, :, 2].tolist() == [4, 5, 6, 6]
+
+
+def test_training_schedules_match_the_published_formulas():
+    assert ema_decay(0, 0.9999) == pytest.approx(0.1)
+    assert ema_decay(10**9, 0.9999) == 0.9999
+    assert learning_rate_factor(249, 500, 1000) == pytest.approx(0.5)
+    assert learning_rate_factor(500, 500, 1500) == 1.0
+    assert learning_rate_factor(1000, 500, 1500) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+def test_a_perfect_prediction_has_no_loss(prediction_type):
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    agent = DiffusionAgent(small_spec(prediction_type=prediction_type))
+    actions = torch.rand(4, 8, 3)
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(actions.shape, generator=torch.Generator().manual_seed(0))
+    agent.predict = lambda noisy, steps, history: noise if prediction_type == "epsilon" else actions
+    schedule = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", clip_sample=True)
+    assert denoising_loss(agent, schedule, torch.zeros(4, 2, 5), actions, rng).item() == 0.0
