@@ -12,12 +12,14 @@ import msgspec
 
 from config.schema import Wire
 from protocol.arrays import Limits, ProtocolError, weights_digest
-from protocol.channel import ClientChannel, Endpoint
+from protocol.channel import ChannelError, ClientChannel, Endpoint
 from protocol.codec import VersionError, decode_from_learner, encode
+from protocol.keys import KeyFileError
 from protocol.messages import (
     PROTOCOL_VERSION,
     Columns,
     ExperienceSpec,
+    FromClient,
     Hello,
     Progress,
     Weights,
@@ -48,7 +50,7 @@ class Uplink:
         stop: when it is set, waits end early and leave undone what they waited for.
 
     Raises:
-        ChannelError, KeyFileError: sockets or keys that cannot be used.
+        UplinkError: an address or keys that cannot be used, or no protection beyond loopback.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class Uplink:
         self._newest_version: int | None = None
         self._lagging_since_s: float | None = None
         self._said_absent = False
-        self._channel = ClientChannel(
-            msgspec.convert(wire, Endpoint, from_attributes=True), self._limits, actor_id
-        )
+        endpoint = msgspec.convert(wire, Endpoint, from_attributes=True)
+        try:
+            self._channel = ClientChannel(endpoint, self._limits, actor_id)
+        except (ChannelError, KeyFileError) as error:
+            raise UplinkError(str(error)) from error
 
     def connect(self) -> None:
         """Until the learner's Welcome, or `stop`.
@@ -121,9 +125,7 @@ class Uplink:
             self._receive(frames)
         now_s = time.monotonic()
         for message in self._session.due(now_s):
-            if not self._channel.send(encode(message, self._limits)):
-                self._session.disconnected(now_s)
-                break
+            self._send(message)
         self._watch(now_s)
 
     @property
@@ -180,6 +182,13 @@ class Uplink:
             return f"waiting for credit: {self._session.rows_in_flight} rows in flight"
         key = " that knows this key" if self._wire.keys_dir else ""
         return f"waiting for a learner{key} at {self._where}"
+
+    def _send(self, message: FromClient) -> None:
+        frames = encode(message, self._limits)
+        try:
+            self._channel.send(frames)
+        except ChannelError as error:
+            raise UplinkError(f"the learner at {self._where}: {error}") from error
 
     def _receive(self, frames: list[bytes]) -> None:
         try:
@@ -239,4 +248,4 @@ class Uplink:
             self._lagging_since_s = now_s
         elif now_s - self._lagging_since_s > self._wire.heartbeat_s:
             self._lagging_since_s = now_s
-            self._channel.send(encode(WeightsRequest(session=self._session_number), self._limits))
+            self._send(WeightsRequest(session=self._session_number))

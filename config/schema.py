@@ -189,6 +189,8 @@ class Algo(Section, frozen=True):
     tau: float
     actor_lr: float
     critic_lr: float
+    actor_update: Literal["gradient", "advantage"]
+    advantage_sharpness: float
     actor_pessimism: float | None
     actor_delay: int
     critic_warmup_updates: int

@@ -153,7 +153,7 @@ class Admission:
             if isinstance(answer, Refused):
                 who = address if receiver == identity else f"the earlier {hello.actor_id}"
                 self._reject("refused", who, answer.reason, now_s)
-        if isinstance(answers[0][1], Refused):
+        if not answers or isinstance(answers[0][1], Refused):
             return [*answers]
         log.info("%s %s at %s says hello", hello.role, hello.actor_id, address)
         return [*answers, *self._news(identity)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from actor.policy.residual import ResidualActor
 from learner.intake import Intake
 from protocol.arrays import weights_digest
@@ -31,11 +29,8 @@ class Broadcast:
         """Send the residual alone, never the frozen base."""
         self._last_s = now_s
         self.version += 1
-        columns = {
-            # Copied: the learner goes on training while the message waits in its queue.
-            name: np.array(value.detach().cpu().numpy(), copy=True)
-            for name, value in actor.state_dict().items()
-        }
+        # `Intake.publish` copies: the learner goes on training while the message waits.
+        columns = {name: value.detach().cpu().numpy() for name, value in actor.state_dict().items()}
         self._intake.publish(
             Weights(
                 version=self.version,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ _ZAP_DOMAIN = b"residual-rl"
 
 
 class ChannelError(RuntimeError):
-    """Sockets that cannot be opened; the message names the key to change."""
+    """Sockets that cannot be opened or used; the message names the key to change."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     weights_port: int
     insecure: bool
     keys_dir: str | None
-    heartbeat_s: float
     lease_s: float
 
 
@@ -87,7 +87,7 @@ class LearnerChannel:
 
     def wait(self, timeout_s: float) -> None:
         """Until a message, a wake-up or the timeout; lets clients in meanwhile."""
-        events = dict(self._poller.poll(max(0, int(timeout_s * 1000))))
+        events = dict(self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
         if self._zap in events:
             self._judge_client()
         if self._wake_read in events:
@@ -173,7 +173,7 @@ class ClientChannel:
 
     def wait(self, timeout_s: float) -> None:
         """Until the learner answers or the timeout."""
-        self._dealer.poll(max(0, int(timeout_s * 1000)))
+        self._dealer.poll(max(0, math.ceil(timeout_s * 1000)))
 
     def receive(self) -> list[bytes] | None:
         """The learner's next answer, or None."""
@@ -186,13 +186,19 @@ class ClientChannel:
             newest = frames
         return newest
 
-    def send(self, frames: list[Buffer]) -> bool:
-        """Hand over to ZeroMQ; False if there is no connection."""
+    def send(self, frames: list[Buffer]) -> None:
+        """Hand over to ZeroMQ, which keeps it for a learner that is away.
+
+        Raises:
+            ChannelError: the other end refused this side's key, or is no learner; ZeroMQ gave up on it.
+        """
         try:
             self._dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return False
-        return True
+        except zmq.Again as error:
+            raise ChannelError(
+                "it closed the connection: it does not know this key (its folder allowed/), "
+                "or one side has wire.keys_dir and the other has not, or it is no learner"
+            ) from error
 
     def close(self) -> None:
         """Close both sockets; waits LINGER_MS for what is still to be delivered."""
@@ -210,9 +216,8 @@ class ClientChannel:
             socket.setsockopt(zmq.RCVHWM, WAITING_WEIGHTS)
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         else:
-            # Nothing waits for a learner that is away: the session sends it again when there is one.
-            socket.setsockopt(zmq.IMMEDIATE, 1)
-            socket.setsockopt(zmq.SNDHWM, 0)  # credit is the bound
+            # Credit is the bound. Not IMMEDIATE: it would throw away a learner's last words, unread.
+            socket.setsockopt(zmq.SNDHWM, 0)
         if endpoint.keys_dir is not None:
             keys_dir = Path(endpoint.keys_dir)
             pair = read_pair(find_client_secret(keys_dir, actor_id))
@@ -249,10 +254,13 @@ def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
 
 def _set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
     socket.setsockopt(zmq.LINGER, LINGER_MS)
+    # A connection that a router in between forgot is noticed and made anew. By TCP, not by ZeroMQ's own
+    # heartbeats: with a full receive queue these abort the process (libzmq issue 3937, still in 4.3.5).
+    idle_s = max(1, int(endpoint.lease_s / 2))
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    # A connection that a router in between forgot is noticed and made anew.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, int(endpoint.heartbeat_s * 1000))
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(endpoint.lease_s * 1000))
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, idle_s)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, idle_s)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 2)
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ the arrays follow as frames in the same order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -40,10 +40,10 @@ def encode(message: Message, limits: Limits) -> list[Buffer]:
 
     def describe_array(value: Any) -> Any:
         if isinstance(value, np.generic):
-            return value.item()
+            return cast("np.generic[Any]", value).item()
         if not isinstance(value, np.ndarray):
             raise ProtocolError(f"{type(value).__name__} does not cross the wire")
-        array: np.ndarray = value
+        array = cast(np.ndarray, value)
         if array.ndim > limits.max_rank:
             raise ProtocolError(f"an array of {array.ndim} dimensions, max_rank is {limits.max_rank}")
         description, buffer = describe(array)

@@ -52,6 +52,8 @@ class Peer:
     rows: int = 0
     figures: dict[str, float] = field(default_factory=dict[str, float])
     owes_ack: bool = False
+    welcomed: tuple[bytes, float] = (b"", 0.0)
+    """(identity, when) of the last answer to a Hello."""
     gap_told: tuple[int, float] = (-1, 0.0)
     """(sequence that was asked for, when)."""
 
@@ -98,7 +100,11 @@ class PeerTable:
     def open(
         self, hello: Hello, identity: bytes, address: str, now_s: float
     ) -> list[tuple[bytes, Welcome | Refused]]:
-        """Open, take up or refuse a session: (identity, answer) pairs, the caller's own first."""
+        """Open, take up or refuse a session: (identity, answer) pairs, the caller's own first.
+
+        While a learner is away, Hellos pile up in its clients' sockets: of those that come together one
+        is answered, as each answer makes the client send everything again.
+        """
         reason = mismatch(hello, self._spec) or self._replaced.get(hello.session)
         known = self._by_session.get(hello.session)
         if known is not None and known.actor_id != hello.actor_id:
@@ -114,6 +120,10 @@ class PeerTable:
         peer.identity, peer.address, peer.last_seen_s = identity, address, now_s
         # What the client no longer holds was received by a learner before this one.
         peer.next_sequence = max(peer.next_sequence, hello.first_sequence)
+        whom, when_s = peer.welcomed
+        if whom == identity and now_s - when_s < self._heartbeat_s:
+            return []
+        peer.welcomed = (identity, now_s)
         return [(identity, self.welcome(peer, now_s)), *farewell]
 
     def find(self, session: int, identity: bytes, now_s: float) -> Peer | None:
@@ -159,26 +169,27 @@ class PeerTable:
 
     def welcome(self, peer: Peer, now_s: float) -> Welcome:
         """Asks for everything from the first message that was not received."""
-        credit_rows = self._window(peer, now_s)
+        credit_rows = self._window(peer, len(self.live(now_s)))
         return Welcome(session=peer.session, next_sequence=peer.next_sequence, credit_rows=credit_rows)
 
     def acks(self, now_s: float, *, everybody: bool) -> list[tuple[bytes, Ack]]:
         """Acks that are owed, or one for each live peer."""
         found: list[tuple[bytes, Ack]] = []
-        for peer in self.live(now_s):
+        live = self.live(now_s)
+        for peer in live:
             if everybody or peer.owes_ack:
                 peer.owes_ack = False
                 ack = Ack(
                     session=peer.session,
                     next_sequence=peer.next_sequence,
-                    credit_rows=self._window(peer, now_s),
+                    credit_rows=self._window(peer, len(live)),
                 )
                 found.append((peer.identity, ack))
         return found
 
-    def _window(self, peer: Peer, now_s: float) -> int:
-        share = self._queue_rows // max(1, len(self.live(now_s)))
-        return max(0, min(self._credit_rows, max(1, share)) - peer.queued_rows)
+    def _window(self, peer: Peer, sharers: int) -> int:
+        share = max(1, self._queue_rows // max(1, sharers))
+        return max(0, min(self._credit_rows, share) - peer.queued_rows)
 
     def _replace(self, hello: Hello) -> list[tuple[bytes, Refused]]:
         """Close the session of the same actor's earlier process, if there is one."""

@@ -54,16 +54,11 @@ class ClientSession:
         self.reopen(now_s)
 
     def reopen(self, now_s: float) -> None:
-        """Say Hello at the next opportunity, for instance because a send failed."""
+        """Start with Hello, as if nothing was ever heard."""
         self.connected = False
         self._hello_due_s = now_s
         self._heartbeat_due_s = now_s
         self._heard_s = self._moved_s = now_s
-
-    def disconnected(self, now_s: float) -> None:
-        """A send failed: start again with Hello, without forgetting for how long nothing was heard."""
-        self.connected = False
-        self._hello_due_s = now_s
 
     @property
     def rows_in_flight(self) -> int:
@@ -105,7 +100,7 @@ class ClientSession:
         )
 
     def due(self, now_s: float) -> Iterator[FromClient]:
-        """What to send now, in order; call `disconnected` and stop if one cannot be sent."""
+        """What to send now, in order; all of it counts as sent."""
         if self._is_stuck(now_s):
             self.connected = False
         if self.refused is not None:

@@ -67,6 +67,21 @@ def actor_loss(q: Tensor, log_prob: Tensor, temperature: Tensor, residual: Tenso
     return (temperature * log_prob - q).mean() + penalty * residual.square().mean()
 
 
+def advantage_weights(advantage: Tensor, sharpness: float, largest: float = 20.0) -> Tensor:
+    """exp(sharpness * advantage / its deviation over the batch), (B,), at most `largest`."""
+    scaled = advantage / advantage.std().clamp_min(1e-6)
+    return (sharpness * scaled).exp().clamp(max=largest)
+
+
+def imitation_loss(residual: Tensor, executed: Tensor, weight: Tensor) -> Tensor:
+    """Weighted regression onto executed residuals (B, k * A) (Nair et al. 2020, AWAC, eq. 13).
+
+    Errors of the critic that have nothing to do with the executed noise cancel; climbing the
+    critic's gradient would seek them out.
+    """
+    return (weight * (residual - executed).square().mean(-1)).mean() / weight.mean()
+
+
 def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
     """-exp(log temperature) * (log pi + target entropy), as the published implementation has it."""
     return (-log_temperature.exp() * (log_prob.detach() + target_entropy)).mean()

@@ -54,7 +54,8 @@ class ResidualSAC:
     def fit_observation_scale(self, observation: Tensor) -> None:
         """Fix the shift and scale of observations from data (M, O) seen so far; call once, early."""
         mean = observation.mean(0)
-        scale = 1 / observation.std(0).clamp_min(1e-2)
+        # A number that hardly moves in the data must not be blown up when it moves for once.
+        scale = 1 / observation.std(0).clamp_min(0.1)
         for network in (self.actor, self.critic, self.target_critic):
             network.observation_mean.copy_(mean)  # type: ignore[operator]
             network.observation_scale.copy_(scale)  # type: ignore[operator]
@@ -68,7 +69,8 @@ class ResidualSAC:
         figures = self._step_critic(batch)
         self.updates += 1
         if self._actor_is_due():
-            figures |= self._step_actor(batch)
+            step = self._climb_critic if self.algo.actor_update == "gradient" else self._imitate_advantage
+            figures |= step(batch)
         self._track_targets()
         return figures
 
@@ -114,7 +116,7 @@ class ResidualSAC:
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
         return (residual + noise).clamp(-1, 1)
 
-    def _step_actor(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _climb_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         observation, base_plan = batch["observation"], batch["base_plan"]
         sample = self.actor.sample(observation, base_plan, self._rng)
         self.critic.requires_grad_(False)
@@ -131,6 +133,25 @@ class ResidualSAC:
             "residual_at_bound": (sample.residual.detach().abs() > 0.95).float().mean(),
         }
         return figures | self._step_temperature(sample.log_prob)
+
+    def _imitate_advantage(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move towards executed residuals that turned out better than the policy's own."""
+        observation, base_plan = batch["observation"], batch["base_plan"]
+        mode = self.actor.mode(observation, base_plan)
+        with torch.no_grad():
+            own = self.critic(observation, self._features(base_plan, mode)).mean(dim=0)
+            advantage = self.bootstrap_target(batch) - own
+            weight = losses.advantage_weights(advantage, self.algo.advantage_sharpness)
+        loss = losses.imitation_loss(mode, batch["residual"], weight)
+        self._step(self._actor_optimizer, self.actor, loss)
+        size = mode.detach().abs()
+        return {
+            "loss/actor": loss.detach(),
+            "advantage_mean": advantage.mean(),
+            "advantage_deviation": advantage.std(),
+            "residual_size": size.mean(),
+            "residual_at_bound": (size > 0.95).float().mean(),
+        }
 
     def _step_temperature(self, log_prob: Tensor) -> dict[str, Tensor]:
         if self._temperature_optimizer is None:

@@ -1,0 +1,183 @@
+"""Laws of protocol.keys, launch.make_keys and the protection of protocol.channel."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import stat
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from launch.make_keys import make_keys
+from protocol.arrays import Limits
+from protocol.channel import ChannelError, ClientChannel, Endpoint, LearnerChannel, new_pair
+from protocol.keys import (
+    KeyFileError,
+    find_client_secret,
+    read_allowed,
+    read_pair,
+    read_public,
+    write_pair,
+)
+
+LIMITS = Limits(max_header_bytes=4096, max_arrays=8, max_rank=4, max_message_bytes=1 << 20)
+
+
+@pytest.fixture
+def keys_dir(tmp_path: Path) -> Path:
+    make_keys(tmp_path / "keys", ["box"])
+    return tmp_path / "keys"
+
+
+def endpoint(ports: tuple[int, int], keys_dir: Path | None, **changes: object) -> Endpoint:
+    made = Endpoint(
+        host="127.0.0.1",
+        experience_port=ports[0],
+        weights_port=ports[1],
+        insecure=False,
+        keys_dir=None if keys_dir is None else str(keys_dir),
+        heartbeat_s=0.2,
+        lease_s=2.0,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def talk(learner: LearnerChannel, client: ClientChannel, timeout_s: float) -> tuple[bool, bool]:
+    """Whether a word reached the learner, and a publication the client, before the timeout."""
+    deadline_s = time.monotonic() + timeout_s
+    heard = published = False
+    while time.monotonic() < deadline_s and not (heard and published):
+        with contextlib.suppress(ChannelError):  # ZeroMQ gives up on who was turned away
+            client.send([b"hello"])
+        learner.publish([b"weights"])
+        learner.wait(0.02)
+        heard = heard or learner.receive() is not None
+        published = published or client.receive_newest_weights() is not None
+    return heard, published
+
+
+def client_folder(tmp_path: Path, keys_dir: Path) -> Path:
+    """What another host has: the learner's public key and a pair that the learner does not know."""
+    folder = tmp_path / "stranger"
+    folder.mkdir(mode=0o700)
+    shutil.copy(keys_dir / "learner.public", folder)
+    write_pair(folder, "actor-stranger", new_pair())
+    return folder
+
+
+def test_a_client_with_a_key_on_the_allow_list_gets_in(keys_dir: Path, free_ports: tuple[int, int]) -> None:
+    at = endpoint(free_ports, keys_dir)
+    learner, client = LearnerChannel(at, LIMITS), ClientChannel(at, LIMITS, "actor-0")
+    try:
+        assert talk(learner, client, timeout_s=10.0) == (True, True)
+    finally:
+        client.close()
+        learner.close()
+
+
+@pytest.mark.parametrize("stranger", ["no key", "unknown key", "wrong learner key"])
+def test_anybody_else_gets_nothing_in_and_nothing_out(
+    stranger: str, keys_dir: Path, tmp_path: Path, free_ports: tuple[int, int]
+) -> None:
+    folder = None if stranger == "no key" else client_folder(tmp_path, keys_dir)
+    if stranger == "wrong learner key":
+        assert folder is not None
+        shutil.copy(keys_dir / "actor-box.secret", folder)
+        shutil.copy(keys_dir / "actor-box.public", folder / "learner.public")
+    at = endpoint(free_ports, keys_dir)
+    learner = LearnerChannel(at, LIMITS)
+    client = ClientChannel(endpoint(free_ports, folder), LIMITS, "actor-box")
+    friend = ClientChannel(at, LIMITS, "actor-0")
+    try:
+        assert talk(learner, client, timeout_s=0.7) == (False, False)
+        assert talk(learner, friend, timeout_s=10.0) == (True, True)
+        assert client.receive_newest_weights() is None
+    finally:
+        for channel in (client, friend, learner):
+            channel.close()
+
+
+def test_key_files_are_readable_by_their_owner_alone(keys_dir: Path) -> None:
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in keys_dir.rglob("*.*")}
+    assert modes == {0o600}
+    assert stat.S_IMODE(keys_dir.stat().st_mode) == 0o700
+
+
+def test_a_secret_that_others_may_read_is_refused(keys_dir: Path) -> None:
+    (keys_dir / "learner.secret").chmod(0o640)
+    with pytest.raises(KeyFileError, match="others may read .*learner.secret .*chmod go-rwx"):
+        read_pair(keys_dir / "learner.secret")
+
+
+def test_an_allow_list_that_others_may_change_is_refused(keys_dir: Path) -> None:
+    (keys_dir / "allowed").chmod(0o770)
+    with pytest.raises(KeyFileError, match="others may change .*allowed"):
+        read_allowed(keys_dir)
+
+
+def test_a_file_that_is_no_key_is_refused_without_showing_it(keys_dir: Path) -> None:
+    (keys_dir / "learner.public").write_text("hunter2\n")
+    with pytest.raises(KeyFileError, match="holds no CURVE key") as caught:
+        read_public(keys_dir / "learner.public")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_pair_does_not_show_its_secret() -> None:
+    pair = new_pair()
+    assert pair.secret not in repr(pair) + str(pair)
+
+
+def test_making_keys_again_changes_none(keys_dir: Path) -> None:
+    before = {path: path.read_bytes() for path in keys_dir.rglob("*.*")}
+    make_keys(keys_dir, ["box", "other"])
+    assert before.items() <= {path: path.read_bytes() for path in keys_dir.rglob("*.*")}.items()
+    assert sorted(read_allowed(keys_dir).values()) == ["actor-box", "actor-local", "actor-other"]
+
+
+def test_a_client_uses_its_own_key_then_the_local_one_then_the_only_one(keys_dir: Path) -> None:
+    assert find_client_secret(keys_dir, "actor-box").name == "actor-box.secret"
+    assert find_client_secret(keys_dir, "actor-7").name == "actor-local.secret"
+    (keys_dir / "actor-local.secret").unlink()
+    assert find_client_secret(keys_dir, "actor-7").name == "actor-box.secret"
+    write_pair(keys_dir, "actor-b", new_pair())
+    with pytest.raises(KeyFileError, match=r"several keys \(actor-b, actor-box\)"):
+        find_client_secret(keys_dir, "actor-7")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "*", "example.org"])
+@pytest.mark.parametrize("side", [LearnerChannel, lambda at, limits: ClientChannel(at, limits, "a")])
+def test_beyond_loopback_needs_keys_or_insecure(side, host: str, free_ports: tuple[int, int]) -> None:
+    with pytest.raises(ChannelError, match="launch/keys.sh .*wire.insecure=true"):
+        side(endpoint(free_ports, None, host=host), LIMITS)
+
+
+def test_insecure_binds_beyond_loopback(free_ports: tuple[int, int]) -> None:
+    LearnerChannel(endpoint(free_ports, None, host="0.0.0.0", insecure=True), LIMITS).close()
+
+
+def test_localhost_is_loopback(free_ports: tuple[int, int]) -> None:
+    LearnerChannel(endpoint(free_ports, None, host="localhost"), LIMITS).close()
+
+
+@pytest.mark.parametrize("key", ["experience_port", "weights_port"])
+def test_a_port_in_use_is_named_with_its_key(key: str, free_ports: tuple[int, int]) -> None:
+    at = endpoint(free_ports, None)
+    other = endpoint((free_ports[0], 1), None) if key == "experience_port" else at
+    learner = LearnerChannel(at, LIMITS)
+    try:
+        if key == "weights_port":
+            other = endpoint(_and_a_free_port(free_ports[1]), None)
+        with pytest.raises(ChannelError, match=rf"wire.{key}={getattr(other, key)} on 127.0.0.1 is in use"):
+            LearnerChannel(other, LIMITS)
+    finally:
+        learner.close()
+
+
+def _and_a_free_port(weights_port: int) -> tuple[int, int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1], weights_port
