@@ -1,4 +1,4 @@
-"""Keeps what training needs of a ManiSkill trajectory file: python -m launch.pack_demos SRC DST [EPISODES]."""
+"""Keeps what training needs of a trajectory file: python -m launch.pack_demos SRC DST [EPISODES]."""
 
 from __future__ import annotations
 

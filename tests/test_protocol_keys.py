@@ -40,7 +40,6 @@ def endpoint(ports: tuple[int, int], keys_dir: Path | None, **changes: object) -
         weights_port=ports[1],
         insecure=False,
         keys_dir=None if keys_dir is None else str(keys_dir),
-        heartbeat_s=0.2,
         lease_s=2.0,
     )
     return msgspec.structs.replace(made, **changes)
