@@ -40,6 +40,7 @@ class Task(Section, frozen=True):
     env_id: str
     control_mode: str
     obs_mode: Literal["state"]
+    residual_dims: tuple[int, ...] | None
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
 
@@ -158,6 +159,7 @@ class Algo(Section, frozen=True):
     name: str
     residual_every: int
     residual_scale: float
+    residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "held"]
     mask_horizon: int
     learning_starts: int
@@ -168,7 +170,7 @@ class Algo(Section, frozen=True):
     scale_observations: bool
     head: Literal["deterministic", "gaussian"]
     actor_input: Literal["obs", "obs_base_action"]
-    critic_input: Literal["sum", "res", "concat"]
+    critic_input: Literal["sum", "res", "concat", "linear"]
     hidden: tuple[int, ...]
     actor_layer_norm: bool
     critic_layer_norm: bool

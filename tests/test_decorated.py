@@ -36,7 +36,7 @@ def test_residual_off_equals_base_to_the_bit():
 
 
 def test_mask_gates_whole_decisions_with_its_probability():
-    config = make_config("algo.residual_every=4", "algo.residual_shape=chunk")
+    config = make_config("algo.residual_every=4", "algo.residual_shape=chunk", "algo.residual_dims=null")
     policy = make_policy(CountingBase(), config, 4000, 4)
     policy.behaviour = acting(0.25, uniform=True)
     policy.begin(torch.zeros(4000, 3))
@@ -47,7 +47,7 @@ def test_mask_gates_whole_decisions_with_its_probability():
 
 
 def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
-    config = make_config("algo.residual_every=4", "algo.residual_shape=held")
+    config = make_config("algo.residual_every=4", "algo.residual_shape=held", "algo.residual_dims=[0]")
     policy = make_policy(CountingBase(), config, 8, 4)
     policy.behaviour = acting(1.0, noise_std=0.5)
     policy.begin(torch.zeros(8, 3))
@@ -71,3 +71,13 @@ def test_a_fresh_deterministic_residual_starts_as_the_base():
     policy.behaviour = acting(1.0)
     policy.begin(torch.randn(4, 3))
     assert not policy.act().residual.any()
+
+
+def test_only_the_chosen_action_numbers_are_corrected():
+    config = make_config("algo.residual_every=2", "algo.residual_dims=[1]", "algo.residual_shape=chunk")
+    policy = make_policy(CountingBase(), config, 4, 2)
+    policy.behaviour = acting(1.0, uniform=True)
+    policy.begin(torch.zeros(4, 3))
+    residual = policy.act().residual
+    assert not residual[:, :, 0].any() and (residual[:, :, 1] != 0).all()
+    assert not torch.equal(residual[:, 0, 1], residual[:, 1, 1])

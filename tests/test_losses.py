@@ -143,3 +143,17 @@ def test_two_learners_with_one_seed_are_equal_to_the_bit():
             algorithm.update(batch_of(algorithm))
     for one, other in zip(pair[0].actor.parameters(), pair[1].actor.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_linear_critic_is_its_first_order_expansion_in_the_residual():
+    config = make_config("algo.critic_input=linear", "algo.residual_every=4")
+    critic = ResidualSAC(config.algo, 5, 2, seed=0, device="cpu").critic
+    observation, base, residual = torch.randn(3, 5), torch.rand(3, 8), torch.rand(3, 8)
+
+    def q(scale):
+        return critic(observation, torch.cat([base, scale * residual], dim=-1))
+
+    slope = q(1.0) - q(0.0)
+    assert slope.abs().min() > 0
+    torch.testing.assert_close(q(0.5), q(0.0) + 0.5 * slope)
+    torch.testing.assert_close(q(-1.0), q(0.0) - slope)

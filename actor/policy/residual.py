@@ -29,10 +29,18 @@ class ResidualActor(nn.Module):
 
     def __init__(self, algo: Algo, observation_dim: int, action_dim: int) -> None:
         super().__init__()
-        numbers = algo.residual_every * action_dim
+        self.frames = algo.residual_every
+        numbers = self.frames * action_dim
+        chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
+        if any(not 0 <= number < action_dim for number in chosen):
+            raise ValueError(
+                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task has "
+                f"{action_dim} action numbers"
+            )
         # A held residual is one action's worth of numbers, the same for every frame of the decision.
-        self.repeats = algo.residual_every if algo.residual_shape == "held" else 1
-        self.outputs = numbers // self.repeats
+        self.outputs = len(chosen) * (1 if algo.residual_shape == "held" else self.frames)
+        # Rows pick the action numbers that the residual may correct.
+        self.register_buffer("selection", torch.eye(action_dim)[list(chosen)], persistent=False)
         self.gaussian = algo.head == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
         self.log_std_min = algo.log_std_min
@@ -70,8 +78,11 @@ class ResidualActor(nn.Module):
         return mean, self.log_std_min + span * (torch.tanh(raw) + 1)
 
     def spread(self, residual: Tensor) -> Tensor:
-        """The network's numbers (B, outputs) as a whole decision's (B, k * A)."""
-        return residual.repeat(1, self.repeats)
+        """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
+        numbers that it may not correct, the same in every frame if it is held."""
+        rows, actions = len(residual), self.selection.shape[1]
+        full = residual.view(rows, -1, self.selection.shape[0]) @ self.selection
+        return full.expand(rows, self.frames, actions).reshape(rows, -1)
 
     def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
         """The deterministic residual tanh(mean), (B, k * A)."""
@@ -95,4 +106,5 @@ class ResidualActor(nn.Module):
 def describe(algo: Algo) -> str:
     """The network in words; learner and actors compare it."""
     norm = " layer_norm" if algo.actor_layer_norm else ""
-    return f"{algo.head} {algo.residual_shape} {algo.actor_input} {list(algo.hidden)}{norm}"
+    dims = "all" if algo.residual_dims is None else list(algo.residual_dims)
+    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{norm}"

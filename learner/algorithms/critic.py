@@ -35,25 +35,36 @@ class StackedLayerNorm(nn.Module):
 
 
 class CriticEnsemble(nn.Module):
-    """Q(s, a) of N members: observation (B, O), action features (B, F) -> (N, B)."""
+    """Q(s, a) of N members: observation (B, O), action features (B, F) -> (N, B).
+
+    With `critic_input: linear` the features are base plan and residual, half each, and
+    Q = V(s, base plan) + w(s, base plan) . residual: the first-order expansion around the base's
+    action. A residual is small, so little is lost; and its effect, a hundredth of the variance of
+    Q, is then a readout of its own, where a plain network would have to find the product of
+    residual and state by itself.
+    """
 
     def __init__(self, algo: Algo, observation_dim: int, action_features: int) -> None:
         super().__init__()
         self.members = algo.critics
+        self.linear_in = action_features // 2 if algo.critic_input == "linear" else 0
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
         layers: list[nn.Module] = []
-        width = observation_dim + action_features
+        width = observation_dim + action_features - self.linear_in
         for hidden in algo.hidden:
             layers.append(StackedLinear(self.members, width, hidden))
             if algo.critic_layer_norm:
                 layers.append(StackedLayerNorm(self.members, hidden))
             layers.append(nn.ReLU())
             width = hidden
-        layers.append(StackedLinear(self.members, width, 1))
+        layers.append(StackedLinear(self.members, width, 1 + self.linear_in))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
-        x = torch.cat([x, action], dim=-1).expand(self.members, -1, -1)
-        return self.layers(x).squeeze(-1)
+        seen = action[:, : action.shape[1] - self.linear_in]
+        out = self.layers(torch.cat([x, seen], dim=-1).expand(self.members, -1, -1))
+        if not self.linear_in:
+            return out.squeeze(-1)
+        return out[..., 0] + (out[..., 1:] * action[:, self.linear_in :]).sum(-1)

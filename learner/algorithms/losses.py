@@ -15,7 +15,8 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
 
 
 def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
-    """What the critic sees of the action: `sum` and `res` (B, k * A), `concat` (B, 2 * k * A)."""
+    """What the critic sees of the action: `sum` and `res` (B, k * A), `concat` and
+    `linear` (B, 2 * k * A)."""
     if kind == "sum":
         return base_plan + scale * residual
     if kind == "res":

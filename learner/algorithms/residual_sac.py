@@ -27,7 +27,7 @@ class ResidualSAC:
         torch.manual_seed(seed)
         self._rng = torch.Generator(self.device).manual_seed(seed)
         numbers = algo.residual_every * action_dim
-        features = 2 * numbers if algo.critic_input == "concat" else numbers
+        features = 2 * numbers if algo.critic_input in ("concat", "linear") else numbers
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
         self.critic = CriticEnsemble(algo, observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -40,7 +40,7 @@ class ResidualSAC:
             device=self.device,
             requires_grad=algo.learn_temperature,
         )
-        self.target_entropy = -float(numbers) if algo.target_entropy is None else algo.target_entropy
+        self.target_entropy = -float(self.actor.outputs) if algo.target_entropy is None else algo.target_entropy
         self._temperature_optimizer = (
             torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
         )
