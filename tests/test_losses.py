@@ -149,6 +149,10 @@ def test_a_linear_critic_is_its_first_order_expansion_in_the_residual():
     config = make_config("algo.critic_input=linear", "algo.residual_every=4")
     critic = ResidualSAC(config.algo, 5, 2, seed=0, device="cpu").critic
     observation, base, residual = torch.randn(3, 5), torch.rand(3, 8), torch.rand(3, 8)
+    start = critic(observation, torch.cat([base, residual], dim=-1))
+    assert torch.equal(start, critic(observation, torch.cat([base, 0 * residual], dim=-1)))
+    with torch.no_grad():
+        critic.layers[-1].weight.normal_()
 
     def q(scale):
         return critic(observation, torch.cat([base, scale * residual], dim=-1))

@@ -59,6 +59,10 @@ class CriticEnsemble(nn.Module):
             layers.append(nn.ReLU())
             width = hidden
         layers.append(StackedLinear(self.members, width, 1 + self.linear_in))
+        if self.linear_in:
+            # No residual is worth anything until data says so.
+            nn.init.zeros_(layers[-1].weight[..., 1:])  # type: ignore[index]
+            nn.init.zeros_(layers[-1].bias[..., 1:])  # type: ignore[index]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
