@@ -166,6 +166,8 @@ class Algo(Section, frozen=True):
     uniform_until_learning: bool
     noise_std: float
     noise_ladder: bool
+    noise_probability: float
+    noise_hold: int
     residual_penalty: float
     scale_observations: bool
     head: Literal["deterministic", "gaussian"]
@@ -206,6 +208,8 @@ class Algo(Section, frozen=True):
         self.at_least(1, "residual_every", "critics", "target_critics", "n_step", "batch_size", "actor_delay")
         self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
         self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
+        self.at_least(1, "noise_hold")
+        self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")

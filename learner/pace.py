@@ -50,5 +50,7 @@ class Pace:
             uniform=self._algo.uniform_until_learning and not self.learning,
             noise_std=self._algo.noise_std,
             noise_ladder=self._algo.noise_ladder,
+            noise_probability=self._algo.noise_probability,
+            noise_hold=self._algo.noise_hold,
             decisions=self.decisions,
         )

@@ -45,6 +45,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Gaussian noise on a deterministic residual."""
     noise_ladder: bool
     """Sub-environment i of N explores with noise_std * i / (N - 1)."""
+    noise_probability: float
+    """Probability that a decision without noise begins with some."""
+    noise_hold: int
+    """Decisions that one draw of noise lasts."""
     decisions: int
     """Decisions that the learner had received at publication."""
 

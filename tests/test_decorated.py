@@ -16,7 +16,9 @@ SPEC = DiffusionSpec(
 
 
 def acting(mask_probability, **changes):
-    settings = dict(uniform=False, noise_std=0.0, noise_ladder=False, decisions=0)
+    settings = dict(
+        uniform=False, noise_std=0.0, noise_ladder=False, noise_probability=1.0, noise_hold=1, decisions=0
+    )
     return Behaviour(mask_probability=mask_probability, **(settings | changes))
 
 
@@ -81,3 +83,19 @@ def test_only_the_chosen_action_numbers_are_corrected():
     residual = policy.act().residual
     assert not residual[:, :, 0].any() and (residual[:, :, 1] != 0).all()
     assert not torch.equal(residual[:, 0, 1], residual[:, 1, 1])
+
+
+def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
+    config = make_config("algo.residual_every=1")
+    policy = make_policy(CountingBase(), config, 2, 1)
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_hold=3)
+    policy.begin(torch.zeros(2, 3))
+    drawn = [policy.act().residual[:, 0, 0].clone() for _ in range(4)]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[1], drawn[2])
+    assert (drawn[2] != drawn[3]).all()
+    policy.begin(torch.zeros(2, 3), torch.tensor([True, False]))
+    after = policy.act().residual[:, 0, 0]
+    assert after[0] != drawn[3][0] and after[1] == drawn[3][1]
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_probability=0.0)
+    policy.begin(torch.zeros(2, 3))
+    assert not policy.act().residual.any()

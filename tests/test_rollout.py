@@ -10,7 +10,15 @@ from actor.rollout import Rollout
 from tests.fakes import CountingBase, ScriptedEnvironment
 from tests.helpers import collect, make_config, make_policy
 
-EXPLORING = Behaviour(mask_probability=1.0, uniform=True, noise_std=0.0, noise_ladder=False, decisions=0)
+EXPLORING = Behaviour(
+    mask_probability=1.0,
+    uniform=True,
+    noise_std=0.0,
+    noise_ladder=False,
+    noise_probability=1.0,
+    noise_hold=1,
+    decisions=0,
+)
 
 
 def rollout_of(lengths, every, ends="truncated"):

@@ -100,7 +100,15 @@ def make_columns(first: int, rows: int = 8) -> Columns:
 
 def make_weights(version: int, value: float = 0.0) -> Weights:
     columns = {"layer.weight": np.full((3, 4), value + version, np.float32)}
-    behaviour = Behaviour(mask_probability=1.0, uniform=False, noise_std=0.1, noise_ladder=True, decisions=0)
+    behaviour = Behaviour(
+        mask_probability=1.0,
+        uniform=False,
+        noise_std=0.1,
+        noise_ladder=True,
+        noise_probability=1.0,
+        noise_hold=1,
+        decisions=0,
+    )
     return Weights(
         version=version, digest=weights_digest(columns), behaviour=behaviour, final=False, columns=columns
     )

@@ -11,7 +11,15 @@ from actor.policy.base import BasePolicy
 from actor.policy.residual import ResidualActor
 from protocol.messages import Behaviour
 
-BASE_ALONE = Behaviour(mask_probability=0.0, uniform=False, noise_std=0.0, noise_ladder=False, decisions=0)
+BASE_ALONE = Behaviour(
+    mask_probability=0.0,
+    uniform=False,
+    noise_std=0.0,
+    noise_ladder=False,
+    noise_probability=1.0,
+    noise_hold=1,
+    decisions=0,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class DecoratedPolicy:
         self._plan = float_zeros(num_envs, base.act_horizon, actions)
         self._base_plan = float_zeros(num_envs, residual_every, actions)
         self._chosen_residual = float_zeros(num_envs, residual_every, actions)
+        self._noise = float_zeros(num_envs, residual.outputs)
+        self._noise_left = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._ladder = torch.linspace(0, 1, num_envs, device=self._device)
         self._cursor = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._version = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
@@ -85,6 +95,7 @@ class DecoratedPolicy:
         rows = self._rows if fresh is None else fresh.nonzero()[:, 0]
         self._history[rows] = observation[rows].to(self._device)[:, None]
         self._cursor[rows] = self._base.act_horizon
+        self._noise_left[rows] = 0
 
     def observe(self, observation: Tensor) -> None:
         """Append the newest observations (N, O) to the histories."""
@@ -136,20 +147,34 @@ class DecoratedPolicy:
             uniform = 2 * self._uniform01(len(rows), self._residual.outputs) - 1
             residual = self._residual.spread(uniform).view_as(base_plan)
         elif mask.any():
-            noise_std = behaviour.noise_std * (self._ladder[rows] if behaviour.noise_ladder else 1.0)
-            residual = self._policy_residual(self._history[rows, -1], base_plan, noise_std)
+            residual = self._policy_residual(rows, base_plan)
         else:
             residual = torch.zeros_like(base_plan)
         self._base_plan[rows] = base_plan
         self._chosen_residual[rows] = residual * mask[:, None, None]
         self._version[rows] = self.weights_version
 
-    def _policy_residual(self, observation: Tensor, base_plan: Tensor, noise_std: Tensor | float) -> Tensor:
+    def _policy_residual(self, rows: Tensor, base_plan: Tensor) -> Tensor:
+        observation = self._history[rows, -1]
         residual = self._residual.sample(observation, base_plan.flatten(1), self._generator).residual
-        shape = (len(observation), self._residual.outputs)
-        noise = torch.randn(shape, generator=self._generator, device=self._device)
-        noise = self._residual.spread(noise * torch.as_tensor(noise_std).reshape(-1, 1))
+        noise = self._residual.spread(self._explore(rows))
         return (residual + noise).clamp(-1, 1).view_as(base_plan)
+
+    def _explore(self, rows: Tensor) -> Tensor:
+        """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.
+
+        A push that lasts goes somewhere; independent pushes of the same size cancel.
+        """
+        behaviour = self.behaviour
+        starts = (self._noise_left[rows] == 0) & (self._uniform01(len(rows)) < behaviour.noise_probability)
+        scale = behaviour.noise_std * (self._ladder[rows] if behaviour.noise_ladder else 1.0)
+        shape = (len(rows), self._residual.outputs)
+        drawn = torch.randn(shape, generator=self._generator, device=self._device)
+        drawn = drawn * torch.as_tensor(scale).reshape(-1, 1)
+        left = torch.where(starts, behaviour.noise_hold, self._noise_left[rows])
+        noise = torch.where(starts[:, None], drawn, self._noise[rows]) * (left > 0)[:, None]
+        self._noise[rows], self._noise_left[rows] = noise, (left - 1).clamp_min(0)
+        return noise
 
     def _uniform01(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._generator, device=self._device)

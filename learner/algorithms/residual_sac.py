@@ -40,7 +40,9 @@ class ResidualSAC:
             device=self.device,
             requires_grad=algo.learn_temperature,
         )
-        self.target_entropy = -float(self.actor.outputs) if algo.target_entropy is None else algo.target_entropy
+        self.target_entropy = (
+            -float(self.actor.outputs) if algo.target_entropy is None else algo.target_entropy
+        )
         self._temperature_optimizer = (
             torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
         )
