@@ -7,4 +7,4 @@ from actor.uplink import UplinkError
 from config.cli import main
 
 if __name__ == "__main__":
-    main(run_actor, CheckpointError, TaskError, UplinkError)
+    main(__doc__ or "", run_actor, CheckpointError, TaskError, UplinkError)

@@ -238,6 +238,13 @@ class _Maker:
         return single_environment(*self._arguments)
 
 
+def require_task(env_id: str) -> None:
+    """Raise TaskError unless ManiSkill knows `env_id`; costs its import."""
+    prepare_simulator()
+    if env_id not in gymnasium.registry:
+        raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
+
+
 def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -247,9 +254,7 @@ def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> Vect
     Raises:
         TaskError: unknown task, control mode or unsuitable action space.
     """
-    prepare_simulator()
-    if task.env_id not in gymnasium.registry:
-        raise TaskError(f"task.env_id={task.env_id} is not registered with ManiSkill: check its spelling")
+    require_task(task.env_id)
     if backend == "physx_cpu":
         return ProcessEnvironment([_Maker(task, seed + i, num_envs) for i in range(num_envs)])
     return BatchedEnvironment.make(task, backend, num_envs, seed)

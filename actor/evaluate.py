@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from actor.environment import TaskError, VectorEnvironment, make_environment
+from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
 from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
 from actor.policy.diffusion import CheckpointError
@@ -167,6 +167,7 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     settings = config.learner.evaluation
+    require_task(config.task.env_id)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
     uplink = Uplink(
         config.wire,
@@ -190,4 +191,4 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.cli import main
 
-    main(run_evaluator, CheckpointError, TaskError, UplinkError)
+    main(__doc__ or "", run_evaluator, CheckpointError, TaskError, UplinkError)

@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from actor.environment import make_environment
+from actor.environment import make_environment, require_task
 from actor.policy.base import check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.residual import ResidualActor
@@ -35,6 +35,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     settings, algo = config.actor, config.algo
     os.nice(settings.nice)
     torch.set_num_threads(settings.threads)
+    require_task(config.task.env_id)
     seed = config.seed * 97 + settings.index + 1
     base = make_base(config.base, config.task, settings.device, seed)
     uplink = Uplink(

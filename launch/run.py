@@ -14,19 +14,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from config.schema import Config, ConfigError, Wire, parse_config
+from config.cli import USAGE_ERROR, compose_config, show_help, wants_help
+from config.schema import Config, ConfigError, Wire
 from launch import tmux
 from launch.processes import Command
 from launch.runs import describe_summary, read_summary
@@ -34,37 +28,13 @@ from launch.supervisor import StopSignal, supervise
 
 log = logging.getLogger("launch")
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
-USAGE_ERROR = 2
 
-
-def compose_config(overrides: Sequence[str]) -> Config:
-    """The configuration of a run, checked.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base=None):
-            config = parse_config(compose("main", overrides=list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"configuration: {one_line(error)}") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        raise ConfigError(f"configuration: name must be letters, digits and . _ - alone, got {config.name!r}")
+def check_run(config: Config) -> None:
+    """Raise ConfigError for what one process alone cannot see."""
     if config.actor.id is not None and config.actor.count > 1:
         raise ConfigError(
             f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors"
         )
-    return config
-
-
-def one_line(error: Exception) -> str:
-    """What Hydra says over many lines, less its search path and its advice to add keys with a plus."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    if error.__cause__ is not None:
-        lines += str(error.__cause__).splitlines()[:1]
-    noise = ("To append", "Config search path", "provider=", "See https")
-    return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
 def busy_port(wire: Wire) -> str | None:
@@ -174,21 +144,15 @@ def configure_logging() -> None:
     log.setLevel(logging.INFO)
 
 
-def show_help() -> int:
-    with initialize_config_dir(str(CONFIG_DIR), version_base=None):
-        defaults = OmegaConf.to_yaml(compose("main"))
-    sys.stdout.write(f"{__doc__}\nDefaults:\n{defaults}")
-    return 0
-
-
 def main(overrides: Sequence[str]) -> int:
     """Returns 0 for a whole run, 2 for a configuration that cannot be used, else an error's code."""
     configure_logging()
-    if {"-h", "--help"} & set(overrides):
-        return show_help()
+    if wants_help(overrides):
+        return show_help(__doc__ or "")
     stop = StopSignal()
     try:
         config = compose_config(overrides)
+        check_run(config)
     except ConfigError as error:
         log.error("%s", error)
         return USAGE_ERROR

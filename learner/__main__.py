@@ -7,4 +7,4 @@ from learner.loop import RunError, run_learner
 from learner.replay.demonstrations import DemonstrationError
 
 if __name__ == "__main__":
-    main(run_learner, CheckpointError, DemonstrationError, IntakeError, RunError)
+    main(__doc__ or "", run_learner, CheckpointError, DemonstrationError, IntakeError, RunError)

@@ -1,0 +1,139 @@
+"""What cannot work is refused by real processes: one clear line, exit code not zero, nothing left running."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from actor.policy.base import make_base
+from actor.policy.spec import experience_spec
+from learner.intake import Intake
+from tests.helpers import make_config
+
+SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
+
+
+def run(module: str, *overrides: str, timeout_s: float = 60) -> tuple[int, str]:
+    """Exit code and standard error of a process that is expected to refuse."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *SMALL, *overrides], capture_output=True, text=True, timeout=timeout_s
+    )
+    return done.returncode, done.stderr
+
+
+def assert_one_line(code: int, error: str, *says: str) -> None:
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert code != 0
+    assert "Traceback" not in error
+    assert len(lines) == 1, error
+    for word in says:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture
+def ports(free_ports: tuple[int, int], tmp_path: Path) -> list[str]:
+    return [
+        f"wire.experience_port={free_ports[0]}",
+        f"wire.weights_port={free_ports[1]}",
+        f"runs_dir={tmp_path}",
+    ]
+
+
+@pytest.fixture
+def base_copy(tmp_path: Path, repository: Path) -> Path:
+    """The shipped base, to be spoilt."""
+    return Path(shutil.copytree(repository / "bases" / "PickCube-v1", tmp_path / "base"))
+
+
+def spoil(base: Path, kind: str) -> str:
+    """Make `base` wrong; returns what the refusal has to say."""
+    weights, arguments = base / "checkpoints" / "best.pt", base / "args.json"
+    if kind == "not a checkpoint":
+        weights.write_bytes(b"nothing of the kind")
+        return "not a readable checkpoint"
+    if kind == "missing keys":
+        content = torch.load(weights, weights_only=True)
+        content["ema_agent"].pop("noise_pred_net.final_conv.1.bias")
+        torch.save(content, weights)
+        return "final_conv.1.bias"
+    settings = json.loads(arguments.read_text())
+    arguments.write_text(json.dumps(settings | {"control_mode": "pd_joint_delta_pos"}))
+    return "pd_joint_delta_pos"
+
+
+@pytest.mark.parametrize("kind", ["not a checkpoint", "missing keys", "other control mode"])
+@pytest.mark.parametrize("module", ["learner", "actor", "actor.evaluate"])
+def test_a_wrong_checkpoint_is_refused_by_everybody(
+    module: str, kind: str, base_copy: Path, ports: list[str]
+) -> None:
+    says = spoil(base_copy, kind)
+    assert_one_line(*run(module, f"base.path={base_copy}", *ports), says)
+
+
+def test_a_base_of_other_dimensions_is_refused_by_the_actor(ports: list[str]) -> None:
+    # PushCube has 35 observation numbers, the shipped base takes 42.
+    overrides = ["task.env_id=PushCube-v1", "base.path=bases/PickCube-v1", *ports]
+    config = make_config("algo.residual_dims=[0,1,2]", *overrides)
+    intake = Intake(
+        config.wire, experience_spec(config, make_base(config.base, config.task, "cpu", 0)), queue_rows=100
+    )
+    intake.start()
+    try:
+        assert_one_line(*run("actor", *overrides), "42 observation numbers", "the task has 35")
+    finally:
+        intake.close()
+
+
+def test_an_unknown_task_is_refused_before_anything_connects(ports: list[str]) -> None:
+    overrides = ["task.env_id=Nonsense-v1", "base.path=bases/PickCube-v1", *ports]
+    assert_one_line(*run("actor", *overrides), "task.env_id=Nonsense-v1")
+
+
+@pytest.mark.parametrize("module", ["learner", "actor", "actor.evaluate"])
+def test_an_unknown_key_is_named(module: str) -> None:
+    code, error = run(module, "algo.gama=0.9")
+    assert_one_line(code, error, "gama")
+    assert code == 2
+
+
+def test_missing_demonstrations_are_named_with_the_command_that_makes_them(
+    ports: list[str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.h5"
+    assert_one_line(*run("learner", f"learner.demos={missing}", *ports), str(missing), "launch/demos.sh")
+
+
+def test_a_port_in_use_is_named_by_the_learner(ports: list[str], free_ports: tuple[int, int]) -> None:
+    with socket.create_server(("127.0.0.1", free_ports[0])):
+        assert_one_line(*run("learner", *ports), f"experience_port={free_ports[0]}")
+
+
+def test_a_used_run_name_is_refused(ports: list[str], tmp_path: Path) -> None:
+    (tmp_path / "twice").mkdir()
+    (tmp_path / "twice" / "config.yaml").write_text("")
+    assert_one_line(*run("learner", "name=twice", *ports), "twice", "name=")
+
+
+def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:
+    config = make_config("algo.residual_dims=[0,1,2]", *ports)
+    base = make_base(config.base, config.task, "cpu", 0)
+    intake = Intake(config.wire, experience_spec(config, base), queue_rows=100)
+    intake.start()
+    try:
+        refused = run("actor", "algo.residual_every=2", *ports)
+        assert_one_line(*refused, "residual_every", "2", "4")
+        deadline = time.monotonic() + 5
+        while not intake.counters().get("refused"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        intake.raise_if_failed()
+    finally:
+        intake.close()
