@@ -14,6 +14,8 @@ from protocol.messages import Columns, Evaluation
 log = logging.getLogger(__name__)
 
 BEHAVIOUR_WINDOW = 100
+# The first episodes to end are the short ones, which succeeded: a rate over fewer says nothing.
+BEHAVIOUR_LEAST = 20
 
 
 class RunProgress:
@@ -40,8 +42,8 @@ class RunProgress:
 
     @property
     def behaviour(self) -> float:
-        """Success of the last episodes that actors played while exploring; NaN before the first."""
-        return float(np.mean(self._behaviour)) if self._behaviour else float("nan")
+        """Success of the last episodes that actors played while exploring; NaN before there are enough."""
+        return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
     def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
         """Take in one message of experience."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import hydra
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from rich.progress import Progress, TextColumn
 from torch import Tensor
 
 from actor.policy.diffusion import TRAIN_STEPS, DiffusionAgent, DiffusionSpec, save_agent
+from learner.replay.demonstrations import DemonstrationError, read_maniskill
 
 log = logging.getLogger(__name__)
 
@@ -33,22 +34,6 @@ class Demonstrations:
     history: Tensor
     actions: Tensor
     episodes: int
-
-
-def read_trajectories(path: Path, limit: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Episodes of a ManiSkill h5 file as (observations (T + 1, obs_dim), actions (T, act_dim)).
-
-    Raises:
-        FileNotFoundError: there is no such file; says how to make one.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no demonstrations at {path}: make them with bash launch/demos.sh")
-    with h5py.File(path, "r", locking=False) as file:
-        names = sorted((n for n in file if n.startswith("traj_")), key=lambda n: int(n[5:]))
-        return [
-            (np.asarray(file[n]["obs"], np.float32), np.asarray(file[n]["actions"], np.float32))
-            for n in names[:limit]
-        ]
 
 
 def make_windows(
@@ -170,8 +155,12 @@ def _track(ema: DiffusionAgent, agent: DiffusionAgent, decay: float) -> None:
 def main(config: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     torch.set_num_threads(settings["threads"])
-    episodes = read_trajectories(Path(settings["demos"]), settings["max_episodes"])
-    data = make_windows(episodes, settings["obs_horizon"], settings["pred_horizon"])
+    try:
+        episodes = read_maniskill(Path(settings["demos"]), settings["max_episodes"])
+    except DemonstrationError as error:
+        sys.exit(f"error: {error}")
+    pairs = [(episode.observations, episode.actions) for episode in episodes]
+    data = make_windows(pairs, settings["obs_horizon"], settings["pred_horizon"])
     log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
     train(settings, data, Path(settings["out"]))
 

@@ -1,0 +1,86 @@
+"""Counts of a run, by hand-made columns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from learner.pace import Pace
+from learner.progress import BEHAVIOUR_LEAST, RunProgress
+from protocol.messages import Evaluation
+from tests.helpers import make_config
+
+
+def one_episode(success: bool, frames: int = 3) -> dict[str, np.ndarray]:
+    """A message with one decision that ends an episode; only its last executed frame may succeed."""
+    flags = np.zeros((1, 4), bool)
+    flags[0, frames - 1] = success
+    return {
+        "frames": np.array([frames], np.int32),
+        "success": flags,
+        "final_row": np.array([0], np.int32),
+        "weights_version": np.array([5], np.int64),
+    }
+
+
+def evaluation(policy: str, version: int, episodes: int) -> Evaluation:
+    return Evaluation(
+        session=1, sequence=0, policy=policy, version=version, wall_s=1.0,
+        successes=[True] * episodes, seeds=list(range(episodes)),
+    )  # fmt: skip
+
+
+def test_behaviour_is_unknown_until_enough_episodes_ended():
+    progress = RunProgress(make_config())
+    for number in range(BEHAVIOUR_LEAST):
+        assert math.isnan(progress.behaviour)
+        progress.count(one_episode(success=number % 4 == 0), newest_version=7, now_s=float(number))
+    assert progress.behaviour == 0.25
+    assert (progress.frames, progress.decisions, progress.episodes) == (60, 20, 20)
+
+
+def test_only_base_and_final_weights_over_all_seeds_end_a_run():
+    progress = RunProgress(make_config("learner.evaluation.episodes=4"))
+    progress.add_evaluation(evaluation("full", version=9, episodes=4))
+    assert not progress.final_evaluation(9)
+    progress.add_evaluation(evaluation("base", version=0, episodes=4))
+    assert progress.final_evaluation(9)
+    progress.add_evaluation(evaluation("full", version=10, episodes=2))
+    assert not progress.final_evaluation(10)
+
+
+def test_points_carry_rates_since_the_last_one():
+    progress = RunProgress(make_config("learner.log_every_s=5"))
+    progress.count(one_episode(True), 7, now_s=100.0)
+    assert progress.point_if_due(100.0, updates=0) is not None
+    assert progress.point_if_due(104.0, updates=0) is None
+    progress.count(one_episode(True), 7, now_s=105.0)
+    point = progress.point_if_due(106.0, updates=12)
+    assert point is not None
+    assert point["frames_per_s"] == 3 / 6 and point["updates_per_s"] == 2.0
+    assert point["policy_lag"] == 2.0 and point["t_s"] == 6.0
+
+
+def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
+    algo = make_config(
+        "algo.learning_starts=100", "algo.critic_warmup_updates=30", "algo.utd=0.5", "algo.mask_horizon=400"
+    ).algo
+    pace = Pace(algo, max_behind=10)
+    pace.decisions = 99
+    assert pace.updates_due == 0 and not pace.learning
+    pace.decisions = 110
+    assert pace.updates_due == 30 + 5
+    assert pace.mask_probability == 110 / 400
+    pace.updates = 33
+    assert pace.updates_due == 2 and pace.takes_data
+    pace.decisions = 200
+    assert pace.updates_due == 47 and not pace.takes_data
+
+
+def test_published_residuals_are_uniform_until_learning_starts():
+    pace = Pace(make_config("algo=policy_decorator").algo, max_behind=10)
+    assert pace.behaviour().uniform and pace.behaviour().mask_probability == 0.0
+    pace.decisions = 8000
+    assert not pace.behaviour().uniform
+    assert pace.behaviour().mask_probability == 8000 / 30000
