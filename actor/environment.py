@@ -142,11 +142,15 @@ class ProcessEnvironment:
 
         # Imports are paid once, in the server that every worker is forked from.
         multiprocessing.set_forkserver_preload(["actor.environment", "mani_skill.envs"])
-        self._envs = AsyncVectorEnv(
-            makers,  # type: ignore[arg-type]
-            context="forkserver",
-            autoreset_mode=AutoresetMode.SAME_STEP,
-        )
+        try:
+            self._envs = AsyncVectorEnv(
+                makers,  # type: ignore[arg-type]
+                context="forkserver",
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
+        except (EOFError, ConnectionError) as error:
+            # Somebody ended them: a signal to the whole group, or the kernel for want of memory.
+            raise TaskError(f"simulator processes were ended while they started ({error!r})") from error
         self.num_envs = len(makers)
         self.observation_dim = self._envs.single_observation_space.shape[0]  # type: ignore[index]
         self.action_dim = self._envs.single_action_space.shape[0]  # type: ignore[index]

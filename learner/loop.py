@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -108,6 +109,15 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     return prior
 
 
+def size_mb(folder: Path) -> float:
+    """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total / 1e6
+
+
 class Learner:
     """The parts of a run and the loop over them."""
 
@@ -212,7 +222,8 @@ class Learner:
             actors = sum(peer.alive and peer.role == "actor" for peer in self._intake.peers())
             return f"first experience, {actors} actors connected"
         if not self._pace.learning:
-            return f"{self._pace.decisions} of {self._config.algo.learning_starts} decisions"
+            wanted = self._config.algo.learning_starts
+            return f"{self._pace.decisions} of {wanted} decisions before learning starts"
         return "" if self._pace.takes_data else "updates (actors wait)"
 
     def _report_if_due(self, now_s: float, waiting_for: str) -> None:
@@ -226,7 +237,10 @@ class Learner:
             "mask_probability": self._pace.mask_probability,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
+            "queue_rows": self._intake.queued_rows(),
+            "queue_episodes": self._store.pending,
             "episodes_on_disk": self._store.episodes,
+            "disk_mb": size_mb(self._config.run_dir),
             "waiting_for": waiting_for,
         }
         self._metrics.log(point)

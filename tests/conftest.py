@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Processes that tests start import torch and the simulator: twice as fast from kept byte code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Shared, busy machines make single examples slow; that says nothing about the law under test.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)

@@ -137,3 +137,19 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
         intake.raise_if_failed()
     finally:
         intake.close()
+
+
+@pytest.mark.parametrize("override", ["base.path=nowhere", "task.env_id=Nonsense-v1"])
+def test_a_run_that_cannot_work_ends_by_itself_with_the_reason(
+    override: str, ports: list[str], tmp_path: Path
+) -> None:
+    words = [*SMALL, "base.path=bases/PickCube-v1", override, *ports, "name=wrong"]
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.run", *words],
+        capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "nowhere" in done.stdout or "task.env_id=Nonsense-v1" in done.stdout
+    still_there = subprocess.run(["pgrep", "-f", f"runs_dir={tmp_path}"], capture_output=True, text=True)
+    assert still_there.stdout == ""

@@ -67,7 +67,9 @@ def test_a_small_run_ends_by_itself_with_everything_in_its_folder(
     assert "lerobot-dataset-viz" in summary["viz_command"] and "final success" in output
     points = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert any(point.get("loss/critic") is not None for point in points)
-    assert {"success_base", "success_full"} <= {key for point in points for key in point}
+    assert {"success_base", "success_full", "queue_rows", "disk_mb", "policy_lag", "waiting_for"} <= {
+        key for point in points for key in point
+    }
     checkpoint = torch.load(run_dir / "checkpoints" / "newest.pt", weights_only=True)
     assert checkpoint["updates"] == summary["updates"]
     dataset = open_replay(run_dir)

@@ -36,6 +36,11 @@ def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
     Raises:
         CheckpointError: it cannot be read, or was trained for another control mode.
     """
+    if not Path(base.path).is_dir():
+        raise CheckpointError(
+            f"no folder {base.path} with a base for task.env_id={task.env_id}: check both names, "
+            "or set base.path=<folder with args.json and checkpoints/best.pt>"
+        )
     agent = load_agent(Path(base.path))
     if agent.spec.control_mode != task.control_mode:
         raise CheckpointError(
