@@ -150,7 +150,7 @@ class ProcessEnvironment:
             )
         except (EOFError, ConnectionError) as error:
             # Somebody ended them: a signal to the whole group, or the kernel for want of memory.
-            raise TaskError(f"simulator processes were ended while they started ({error!r})") from error
+            raise TaskError(f"simulator processes were ended while they started: {error}") from error
         self.num_envs = len(makers)
         self.observation_dim = self._envs.single_observation_space.shape[0]  # type: ignore[index]
         self.action_dim = self._envs.single_action_space.shape[0]  # type: ignore[index]

@@ -42,7 +42,7 @@ def one_line(error: Exception) -> str:
     """What Hydra says over many lines, less its search path and its advice to add keys with a plus."""
     lines = [line.strip() for line in str(error).splitlines()]
     if error.__cause__ is not None:
-        lines += str(error.__cause__).splitlines()[:1]
+        lines += [line for line in str(error.__cause__).splitlines()[:1] if line not in str(error)]
     noise = ("To append", "Config search path", "provider=", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))
 

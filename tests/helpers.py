@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -41,3 +42,26 @@ def collect(rollout: Rollout, frames: int) -> Columns:
     for _ in range(frames):
         rollout.step()
     return rollout.take()
+
+
+def left_running(session: int, timeout_s: float = 5.0) -> list[str]:
+    """Command lines of `session`, a process id that was started with `start_new_session`: of itself and
+    of everybody below it, simulator workers included. Waits for the last ones to go."""
+    deadline = time.monotonic() + timeout_s
+    while (found := _command_lines(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _command_lines(session: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, _, _, its_session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found

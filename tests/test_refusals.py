@@ -16,20 +16,24 @@ import torch
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
 from learner.intake import Intake
-from tests.helpers import make_config
+from tests.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
 
 
-def run(module: str, *overrides: str, timeout_s: float = 60) -> tuple[int, str]:
-    """Exit code and standard error of a process that is expected to refuse."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *SMALL, *overrides], capture_output=True, text=True, timeout=timeout_s
-    )
-    return done.returncode, done.stderr
+def run(module: str, *overrides: str, timeout_s: float = 60) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of processes that are expected to refuse."""
+    words = [sys.executable, "-m", module, *SMALL, *overrides]
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    output, error = process.communicate(timeout=timeout_s)
+    assert not left_running(process.pid)
+    return process.returncode, output, error
 
 
-def assert_one_line(code: int, error: str, *says: str) -> None:
+def assert_one_line(code: int, _: str, error: str, *says: str) -> None:
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert code != 0
     assert "Traceback" not in error
@@ -99,9 +103,9 @@ def test_an_unknown_task_is_refused_before_anything_connects(ports: list[str]) -
 
 @pytest.mark.parametrize("module", ["learner", "actor", "actor.evaluate"])
 def test_an_unknown_key_is_named(module: str) -> None:
-    code, error = run(module, "algo.gama=0.9")
-    assert_one_line(code, error, "gama")
-    assert code == 2
+    refused = run(module, "algo.gama=0.9")
+    assert_one_line(*refused, "gama")
+    assert refused[0] == 2
 
 
 def test_missing_demonstrations_are_named_with_the_command_that_makes_them(
@@ -139,17 +143,26 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
         intake.close()
 
 
-@pytest.mark.parametrize("override", ["base.path=nowhere", "task.env_id=Nonsense-v1"])
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["base.path=nowhere"], "no folder nowhere"),
+        (["task.env_id=Nonsense-v1"], "bases/Nonsense-v1 with a base for task.env_id=Nonsense-v1"),
+        (["task.env_id=Nonsense-v1", "base.path=bases/PickCube-v1"], "is not registered with ManiSkill"),
+        (["task.env_id=PushCube-v1", "base.path=bases/PickCube-v1"], "the task has 35"),
+    ],
+)
 def test_a_run_that_cannot_work_ends_by_itself_with_the_reason(
-    override: str, ports: list[str], tmp_path: Path
+    overrides: list[str], says: str, ports: list[str]
 ) -> None:
-    words = [*SMALL, "base.path=bases/PickCube-v1", override, *ports, "name=wrong"]
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.run", *words],
-        capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "nowhere" in done.stdout or "task.env_id=Nonsense-v1" in done.stdout
-    still_there = subprocess.run(["pgrep", "-f", f"runs_dir={tmp_path}"], capture_output=True, text=True)
-    assert still_there.stdout == ""
+    code, output, error = run("launch.run", *overrides, *ports, "name=wrong", timeout_s=100)
+    assert code not in (0, None)
+    assert says in output
+    assert "Traceback" not in output + error
+
+
+def test_a_learner_that_gives_up_takes_starting_simulators_along(ports: list[str]) -> None:
+    code, output, error = run("launch.run", "learner.stall_timeout_s=1", *ports, "name=dead", timeout_s=100)
+    assert code == 1
+    assert "learner   | error: no experience for 1 s" in output
+    assert "Traceback" not in output + error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.helpers import left_running
 
 SMALL = (
     "learner.total_frames=1200", "algo.learning_starts=100", "algo.critic_warmup_updates=20",
@@ -30,20 +31,6 @@ def start(tmp_path: Path, free_ports: tuple[int, int], repository: Path, *more: 
         cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
-
-
-def left_running(tmp_path: Path) -> list[str]:
-    """Command lines that name this test's folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if f"runs_dir={tmp_path}" in words:
-                found.append(words)
-    return found
 
 
 def open_replay(run_dir: Path):
@@ -74,7 +61,7 @@ def test_a_small_run_ends_by_itself_with_everything_in_its_folder(
     assert checkpoint["updates"] == summary["updates"]
     dataset = open_replay(run_dir)
     assert dataset.num_episodes == summary["replay_episodes"] > 0
-    assert not left_running(tmp_path)
+    assert not left_running(process.pid)
 
 
 @pytest.mark.timeout(180)
@@ -94,6 +81,6 @@ def test_ctrl_c_in_the_middle_ends_everybody_and_leaves_a_whole_folder(
     output, _ = process.communicate(timeout=30)
     assert time.monotonic() - began < 12, output
     assert process.returncode != 0
-    assert not left_running(tmp_path)
+    assert not left_running(process.pid)
     dataset = open_replay(tmp_path / "small")
     assert dataset.num_episodes >= 1 and len(dataset) > 0
