@@ -54,6 +54,7 @@ class Base(Section, frozen=True):
     path: str
     act_horizon: int
     inference_steps: int
+    native: bool
 
     def __post_init__(self) -> None:
         self.at_least(1, "act_horizon", "inference_steps")

@@ -47,7 +47,9 @@ def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
             f"base {base.path} was trained for control mode {agent.spec.control_mode}, the task runs "
             f"{task.control_mode}: set task.control_mode={agent.spec.control_mode} or choose another base"
         )
-    return DiffusionBase(agent, base.act_horizon, base.inference_steps, device=device, seed=seed)
+    return DiffusionBase(
+        agent, base.act_horizon, base.inference_steps, device=device, seed=seed, native=base.native
+    )
 
 
 def check_base_fits(base: BasePolicy, observation_dim: int, action_dim: int, path: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
+from actor.policy.native import NativeError, NativeSampler
 from actor.policy.unet import ConditionalUnet1D
+
+log = logging.getLogger(__name__)
 
 TRAIN_STEPS = 100
 
@@ -94,6 +98,7 @@ class DiffusionBase:
         inference_steps: int,
         device: str = "cpu",
         seed: int = 0,
+        native: bool = False,
     ) -> None:
         self.spec = agent.spec
         last = self.spec.obs_horizon - 1 + act_horizon
@@ -114,6 +119,9 @@ class DiffusionBase:
         self._scheduler.set_timesteps(inference_steps)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self.fingerprint = fingerprint(agent)
+        self._sample = self._sample_with_torch
+        if native and self.device.type == "cpu":
+            self._sample = self._native_sampler() or self._sample_with_torch
 
     def reseed(self, seed: int) -> None:
         """Restart the sampling noise, for evaluations that must compare."""
@@ -128,11 +136,23 @@ class DiffusionBase:
             generator=self._generator,
             device=self.device,
         )
+        first = self.obs_horizon - 1
+        return self._agent.unscale_action(self._sample(history, sample)[:, first : first + self.act_horizon])
+
+    def _sample_with_torch(self, history: Tensor, noise: Tensor) -> Tensor:
+        sample = noise
         for step in self._scheduler.timesteps.tolist():
             prediction = self._agent.predict(sample, step, history)
             sample = self._scheduler.step(prediction, step, sample).prev_sample
-        first = self.obs_horizon - 1
-        return self._agent.unscale_action(sample)[:, first : first + self.act_horizon]
+        return sample
+
+    def _native_sampler(self) -> NativeSampler | None:
+        steps = self._scheduler.timesteps.tolist()
+        try:
+            return NativeSampler(self._agent, steps, [step_weights(self._scheduler, step) for step in steps])
+        except NativeError as error:
+            log.warning("base plans with torch, several times slower than native code: %s", error)
+            return None
 
 
 def make_scheduler(prediction_type: str) -> DDIMScheduler:
@@ -143,6 +163,18 @@ def make_scheduler(prediction_type: str) -> DDIMScheduler:
         clip_sample=True,
         prediction_type=prediction_type,
     )
+
+
+def step_weights(scheduler: DDIMScheduler, step: int) -> tuple[float, float, float, float]:
+    """Square roots of alpha and 1 - alpha of a sampler's step, then of the step after it.
+
+    DDIM without noise (Song et al. 2021, eq. 12): sample = a * clean + b * noise, next sample =
+    c * clean + d * noise.
+    """
+    following = step - scheduler.config["num_train_timesteps"] // scheduler.num_inference_steps
+    now = scheduler.alphas_cumprod[step].item()
+    then = (scheduler.final_alpha_cumprod if following < 0 else scheduler.alphas_cumprod[following]).item()
+    return now**0.5, (1 - now) ** 0.5, then**0.5, (1 - then) ** 0.5
 
 
 def fingerprint(agent: nn.Module) -> str:
