@@ -48,16 +48,39 @@ class Task(Section, frozen=True):
         self.at_least(1, "max_episode_steps")
 
 
-class Base(Section, frozen=True):
-    """config/base"""
+class Base(Section, frozen=True, tag_field="type"):
+    """config/base, chosen with base=<type>"""
 
     path: str
     act_horizon: int
-    inference_steps: int
-    native: bool
 
     def __post_init__(self) -> None:
-        self.at_least(1, "act_horizon", "inference_steps")
+        self.at_least(1, "act_horizon")
+
+
+class DiffusionSettings(Base, frozen=True, tag="diffusion"):
+    """config/base/diffusion.yaml"""
+
+    inference_steps: int
+    native: bool
+    pad_obs_to: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "inference_steps")
+
+
+class ZeroSettings(Base, frozen=True, tag="zero"):
+    """config/base/zero.yaml"""
+
+
+class LeRobotSettings(Base, frozen=True, tag="lerobot"):
+    """config/base/lerobot.yaml"""
+
+    control_mode: str
+    observation: dict[str, tuple[int, int]] | None
+    instruction: str
+    overrides: dict[str, Any] | None
 
 
 class Wire(Section, frozen=True):
@@ -228,7 +251,7 @@ class Config(Section, frozen=True):
     learner: Learner
     actor: Actor
     task: Task
-    base: Base
+    base: DiffusionSettings | ZeroSettings | LeRobotSettings
     algo: Algo
 
     def __post_init__(self) -> None:

@@ -82,18 +82,11 @@ def test_a_wrong_checkpoint_is_refused_by_everybody(
     assert_one_line(*run(module, f"base.path={base_copy}", *ports), says)
 
 
-def test_a_base_of_other_dimensions_is_refused_by_the_actor(ports: list[str]) -> None:
+@pytest.mark.parametrize("module", ["learner", "actor", "actor.evaluate"])
+def test_a_base_of_other_dimensions_is_refused_before_anything_starts(module: str, ports: list[str]) -> None:
     # PushCube has 35 observation numbers, the shipped base takes 42.
     overrides = ["task.env_id=PushCube-v1", "base.path=bases/PickCube-v1", *ports]
-    config = make_config("algo.residual_dims=[0,1,2]", *overrides)
-    intake = Intake(
-        config.wire, experience_spec(config, make_base(config.base, config.task, "cpu", 0)), queue_rows=100
-    )
-    intake.start()
-    try:
-        assert_one_line(*run("actor", *overrides), "42 observation numbers", "the task has 35")
-    finally:
-        intake.close()
+    assert_one_line(*run(module, *overrides), "42 observation numbers", "the task has 35")
 
 
 def test_an_unknown_task_is_refused_before_anything_connects(ports: list[str]) -> None:

@@ -8,7 +8,10 @@ from typing import Protocol
 from torch import Tensor
 
 from actor.policy.diffusion import CheckpointError, DiffusionBase, load_agent
-from config.schema import Base, Task
+from actor.policy.maniskill2 import PaddedBase, padding_hint
+from actor.policy.zero import ZeroBase
+from config.schema import Base, DiffusionSettings, LeRobotSettings, Task, ZeroSettings
+from config.spaces import spaces_of
 
 
 class BasePolicy(Protocol):
@@ -31,32 +34,76 @@ class BasePolicy(Protocol):
 
 
 def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
-    """The base of `config/base`.
+    """The base of `config/base`, checked against what is known of the task without a simulator.
 
     Raises:
-        CheckpointError: it cannot be read, or was trained for another control mode.
+        CheckpointError: it cannot be read, or does not fit the task's control mode, action space,
+            observation or the horizon asked for; names both sides.
     """
+    if spaces_of(task).absolute:
+        raise CheckpointError(
+            f"task.control_mode={task.control_mode} has actions outside [-1, 1], bases plan within: choose "
+            "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
+        )
+    made = _load(base, task, device, seed)
+    known = spaces_of(task)
+    check_base_fits(
+        made,
+        made.observation_dim if known.observation_dim is None else known.observation_dim,
+        made.action_dim if known.action_dim is None else known.action_dim,
+        base.path,
+    )
+    return made
+
+
+def _load(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
+    match base:
+        case ZeroSettings():
+            return ZeroBase(base, task)
+        case LeRobotSettings():
+            _check_control_mode(base.path, base.control_mode, task)
+            try:
+                # Here, since an actor host needs lerobot for such a base alone.
+                from actor.policy.lerobot_policy import load_lerobot_base
+            except ModuleNotFoundError as error:
+                raise CheckpointError(
+                    f"base=lerobot needs LeRobot ({error}): pip install -e '.[learner]' brings it"
+                ) from error
+            return load_lerobot_base(base, task, device, seed)
+        case DiffusionSettings():
+            return _load_diffusion(base, task, device, seed)
+        case _:
+            raise TypeError(f"no base for {base!r}")
+
+
+def _load_diffusion(base: DiffusionSettings, task: Task, device: str, seed: int) -> BasePolicy:
     if not Path(base.path).is_dir():
         raise CheckpointError(
             f"no folder {base.path} with a base for task.env_id={task.env_id}: check both names, "
             "or set base.path=<folder with args.json and checkpoints/best.pt>"
         )
     agent = load_agent(Path(base.path))
-    if agent.spec.control_mode != task.control_mode:
-        raise CheckpointError(
-            f"base {base.path} was trained for control mode {agent.spec.control_mode}, the task runs "
-            f"{task.control_mode}: set task.control_mode={agent.spec.control_mode} or choose another base"
-        )
-    return DiffusionBase(
+    _check_control_mode(base.path, agent.spec.control_mode, task)
+    made = DiffusionBase(
         agent, base.act_horizon, base.inference_steps, device=device, seed=seed, native=base.native
     )
+    return made if base.pad_obs_to is None else PaddedBase(made, base.pad_obs_to, base.path)
+
+
+def _check_control_mode(path: str, trained_for: str, task: Task) -> None:
+    if trained_for != task.control_mode:
+        raise CheckpointError(
+            f"base {path} was trained for control mode {trained_for}, the task runs "
+            f"{task.control_mode}: set task.control_mode={trained_for} or choose another base"
+        )
 
 
 def check_base_fits(base: BasePolicy, observation_dim: int, action_dim: int, path: str) -> None:
     """Raise CheckpointError, naming both sides, unless the base fits the environment's spaces."""
     theirs, ours = (base.observation_dim, base.action_dim), (observation_dim, action_dim)
-    if theirs != ours:
-        raise CheckpointError(
-            f"base {path} takes {theirs[0]} observation numbers and gives {theirs[1]} action numbers, "
-            f"the task has {ours[0]} and {ours[1]}: choose a base that was trained on this task"
-        )
+    if theirs == ours:
+        return
+    raise CheckpointError(
+        f"base {path} takes {theirs[0]} observation numbers and gives {theirs[1]} action numbers, "
+        f"the task has {ours[0]} and {ours[1]}: {padding_hint(base, observation_dim)}"
+    )

@@ -1,0 +1,267 @@
+"""Any LeRobot policy as a frozen base: what LeRobot's factory knows and what its plugins add.
+
+LeRobot's policies keep one queue for the whole batch and do not know sub-environments. So nothing is kept
+in them here: histories and cursors are the caller's, and the queues of those policies that read them
+(diffusion, vqbet, tdmpc) are filled anew from the histories before each plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import FeatureType
+from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.policies.utils import populate_queues
+from lerobot.utils.constants import ACTION
+from lerobot.utils.import_utils import register_third_party_plugins
+from torch import Tensor
+
+from actor.policy.diffusion import CheckpointError
+from config.schema import LeRobotSettings, Task
+from config.spaces import spaces_of
+
+log = logging.getLogger(__name__)
+
+# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. All of them
+# import transformers, and some only find out in the middle of their construction.
+EXTRAS = {
+    "smolvla": "smolvla",
+    "groot": "groot",
+    "xvla": "xvla",
+    "wall_x": "wallx",
+    "pi0": "transformers-dep",
+    "pi05": "transformers-dep",
+    "pi0_fast": "transformers-dep",
+}
+
+
+def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: int) -> LeRobotBase:
+    """The policy in a folder, or of a hub id, that LeRobot saved.
+
+    Raises:
+        CheckpointError: not to be had, a missing extra, weights that are not complete, or features that
+            the task's observation cannot fill.
+    """
+    register_third_party_plugins()
+    config = _read_config(settings, device)
+    policy_class = _policy_class(config.type, settings.path)
+    try:
+        policy = policy_class.from_pretrained(settings.path, config=config, strict=True)
+    except ImportError as error:
+        raise _missing_package(config.type, settings.path, str(error)) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"base {settings.path}: its {config.type} policy cannot be loaded: {error}"
+        ) from error
+    fields = observation_fields(config, settings, spaces_of(task).observation_dim)
+    processors = _load_processors(config, settings.path, device)
+    return LeRobotBase(policy, processors, fields, settings, device=device, seed=seed)
+
+
+def observation_fields(
+    config: PreTrainedConfig, settings: LeRobotSettings, observation_dim: int | None
+) -> dict[str, tuple[int, int]]:
+    """Which numbers [first, end) of the task's observation make up each of the policy's features.
+
+    Raises:
+        CheckpointError: images, or sizes that do not add up; names both sides.
+    """
+    wanted = {name: tuple(feature.shape) for name, feature in (config.input_features or {}).items()}
+    images = [
+        name for name, feature in (config.input_features or {}).items() if feature.type is FeatureType.VISUAL
+    ]
+    if images:
+        raise CheckpointError(
+            f"base {settings.path} looks at images ({', '.join(images)}), the task gives its state alone: "
+            "choose a policy that was trained on states"
+        )
+    fields = settings.observation or _in_turn(wanted)
+    for name, shape in wanted.items():
+        first, end = fields.get(name, (0, 0))
+        if (end - first,) != shape or first < 0:
+            raise CheckpointError(
+                f"base {settings.path} takes {name} of shape {list(shape)}, base.observation gives it "
+                f"[{first}, {end}): set base.observation={{{name}: [first, end]}} over the task's numbers"
+            )
+    end = max((end for _, end in fields.values()), default=0)
+    if observation_dim is not None and (
+        end > observation_dim or (settings.observation is None and end < observation_dim)
+    ):
+        raise CheckpointError(
+            f"base {settings.path} takes {wanted}, {end} observation numbers in all, the task has "
+            f"{observation_dim}: choose a base that was trained on this task, or set base.observation"
+        )
+    return {name: fields[name] for name in wanted}
+
+
+def _in_turn(wanted: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    fields, first = {}, 0
+    for name, shape in wanted.items():
+        fields[name] = (first, first + shape[0])
+        first += shape[0]
+    return fields
+
+
+class LeRobotBase:
+    """A LeRobot policy with its processors, under the contract of `BasePolicy`."""
+
+    def __init__(
+        self,
+        policy: Any,
+        processors: tuple[Any, Any],
+        fields: dict[str, tuple[int, int]],
+        settings: LeRobotSettings,
+        *,
+        device: str,
+        seed: int,
+    ) -> None:
+        self._policy = policy.to(device).eval().requires_grad_(False)
+        self._before, self._after = processors
+        self._fields, self._settings = fields, settings
+        self._device = torch.device(device)
+        self.obs_horizon = policy.config.n_obs_steps
+        self.act_horizon = settings.act_horizon
+        self.action_dim = policy.config.output_features[ACTION].shape[0]
+        self.observation_dim = max(end for _, end in fields.values())
+        self.fingerprint = _fingerprint(policy, processors)
+        self._call: Callable[[dict[str, Any]], Tensor] = policy.predict_action_chunk
+        self.reseed(seed)
+        self._check_chunk()
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Restart the sampling noise, for evaluations that must compare."""
+        with self._own_randomness():
+            torch.manual_seed(seed)
+            self._random_state = self._random_states()
+
+    @torch.no_grad()
+    def plan(self, history: Tensor) -> Tensor:
+        """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim)."""
+        rows, frames, _ = history.shape
+        # LeRobot's queues are the batch's, ours are the sub-environments': none of them may survive.
+        self._policy.reset()
+        batch: dict[str, Any] = {}
+        for frame in range(frames):
+            batch = self._processed(history[:, frame].to(self._device, torch.float32))
+            if isinstance(getattr(self._policy, "_queues", None), dict):
+                self._policy._queues = populate_queues(self._policy._queues, batch)
+        with self._own_randomness():
+            self._set_random_states(self._random_state)
+            actions = self._call(batch)
+            self._random_state = self._random_states()
+        self._policy.reset()
+        chunk = actions[:, : self.act_horizon]
+        processed = self._after(chunk.reshape(rows * chunk.shape[1], -1))
+        return processed.view(rows, chunk.shape[1], -1).to(self._device, torch.float32)
+
+    def _processed(self, observation: Tensor) -> dict[str, Any]:
+        batch: dict[str, Any] = {
+            name: observation[:, first:end] for name, (first, end) in self._fields.items()
+        }
+        processed = self._before(batch | {"task": [self._settings.instruction] * len(observation)})
+        # The pipeline adds an empty action, which policies with queues would take for one.
+        return {name: value for name, value in processed.items() if name != ACTION}
+
+    def _check_chunk(self) -> None:
+        """One plan, so that what does not fit is said now; raises CheckpointError."""
+        probe = torch.zeros(1, self.obs_horizon, self.observation_dim)
+        path, kind = self._settings.path, self._policy.config.type
+        try:
+            planned = self.plan(probe).shape
+        except NotImplementedError:
+            # One action at a time (sac): a plan of one.
+            self._call = lambda batch: self._policy.select_action(batch)[:, None]
+            planned = self.plan(probe).shape
+        if planned[1] < self.act_horizon:
+            raise CheckpointError(
+                f"base {path}, a {kind} policy, plans {planned[1]} actions, base.act_horizon asks for "
+                f"{self.act_horizon}: set base.act_horizon to at most {planned[1]}"
+            )
+        if planned[2] != self.action_dim:
+            raise CheckpointError(
+                f"base {path}, a {kind} policy, gives {planned[2]} action numbers, its config.json says "
+                f"{self.action_dim}"
+            )
+
+    def _own_randomness(self):
+        """LeRobot samples from torch's global generators: leave them as they were."""
+        devices = [self._device] if self._device.type == "cuda" else []
+        return torch.random.fork_rng(devices)
+
+    def _random_states(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        return [*states, torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else states
+
+    def _set_random_states(self, states: list[Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if len(states) > 1:
+            torch.cuda.set_rng_state(states[1], self._device)
+
+
+def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
+    if Path(settings.path).is_dir() and not (Path(settings.path) / "config.json").is_file():
+        raise CheckpointError(f"no LeRobot policy at {settings.path}: config.json is missing")
+    try:
+        config = PreTrainedConfig.from_pretrained(settings.path)
+    except Exception as error:  # a dozen kinds: hub, network, JSON, draccus
+        raise CheckpointError(
+            f"base.path={settings.path} is neither a folder nor a hub id of a LeRobot policy that this "
+            f"environment knows (its plugin may be missing): {error}"
+        ) from error
+    for name, value in (settings.overrides or {}).items():
+        if not hasattr(config, name):
+            raise CheckpointError(f"base.overrides.{name}: a {config.type} policy has no such setting")
+        setattr(config, name, value)
+    config.device = device
+    return config
+
+
+def _policy_class(kind: str, path: str) -> Any:
+    if kind in EXTRAS and importlib.util.find_spec("transformers") is None:
+        raise _missing_package(kind, path, "no module named transformers")
+    try:
+        return get_policy_class(kind)
+    except ImportError as error:
+        raise _missing_package(kind, path, str(error)) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"base {path} is of type {kind}, which neither LeRobot's factory nor an installed "
+            f"lerobot_policy_* package knows: {error}"
+        ) from error
+
+
+def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
+    extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
+    version = importlib.metadata.version("lerobot")
+    return CheckpointError(
+        f"base {path} is a {kind} policy, and a package for it is missing ({what}): "
+        f"pip install 'lerobot{extra}=={version}'"
+    )
+
+
+def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[Any, Any]:
+    overrides = {"device_processor": {"device": device}}
+    try:
+        return make_pre_post_processors(config, path, preprocessor_overrides=overrides)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"base {path}: its processors cannot be loaded: {error}") from error
+
+
+def _fingerprint(policy: Any, processors: tuple[Any, Any]) -> str:
+    """Hash of the policy's weights and the processors' statistics."""
+    digest = hashlib.sha256(policy.config.type.encode())
+    parts = [policy.state_dict(), *(step.state_dict() for pipeline in processors for step in pipeline.steps)]
+    for part in parts:
+        for name, value in sorted(part.items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

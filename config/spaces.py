@@ -1,0 +1,40 @@
+"""Numbers of observations and actions by task and control mode: config/spaces.yaml."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from omegaconf import OmegaConf
+
+from config.schema import Section, Task
+
+
+class Spaces(NamedTuple):
+    """Numbers of an observation and of an action; None where config/spaces.yaml does not say."""
+
+    observation_dim: int | None
+    action_dim: int | None
+    absolute: bool
+    """Actions leave [-1, 1]."""
+
+
+class _File(Section, frozen=True):
+    observations: dict[str, int]
+    actions: dict[str, int]
+    absolute: tuple[str, ...]
+
+
+def spaces_of(task: Task) -> Spaces:
+    """What is known of `task` without a simulator."""
+    file = _read()
+    mode = task.control_mode
+    return Spaces(file.observations.get(task.env_id), file.actions.get(mode), mode in file.absolute)
+
+
+@cache
+def _read() -> _File:
+    path = Path(__file__).with_name("spaces.yaml")
+    return msgspec.convert(OmegaConf.to_container(OmegaConf.load(path)), _File)
