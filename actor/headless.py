@@ -46,8 +46,7 @@ def prepare_simulator() -> str:
         class in every module that holds it. Safe to call more than once.
     """
     if vulkan_device_found():
-        import mani_skill.envs  # noqa: F401  registers the tasks
-
+        _register_tasks()
         return "gpu"
     import sapien.render
 
@@ -55,10 +54,16 @@ def prepare_simulator() -> str:
     original = sapien.render.RenderMaterial
     if original is not HeadlessMaterial:
         _replace_everywhere(original)
-    import mani_skill.envs  # noqa: F401  registers the tasks
-
+    _register_tasks()
     _replace_everywhere(original)
     return "none"
+
+
+def _register_tasks() -> None:
+    """ManiSkill's tasks and ours."""
+    import mani_skill.envs  # noqa: F401
+
+    import actor.tasks  # noqa: F401
 
 
 def refuse_images(obs_mode: str, render_backend: str) -> None:

@@ -1,0 +1,54 @@
+"""Tasks of our own, on the real simulator."""
+
+from __future__ import annotations
+
+import gymnasium
+import pytest
+import torch
+
+from actor.environment import make_environment, make_simulator
+from tests.helpers import make_config
+
+TASK = make_config("task=peg_insertion_side_bounded").task
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    env = make_simulator(TASK, "physx_cpu", 1)
+    env.reset(seed=0)
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("depth_m", "theirs", "ours"),
+    [
+        (-0.020, False, False), (-0.014, True, True), (0.0, True, True), (0.074, True, True),
+        (0.076, True, False), (0.2, True, False),
+    ],
+)  # fmt: skip
+def test_a_peg_counts_between_the_published_depths_alone(simulator, depth_m, theirs, ours) -> None:
+    from mani_skill.utils.structs import Pose
+
+    env = simulator.unwrapped
+    # The peg's frame is its middle: put its head `depth_m` along the hole's axis.
+    along = Pose.create_from_pq(torch.tensor([[depth_m, 0.0, 0.0]]), torch.tensor([[1.0, 0, 0, 0]]))
+    env.peg.set_pose(env.box_hole_pose * along * env.peg_head_offsets.inv())
+    assert env.evaluate()["peg_head_pos_at_hole"][0, 0].item() == pytest.approx(depth_m, abs=1e-4)
+    assert bool(env.evaluate()["success"]) is ours
+    assert bool(super(type(env), env).has_peg_inserted()[0]) is theirs
+
+
+def test_it_has_the_published_limit_and_the_sizes_of_maniskills_own(simulator) -> None:
+    assert gymnasium.spec("PegInsertionSideBounded-v1").max_episode_steps == 200
+    assert simulator.unwrapped.single_observation_space.shape == (43,)
+    assert simulator.unwrapped.single_action_space.shape == (7,)
+
+
+def test_it_runs_in_simulator_processes() -> None:
+    envs = make_environment(TASK, "physx_cpu", 1, seed=0)
+    try:
+        assert envs.reset().shape == (1, 43)
+        assert not envs.step(torch.zeros(1, 7)).success.any()
+    finally:
+        envs.close()
