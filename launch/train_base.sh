@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains a diffusion base on demonstrations (bash launch/demos.sh makes them):
-# bash launch/train_base.sh [key=value ...] (--help lists the keys)
+# bash launch/train_base.sh task=<id> [preset=small] [key=value ...] (--help lists the keys)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh

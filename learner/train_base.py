@@ -1,169 +1,204 @@
-"""Offline training of the diffusion base on demonstrations: DDPM loss, EMA, published layout."""
+"""Offline training of the diffusion base: python -m learner.train_base [preset=small] [key=value ...]
+
+`out` becomes a base.path: args.json and checkpoints/best.pt in the published layout, beside
+checkpoints/newest.pt, evaluations.jsonl, and training.pt, with which a stopped training goes on.
+"""
 
 from __future__ import annotations
 
-import copy
+import json
 import logging
-import math
+import os
+import signal
 import sys
-from dataclasses import dataclass
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import hydra
-import numpy as np
+import msgspec
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from omegaconf import DictConfig, OmegaConf
-from rich.progress import Progress, TextColumn
-from torch import Tensor
+from rich.progress import Progress, TaskID, TextColumn
 
-from actor.policy.diffusion import TRAIN_STEPS, DiffusionAgent, DiffusionSpec, save_agent
+from actor.policy.diffusion import save_agent
+from config.cli import wants_help
+from config.schema import ConfigError
+from config.training import Training, compose_training, training_defaults
+from learner.base_evaluation import BaseEvaluations, Evaluated
+from learner.base_tracker import BaseTracker
+from learner.base_trainer import BaseTrainer, ResumeError
+from learner.checkpoint import write_checkpoint
 from learner.replay.demonstrations import DemonstrationError, read_maniskill
+from learner.windows import Windows, make_windows
 
 log = logging.getLogger(__name__)
 
+# Between two looks at the evaluation and the loss.
+STEPS_PER_LOOK = 50
 
-@dataclass(frozen=True)
-class Demonstrations:
-    """Windows of demonstrations, all of them in memory.
 
-    Shapes: `history` (N, obs_horizon, obs_dim), `actions` (N, pred_horizon, act_dim).
+def read_windows(settings: Training) -> Windows:
+    """The demonstrations, whatever their format.
+
+    Raises:
+        DemonstrationError: none there, or not readable.
     """
+    if settings.demos.endswith(".h5"):
+        episodes = read_maniskill(Path(settings.demos), settings.max_episodes)
+    else:
+        # Here, since LeRobot takes seconds to import.
+        from learner.replay.lerobot_demonstrations import read_lerobot
 
-    history: Tensor
-    actions: Tensor
-    episodes: int
-
-
-def make_windows(
-    episodes: list[tuple[np.ndarray, np.ndarray]], obs_horizon: int, pred_horizon: int
-) -> Demonstrations:
-    """Every window of every episode, padded as the published trainer pads.
-
-    The front repeats the first observation and action; past the end the arm stands still (zero
-    delta action) and the gripper keeps its last action.
-    """
-    histories, chunks = [], []
-    for observations, actions in episodes:
-        length = len(actions)
-        still = np.concatenate([np.zeros_like(actions[-1, :-1]), actions[-1, -1:]])
-        tail = np.repeat(still[None], pred_horizon, axis=0)
-        padded = np.concatenate([np.repeat(actions[:1], obs_horizon - 1, axis=0), actions, tail])
-        starts = np.arange(-(obs_horizon - 1), length - obs_horizon)
-        frames = starts[:, None] + np.arange(obs_horizon)
-        histories.append(observations[np.clip(frames, 0, length - 1)])
-        # `padded` begins obs_horizon - 1 actions before the episode, where the first window starts.
-        chunks.append(padded[(starts + obs_horizon - 1)[:, None] + np.arange(pred_horizon)])
-    return Demonstrations(
-        history=torch.from_numpy(np.concatenate(histories)),
-        actions=torch.from_numpy(np.concatenate(chunks)),
-        episodes=len(episodes),
-    )
-
-
-def fit_ranges(agent: DiffusionAgent, data: Demonstrations) -> None:
-    """Set the agent's scaling so that the demonstrations fill [-1, 1]; constants stay as they are."""
-    for name, values in (("obs", data.history), ("action", data.actions)):
-        low, high = values.flatten(0, 1).amin(0), values.flatten(0, 1).amax(0)
-        half = (high - low) / 2
-        getattr(agent, f"{name}_center").copy_((high + low) / 2)
-        getattr(agent, f"{name}_half_range").copy_(torch.where(half > 1e-4, half, torch.ones_like(half)))
-
-
-def ema_decay(step: int, ceiling: float) -> float:
-    """Warm-up of the moving average: min((1 + t) / (10 + t), ceiling)."""
-    return min((1 + step) / (10 + step), ceiling)
-
-
-def learning_rate_factor(step: int, warmup: int, total: int) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
-
-
-def denoising_loss(
-    agent: DiffusionAgent, schedule: DDPMScheduler, history: Tensor, actions: Tensor, rng: torch.Generator
-) -> Tensor:
-    """Mean squared error of the prediction at random steps (Ho et al. 2020, eq. 14)."""
-    clean = agent.scale_action(actions)
-    noise = torch.randn(clean.shape, generator=rng, device=clean.device)
-    steps = torch.randint(0, TRAIN_STEPS, (len(clean),), generator=rng, device=clean.device)
-    noisy = schedule.add_noise(clean, noise, steps)  # type: ignore[arg-type]
-    wanted = noise if agent.spec.prediction_type == "epsilon" else clean
-    return torch.nn.functional.mse_loss(agent.predict(noisy, steps, history), wanted)
-
-
-def train(settings: dict[str, Any], data: Demonstrations, out: Path) -> DiffusionAgent:
-    """Train for `settings["iterations"]` steps; write `out` every `save_every` and at the end."""
-    spec = DiffusionSpec(
-        env_id=settings["env_id"],
-        control_mode=settings["control_mode"],
-        obs_dim=data.history.shape[-1],
-        act_dim=data.actions.shape[-1],
-        obs_horizon=settings["obs_horizon"],
-        pred_horizon=settings["pred_horizon"],
-        diffusion_step_embed_dim=settings["diffusion_step_embed_dim"],
-        unet_dims=tuple(settings["unet_dims"]),
-        n_groups=settings["n_groups"],
-        prediction_type=settings["prediction_type"],
-        normalize=settings["normalize"],
-    )
-    torch.manual_seed(settings["seed"])
-    agent = DiffusionAgent(spec)
-    if spec.normalize:
-        fit_ranges(agent, data)
-    device = torch.device(settings["device"])
-    agent = agent.to(device)
-    ema = copy.deepcopy(agent).requires_grad_(False)
-    rng = torch.Generator(device).manual_seed(settings["seed"])
-    history, actions = data.history.to(device), data.actions.to(device)
-    schedule = DDPMScheduler(TRAIN_STEPS, beta_schedule="squaredcos_cap_v2", clip_sample=True)
-    optimizer = torch.optim.AdamW(
-        agent.parameters(), lr=settings["lr"], betas=(0.95, 0.999), weight_decay=1e-6, fused=True
-    )
-    total = settings["iterations"]
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, settings["warmup"], total)
-    )
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
-    with Progress(*columns) as progress:
-        bar = progress.add_task("base", total=total, loss="")
-        for step in range(total):
-            rows = torch.randint(len(history), (settings["batch_size"],), generator=rng, device=device)
-            loss = denoising_loss(agent, schedule, history[rows], actions[rows], rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            decay.step()
-            _track(ema, agent, ema_decay(step, settings["ema_ceiling"]))
-            if step % 50 == 0:
-                progress.update(bar, completed=step, loss=f"loss {loss.item():.4f}")
-            if (step + 1) % settings["save_every"] == 0 or step + 1 == total:
-                save_agent(out, agent, ema, settings)
-                log.info("step %d of %d: loss %.4f, saved %s", step + 1, total, loss.item(), out)
-    return ema
-
-
-@torch.no_grad()
-def _track(ema: DiffusionAgent, agent: DiffusionAgent, decay: float) -> None:
-    torch._foreach_lerp_(list(ema.parameters()), list(agent.parameters()), 1 - decay)
-
-
-@hydra.main(version_base=None, config_path="../config", config_name="train_base")
-def main(config: DictConfig) -> None:
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    torch.set_num_threads(settings["threads"])
-    try:
-        episodes = read_maniskill(Path(settings["demos"]), settings["max_episodes"])
-    except DemonstrationError as error:
-        sys.exit(f"error: {error}")
+        episodes = read_lerobot(settings.demos, settings.observation, settings.max_episodes)
+    if not episodes:
+        raise DemonstrationError(f"{settings.demos} holds no episodes")
     pairs = [(episode.observations, episode.actions) for episode in episodes]
-    data = make_windows(pairs, settings["obs_horizon"], settings["pred_horizon"])
+    data = make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
     log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
-    train(settings, data, Path(settings["out"]))
+    return data
+
+
+class Run:
+    """A training and its folder."""
+
+    def __init__(self, settings: Training, data: Windows, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        self._trainer = BaseTrainer(settings, data)
+        self._resume()
+        self._evaluations = BaseEvaluations(settings, settings.folder / "evaluating")
+        self._tracker = BaseTracker(settings)
+        points = self._evaluations_so_far()
+        self._best = max(points, key=lambda point: (point.success or 0, point.step), default=None)
+        self._evaluated_at = points[-1].step if points else 0
+
+    def train(self) -> None:
+        """To the last iteration, or until `stop` is set; either way everything is saved."""
+        columns = (*Progress.get_default_columns(), TextColumn("{task.fields[figures]}"))
+        try:
+            with Progress(*columns) as progress:
+                bar = progress.add_task("base", total=self._settings.iterations, figures="")
+                while self._trainer.step < self._settings.iterations and not self._stop.is_set():
+                    self._turn(progress, bar)
+            self._conclude()
+        finally:
+            self._evaluations.close()
+            self._tracker.close()
+
+    def _turn(self, progress: Progress, bar: TaskID) -> None:
+        loss = self._trainer.update()
+        step = self._trainer.step
+        if step % self._settings.save_every == 0:
+            self._save()
+        if step % STEPS_PER_LOOK == 0:
+            self._tracker.log(step, loss=loss.item())
+            self._take_evaluation(wait=False)
+            progress.update(bar, completed=step, figures=f"loss {loss.item():.4f}{self._success_in_words()}")
+        every = self._settings.evaluation.every
+        if every and step // every > self._evaluated_at // every and not self._evaluations.running:
+            self._evaluate()
+
+    def _conclude(self) -> None:
+        self._save()
+        if self._stop.is_set():
+            log.info("stopped at step %d: the same command goes on from there", self._trainer.step)
+            return
+        self._take_evaluation(wait=True)
+        if self._settings.evaluation.every and self._evaluated_at < self._trainer.step:
+            self._evaluate()
+            self._take_evaluation(wait=True)
+        if self._best is None:
+            self._tracker.publish(self._settings.folder, "newest", self._trainer.step, best=True)
+        log.info("finished: base.path=%s%s", self._settings.out, self._success_in_words())
+
+    def _evaluate(self) -> None:
+        self._evaluated_at = self._trainer.step
+        self._evaluations.start(self._trainer.step, lambda folder: self._write(folder, "best"))
+
+    def _take_evaluation(self, wait: bool) -> None:
+        result = self._evaluations.take(wait)
+        if result is None or result.success is None:
+            return
+        log.info("step %d: success %.0f %%", result.step, 100 * result.success)
+        self._tracker.log(max(result.step, self._trainer.step), success=result.success)
+        with (self._settings.folder / "evaluations.jsonl").open("a") as file:
+            file.write(json.dumps({"step": result.step, "success": result.success}) + "\n")
+        is_best = self._best is None or (result.success or 0) >= (self._best.success or 0)
+        self._tracker.publish(self._evaluations.folder, "best", result.step, is_best)
+        if is_best:
+            self._best = result
+            evaluated = self._evaluations.folder / "checkpoints" / "best.pt"
+            os.replace(evaluated, self._settings.folder / "checkpoints" / "best.pt")
+
+    def _save(self) -> None:
+        """Newest checkpoint and training state; the newest is the best where nothing was evaluated."""
+        self._write(self._settings.folder, "newest")
+        write_checkpoint(self._settings.folder / "training.pt", self._trainer.state())
+        if self._best is None:
+            self._write(self._settings.folder, "best")
+
+    def _write(self, folder: Path, name: str) -> None:
+        trainer = self._trainer
+        save_agent(folder, trainer.agent, trainer.ema, _arguments(self._settings), name)
+
+    def _resume(self) -> None:
+        """Raises ResumeError where `resume` asks for what is not there, or the settings changed."""
+        state = self._settings.folder / "training.pt"
+        if self._settings.resume == "new" or (self._settings.resume == "auto" and not state.is_file()):
+            (self._settings.folder / "evaluations.jsonl").unlink(missing_ok=True)
+            return
+        if not state.is_file():
+            raise ResumeError(f"resume=must, but there is no {state}")
+        self._trainer.load_state(torch.load(state, map_location="cpu", weights_only=True))
+        log.info("going on from step %d of %s", self._trainer.step, self._settings.out)
+
+    def _evaluations_so_far(self) -> list[Evaluated]:
+        path = self._settings.folder / "evaluations.jsonl"
+        if not path.is_file():
+            return []
+        return [Evaluated(**json.loads(line)) for line in path.read_text().splitlines()]
+
+    def _success_in_words(self) -> str:
+        if self._best is None or self._best.success is None:
+            return ""
+        return f", best success {self._best.success:.0%} at step {self._best.step}"
+
+
+def _arguments(settings: Training) -> dict[str, Any]:
+    """What args.json says beyond the network: how it was trained."""
+    ours = {"out", "resume", "device", "threads", "evaluation", "wandb", "save_every", "task"}
+    return {key: value for key, value in msgspec.to_builtins(settings).items() if key not in ours}
+
+
+def main(words: list[str]) -> int:
+    """The exit code."""
+    if wants_help(words):
+        sys.stdout.write(
+            f"{__doc__}\nDefaults, any of which can be set with key=value:\n{training_defaults()}"
+        )
+        return 0
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    try:
+        settings = compose_training(words)
+        torch.set_num_threads(settings.threads)
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        Run(settings, read_windows(settings), stop).train()
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except (DemonstrationError, ResumeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

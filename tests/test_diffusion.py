@@ -19,7 +19,8 @@ from actor.policy.diffusion import (
     load_agent,
     save_agent,
 )
-from learner.train_base import denoising_loss, ema_decay, learning_rate_factor, make_windows
+from learner.base_trainer import denoising_loss, ema_decay, learning_rate_factor
+from learner.windows import make_windows
 from tests.helpers import make_config
 
 PUBLISHED = DiffusionSpec(
@@ -307,12 +308,19 @@ def test_training_schedules_match_the_published_formulas():
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
 def test_a_perfect_prediction_has_no_loss(prediction_type):
+    agent = DiffusionAgent(small_spec(prediction_type=prediction_type))
+    actions, noise = torch.rand(4, 8, 3), torch.randn(4, 8, 3)
+    agent.predict = lambda noisy, steps, history: noise if prediction_type == "epsilon" else actions
+    steps, alpha = torch.tensor([0, 5, 50, 99]), torch.linspace(1, 0, 100)
+    assert denoising_loss(agent, alpha, torch.zeros(4, 2, 5), actions, noise, steps).item() == 0.0
+
+
+def test_noise_is_added_as_diffusers_adds_it():
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    agent = DiffusionAgent(small_spec(prediction_type=prediction_type))
-    actions = torch.rand(4, 8, 3)
-    rng = torch.Generator().manual_seed(0)
-    noise = torch.randn(actions.shape, generator=torch.Generator().manual_seed(0))
-    agent.predict = lambda noisy, steps, history: noise if prediction_type == "epsilon" else actions
+    agent, seen = DiffusionAgent(small_spec()), []
+    agent.predict = lambda noisy, steps, history: seen.append(noisy) or noisy
+    actions, noise, steps = torch.rand(4, 8, 3), torch.randn(4, 8, 3), torch.tensor([0, 5, 50, 99])
     schedule = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", clip_sample=True)
-    assert denoising_loss(agent, schedule, torch.zeros(4, 2, 5), actions, rng).item() == 0.0
+    denoising_loss(agent, schedule.alphas_cumprod, torch.zeros(4, 2, 5), actions, noise, steps)
+    torch.testing.assert_close(seen[0], schedule.add_noise(actions, noise, steps))

@@ -204,16 +204,18 @@ def load_agent(folder: Path) -> DiffusionAgent:
     return agent
 
 
-def save_agent(folder: Path, agent: nn.Module, ema_agent: DiffusionAgent, arguments: dict[str, Any]) -> None:
-    """Write a checkpoint folder, each file beside its place and renamed over it."""
+def save_agent(
+    folder: Path, agent: nn.Module, ema_agent: DiffusionAgent, arguments: dict[str, Any], name: str = "best"
+) -> None:
+    """Write args.json and checkpoints/<name>.pt, each file beside its place and renamed over it."""
     spec = asdict(ema_agent.spec) | {"unet_dims": list(ema_agent.spec.unet_dims)}
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     fresh = folder / "args.json.new"
     fresh.write_text(json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
     fresh.rename(folder / "args.json")
-    fresh = folder / "checkpoints" / "best.pt.new"
+    fresh = folder / "checkpoints" / f"{name}.pt.new"
     torch.save({"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}, fresh)
-    fresh.rename(folder / "checkpoints" / "best.pt")
+    fresh.rename(folder / "checkpoints" / f"{name}.pt")
 
 
 def _read_arguments(path: Path) -> dict[str, Any]:
