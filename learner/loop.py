@@ -158,9 +158,7 @@ class Learner:
 
     def conclude(self) -> None:
         """Publish the final weights, wait for their evaluation, keep a checkpoint."""
-        self._broadcast.publish(
-            self._algorithm.actor, self._pace.behaviour(), now_s=time.monotonic(), final=True
-        )
+        self._publish(time.monotonic(), final=True)
         save_checkpoint(
             self._config.run_dir / "checkpoints", self._algorithm, self._broadcast.version, self._config.algo
         )
@@ -207,7 +205,7 @@ class Learner:
 
     def _publish_and_report(self, now_s: float) -> None:
         if self._broadcast.due(now_s):
-            self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s)
+            self._publish(now_s)
             self._intake.announce(self.announcement())
         self._intake.raise_if_failed()
         self._store.raise_if_failed()
@@ -216,6 +214,10 @@ class Learner:
             raise RunError(
                 f"no experience for {self._settings.stall_timeout_s:.0f} s: are the actors running?"
             )
+
+    def _publish(self, now_s: float, *, final: bool = False) -> None:
+        self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s, final=final)
+        self.progress.published(self._broadcast.version, self._pace.updates, now_s)
 
     def _waiting_for(self) -> str:
         if self.progress.frames == 0:

@@ -50,6 +50,19 @@ def test_only_base_and_final_weights_over_all_seeds_end_a_run():
     assert not progress.final_evaluation(10)
 
 
+def test_an_evaluation_is_reported_at_the_frames_of_the_weights_that_it_saw():
+    progress = RunProgress(make_config())
+    progress.count(one_episode(True), 7, now_s=100.0)
+    progress.published(version=4, updates=11, now_s=102.5)
+    for second in range(103, 110):
+        progress.count(one_episode(True), 7, now_s=float(second))
+    progress.published(version=5, updates=30, now_s=110.0)
+    point = progress.add_evaluation(evaluation("full", version=4, episodes=4))
+    assert (point["frames"], point["decisions"], point["updates"], point["t_s"]) == (3, 1, 11, 2.5)
+    base = progress.add_evaluation(evaluation("base", version=5, episodes=4))
+    assert (base["frames"], base["updates"], base["t_s"]) == (0, 0, 0.0)
+
+
 def test_points_carry_rates_since_the_last_one():
     progress = RunProgress(make_config("learner.log_every_s=5"))
     progress.count(one_episode(True), 7, now_s=100.0)
