@@ -14,6 +14,14 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the key."""
 
 
+def simulator_reward(reward: str) -> str:
+    """The simulator's reward_mode that `algo.reward` is made from; in YAML `${simulator_reward:<reward>}`."""
+    return "sparse" if reward.startswith("sparse") else "normalized_dense"
+
+
+OmegaConf.register_new_resolver("simulator_reward", simulator_reward, replace=True)
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the configuration: an unknown or missing key is an error that names it."""
 
@@ -182,8 +190,8 @@ class Algo(Section, frozen=True):
     target_critics: int
     gamma: float
     n_step: int
-    reward: Literal["sparse", "sparse_minus_one"]
-    target_clip: tuple[float, float] | None
+    reward: Literal["sparse", "sparse_minus_one", "normalized_dense", "dense_minus_one"]
+    target_clip: tuple[float, float] | Literal["reachable"] | None
     clip_action: bool
     target_noise_std: float
     target_noise_clip: float
@@ -216,6 +224,26 @@ class Algo(Section, frozen=True):
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         self.require(len(self.hidden) > 0, "hidden", "one width or more")
 
+    @property
+    def target_range(self) -> tuple[float, float] | None:
+        """Between which values the critics' targets are clipped, None: not at all.
+
+        "reachable" is what any policy can earn: a success ends the episode, and each frame of a
+        dense reward is worth at most 1.
+        """
+        if self.target_clip != "reachable":
+            return self.target_clip
+        for_ever = float("inf") if self.gamma == 1 else 1 / (1 - self.gamma)
+        match self.reward:
+            case "sparse":
+                return 0.0, 1.0
+            case "sparse_minus_one":
+                return -for_ever, 0.0
+            case "normalized_dense":
+                return 0.0, self.residual_every * for_ever
+            case "dense_minus_one":
+                return -self.residual_every * for_ever, 0.0
+
 
 class Config(Section, frozen=True):
     """config/main.yaml"""
@@ -235,6 +263,12 @@ class Config(Section, frozen=True):
             raise ValueError(
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
                 f"got {self.algo.residual_every}"
+            )
+        wanted = simulator_reward(self.algo.reward)
+        if self.task.reward_mode != wanted:
+            raise ValueError(
+                f"task.reward_mode must be {wanted} for algo.reward={self.algo.reward}, "
+                f"got {self.task.reward_mode}"
             )
 
     @property

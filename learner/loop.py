@@ -104,9 +104,16 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     episodes = read_maniskill(Path(config.learner.demos))
     columns, _ = demonstration_columns(base, episodes, config.algo)
     rows = len(columns["frames"]) + len(columns["final_row"])
-    prior = Ring(rows, base.observation_dim, config.algo.residual_every * base.action_dim)
+    prior = make_ring(rows, config, base)
     prior.add("demonstrations", columns)
     return prior
+
+
+def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
+    """A replay of the run's decisions, with the run's reward."""
+    numbers = config.algo.residual_every * base.action_dim
+    offset = -1.0 if config.algo.reward == "dense_minus_one" else 0.0
+    return Ring(capacity, base.observation_dim, numbers, frame_offset=offset)
 
 
 def size_mb(folder: Path) -> float:
@@ -135,8 +142,7 @@ class Learner:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics = metrics
-        numbers = config.algo.residual_every * base.action_dim
-        self._ring = Ring(self._settings.replay_capacity, base.observation_dim, numbers)
+        self._ring = make_ring(self._settings.replay_capacity, config, base)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         self._batches = Batches(
             config.algo, self._ring, prior, seed=config.seed, device=self._settings.device

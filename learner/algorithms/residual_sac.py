@@ -106,7 +106,7 @@ class ResidualSAC:
             next_q[members[: self.algo.target_critics]],
             sample.log_prob,
             self.temperature * float(self.algo.entropy_in_target),
-            self.algo.target_clip,
+            self.algo.target_range,
         )
 
     def _smooth(self, residual: Tensor) -> Tensor:
