@@ -170,6 +170,8 @@ class Algo(Section, frozen=True):
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "held"]
     mask_horizon: int
+    scale_from: float
+    scale_horizon: int
     learning_starts: int
     uniform_until_learning: bool
     noise_std: float
@@ -214,9 +216,12 @@ class Algo(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.at_least(1, "residual_every", "critics", "target_critics", "n_step", "batch_size", "actor_delay")
-        self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
+        self.at_least(
+            0, "mask_horizon", "scale_horizon", "learning_starts", "noise_std", "critic_warmup_updates"
+        )
         self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
         self.at_least(1, "noise_hold")
+        self.require(0 < self.scale_from <= 1, "scale_from", "in (0, 1]")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")

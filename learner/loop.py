@@ -153,14 +153,15 @@ class Learner:
         self.progress = RunProgress(config)
 
     def train(self) -> None:
-        """Until the frame budget is used or somebody says stop."""
+        """Until the frame budget is used and paid for with updates, or somebody says stop."""
         while self.progress.frames < self._settings.total_frames and not self._stop.is_set():
             now_s = time.monotonic()
             self._receive()
-            for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
-                self._figures |= self._algorithm.update(self._batches.next())
-                self._pace.updates += 1
+            self._update()
             self._publish_and_report(now_s)
+        while self._pace.updates_due and not self._stop.is_set():
+            self._update()
+            self._publish_and_report(time.monotonic())
 
     def conclude(self) -> None:
         """Publish the final weights, wait for their evaluation, keep a checkpoint."""
@@ -192,6 +193,12 @@ class Learner:
             finished=finished,
         )
 
+    def _update(self) -> None:
+        """A few of the updates that are due."""
+        for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
+            self._figures |= self._algorithm.update(self._batches.next())
+            self._pace.updates += 1
+
     def _receive(self) -> None:
         idle = self._pace.updates_due == 0
         if self._pace.takes_data:
@@ -203,6 +210,7 @@ class Learner:
             self._ring.add(received.actor_id, received.columns)
             self._store.add(received.actor_id, received.columns)
             self._pace.decisions += len(received.columns["frames"])
+            self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
 
     def _take_evaluations(self) -> None:
@@ -216,7 +224,7 @@ class Learner:
         self._intake.raise_if_failed()
         self._store.raise_if_failed()
         self._report_if_due(now_s, waiting_for=self._waiting_for())
-        if self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
+        if self._pace.takes_data and self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
             raise RunError(
                 f"no experience for {self._settings.stall_timeout_s:.0f} s: are the actors running?"
             )
@@ -243,6 +251,7 @@ class Learner:
             "decisions": self._pace.decisions,
             "version": self._broadcast.version,
             "mask_probability": self._pace.mask_probability,
+            "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "queue_rows": self._intake.queued_rows(),

@@ -6,6 +6,7 @@ import torch
 
 from actor.policy.decorated import BASE_ALONE, Behaviour
 from actor.policy.diffusion import DiffusionAgent, DiffusionBase, DiffusionSpec
+from actor.policy.residual import ResidualActor
 from tests.fakes import CountingBase
 from tests.helpers import make_config, make_policy
 
@@ -99,3 +100,20 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     policy.behaviour = acting(1.0, noise_std=0.5, noise_probability=0.0)
     policy.begin(torch.zeros(2, 3))
     assert not policy.act().residual.any()
+
+
+def test_reach_bounds_residual_and_noise_and_travels_with_the_weights():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 500, 4)
+    sender = ResidualActor(config.algo, 3, 2)
+    sender.reach.fill_(0.25)
+    torch.nn.init.constant_(sender.head.bias, 20.0)  # tanh = 1 in every number
+    policy.adopt(1, sender.state_dict(), acting(1.0))
+    policy.begin(torch.zeros(500, 3))
+    assert (policy.act().residual == 0.25).all()
+    policy.adopt(2, sender.state_dict(), acting(1.0, noise_std=0.5))
+    policy.begin(torch.zeros(500, 3))
+    residual = policy.act().residual
+    # Noise of deviation 0.5 * 0.25 on top of 0.25: half of it is cut at the reach.
+    assert residual.max() == 0.25 and residual.min() < 0
+    assert abs((residual < 0.25).float().mean().item() - 0.5) < 0.08

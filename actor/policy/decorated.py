@@ -158,7 +158,7 @@ class DecoratedPolicy:
         observation = self._history[rows, -1]
         residual = self._residual.sample(observation, base_plan.flatten(1), self._generator).residual
         noise = self._residual.spread(self._explore(rows))
-        return (residual + noise).clamp(-1, 1).view_as(base_plan)
+        return self._residual.limit(residual + noise).view_as(base_plan)
 
     def _explore(self, rows: Tensor) -> Tensor:
         """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.

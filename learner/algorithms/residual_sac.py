@@ -116,7 +116,7 @@ class ResidualSAC:
         limit = self.algo.target_noise_clip
         noise = torch.randn((len(residual), self.actor.outputs), generator=self._rng, device=self.device)
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
-        return (residual + noise).clamp(-1, 1)
+        return self.actor.limit(residual + noise)
 
     def _climb_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         observation, base_plan = batch["observation"], batch["base_plan"]
