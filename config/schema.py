@@ -169,7 +169,11 @@ class Algo(Section, frozen=True):
     residual_scale: float
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "held"]
+    mask_by: Literal["decisions", "success"]
     mask_horizon: int
+    gate_share: float
+    gate_episodes: int
+    gate_margin: float
     scale_from: float
     scale_horizon: int
     learning_starts: int
@@ -220,7 +224,9 @@ class Algo(Section, frozen=True):
             0, "mask_horizon", "scale_horizon", "learning_starts", "noise_std", "critic_warmup_updates"
         )
         self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
-        self.at_least(1, "noise_hold")
+        self.at_least(1, "noise_hold", "gate_episodes")
+        self.require(0 < self.gate_share <= 1, "gate_share", "in (0, 1]")
+        self.require(0 <= self.gate_margin <= 1, "gate_margin", "in [0, 1]")
         self.require(0 < self.scale_from <= 1, "scale_from", "in (0, 1]")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")

@@ -210,6 +210,7 @@ class Learner:
             self._ring.add(received.actor_id, received.columns)
             self._store.add(received.actor_id, received.columns)
             self._pace.decisions += len(received.columns["frames"])
+            self._pace.gate.count(received.actor_id, received.columns)
             self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.schema import Algo
+from learner.gate import SuccessGate
 from protocol.messages import Behaviour
 
 
@@ -17,6 +18,7 @@ class Pace:
     def __init__(self, algo: Algo, max_behind: int) -> None:
         self._algo = algo
         self._max_behind = max_behind
+        self.gate = SuccessGate(algo)
         self.decisions = 0
         self.updates = 0
 
@@ -41,7 +43,10 @@ class Pace:
 
     @property
     def mask_probability(self) -> float:
-        """Progressive exploration: min(decisions / H, 1) (Policy Decorator, section 4.2)."""
+        """Progressive exploration: min(decisions / H, 1) (Policy Decorator, section 4.2), or the share of
+        episodes that the residual has earned."""
+        if self._algo.mask_by == "success":
+            return self.gate.share
         horizon = self._algo.mask_horizon
         return 1.0 if horizon == 0 else min(1.0, self.decisions / horizon)
 
@@ -57,6 +62,7 @@ class Pace:
         """How actors act from now on."""
         return Behaviour(
             mask_probability=self.mask_probability,
+            mask_episodes=self._algo.mask_by == "success",
             uniform=self._algo.uniform_until_learning and not self.learning,
             noise_std=self._algo.noise_std,
             noise_ladder=self._algo.noise_ladder,
