@@ -183,7 +183,7 @@ class Algo(Section, frozen=True):
     noise_probability: float
     noise_hold: int
     residual_penalty: float
-    scale_observations: bool
+    scale_observations: Literal["off", "prior", "running"]
     head: Literal["deterministic", "gaussian"]
     actor_input: Literal["obs", "obs_base_action"]
     critic_input: Literal["sum", "res", "concat", "linear"]

@@ -15,6 +15,7 @@ import yaml
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
+from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import save_checkpoint
@@ -51,8 +52,6 @@ def run_learner(config: Config, stop: threading.Event) -> None:
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )
     prior = load_prior(config, base)
-    if prior is not None and config.algo.scale_observations:
-        algorithm.fit_observation_scale(torch.from_numpy(prior.observation))
     run_dir = make_run_dir(config)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=config.wire.credit_rows)
     intake.start()
@@ -149,6 +148,10 @@ class Learner:
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s)
+        self._seen = RunningScale(base.observation_dim)
+        if prior is not None and config.algo.scale_observations != "off":
+            self._seen.add(prior.observation[: len(prior)])
+            self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
         self.progress = RunProgress(config)
 
@@ -210,6 +213,7 @@ class Learner:
             self._ring.add(received.actor_id, received.columns)
             self._store.add(received.actor_id, received.columns)
             self._pace.decisions += len(received.columns["frames"])
+            self._seen.add(received.columns["observation"][:, 0])
             self._pace.gate.count(received.actor_id, received.columns)
             self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
@@ -231,6 +235,9 @@ class Learner:
             )
 
     def _publish(self, now_s: float, *, final: bool = False) -> None:
+        # With the weights and never between two of them: what actors run is what was trained.
+        if self._config.algo.scale_observations == "running" and self._seen.count:
+            self._algorithm.scale_observations(self._seen)
         self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s, final=final)
         self.progress.published(self._broadcast.version, self._pace.updates, now_s)
 
