@@ -14,6 +14,14 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the key."""
 
 
+def simulator_reward(reward: str) -> str:
+    """The simulator's reward_mode that `algo.reward` is made from; in YAML `${simulator_reward:<reward>}`."""
+    return "sparse" if reward.startswith("sparse") else "normalized_dense"
+
+
+OmegaConf.register_new_resolver("simulator_reward", simulator_reward, replace=True)
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the configuration: an unknown or missing key is an error that names it."""
 
@@ -185,7 +193,13 @@ class Algo(Section, frozen=True):
     residual_scale: float
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "held"]
+    mask_by: Literal["decisions", "success"]
     mask_horizon: int
+    gate_share: float
+    gate_episodes: int
+    gate_margin: float
+    scale_from: float
+    scale_horizon: int
     learning_starts: int
     uniform_until_learning: bool
     noise_std: float
@@ -193,7 +207,7 @@ class Algo(Section, frozen=True):
     noise_probability: float
     noise_hold: int
     residual_penalty: float
-    scale_observations: bool
+    scale_observations: Literal["off", "prior", "running"]
     head: Literal["deterministic", "gaussian"]
     actor_input: Literal["obs", "obs_base_action"]
     critic_input: Literal["sum", "res", "concat", "linear"]
@@ -206,8 +220,8 @@ class Algo(Section, frozen=True):
     target_critics: int
     gamma: float
     n_step: int
-    reward: Literal["sparse", "sparse_minus_one"]
-    target_clip: tuple[float, float] | None
+    reward: Literal["sparse", "sparse_minus_one", "normalized_dense", "dense_minus_one"]
+    target_clip: tuple[float, float] | Literal["reachable"] | None
     clip_action: bool
     target_noise_std: float
     target_noise_clip: float
@@ -230,15 +244,40 @@ class Algo(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.at_least(1, "residual_every", "critics", "target_critics", "n_step", "batch_size", "actor_delay")
-        self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
+        self.at_least(
+            0, "mask_horizon", "scale_horizon", "learning_starts", "noise_std", "critic_warmup_updates"
+        )
         self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
-        self.at_least(1, "noise_hold")
+        self.at_least(1, "noise_hold", "gate_episodes")
+        self.require(0 < self.gate_share <= 1, "gate_share", "in (0, 1]")
+        self.require(0 <= self.gate_margin <= 1, "gate_margin", "in [0, 1]")
+        self.require(0 < self.scale_from <= 1, "scale_from", "in (0, 1]")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         self.require(len(self.hidden) > 0, "hidden", "one width or more")
+
+    @property
+    def target_range(self) -> tuple[float, float] | None:
+        """Between which values the critics' targets are clipped, None: not at all.
+
+        "reachable" is what any policy can earn: a success ends the episode, and each frame of a
+        dense reward is worth at most 1.
+        """
+        if self.target_clip != "reachable":
+            return self.target_clip
+        for_ever = float("inf") if self.gamma == 1 else 1 / (1 - self.gamma)
+        match self.reward:
+            case "sparse":
+                return 0.0, 1.0
+            case "sparse_minus_one":
+                return -for_ever, 0.0
+            case "normalized_dense":
+                return 0.0, self.residual_every * for_ever
+            case "dense_minus_one":
+                return -self.residual_every * for_ever, 0.0
 
 
 class Config(Section, frozen=True):
@@ -259,6 +298,12 @@ class Config(Section, frozen=True):
             raise ValueError(
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
                 f"got {self.algo.residual_every}"
+            )
+        wanted = simulator_reward(self.algo.reward)
+        if self.task.reward_mode != wanted:
+            raise ValueError(
+                f"task.reward_mode must be {wanted} for algo.reward={self.algo.reward}, "
+                f"got {self.task.reward_mode}"
             )
 
     @property

@@ -51,6 +51,9 @@ class Newest:
 
     def add(self, points: Iterable[Point]) -> None:
         for point in points:
+            if "eval_version" in point:
+                # Its counts are those of the weights that were evaluated, long ago.
+                point = {key: value for key, value in point.items() if key.startswith("success_")}
             if "waiting_for" in point:
                 self.values.pop("waiting_for", None)
             self.values.update({key: value for key, value in point.items() if value is not None})

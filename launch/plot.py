@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +17,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from launch.intervals import wilson_interval
 from launch.runs import MetricsReader, Point, find_run
 
 log = logging.getLogger("plot")
-
-Z_95 = 1.959964
-
-
-def wilson_interval(rate: float, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """95 % interval of a success rate; holds near 0 and 1 too (Wilson 1927)."""
-    if trials < 1:
-        raise ValueError(f"trials must be at least 1, got {trials}")
-    spread = z * z / trials
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import yaml
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
+from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import save_checkpoint
@@ -51,8 +52,6 @@ def run_learner(config: Config, stop: threading.Event) -> None:
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )
     prior = load_prior(config, base)
-    if prior is not None and config.algo.scale_observations:
-        algorithm.fit_observation_scale(torch.from_numpy(prior.observation))
     run_dir = make_run_dir(config)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=config.wire.credit_rows)
     intake.start()
@@ -104,9 +103,16 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     episodes = read_maniskill(Path(config.learner.demos))
     columns, _ = demonstration_columns(base, episodes, config.algo)
     rows = len(columns["frames"]) + len(columns["final_row"])
-    prior = Ring(rows, base.observation_dim, config.algo.residual_every * base.action_dim)
+    prior = make_ring(rows, config, base)
     prior.add("demonstrations", columns)
     return prior
+
+
+def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
+    """A replay of the run's decisions, with the run's reward."""
+    numbers = config.algo.residual_every * base.action_dim
+    offset = -1.0 if config.algo.reward == "dense_minus_one" else 0.0
+    return Ring(capacity, base.observation_dim, numbers, frame_offset=offset)
 
 
 def size_mb(folder: Path) -> float:
@@ -135,32 +141,34 @@ class Learner:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics = metrics
-        numbers = config.algo.residual_every * base.action_dim
-        self._ring = Ring(self._settings.replay_capacity, base.observation_dim, numbers)
+        self._ring = make_ring(self._settings.replay_capacity, config, base)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         self._batches = Batches(
             config.algo, self._ring, prior, seed=config.seed, device=self._settings.device
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s)
+        self._seen = RunningScale(base.observation_dim)
+        if prior is not None and config.algo.scale_observations != "off":
+            self._seen.add(prior.observation[: len(prior)])
+            self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
         self.progress = RunProgress(config)
 
     def train(self) -> None:
-        """Until the frame budget is used or somebody says stop."""
+        """Until the frame budget is used and paid for with updates, or somebody says stop."""
         while self.progress.frames < self._settings.total_frames and not self._stop.is_set():
             now_s = time.monotonic()
             self._receive()
-            for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
-                self._figures |= self._algorithm.update(self._batches.next())
-                self._pace.updates += 1
+            self._update()
             self._publish_and_report(now_s)
+        while self._pace.updates_due and not self._stop.is_set():
+            self._update()
+            self._publish_and_report(time.monotonic())
 
     def conclude(self) -> None:
         """Publish the final weights, wait for their evaluation, keep a checkpoint."""
-        self._broadcast.publish(
-            self._algorithm.actor, self._pace.behaviour(), now_s=time.monotonic(), final=True
-        )
+        self._publish(time.monotonic(), final=True)
         save_checkpoint(
             self._config.run_dir / "checkpoints", self._algorithm, self._broadcast.version, self._config.algo
         )
@@ -188,6 +196,12 @@ class Learner:
             finished=finished,
         )
 
+    def _update(self) -> None:
+        """A few of the updates that are due."""
+        for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
+            self._figures |= self._algorithm.update(self._batches.next())
+            self._pace.updates += 1
+
     def _receive(self) -> None:
         idle = self._pace.updates_due == 0
         if self._pace.takes_data:
@@ -199,6 +213,9 @@ class Learner:
             self._ring.add(received.actor_id, received.columns)
             self._store.add(received.actor_id, received.columns)
             self._pace.decisions += len(received.columns["frames"])
+            self._seen.add(received.columns["observation"][:, 0])
+            self._pace.gate.count(received.actor_id, received.columns)
+            self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
 
     def _take_evaluations(self) -> None:
@@ -207,15 +224,22 @@ class Learner:
 
     def _publish_and_report(self, now_s: float) -> None:
         if self._broadcast.due(now_s):
-            self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s)
+            self._publish(now_s)
             self._intake.announce(self.announcement())
         self._intake.raise_if_failed()
         self._store.raise_if_failed()
         self._report_if_due(now_s, waiting_for=self._waiting_for())
-        if self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
+        if self._pace.takes_data and self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
             raise RunError(
                 f"no experience for {self._settings.stall_timeout_s:.0f} s: are the actors running?"
             )
+
+    def _publish(self, now_s: float, *, final: bool = False) -> None:
+        # With the weights and never between two of them: what actors run is what was trained.
+        if self._config.algo.scale_observations == "running" and self._seen.count:
+            self._algorithm.scale_observations(self._seen)
+        self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s, final=final)
+        self.progress.published(self._broadcast.version, self._pace.updates, now_s)
 
     def _waiting_for(self) -> str:
         if self.progress.frames == 0:
@@ -235,6 +259,7 @@ class Learner:
             "decisions": self._pace.decisions,
             "version": self._broadcast.version,
             "mask_probability": self._pace.mask_probability,
+            "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "queue_rows": self._intake.queued_rows(),

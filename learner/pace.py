@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config.schema import Algo
+from learner.gate import SuccessGate
 from protocol.messages import Behaviour
 
 
@@ -17,6 +18,7 @@ class Pace:
     def __init__(self, algo: Algo, max_behind: int) -> None:
         self._algo = algo
         self._max_behind = max_behind
+        self.gate = SuccessGate(algo)
         self.decisions = 0
         self.updates = 0
 
@@ -34,19 +36,33 @@ class Pace:
 
     @property
     def takes_data(self) -> bool:
-        """False while the learner is too far behind and actors must wait."""
-        return self.updates_due <= self._max_behind + self._algo.critic_warmup_updates
+        """False while the learner is too far behind and actors must wait. The critic's warm-up is no debt
+        for data: what data asked for beyond it is never more than `max_behind` updates late."""
+        warmup_left = max(0, self._algo.critic_warmup_updates - self.updates)
+        return self.updates_due - warmup_left <= self._max_behind
 
     @property
     def mask_probability(self) -> float:
-        """Progressive exploration: min(decisions / H, 1) (Policy Decorator, section 4.2)."""
+        """Progressive exploration: min(decisions / H, 1) (Policy Decorator, section 4.2), or the share of
+        episodes that the residual has earned."""
+        if self._algo.mask_by == "success":
+            return self.gate.share
         horizon = self._algo.mask_horizon
         return 1.0 if horizon == 0 else min(1.0, self.decisions / horizon)
+
+    @property
+    def reach(self) -> float:
+        """Progressive scale: the share of residual_scale that residuals may use by now."""
+        begun = max(0, self.decisions - self._algo.learning_starts)
+        horizon = self._algo.scale_horizon
+        grown = 1.0 if horizon == 0 else min(1.0, begun / horizon)
+        return self._algo.scale_from + (1 - self._algo.scale_from) * grown
 
     def behaviour(self) -> Behaviour:
         """How actors act from now on."""
         return Behaviour(
             mask_probability=self.mask_probability,
+            mask_episodes=self._algo.mask_by == "success",
             uniform=self._algo.uniform_until_learning and not self.learning,
             noise_std=self._algo.noise_std,
             noise_ladder=self._algo.noise_ladder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,19 @@ log = logging.getLogger(__name__)
 BEHAVIOUR_WINDOW = 100
 # The first episodes to end are the short ones, which succeeded: a rate over fewer says nothing.
 BEHAVIOUR_LEAST = 20
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the run had come to when a version of the weights was published; `t_s` as in the points."""
+
+    t_s: float
+    frames: int
+    decisions: int
+    updates: int
+
+
+AT_THE_START = Publication(t_s=0.0, frames=0, decisions=0, updates=0)
 
 
 class RunProgress:
@@ -32,6 +46,7 @@ class RunProgress:
         self._lag = 0.0
         self.frames = self.episodes = self.successes = self.decisions = self.updates = 0
         self.evaluations: list[Evaluation] = []
+        self._published: dict[int, Publication] = {}
 
     @property
     def wall_s(self) -> float:
@@ -59,8 +74,13 @@ class RunProgress:
             self.successes += success
             self._behaviour.append(success)
 
+    def published(self, version: int, updates: int, now_s: float) -> None:
+        """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
+        t_s = 0.0 if self._started_s is None else now_s - self._started_s
+        self._published[version] = Publication(t_s, self.frames, self.decisions, updates)
+
     def add_evaluation(self, evaluation: Evaluation) -> dict[str, Any]:
-        """Remember it, say it, and return the point to log."""
+        """Remember it, say it, and return the point to log: at the frames of the weights evaluated."""
         self.evaluations.append(evaluation)
         rate = sum(evaluation.successes) / len(evaluation.successes)
         log.info(
@@ -68,9 +88,13 @@ class RunProgress:
             "base alone" if evaluation.policy == "base" else "full residual",
             100 * rate, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
+        is_base = evaluation.policy == "base"
+        then = AT_THE_START if is_base else self._published.get(evaluation.version, AT_THE_START)
         return {
-            "frames": self.frames,
-            "decisions": self.decisions,
+            "t_s": then.t_s,
+            "frames": then.frames,
+            "decisions": then.decisions,
+            "updates": then.updates,
             f"success_{evaluation.policy}": rate,
             "eval_episodes": len(evaluation.successes),
             "eval_version": evaluation.version,

@@ -90,7 +90,8 @@ def _decode(frames: Sequence[Buffer], limits: Limits, kinds: Any) -> Any:
             raise VersionError(f"protocol version {version}, this side speaks {PROTOCOL_VERSION}")
         message = msgspec.msgpack.decode(raw, type=kinds, dec_hook=restore_array)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"header: {error}") from error
+        # The error quotes what came: line ends in it must not forge lines of a log.
+        raise ProtocolError(f"header: {' '.join(str(error).split())}") from error
     left = sum(1 for _ in buffers)
     if left:
         raise ProtocolError(f"{left} more frames than the header describes")

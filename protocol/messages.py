@@ -39,6 +39,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     mask_probability: float
     """Probability that a decision's residual acts at all (progressive exploration)."""
+    mask_episodes: bool
+    """The mask is drawn once for each episode, not for each decision."""
     uniform: bool
     """Residuals are uniform in [-1, 1]: nothing was learned yet."""
     noise_std: float

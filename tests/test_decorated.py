@@ -6,6 +6,7 @@ import torch
 
 from actor.policy.decorated import BASE_ALONE, Behaviour
 from actor.policy.diffusion import DiffusionAgent, DiffusionBase, DiffusionSpec
+from actor.policy.residual import ResidualActor
 from tests.fakes import CountingBase
 from tests.helpers import make_config, make_policy
 
@@ -17,7 +18,13 @@ SPEC = DiffusionSpec(
 
 def acting(mask_probability, **changes):
     settings = dict(
-        uniform=False, noise_std=0.0, noise_ladder=False, noise_probability=1.0, noise_hold=1, decisions=0
+        mask_episodes=False,
+        uniform=False,
+        noise_std=0.0,
+        noise_ladder=False,
+        noise_probability=1.0,
+        noise_hold=1,
+        decisions=0,
     )
     return Behaviour(mask_probability=mask_probability, **(settings | changes))
 
@@ -99,3 +106,36 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     policy.behaviour = acting(1.0, noise_std=0.5, noise_probability=0.0)
     policy.begin(torch.zeros(2, 3))
     assert not policy.act().residual.any()
+
+
+def test_reach_bounds_residual_and_noise_and_travels_with_the_weights():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 500, 4)
+    sender = ResidualActor(config.algo, 3, 2)
+    sender.reach.fill_(0.25)
+    torch.nn.init.constant_(sender.head.bias, 20.0)  # tanh = 1 in every number
+    policy.adopt(1, sender.state_dict(), acting(1.0))
+    policy.begin(torch.zeros(500, 3))
+    assert (policy.act().residual == 0.25).all()
+    policy.adopt(2, sender.state_dict(), acting(1.0, noise_std=0.5))
+    policy.begin(torch.zeros(500, 3))
+    residual = policy.act().residual
+    # Noise of deviation 0.5 * 0.25 on top of 0.25: half of it is cut at the reach.
+    assert residual.max() == 0.25 and residual.min() < 0
+    assert abs((residual < 0.25).float().mean().item() - 0.5) < 0.08
+
+
+def test_a_mask_by_episodes_holds_until_the_episode_ends():
+    config = make_config("algo.residual_every=1")
+    policy = make_policy(CountingBase(), config, 4000, 1)
+    policy.behaviour = acting(0.25, mask_episodes=True, uniform=True)
+    policy.begin(torch.zeros(4000, 3))
+    acts = [policy.act().residual.flatten(1).any(1) for _ in range(3)]
+    assert torch.equal(acts[0], acts[1]) and torch.equal(acts[1], acts[2])
+    assert abs(acts[0].float().mean().item() - 0.25) < 0.03
+    # A share that rises is for episodes that begin after it.
+    policy.behaviour = acting(1.0, mask_episodes=True, uniform=True)
+    assert torch.equal(policy.act().residual.flatten(1).any(1), acts[0])
+    policy.begin(torch.zeros(4000, 3), torch.arange(4000) < 2000)
+    after = policy.act().residual.flatten(1).any(1)
+    assert after[:2000].all() and torch.equal(after[2000:], acts[0][2000:])

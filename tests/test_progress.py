@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from learner.pace import Pace
 from learner.progress import BEHAVIOUR_LEAST, RunProgress
@@ -50,6 +51,19 @@ def test_only_base_and_final_weights_over_all_seeds_end_a_run():
     assert not progress.final_evaluation(10)
 
 
+def test_an_evaluation_is_reported_at_the_frames_of_the_weights_that_it_saw():
+    progress = RunProgress(make_config())
+    progress.count(one_episode(True), 7, now_s=100.0)
+    progress.published(version=4, updates=11, now_s=102.5)
+    for second in range(103, 110):
+        progress.count(one_episode(True), 7, now_s=float(second))
+    progress.published(version=5, updates=30, now_s=110.0)
+    point = progress.add_evaluation(evaluation("full", version=4, episodes=4))
+    assert (point["frames"], point["decisions"], point["updates"], point["t_s"]) == (3, 1, 11, 2.5)
+    base = progress.add_evaluation(evaluation("base", version=5, episodes=4))
+    assert (base["frames"], base["updates"], base["t_s"]) == (0, 0, 0.0)
+
+
 def test_points_carry_rates_since_the_last_one():
     progress = RunProgress(make_config("learner.log_every_s=5"))
     progress.count(one_episode(True), 7, now_s=100.0)
@@ -76,6 +90,40 @@ def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
     assert pace.updates_due == 2 and pace.takes_data
     pace.decisions = 200
     assert pace.updates_due == 47 and not pace.takes_data
+
+
+def test_warm_up_is_no_debt_for_data_and_none_is_left_over_for_the_whole_run():
+    words = ("algo.learning_starts=100", "algo.critic_warmup_updates=3000", "algo.utd=2")
+    pace = Pace(make_config(*words).algo, max_behind=10)
+    pace.decisions = 105
+    assert pace.updates_due == 3010 and pace.takes_data
+    pace.decisions = 106
+    assert not pace.takes_data
+    pace.decisions, pace.updates = 1100, 4990
+    assert pace.updates_due == 10 and pace.takes_data
+    pace.updates = 4989
+    assert not pace.takes_data
+
+
+@pytest.mark.parametrize("utd", [0.25, 0.5, 1, 4, 16])
+def test_updates_follow_the_data_at_every_ratio(utd: float):
+    words = ("algo.learning_starts=100", "algo.critic_warmup_updates=0", f"algo.utd={utd}")
+    pace = Pace(make_config(*words).algo, max_behind=10)
+    pace.decisions = 100 + 64
+    assert pace.updates_due == 64 * utd
+    pace.updates = int(64 * utd)
+    pace.decisions += 3
+    assert pace.updates_due == int(3 * utd)
+
+
+def test_the_residuals_reach_grows_with_the_decisions():
+    words = ("algo.learning_starts=100", "algo.scale_from=0.2", "algo.scale_horizon=400")
+    pace = Pace(make_config(*words).algo, max_behind=10)
+    reached = []
+    for pace.decisions in (0, 100, 200, 500, 9000):
+        reached.append(pace.reach)
+    assert reached == pytest.approx([0.2, 0.2, 0.4, 1.0, 1.0])
+    assert Pace(make_config("algo=policy_decorator").algo, max_behind=10).reach == 1.0
 
 
 def test_published_residuals_are_uniform_until_learning_starts():

@@ -92,6 +92,7 @@ def _header(**changes: object) -> bytes:
         ([_header(), b"\0" * (1 << 20)], "bytes, at most 1048576"),
         ([msgspec.msgpack.encode([1, {"kind": "experience", "session": 1}])], "missing required field"),
         ([msgspec.msgpack.encode([1, {"kind": "store"}])], "Invalid value 'store'"),
+        ([msgspec.msgpack.encode([1, {"kind": "st\nore"}])], "Invalid value 'st ore'"),
         (
             [msgspec.msgpack.encode([1, {"kind": "heartbeat", "session": "1", "figures": {}}])],
             "Expected `int`, got `str`",

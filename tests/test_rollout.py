@@ -12,6 +12,7 @@ from tests.helpers import collect, make_config, make_policy
 
 EXPLORING = Behaviour(
     mask_probability=1.0,
+    mask_episodes=False,
     uniform=True,
     noise_std=0.0,
     noise_ladder=False,

@@ -102,6 +102,7 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
     columns = {"layer.weight": np.full((3, 4), value + version, np.float32)}
     behaviour = Behaviour(
         mask_probability=1.0,
+        mask_episodes=False,
         uniform=False,
         noise_std=0.1,
         noise_ladder=True,

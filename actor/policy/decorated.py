@@ -13,6 +13,7 @@ from protocol.messages import Behaviour
 
 BASE_ALONE = Behaviour(
     mask_probability=0.0,
+    mask_episodes=False,
     uniform=False,
     noise_std=0.0,
     noise_ladder=False,
@@ -77,6 +78,7 @@ class DecoratedPolicy:
         self._ladder = torch.linspace(0, 1, num_envs, device=self._device)
         self._cursor = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._version = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
+        self._episode_acts = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         self.weights_version = 0
         self.behaviour = BASE_ALONE
         self.base_calls = 0
@@ -96,6 +98,8 @@ class DecoratedPolicy:
         self._history[rows] = observation[rows].to(self._device)[:, None]
         self._cursor[rows] = self._base.act_horizon
         self._noise_left[rows] = 0
+        if self.behaviour.mask_episodes:
+            self._episode_acts[rows] = self._uniform01(len(rows)) < self.behaviour.mask_probability
 
     def observe(self, observation: Tensor) -> None:
         """Append the newest observations (N, O) to the histories."""
@@ -142,7 +146,7 @@ class DecoratedPolicy:
         frames = self._cursor[rows, None] + torch.arange(self._every, device=self._device)
         base_plan = self._plan[rows[:, None], frames]
         behaviour = self.behaviour
-        mask = self._uniform01(len(rows)) < behaviour.mask_probability
+        mask = self._mask(rows)
         if behaviour.uniform:
             uniform = 2 * self._uniform01(len(rows), self._residual.outputs) - 1
             residual = self._residual.spread(uniform).view_as(base_plan)
@@ -154,11 +158,17 @@ class DecoratedPolicy:
         self._chosen_residual[rows] = residual * mask[:, None, None]
         self._version[rows] = self.weights_version
 
+    def _mask(self, rows: Tensor) -> Tensor:
+        """Whether the residual acts, (R,) bool."""
+        if self.behaviour.mask_episodes:
+            return self._episode_acts[rows]
+        return self._uniform01(len(rows)) < self.behaviour.mask_probability
+
     def _policy_residual(self, rows: Tensor, base_plan: Tensor) -> Tensor:
         observation = self._history[rows, -1]
         residual = self._residual.sample(observation, base_plan.flatten(1), self._generator).residual
         noise = self._residual.spread(self._explore(rows))
-        return (residual + noise).clamp(-1, 1).view_as(base_plan)
+        return self._residual.limit(residual + noise).view_as(base_plan)
 
     def _explore(self, rows: Tensor) -> Tensor:
         """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.

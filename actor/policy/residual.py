@@ -24,7 +24,8 @@ class ResidualActor(nn.Module):
     """Actor of Policy Decorator (arXiv 2412.13630, section 4): squashed Gaussian or deterministic.
 
     The observation is shifted and scaled by two buffers, so that whoever receives the weights
-    receives the scaling with them. They start as the identity.
+    receives the scaling with them. They start as the identity. So does `reach`, the share of
+    [-1, 1] that residuals may use: with it the learner lets the residual grow.
     """
 
     def __init__(self, algo: Algo, observation_dim: int, action_dim: int) -> None:
@@ -46,6 +47,7 @@ class ResidualActor(nn.Module):
         self.log_std_min = algo.log_std_min
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
+        self.register_buffer("reach", torch.ones(1))
         width = observation_dim + (numbers if self.sees_base else 0)
         layers: list[nn.Module] = []
         for hidden in algo.hidden:
@@ -79,10 +81,14 @@ class ResidualActor(nn.Module):
 
     def spread(self, residual: Tensor) -> Tensor:
         """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
-        numbers that it may not correct, the same in every frame if it is held."""
+        numbers that it may not correct, the same in every frame if it is held, within `reach`."""
         rows, actions = len(residual), self.selection.shape[1]
-        full = residual.view(rows, -1, self.selection.shape[0]) @ self.selection
+        full = (residual * self.reach).view(rows, -1, self.selection.shape[0]) @ self.selection
         return full.expand(rows, self.frames, actions).reshape(rows, -1)
+
+    def limit(self, residual: Tensor) -> Tensor:
+        """Cut to [-reach, reach]."""
+        return residual.clamp(-self.reach, self.reach)
 
     def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
         """The deterministic residual tanh(mean), (B, k * A)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from actor.policy.residual import ResidualActor
 from config.schema import Algo
 from learner.algorithms import losses
 from learner.algorithms.critic import CriticEnsemble
+from learner.algorithms.observation_scale import RunningScale
 
 
 class ResidualSAC:
@@ -53,14 +55,13 @@ class ResidualSAC:
         """Weight of the entropy, without gradient."""
         return self.log_temperature.detach().exp()
 
-    def fit_observation_scale(self, observation: Tensor) -> None:
-        """Fix the shift and scale of observations from data (M, O) seen so far; call once, early."""
-        mean = observation.mean(0)
+    def scale_observations(self, seen: RunningScale) -> None:
+        """Shift and scale observations to zero mean and unit deviation of what was seen so far."""
         # A number that hardly moves in the data must not be blown up when it moves for once.
-        scale = 1 / observation.std(0).clamp_min(0.1)
+        scale = 1 / np.maximum(seen.deviation, 0.1)
         for network in (self.actor, self.critic, self.target_critic):
-            network.observation_mean.copy_(mean)  # type: ignore[operator]
-            network.observation_scale.copy_(scale)  # type: ignore[operator]
+            network.observation_mean.copy_(torch.from_numpy(seen.mean))  # type: ignore[operator]
+            network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update from a batch with the fields of `learner.replay.ring.Batch`.
@@ -106,7 +107,7 @@ class ResidualSAC:
             next_q[members[: self.algo.target_critics]],
             sample.log_prob,
             self.temperature * float(self.algo.entropy_in_target),
-            self.algo.target_clip,
+            self.algo.target_range,
         )
 
     def _smooth(self, residual: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class ResidualSAC:
         limit = self.algo.target_noise_clip
         noise = torch.randn((len(residual), self.actor.outputs), generator=self._rng, device=self.device)
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
-        return (residual + noise).clamp(-1, 1)
+        return self.actor.limit(residual + noise)
 
     def _climb_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         observation, base_plan = batch["observation"], batch["base_plan"]

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from actor.policy.base import BasePolicy
-from config.schema import Algo
+from config.schema import Algo, simulator_reward
 from protocol.messages import Columns
 
 log = logging.getLogger(__name__)
+
+DENSE = "normalized_dense"
+"""Name of the dense rewards in a trajectory file; ManiSkill's own files have none."""
 
 
 class DemonstrationError(ValueError):
@@ -23,18 +26,29 @@ class DemonstrationError(ValueError):
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool."""
+    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool, and the
+    simulator's normalised dense reward (T,) where it was recorded."""
 
     observations: np.ndarray
     actions: np.ndarray
     success: np.ndarray
+    dense: np.ndarray | None = None
 
     def cut_at_success(self) -> Demonstration:
         """The episode as the task would have ended it: at its first successful frame."""
         if not self.success.any():
             return self
         frames = int(np.argmax(self.success)) + 1
-        return Demonstration(self.observations[: frames + 1], self.actions[:frames], self.success[:frames])
+        return Demonstration(
+            self.observations[: frames + 1],
+            self.actions[:frames],
+            self.success[:frames],
+            None if self.dense is None else self.dense[:frames],
+        )
+
+    def rewards(self, algo: Algo) -> np.ndarray | None:
+        """(T,) float32 as the simulator of this recipe would give them; None if they were not recorded."""
+        return self.success.astype(np.float32) if simulator_reward(algo.reward) == "sparse" else self.dense
 
 
 def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
@@ -54,6 +68,7 @@ def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
                     np.asarray(file[name]["obs"], np.float32),
                     np.asarray(file[name]["actions"], np.float32),
                     np.asarray(file[name]["success"], bool),
+                    np.asarray(file[name][DENSE], np.float32) if DENSE in file[name] else None,
                 )
                 for name in names[:limit]
             ]
@@ -81,10 +96,21 @@ def demonstration_columns(
 
     The residual is the one that reproduces the demonstrated action, (a - a_base) / residual_scale,
     clipped to [-1, 1]; the share says how many of its numbers had to be clipped.
+
+    Raises:
+        DemonstrationError: the recipe's reward is dense, and no episode has one.
     """
+    usable = [episode for episode in episodes if episode.rewards(algo) is not None]
+    if not usable:
+        raise DemonstrationError(
+            f"algo.reward={algo.reward} needs dense rewards in the demonstrations: add them with "
+            "python -m launch.label_rewards <file> task=<task>, or set algo.prior_fraction=0"
+        )
+    if len(usable) < len(episodes):
+        log.info("%d of %d demonstrations have no dense reward", len(episodes) - len(usable), len(episodes))
     parts = []
     clipped = total = 0
-    for number, raw in enumerate(episodes):
+    for number, raw in enumerate(usable):
         episode = raw.cut_at_success()
         plans = plans_along(base, episode)
         final_plan = (
@@ -93,7 +119,7 @@ def demonstration_columns(
         wanted = (episode.actions - plans[: len(episode.actions)]) / algo.residual_scale
         clipped += int((np.abs(wanted) > 1).sum())
         total += wanted.size
-        parts.append(_decisions(episode, plans, wanted.clip(-1, 1), final_plan, number, algo.residual_every))
+        parts.append(_decisions(episode, plans, wanted.clip(-1, 1), final_plan, number, algo))
     offsets = np.cumsum([0] + [len(part["frames"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
         part["final_row"] = (part["final_row"] + offset).astype(np.int32)
@@ -101,7 +127,7 @@ def demonstration_columns(
     share = clipped / max(1, total)
     log.info(
         "prior data: %d demonstrations, %d decisions, %.1f %% of the residual clipped",
-        len(episodes), len(columns["frames"]), 100 * share,
+        len(usable), len(columns["frames"]), 100 * share,
     )  # fmt: skip
     return columns, share
 
@@ -112,8 +138,11 @@ def _decisions(
     residual: np.ndarray,
     final_plan: np.ndarray,
     number: int,
-    every: int,
+    algo: Algo,
 ) -> Columns:
+    every = algo.residual_every
+    reward = episode.rewards(algo)
+    assert reward is not None
     frames_total = len(episode.actions)
     rows = -(-frames_total // every)
     terminated = bool(episode.success[-1])
@@ -129,7 +158,7 @@ def _decisions(
         "action": grouped(episode.actions),
         "base_plan": plans[: rows * every].reshape(rows, every, -1),
         "residual": grouped(residual.astype(np.float32)),
-        "reward": grouped(episode.success.astype(np.float32)),
+        "reward": grouped(reward),
         "success": grouped(episode.success),
         "frames": np.where(last, frames_total - (rows - 1) * every, every).astype(np.int32),
         "terminated": last & terminated,
@@ -155,6 +184,7 @@ def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
                 ("obs", episode.observations),
                 ("actions", episode.actions),
                 ("success", episode.success),
+                *([] if episode.dense is None else [(DENSE, episode.dense)]),
             ):
                 group.create_dataset(name, data=values, compression="gzip", shuffle=True)
     fresh.rename(path)
