@@ -12,6 +12,7 @@ import numpy as np
 from config.schema import Wire
 from learner.admission import Admission, PeerStatus, Received
 from learner.checks import check_experience
+from learner.replay.journal import Journal
 from protocol.arrays import Limits
 from protocol.channel import ChannelError, Endpoint, LearnerChannel
 from protocol.codec import encode
@@ -39,9 +40,14 @@ class Intake:
         wire: where to listen and how much one client may have in flight.
         spec: what clients must offer.
         queue_rows: rows that may wait to be drained, over all clients; the live ones share it.
+        journal: makes acks durable, and knows the sessions of an earlier learner: replayed by its owner
+            before `start`, which starts it, and closed by its owner after `close`. None: what this
+            process received counts as durable.
     """
 
-    def __init__(self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int) -> None:
+    def __init__(
+        self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
+    ) -> None:
         self._wire = wire
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)
         self._changed = threading.Condition()  # guards everything below
@@ -49,10 +55,13 @@ class Intake:
             spec,
             credit_rows=wire.credit_rows,
             queue_rows=queue_rows,
+            undurable_rows=queue_rows if journal is None else journal.room_rows(spec),
             lease_s=wire.lease_s,
             heartbeat_s=wire.heartbeat_s,
         )
-        self._admission = Admission(spec, peers, self._limits)
+        self._peers = peers
+        self._journal = journal
+        self._admission = Admission(spec, peers, self._limits, journal)
         self._progress_is_new = False
         self._weights_are_new = False
         self._closing = False
@@ -72,6 +81,9 @@ class Intake:
         except (ChannelError, KeyFileError) as error:
             raise IntakeError(str(error)) from error
         self._channel = channel
+        if self._journal is not None:
+            self._peers.restore(self._journal.sessions)
+            self._journal.start(self._became_durable)
         self._thread = threading.Thread(target=self._run, args=(channel,), name="intake", daemon=True)
         self._thread.start()
         log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
@@ -116,6 +128,12 @@ class Intake:
             arrived, self._admission.evaluations = self._admission.evaluations, []
             return arrived
 
+    def ended_sessions(self) -> list[tuple[str, int]]:
+        """(actor id, session) of those that will never send again and whose rows were all drained, since
+        the last call. Ask after `drain`."""
+        with self._changed:
+            return self._admission.take_ended()
+
     def peers(self) -> list[PeerStatus]:
         """Everybody who said Hello to this learner, in the order of their coming."""
         with self._changed:
@@ -145,6 +163,13 @@ class Intake:
             self._wake()
         if self._thread is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _became_durable(self, next_sequences: dict[int, int]) -> None:
+        """Called by the journal's thread: session -> first sequence that is not on disk."""
+        with self._changed:
+            for session, next_sequence in next_sequences.items():
+                self._peers.durable(session, next_sequence)
+            self._wake()
 
     def _has_news(self) -> bool:
         return bool(self._admission.queued_rows or self._failure or self._closing)
