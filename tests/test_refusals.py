@@ -124,7 +124,7 @@ def test_a_port_in_use_is_named_by_the_learner(ports: list[str], free_ports: tup
 @pytest.mark.parametrize(
     ("held", "resume", "says"),
     [
-        (["config.yaml"], "new", "holds a run already"),
+        (["config.yaml"], "new", "a run already"),
         (["config.yaml", "summary.json"], "auto", "a run that is over"),
         ([], "must", "no run to resume"),
     ],
