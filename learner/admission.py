@@ -28,10 +28,12 @@ from protocol.messages import (
     Weights,
     WeightsRequest,
 )
-from protocol.peers import Peer, PeerTable, Verdict
+from protocol.peers import LONGEST_NAME, Peer, PeerTable, Verdict
 
 log = logging.getLogger(__name__)
 
+# Figures that a client may show; each is kept, so their number is bounded.
+MOST_FIGURES = 64
 # One log line for each class of rejected message in so many seconds.
 _LOG_EVERY_S = 5.0
 
@@ -108,10 +110,10 @@ class Admission:
         try:
             message = decode_from_client(frames, self._limits)
         except VersionError as error:
-            self._reject("malformed", address, str(error), now_s)
+            self._reject(error.fault, address, str(error), now_s)
             return [(identity, Refused(reason=f"{error}: install the same release on both sides"))]
         except ProtocolError as error:
-            self._reject("malformed", address, str(error), now_s)
+            self._reject(error.fault, address, str(error), now_s)
             return []
         if isinstance(message, Hello):
             return self._open(message, identity, address, now_s)
@@ -122,8 +124,7 @@ class Admission:
             case Experience() | Evaluation():
                 return self._take_numbered(peer, message, frames, now_s)
             case Heartbeat():
-                peer.figures = message.figures
-                return []
+                return self._note_figures(peer, message, now_s)
             case WeightsRequest():
                 return self._news(identity)
 
@@ -217,6 +218,14 @@ class Admission:
                 self.counters["duplicates"] += 1
             case Verdict.OVER_CREDIT:
                 self._reject("over_credit", peer.actor_id, f"{peer.queued_rows} rows already wait", now_s)
+        return []
+
+    def _note_figures(self, peer: Peer, message: Heartbeat, now_s: float) -> Answers:
+        figures = message.figures
+        if len(figures) > MOST_FIGURES or any(len(name) > LONGEST_NAME for name in figures):
+            self._reject("bad_heartbeat", peer.actor_id, f"{len(figures)} figures, or a long name", now_s)
+        else:
+            peer.figures = figures
         return []
 
     def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None:

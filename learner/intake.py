@@ -141,7 +141,8 @@ class Intake:
 
     def counters(self) -> dict[str, int]:
         """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:
-        `malformed`, `refused`, `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`.
+        `bad_header`, `bad_array`, `wrong_frames`, `over_limit`, `other_version`, `refused`,
+        `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`, `bad_heartbeat`.
         What never happened is missing."""
         with self._changed:
             return dict(self._admission.counters)

@@ -106,7 +106,8 @@ class PeerTable:
         self._heartbeat_s = heartbeat_s
         self._by_actor: dict[str, Peer] = {}
         self._by_session: dict[int, Peer] = {}
-        self._replaced: dict[int, str] = {}  # session -> why it was closed
+        self._replaced: dict[int, str] = {}  # session -> the actor whose newer process closed it
+        self._opened_by: dict[bytes, int] = {}  # identity -> session of its last Hello
         self._ended: list[tuple[str, int]] = []
 
     def __iter__(self) -> Iterator[Peer]:
@@ -129,6 +130,7 @@ class PeerTable:
                 durable_sequence=state.next_sequence,
             )
             self._by_actor[peer.actor_id] = self._by_session[peer.session] = peer
+            self._forget_longest_silent()
 
     def take_ended(self) -> list[tuple[str, int]]:
         """(actor id, session) of those that a newer session replaced since the last call."""
@@ -151,19 +153,22 @@ class PeerTable:
         While a learner is away, Hellos pile up in its clients' sockets: of those that come together one
         is answered, as each answer makes the client send everything again.
         """
-        reason = mismatch(hello, self._spec) or self._replaced.get(hello.session)
+        reason = mismatch(hello, self._spec) or self._why_closed(hello.session)
         known = self._by_session.get(hello.session)
         if known is not None and known.actor_id != hello.actor_id:
             reason = f"the session number of {hello.actor_id} is taken: draw another at random"
         if reason:
             return [(identity, Refused(reason=reason))]
+        self._forget_unused(identity, hello.session)
         farewell = self._replace(hello)
         peer = self._by_actor.get(hello.actor_id)
         if peer is None:
             peer = Peer(hello.actor_id, hello.role, hello.session, address, identity, 0, now_s)
             self._by_actor[hello.actor_id] = self._by_session[hello.session] = peer
             self._forget_longest_silent()
-        peer.identity, peer.address, peer.last_seen_s = identity, address, now_s
+        self._move(peer, identity)
+        self._opened_by[identity] = peer.session
+        peer.address, peer.last_seen_s = address, now_s
         # What the client no longer holds was durable at a learner before this one.
         peer.next_sequence = max(peer.next_sequence, hello.first_sequence)
         peer.durable_sequence = max(peer.durable_sequence, hello.first_sequence)
@@ -177,12 +182,13 @@ class PeerTable:
         """The peer of a session, noted as alive behind `identity`; None if the session is not open."""
         peer = self._by_session.get(session)
         if peer is not None:
-            peer.identity, peer.last_seen_s = identity, now_s
+            self._move(peer, identity)
+            peer.last_seen_s = now_s
         return peer
 
     def farewell(self, session: int) -> Refused | None:
         """What to say to a session that a newer one has replaced."""
-        reason = self._replaced.get(session)
+        reason = self._why_closed(session)
         return None if reason is None else Refused(reason=reason)
 
     def admit(self, peer: Peer, sequence: int, rows: int) -> Verdict:
@@ -265,16 +271,32 @@ class PeerTable:
         if old is None or old.session == hello.session:
             return []
         self._forget(old)
-        self._ended.append((old.actor_id, old.session))
-        return [(old.identity, Refused(reason=self._close(old.actor_id, old.session)))]
+        if old.next_sequence:
+            self._ended.append((old.actor_id, old.session))
+        self._close(old.actor_id, old.session)
+        return [(old.identity, Refused(reason=self._why_closed(old.session) or ""))]
 
-    def _close(self, actor_id: str, session: int) -> str:
-        """Never again open a session; returns why, for whoever asks."""
-        reason = f"another process named {actor_id} took over: give each actor its own actor.id"
-        self._replaced[session] = reason
+    def _close(self, actor_id: str, session: int) -> None:
+        """Never again open a session."""
+        self._replaced[session] = actor_id
         if len(self._replaced) > MOST_PEERS:
             del self._replaced[next(iter(self._replaced))]
-        return reason
+
+    def _why_closed(self, session: int) -> str | None:
+        name = self._replaced.get(session)
+        return name and f"another process named {name} took over: give each actor its own actor.id"
+
+    def _move(self, peer: Peer, identity: bytes) -> None:
+        """Answer the peer over another connection."""
+        if peer.identity != identity:
+            self._opened_by.pop(peer.identity, None)
+            peer.identity = identity
+
+    def _forget_unused(self, identity: bytes, session: int) -> None:
+        """One connection opens one session: an earlier one of it that never sent anything goes."""
+        unused = self._by_session.get(self._opened_by.get(identity, session))
+        if unused is not None and unused.session != session and unused.next_sequence == 0:
+            self._forget(unused)
 
     def _forget_longest_silent(self) -> None:
         """Those that never sent a row go first: a crowd of hellos must not displace a silent actor."""
@@ -283,6 +305,7 @@ class PeerTable:
 
     def _forget(self, peer: Peer) -> None:
         del self._by_actor[peer.actor_id], self._by_session[peer.session]
+        self._opened_by.pop(peer.identity, None)
 
 
 def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:

@@ -156,7 +156,8 @@ def commit_fault(crowd: Crowd, fault: str, options: argparse.Namespace, rng: ran
 
 def count(folder: Path, actors: list[str]) -> dict[str, int]:
     """What was sent, what was promised and what is there."""
-    held = collections.Counter(read_rows(folder / "replay.lines"))
+    everything = read_rows(folder / "replay.lines")
+    held = collections.Counter((row, value) for row, value in everything if row[0] in actors)
     found = {row for row, _ in held}
     result: collections.Counter[str] = collections.Counter()
     result["rows_in_replay"] = sum(held.values())

@@ -125,11 +125,13 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
             decisions += len(received.columns["frames"])
         for actor_id, session in intake.ended_sessions():
             store.end_session(actor_id, session)
+        intake.evaluations()
         journal.raise_if_failed()
         if time.monotonic() >= due_s:
             due_s = time.monotonic() + COMMIT_EVERY_S
             store.commit()
             journal.prune(store.committed())
+            write_status(folder, intake)
             version += 1
             journal.use_version(version)
             intake.publish(make_weights(version))
@@ -145,6 +147,18 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     journal.close()
     journal.discard(store.committed())
     log.info("counters: %s", intake.counters())
+
+
+def write_status(folder: Path, intake: Intake) -> None:
+    """What others may want to know of this process."""
+    rss_kb = next(
+        int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )
+    fresh = folder / "status.new"
+    fresh.write_text(json.dumps({"rss_kb": rss_kb, "counters": intake.counters(), "t": time.time()}))
+    fresh.rename(folder / "status.json")
 
 
 def make_weights(version: int) -> Weights:

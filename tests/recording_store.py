@@ -40,8 +40,11 @@ class RecordingStore:
             ):
                 self.skipped += 1
                 continue
-            held = self._open.setdefault(key, {"key": [*key], "episode": episode, "rows": [], "cut": False})
-            assert held["episode"] == episode, f"{key}: episode {episode} before {held['episode']} ended"
+            fresh = {"key": [*key], "episode": episode, "rows": [], "cut": False}
+            held = self._open.setdefault(key, fresh)
+            if held["episode"] != episode:
+                self._lines.append(held | {"cut": True})
+                held = self._open[key] = fresh
             held["rows"].append([int(columns["decision"][row]), float(columns["observation"][row, 0, 0])])
             if ended[row]:
                 self._lines.append(self._open.pop(key))

@@ -490,7 +490,7 @@ def test_bad_messages_are_counted_and_the_learner_goes_on(
         finally:
             vandal.channel.close()
     assert counters == {
-        "malformed": 4, "bad_experience": 1, "unknown_session": 1, "refused": 1, "rows": 8,
+        "bad_header": 2, "over_limit": 2, "bad_experience": 1, "unknown_session": 1, "refused": 1, "rows": 8,
     }  # fmt: skip
     assert "from vandal: observation[3, 0, 2] is nan" in caplog.text
 
