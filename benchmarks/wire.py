@@ -79,6 +79,7 @@ def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
     pipe.send("ready")
     rows = 0
     while not pipe.poll():
+        time.sleep(0.002)
         rows += sum(len(received.columns["frames"]) for received in intake.drain(timeout_s=0.05))
     intake.close()
     journal.close()

@@ -24,8 +24,8 @@ __all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"
 
 log = logging.getLogger(__name__)
 
-# Messages taken in before answers go out, so that a flood of one client does not silence the others.
-_ROUND = 256
+# Messages taken in before answers go out: few, so that credit comes back while a client still has some.
+_ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -214,10 +214,12 @@ class Intake:
             if arrival is None:
                 return
             with self._changed:
+                had_news = self._has_news()
                 answers = self._admission.take_in(
                     arrival.frames, arrival.identity, arrival.address, time.monotonic()
                 )
-                self._changed.notify_all()
+                if not had_news:
+                    self._changed.notify_all()
             for identity, message in answers:
                 channel.send(identity, encode(message, self._limits))
 

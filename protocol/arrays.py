@@ -85,10 +85,11 @@ def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np
     described, held = math.prod(shape) * dtype.itemsize, len(buffer)
     if described != held:
         raise ArrayError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
-    if dtype.kind == "b" and held and np.frombuffer(buffer, np.uint8).max() > 1:
+    if dtype.kind == "b" and bytes(buffer).strip(b"\0\1"):
         raise ArrayError("a truth value that is neither 0 nor 1")
     array = np.frombuffer(buffer, dtype).reshape(shape)
-    array.flags.writeable = False
+    if array.flags.writeable:
+        array.flags.writeable = False
     return array
 
 

@@ -42,6 +42,8 @@ __all__ = ["Journal", "JournalError", "Replayed"]
 
 log = logging.getLogger(__name__)
 
+# Bytes that wake the writer before a sync is due: few wake-ups, and little is left to write at the sync.
+_WRITE_BYTES = 1 << 22
 # Versions that are marked as used ahead of their publication, so that publishing never waits.
 _VERSIONS_AHEAD = 2
 
@@ -56,8 +58,8 @@ class Replayed(NamedTuple):
 
 class _Pending(NamedTuple):
     head: Head
-    frames: Sequence[bytes]
     message: Experience | Evaluation | None
+    parts: list[bytes]
 
 
 class Journal:
@@ -81,6 +83,7 @@ class Journal:
         self._segments: list[Segment] = []  # guarded by _changed, as all below
         self._changed = threading.Condition()
         self._pending: list[_Pending] = []
+        self._pending_bytes = 0
         self._closing = False
         self._failure: BaseException | None = None
         self._marked_version = self._durable_version = 0
@@ -226,9 +229,13 @@ class Journal:
         self, head: Head, frames: Sequence[bytes] = (), message: Experience | Evaluation | None = None
     ) -> None:
         self.raise_if_failed()
+        # The checksum is made here: in the writer it would wait for the interpreter at every frame.
+        item = _Pending(head, message, encode_record(head, frames))
         with self._changed:
-            self._pending.append(_Pending(head, frames, message))
-            if len(self._pending) == 1:
+            self._pending.append(item)
+            before = self._pending_bytes
+            self._pending_bytes += sum(map(len, item.parts))
+            if before == 0 or before < _WRITE_BYTES <= self._pending_bytes:
                 self._changed.notify_all()
 
     def _require_spec(self, head: Head, path: Path) -> None:
@@ -284,25 +291,26 @@ class Journal:
         return bool(group) or not self._closing
 
     def _take(self, due_s: float | None) -> list[_Pending]:
-        """What was queued; waits for the first, or until `due_s`."""
+        """What was queued; waits for the first, or until there is much or `due_s`."""
         timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+        least = 1 if due_s is None else _WRITE_BYTES
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing, timeout_s)
-            taken, self._pending = self._pending, []
+            self._changed.wait_for(lambda: self._pending_bytes >= least or self._closing, timeout_s)
+            taken, self._pending, self._pending_bytes = self._pending, [], 0
             return taken
 
     def _write(self, pending: list[_Pending]) -> int:
         if not pending:
             return 0
         assert self._descriptor is not None
-        parts: list[bytes] = []
+        written = 0
         segment = self._segments[-1]
         for item in pending:
-            parts += encode_record(item.head, item.frames)
+            # One call a record: the kernel copies one large call of many parts five times slower.
+            written += write_all(self._descriptor, item.parts)
             self._ledger.add(item.head)
             if isinstance(item.head, Batch) and item.message is not None:
                 self._index(segment, item.head, item.message)
-        written = write_all(self._descriptor, parts)
         segment.size += written
         return written
 

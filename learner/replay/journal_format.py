@@ -1,7 +1,8 @@
 """Bytes of the journal: records one after another in segment files.
 
-A record is three little-endian u32 (bytes of the head, bytes of the payload, CRC-32 of these two numbers,
-head and payload), the head (msgpack), the payload (the frames of a message as they came over the wire).
+A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
+numbers, head and payload), the head (msgpack), the payload (the frames of a message as they came over the
+wire).
 Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
 """
 
@@ -9,17 +10,17 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import xxhash
 
 from protocol.messages import Evaluation, ExperienceSpec
 from protocol.peers import SessionState
 
-_PREFIX = struct.Struct("<III")
+_PREFIX = struct.Struct("<IIQ")
 _LENGTHS = struct.Struct("<II")
 _SUFFIX = ".journal"
 # Buffers that one writev takes (IOV_MAX of Linux is 1024).
@@ -93,10 +94,11 @@ def encode_record(head: Head, frames: Sequence[bytes] = ()) -> list[bytes]:
     """The record's bytes in parts; frames are not copied."""
     encoded = _encoder.encode(head)
     lengths = _LENGTHS.pack(len(encoded), sum(map(len, frames)))
-    crc = zlib.crc32(encoded, zlib.crc32(lengths))
+    checksum = xxhash.xxh3_64(lengths)
+    checksum.update(encoded)
     for frame in frames:
-        crc = zlib.crc32(frame, crc)
-    return [lengths + crc.to_bytes(4, "little") + encoded, *frames]
+        checksum.update(frame)
+    return [lengths + checksum.intdigest().to_bytes(8, "little") + encoded, *frames]
 
 
 def write_all(descriptor: int, parts: Sequence[bytes]) -> int:
@@ -128,13 +130,13 @@ def _read_record(file, path: Path, size: int) -> Record | None:
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
         return None
-    head_bytes, payload_bytes, crc = _PREFIX.unpack(prefix)
+    head_bytes, payload_bytes, expected = _PREFIX.unpack(prefix)
     # Never zero: so a file's zeroed tail is no record.
     plausible = 0 < head_bytes <= _MOST_HEAD_BYTES and file.tell() + head_bytes + payload_bytes <= size
     if not plausible:
         return None
     encoded, payload = file.read(head_bytes), file.read(payload_bytes)
-    if zlib.crc32(payload, zlib.crc32(encoded, zlib.crc32(prefix[: _LENGTHS.size]))) != crc:
+    if xxhash.xxh3_64_intdigest(prefix[: _LENGTHS.size] + encoded + payload) != expected:
         return None
     try:
         return Record(_decoder.decode(encoded), payload, file.tell())
