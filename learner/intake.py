@@ -145,7 +145,8 @@ class Intake:
         `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`, `bad_heartbeat`.
         What never happened is missing."""
         with self._changed:
-            return dict(self._admission.counters)
+            turned_away = self._channel.turned_away if self._channel is not None else 0
+            return dict(self._admission.counters) | ({"turned_away": turned_away} if turned_away else {})
 
     def queued_rows(self) -> int:
         """Rows that wait to be drained."""
@@ -205,6 +206,7 @@ class Intake:
             now_s = time.monotonic()
             heartbeat = now_s >= heartbeat_due_s
             if heartbeat:
+                channel.refresh_allowed()
                 heartbeat_due_s = now_s + self._wire.heartbeat_s
             self._tell(channel, now_s, heartbeat=heartbeat)
 
