@@ -104,6 +104,9 @@ class Admission:
         self.counters: collections.Counter[str] = collections.Counter()
         self.progress: Progress | None = None
         self.weights: Weights | None = None
+        self._published_s: tuple[int, float] = (-1, 0.0)  # version, when
+        self._adopted: dict[str, int] = {}
+        self.adoption_delays_s: collections.deque[float] = collections.deque(maxlen=100)
 
     def take_in(self, frames: Sequence[bytes], identity: bytes, address: str, now_s: float) -> Answers:
         """Judge one message; returns (identity, answer) pairs. Nothing that it holds raises."""
@@ -148,6 +151,13 @@ class Admission:
         over = [ended for ended in self._ended if ended[1] not in waiting]
         self._ended = [ended for ended in self._ended if ended[1] in waiting]
         return over
+
+    def published(self, weights: Weights, now_s: float) -> None:
+        """These are the newest weights."""
+        self.weights = weights
+        self._published_s = (weights.version, now_s)
+        alive = {peer.actor_id for peer in self._peers.live(now_s)}
+        self._adopted = {name: version for name, version in self._adopted.items() if name in alive}
 
     def due(self, now_s: float, *, heartbeat: bool, progress: bool) -> Answers:
         """Acks that are owed, and the progress; at a heartbeat both go to everybody alive."""
@@ -224,8 +234,12 @@ class Admission:
         figures = message.figures
         if len(figures) > MOST_FIGURES or any(len(name) > LONGEST_NAME for name in figures):
             self._reject("bad_heartbeat", peer.actor_id, f"{len(figures)} figures, or a long name", now_s)
-        else:
-            peer.figures = figures
+            return []
+        peer.figures = figures
+        version, when_s = self._published_s
+        if figures.get("version") == version and self._adopted.get(peer.actor_id) != version:
+            self._adopted[peer.actor_id] = version
+            self.adoption_delays_s.append(now_s - when_s)
         return []
 
     def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None:

@@ -110,7 +110,8 @@ class Intake:
         """Send to every subscriber now, and to later ones when they come; the arrays are copied."""
         columns = {name: np.array(array) for name, array in weights.columns.items()}
         with self._changed:
-            self._admission.weights = msgspec.structs.replace(weights, columns=columns)
+            weights = msgspec.structs.replace(weights, columns=columns)
+            self._admission.published(weights, time.monotonic())
             self._weights_are_new = True
             self._wake()
 
@@ -138,6 +139,13 @@ class Intake:
         """Everybody who said Hello to this learner, in the order of their coming."""
         with self._changed:
             return self._admission.statuses(time.monotonic())
+
+    def adoption_s(self) -> float:
+        """Mean time from a publication to an actor's word that it uses it, over the last ones; NaN before
+        the first."""
+        with self._changed:
+            delays = self._admission.adoption_delays_s
+            return sum(delays) / len(delays) if delays else float("nan")
 
     def counters(self) -> dict[str, int]:
         """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:

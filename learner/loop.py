@@ -55,13 +55,15 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     prior = load_prior(config, base)
     if prior is not None and config.algo.scale_observations:
         algorithm.fit_observation_scale(torch.from_numpy(prior.observation))
+    resume = (config.run_dir / "config.yaml").exists()
     run_dir = make_run_dir(config)
     spec = experience_spec(config, base)
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)
     journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
     intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=journal)
     try:
-        with Metrics(run_dir, config.learner.wandb, msgspec.to_builtins(config)) as metrics:
+        shown = msgspec.to_builtins(config)
+        with Metrics(run_dir, config.learner.wandb, shown, resume=resume) as metrics:
             store = make_store(config, run_dir, base)
             try:
                 learner = Learner(config, base, algorithm, prior, intake, journal, store, metrics, stop)
@@ -163,6 +165,7 @@ class Learner:
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
         self._figures: dict[str, torch.Tensor] = {}
+        self._lag_s = float("nan")
         self.progress = RunProgress(config)
 
     def take_up(self) -> None:
@@ -240,6 +243,7 @@ class Learner:
             self._ring.add(received.actor_id, received.columns)
             self._store.add(received.actor_id, received.session, received.columns)
             self._pace.decisions += len(received.columns["frames"])
+            self._lag_s = self._broadcast.age_s(received.columns["weights_version"], time.monotonic())
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
 
     def _end_sessions(self) -> None:
@@ -284,6 +288,8 @@ class Learner:
             "mask_probability": self._pace.mask_probability,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
+            "policy_lag_s": self._lag_s,
+            "adoption_s": self._intake.adoption_s(),
             "queue_rows": self._intake.queued_rows(),
             "queue_episodes": self._store.pending,
             "episodes_on_disk": self._store.episodes,
