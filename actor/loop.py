@@ -75,20 +75,24 @@ def simulate(
 ) -> None:
     """Step, send and adopt until the run is over."""
     started = time.monotonic()
+
+    def figures() -> dict[str, float]:
+        statistics = rollout.statistics
+        return {
+            "frames": float(statistics.frames),
+            "frames_per_s": statistics.frames / (time.monotonic() - started),
+            "episodes": float(statistics.episodes),
+            "version": float(policy.weights_version),
+        }
+
     while not stop.is_set():
-        adopt_newest(uplink, policy)
+        if adopt_newest(uplink, policy) is not None:
+            uplink.hasten_heartbeat()
+            uplink.pump(figures())
         rollout.step()
         if rollout.rows >= rows_per_batch:
             uplink.send(rollout.take())
-        statistics = rollout.statistics
-        uplink.pump(
-            {
-                "frames": float(statistics.frames),
-                "frames_per_s": statistics.frames / (time.monotonic() - started),
-                "episodes": float(statistics.episodes),
-                "version": float(policy.weights_version),
-            }
-        )
+        uplink.pump(figures())
         if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
-            log.info("the learner has what it needs: %d frames simulated here", statistics.frames)
+            log.info("the learner has what it needs: %d frames simulated here", rollout.statistics.frames)
             return

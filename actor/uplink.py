@@ -1,4 +1,4 @@
-"""The actor's line to the learner: sends, waits for credit, sends again what is not acknowledged."""
+"""The actor's line to the learner: sends, waits for credit, sends again what is not durable."""
 
 from __future__ import annotations
 
@@ -147,14 +147,23 @@ class Uplink:
         return None
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until the learner has acknowledged everything; False after the timeout. Ignores `stop`."""
+        """Wait until everything is on the learner's disk; False after the timeout. Ignores `stop`."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             self.pump()
             left_s = deadline_s - time.monotonic()
-            if self._session.unacknowledged == 0 or left_s <= 0:
-                return self._session.unacknowledged == 0
+            if self._session.undurable == 0 or left_s <= 0:
+                return self._session.undurable == 0
             self._channel.wait(min(_STEP_S, left_s))
+
+    def hasten_heartbeat(self) -> None:
+        """Let the next `pump` say its figures at once."""
+        self._session.hasten_heartbeat()
+
+    @property
+    def durable(self) -> int:
+        """How many messages of this session, experience and evaluations, are on the learner's disk."""
+        return self._session.durable
 
     def close(self) -> None:
         """Close the sockets; call once."""
@@ -174,12 +183,16 @@ class Uplink:
             now_s = time.monotonic()
             if now_s - said_s >= _SAY_EVERY_S:
                 said_s = now_s
-                log.info("%s (%.0f s)", describe(), now_s - started_s)
+                since = time.strftime("%H:%M:%S", time.localtime(time.time() - (now_s - started_s)))
+                log.info("%s, since %s (%.0f s)", describe(), since, now_s - started_s)
             self._channel.wait(_STEP_S)
 
     def _describe_wait(self) -> str:
         if self._session.connected:
-            return f"waiting for credit: {self._session.rows_in_flight} rows in flight"
+            return (
+                f"waiting for credit: {self._session.rows_in_flight} rows in flight, "
+                f"{self._session.undurable} messages not yet on the learner's disk"
+            )
         key = " that knows this key" if self._wire.keys_dir else ""
         return f"waiting for a learner{key} at {self._where}"
 

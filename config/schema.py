@@ -158,6 +158,19 @@ class Evaluation(Section, frozen=True):
         self.positive("every_s", "final_timeout_s")
 
 
+class JournalSettings(Section, frozen=True):
+    """learner.journal"""
+
+    sync_s: float
+    sync_bytes: int
+    segment_bytes: int
+    pending_bytes: int
+
+    def __post_init__(self) -> None:
+        self.positive("sync_s")
+        self.at_least(1, "sync_bytes", "segment_bytes", "pending_bytes")
+
+
 class Learner(Section, frozen=True):
     """config/learner.yaml"""
 
@@ -175,6 +188,7 @@ class Learner(Section, frozen=True):
     fps: int
     store_queue_episodes: int
     store_flush_s: float
+    journal: JournalSettings
     wandb: Wandb
     evaluation: Evaluation
 
@@ -285,6 +299,7 @@ class Config(Section, frozen=True):
 
     name: str
     runs_dir: str
+    resume: Literal["auto", "new", "must"]
     seed: int
     wire: Wire
     learner: Learner

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything in requirements.lock and this project (editable). Nothing to do: nothing done.
+# bash launch/setup_env.sh actor: only what an actor needs, in the versions of requirements.lock.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,10 +10,15 @@ fail() {
     exit 1
 }
 
+what="${1:-all}"
+[[ $what == all || $what == actor ]] || fail "usage: bash launch/setup_env.sh [actor]"
+
 # The folder is part of the stamp: a copied or moved .venv points to the old place.
 stamp="$({ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1)"
 python=.venv/bin/python
-if [[ -x $python && -f .venv/stamp && $(<.venv/stamp) == "$stamp" ]]; then
+made=""
+[[ -x $python && -f .venv/stamp ]] && made="$(<.venv/stamp)"
+if [[ $made == "$stamp" || $made == "$what $stamp" ]]; then
     exit 0
 fi
 
@@ -53,6 +59,16 @@ else
         "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null || fail "no pip in .venv: remove .venv and try again"
         "$python" -m pip install --quiet --disable-pip-version-check uv || fail "pip could not install uv (see above): is a package index reachable?"
     fi
+fi
+
+if [[ $what == actor ]]; then
+    say "installing what an actor needs, from requirements.lock (torch brings its CUDA packages: a few GB)"
+    "$uv" pip install --quiet --python "$python" --constraints requirements.lock --editable '.[actor]' ||
+        fail "the packages could not be installed (see above)"
+    "$python" -W ignore -c 'import mani_skill, torch, zmq, actor' || fail "the new .venv does not work (see above)"
+    echo "actor $stamp" >.venv/stamp
+    say "ready: .venv for an actor with $("$python" --version)"
+    exit 0
 fi
 
 say "installing $(grep -c == requirements.lock) packages from requirements.lock (torch brings its CUDA packages: a few GB)"

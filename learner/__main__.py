@@ -5,6 +5,7 @@ from config.cli import main
 from learner.intake import IntakeError
 from learner.loop import RunError, run_learner
 from learner.replay.demonstrations import DemonstrationError
+from learner.replay.journal import JournalError
 
 if __name__ == "__main__":
-    main(__doc__ or "", run_learner, CheckpointError, DemonstrationError, IntakeError, RunError)
+    main(__doc__ or "", run_learner, CheckpointError, DemonstrationError, IntakeError, JournalError, RunError)

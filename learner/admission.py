@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -28,10 +28,12 @@ from protocol.messages import (
     Weights,
     WeightsRequest,
 )
-from protocol.peers import Peer, PeerTable, Verdict
+from protocol.peers import LONGEST_NAME, Peer, PeerTable, Verdict
 
 log = logging.getLogger(__name__)
 
+# Figures that a client may show; each is kept, so their number is bounded.
+MOST_FIGURES = 64
 # One log line for each class of rejected message in so many seconds.
 _LOG_EVERY_S = 5.0
 
@@ -42,8 +44,17 @@ class Received(NamedTuple):
     """One admitted batch."""
 
     actor_id: str
+    session: int
     columns: Columns
     """As in `Experience`; read-only arrays."""
+
+
+class Log(Protocol):
+    """What makes received messages durable: `learner.replay.journal.Journal`."""
+
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None: ...
+
+    def end_session(self, actor_id: str, session: int) -> None: ...
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +62,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     actor_id: str
     role: str
+    session: int
     alive: bool
     address: str
     rows: int
@@ -74,12 +86,17 @@ class Admission:
         spec: what clients must offer.
         peers: their sessions.
         limits: of one message.
+        journal: is handed every numbered message; None: what is received counts as durable.
     """
 
-    def __init__(self, spec: ExperienceSpec, peers: PeerTable, limits: Limits) -> None:
+    def __init__(
+        self, spec: ExperienceSpec, peers: PeerTable, limits: Limits, journal: Log | None = None
+    ) -> None:
         self._spec = spec
         self._peers = peers
         self._limits = limits
+        self._journal = journal
+        self._ended: list[tuple[str, int]] = []
         self._queue: collections.deque[_Queued] = collections.deque()
         self._logged_s: dict[str, float] = {}
         self.queued_rows = 0
@@ -87,16 +104,19 @@ class Admission:
         self.counters: collections.Counter[str] = collections.Counter()
         self.progress: Progress | None = None
         self.weights: Weights | None = None
+        self._published_s: tuple[int, float] = (-1, 0.0)  # version, when
+        self._adopted: dict[str, int] = {}
+        self.adoption_delays_s: collections.deque[float] = collections.deque(maxlen=100)
 
     def take_in(self, frames: Sequence[bytes], identity: bytes, address: str, now_s: float) -> Answers:
         """Judge one message; returns (identity, answer) pairs. Nothing that it holds raises."""
         try:
             message = decode_from_client(frames, self._limits)
         except VersionError as error:
-            self._reject("malformed", address, str(error), now_s)
+            self._reject(error.fault, address, str(error), now_s)
             return [(identity, Refused(reason=f"{error}: install the same release on both sides"))]
         except ProtocolError as error:
-            self._reject("malformed", address, str(error), now_s)
+            self._reject(error.fault, address, str(error), now_s)
             return []
         if isinstance(message, Hello):
             return self._open(message, identity, address, now_s)
@@ -105,10 +125,9 @@ class Admission:
             return self._turn_away(message.session, identity, address, now_s)
         match message:
             case Experience() | Evaluation():
-                return self._take_numbered(peer, message, now_s)
+                return self._take_numbered(peer, message, frames, now_s)
             case Heartbeat():
-                peer.figures = message.figures
-                return []
+                return self._note_figures(peer, message, now_s)
             case WeightsRequest():
                 return self._news(identity)
 
@@ -124,6 +143,22 @@ class Admission:
         self.queued_rows -= rows
         return taken
 
+    def take_ended(self) -> list[tuple[str, int]]:
+        """(actor id, session) of sessions that were replaced, once all their rows are taken."""
+        if not self._ended:
+            return []
+        waiting = {item.session for item in self._queue}
+        over = [ended for ended in self._ended if ended[1] not in waiting]
+        self._ended = [ended for ended in self._ended if ended[1] in waiting]
+        return over
+
+    def published(self, weights: Weights, now_s: float) -> None:
+        """These are the newest weights."""
+        self.weights = weights
+        self._published_s = (weights.version, now_s)
+        alive = {peer.actor_id for peer in self._peers.live(now_s)}
+        self._adopted = {name: version for name, version in self._adopted.items() if name in alive}
+
     def due(self, now_s: float, *, heartbeat: bool, progress: bool) -> Answers:
         """Acks that are owed, and the progress; at a heartbeat both go to everybody alive."""
         answers: Answers = [*self._peers.acks(now_s, everybody=heartbeat)]
@@ -137,6 +172,7 @@ class Admission:
             PeerStatus(
                 actor_id=peer.actor_id,
                 role=peer.role,
+                session=peer.session,
                 alive=self._peers.alive(peer, now_s),
                 address=peer.address,
                 rows=peer.rows,
@@ -149,6 +185,10 @@ class Admission:
 
     def _open(self, hello: Hello, identity: bytes, address: str, now_s: float) -> Answers:
         answers = self._peers.open(hello, identity, address, now_s)
+        for actor_id, session in self._peers.take_ended():
+            self._ended.append((actor_id, session))
+            if self._journal is not None:
+                self._journal.end_session(actor_id, session)
         for receiver, answer in answers:
             if isinstance(answer, Refused):
                 who = address if receiver == identity else f"the earlier {hello.actor_id}"
@@ -166,10 +206,14 @@ class Admission:
             return []
         return [(identity, farewell)]
 
-    def _take_numbered(self, peer: Peer, message: Experience | Evaluation, now_s: float) -> Answers:
+    def _take_numbered(
+        self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes], now_s: float
+    ) -> Answers:
         problem = self._problem(peer, message)
         rows = len(message.columns["frames"]) if isinstance(message, Experience) and not problem else 0
         verdict = self._peers.admit(peer, message.sequence, rows)
+        if verdict is Verdict.NEW:
+            self._make_durable(peer, message, () if problem else frames)
         match verdict:
             case Verdict.NEW if problem:
                 # It counts as received: the same bytes again would be no better.
@@ -185,6 +229,25 @@ class Admission:
             case Verdict.OVER_CREDIT:
                 self._reject("over_credit", peer.actor_id, f"{peer.queued_rows} rows already wait", now_s)
         return []
+
+    def _note_figures(self, peer: Peer, message: Heartbeat, now_s: float) -> Answers:
+        figures = message.figures
+        if len(figures) > MOST_FIGURES or any(len(name) > LONGEST_NAME for name in figures):
+            self._reject("bad_heartbeat", peer.actor_id, f"{len(figures)} figures, or a long name", now_s)
+            return []
+        peer.figures = figures
+        version, when_s = self._published_s
+        if figures.get("version") == version and self._adopted.get(peer.actor_id) != version:
+            self._adopted[peer.actor_id] = version
+            self.adoption_delays_s.append(now_s - when_s)
+        return []
+
+    def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None:
+        """Hand to the journal; without frames its number alone, so that it stays acknowledged."""
+        if self._journal is None:
+            self._peers.durable(peer.session, message.sequence + 1)
+        else:
+            self._journal.append(peer, message, frames)
 
     def _problem(self, peer: Peer, message: Experience | Evaluation) -> str | None:
         """What keeps a message out, in one line."""
@@ -204,7 +267,9 @@ class Admission:
             self.evaluations.append(message)
             self.counters["evaluations"] += 1
             return
-        self._queue.append(_Queued(peer.session, rows, Received(peer.actor_id, message.columns)))
+        self._queue.append(
+            _Queued(peer.session, rows, Received(peer.actor_id, peer.session, message.columns))
+        )
         self.queued_rows += rows
         self.counters["rows"] += rows
 

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from actor.policy.residual import ResidualActor
 from learner.intake import Intake
+from learner.replay.journal import Journal
 from protocol.arrays import weights_digest
 from protocol.messages import Behaviour, Weights
+
+# Versions whose time of publication is kept.
+_REMEMBERED = 1000
 
 
 class Broadcast:
     """Counts versions; publishes at most every `every_s` seconds.
 
     Offers, never pushes: a slow actor skips versions instead of queueing stale ones.
+
+    Args:
+        journal: remembers the versions, so that those of a restarted learner are newer; None: begins at 1.
     """
 
-    def __init__(self, intake: Intake, every_s: float) -> None:
+    def __init__(self, intake: Intake, every_s: float, journal: Journal | None = None) -> None:
         self._intake = intake
+        self._journal = journal
         self._every_s = every_s
         self._last_s = -every_s
-        self.version = 0
+        self._published_s: dict[int, float] = {}  # the newest versions
+        self.version = 0 if journal is None else journal.version
 
     def due(self, now_s: float) -> bool:
         return now_s - self._last_s >= self._every_s
+
+    def age_s(self, versions: np.ndarray, now_s: float) -> float:
+        """Mean time since `versions` were published; NaN if this process published none of them lately."""
+        known = [self._published_s[version] for version in versions.tolist() if version in self._published_s]
+        return now_s - sum(known) / len(known) if known else float("nan")
 
     def publish(
         self, actor: ResidualActor, behaviour: Behaviour, *, now_s: float, final: bool = False
     ) -> None:
         """Send the residual alone, never the frozen base."""
-        self._last_s = now_s
+        self._last_s = self._published_s[self.version + 1] = now_s
+        if len(self._published_s) > _REMEMBERED:
+            del self._published_s[next(iter(self._published_s))]
         self.version += 1
+        if self._journal is not None:
+            self._journal.use_version(self.version)
         # `Intake.publish` copies: the learner goes on training while the message waits.
         columns = {name: value.detach().cpu().numpy() for name, value in actor.state_dict().items()}
         self._intake.publish(

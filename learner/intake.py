@@ -12,6 +12,7 @@ import numpy as np
 from config.schema import Wire
 from learner.admission import Admission, PeerStatus, Received
 from learner.checks import check_experience
+from learner.replay.journal import Journal
 from protocol.arrays import Limits
 from protocol.channel import ChannelError, Endpoint, LearnerChannel
 from protocol.codec import encode
@@ -23,8 +24,8 @@ __all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"
 
 log = logging.getLogger(__name__)
 
-# Messages taken in before answers go out, so that a flood of one client does not silence the others.
-_ROUND = 256
+# Messages taken in before answers go out: few, so that credit comes back while a client still has some.
+_ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -39,9 +40,14 @@ class Intake:
         wire: where to listen and how much one client may have in flight.
         spec: what clients must offer.
         queue_rows: rows that may wait to be drained, over all clients; the live ones share it.
+        journal: makes acks durable, and knows the sessions of an earlier learner: replayed by its owner
+            before `start`, which starts it, and closed by its owner after `close`. None: what this
+            process received counts as durable.
     """
 
-    def __init__(self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int) -> None:
+    def __init__(
+        self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
+    ) -> None:
         self._wire = wire
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)
         self._changed = threading.Condition()  # guards everything below
@@ -49,10 +55,13 @@ class Intake:
             spec,
             credit_rows=wire.credit_rows,
             queue_rows=queue_rows,
+            undurable_rows=queue_rows if journal is None else journal.room_rows(spec),
             lease_s=wire.lease_s,
             heartbeat_s=wire.heartbeat_s,
         )
-        self._admission = Admission(spec, peers, self._limits)
+        self._peers = peers
+        self._journal = journal
+        self._admission = Admission(spec, peers, self._limits, journal)
         self._progress_is_new = False
         self._weights_are_new = False
         self._closing = False
@@ -72,6 +81,9 @@ class Intake:
         except (ChannelError, KeyFileError) as error:
             raise IntakeError(str(error)) from error
         self._channel = channel
+        if self._journal is not None:
+            self._peers.restore(self._journal.sessions)
+            self._journal.start(self._became_durable)
         self._thread = threading.Thread(target=self._run, args=(channel,), name="intake", daemon=True)
         self._thread.start()
         log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
@@ -98,7 +110,8 @@ class Intake:
         """Send to every subscriber now, and to later ones when they come; the arrays are copied."""
         columns = {name: np.array(array) for name, array in weights.columns.items()}
         with self._changed:
-            self._admission.weights = msgspec.structs.replace(weights, columns=columns)
+            weights = msgspec.structs.replace(weights, columns=columns)
+            self._admission.published(weights, time.monotonic())
             self._weights_are_new = True
             self._wake()
 
@@ -116,17 +129,32 @@ class Intake:
             arrived, self._admission.evaluations = self._admission.evaluations, []
             return arrived
 
+    def ended_sessions(self) -> list[tuple[str, int]]:
+        """(actor id, session) of those that will never send again and whose rows were all drained, since
+        the last call. Ask after `drain`."""
+        with self._changed:
+            return self._admission.take_ended()
+
     def peers(self) -> list[PeerStatus]:
         """Everybody who said Hello to this learner, in the order of their coming."""
         with self._changed:
             return self._admission.statuses(time.monotonic())
 
+    def adoption_s(self) -> float:
+        """Mean time from a publication to an actor's word that it uses it, over the last ones; NaN before
+        the first."""
+        with self._changed:
+            delays = self._admission.adoption_delays_s
+            return sum(delays) / len(delays) if delays else float("nan")
+
     def counters(self) -> dict[str, int]:
         """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:
-        `malformed`, `refused`, `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`.
+        `bad_header`, `bad_array`, `wrong_frames`, `over_limit`, `other_version`, `refused`,
+        `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`, `bad_heartbeat`.
         What never happened is missing."""
         with self._changed:
-            return dict(self._admission.counters)
+            turned_away = self._channel.turned_away if self._channel is not None else 0
+            return dict(self._admission.counters) | ({"turned_away": turned_away} if turned_away else {})
 
     def queued_rows(self) -> int:
         """Rows that wait to be drained."""
@@ -145,6 +173,13 @@ class Intake:
             self._wake()
         if self._thread is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _became_durable(self, next_sequences: dict[int, int]) -> None:
+        """Called by the journal's thread: session -> first sequence that is not on disk."""
+        with self._changed:
+            for session, next_sequence in next_sequences.items():
+                self._peers.durable(session, next_sequence)
+            self._wake()
 
     def _has_news(self) -> bool:
         return bool(self._admission.queued_rows or self._failure or self._closing)
@@ -179,6 +214,7 @@ class Intake:
             now_s = time.monotonic()
             heartbeat = now_s >= heartbeat_due_s
             if heartbeat:
+                channel.refresh_allowed()
                 heartbeat_due_s = now_s + self._wire.heartbeat_s
             self._tell(channel, now_s, heartbeat=heartbeat)
 
@@ -188,10 +224,12 @@ class Intake:
             if arrival is None:
                 return
             with self._changed:
+                had_news = self._has_news()
                 answers = self._admission.take_in(
                     arrival.frames, arrival.identity, arrival.address, time.monotonic()
                 )
-                self._changed.notify_all()
+                if not had_news:
+                    self._changed.notify_all()
             for identity, message in answers:
                 channel.send(identity, encode(message, self._limits))
 

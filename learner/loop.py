@@ -25,9 +25,11 @@ from learner.pace import Pace
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.demonstrations import demonstration_columns, read_maniskill
-from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.journal import Journal
 from learner.replay.ring import Ring
+from learner.replay.session_store import SessionStore
 from learner.summary import write_summary
+from protocol.arrays import Limits
 from protocol.messages import Progress
 
 log = logging.getLogger(__name__)
@@ -41,10 +43,10 @@ class RunError(RuntimeError):
 
 
 def run_learner(config: Config, stop: threading.Event) -> None:
-    """One run, from an empty folder to `summary.json`.
+    """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
 
     Raises:
-        CheckpointError, DemonstrationError, IntakeError, RunError: see their messages.
+        CheckpointError, DemonstrationError, IntakeError, JournalError, RunError: see their messages.
     """
     torch.set_num_threads(config.learner.threads)
     base = make_base(config.base, config.task, config.learner.device, config.seed)
@@ -52,14 +54,20 @@ def run_learner(config: Config, stop: threading.Event) -> None:
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )
     prior = load_prior(config, base)
+    resume = (config.run_dir / "config.yaml").exists()
     run_dir = make_run_dir(config)
-    intake = Intake(config.wire, experience_spec(config, base), queue_rows=config.wire.credit_rows)
-    intake.start()
+    spec = experience_spec(config, base)
+    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+    journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
+    intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=journal)
     try:
-        with Metrics(run_dir, config.learner.wandb, msgspec.to_builtins(config)) as metrics:
+        shown = msgspec.to_builtins(config)
+        with Metrics(run_dir, config.learner.wandb, shown, resume=resume) as metrics:
             store = make_store(config, run_dir, base)
             try:
-                learner = Learner(config, base, algorithm, prior, intake, store, metrics, stop)
+                learner = Learner(config, base, algorithm, prior, intake, journal, store, metrics, stop)
+                learner.take_up()
+                intake.start()
                 learner.train()
                 learner.conclude()
             finally:
@@ -69,21 +77,33 @@ def run_learner(config: Config, stop: threading.Event) -> None:
                 intake.announce(learner.announcement(finished=True))
     finally:
         intake.close()
+        journal.close()
+    if not stop.is_set():
+        journal.discard(store.committed())
 
 
 def make_run_dir(config: Config) -> Path:
-    """A fresh folder with the run's config.yaml. Raises RunError if it holds a run already."""
+    """The run's folder with its config.yaml, new or that of a run that was stopped.
+
+    Raises:
+        RunError: the folder holds what `resume` does not allow, or a run that is over.
+    """
     run_dir = config.run_dir
-    if (run_dir / "config.yaml").exists():
-        raise RunError(f"{run_dir} holds a run already: choose another name=<run>")
+    held = (run_dir / "config.yaml").exists()
+    if held and config.resume == "new":
+        raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
+    if not held and config.resume == "must":
+        raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
+    if (run_dir / "summary.json").exists():
+        raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
     return run_dir
 
 
-def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
+def make_store(config: Config, run_dir: Path, base: BasePolicy) -> SessionStore:
     """The run's replay on disk."""
-    return LeRobotStore(
+    return SessionStore(
         run_dir / "replay",
         repo_id=config.name,
         observation_dim=base.observation_dim,
@@ -134,26 +154,45 @@ class Learner:
         algorithm: ResidualSAC,
         prior: Ring | None,
         intake: Intake,
-        store: LeRobotStore,
+        journal: Journal,
+        store: SessionStore,
         metrics: Metrics,
         stop: threading.Event,
     ) -> None:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
-        self._metrics = metrics
+        self._metrics, self._journal = metrics, journal
         self._ring = make_ring(self._settings.replay_capacity, config, base)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         self._batches = Batches(
             config.algo, self._ring, prior, seed=config.seed, device=self._settings.device
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
-        self._broadcast = Broadcast(intake, self._settings.publish_every_s)
+        self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
         self._seen = RunningScale(base.observation_dim)
         if prior is not None and config.algo.scale_observations != "off":
             self._seen.add(prior.observation[: len(prior)])
             self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
+        self._lag_s = float("nan")
         self.progress = RunProgress(config)
+
+    def take_up(self) -> None:
+        """Feed what an earlier process received back to ring and store; the store skips what it has."""
+        rows = 0
+        for actor_id, session, columns in self._journal.replay():
+            self._ring.add(actor_id, columns)
+            self._store.add(actor_id, session, columns)
+            rows += len(columns["frames"])
+        for state in self._journal.sessions:
+            if state.ended:
+                self._store.end_session(state.actor_id, state.session)
+        totals = self._journal.totals
+        if totals.decisions:
+            log.info("took up %d decisions, %d of them from the journal", totals.decisions, rows)
+        self._pace.take_up(totals.decisions)
+        self.progress.take_up(totals.decisions, totals.frames, self._journal.evaluations)
+        self._broadcast.version = self._journal.version
 
     def train(self) -> None:
         """Until the frame budget is used and paid for with updates, or somebody says stop."""
@@ -178,6 +217,7 @@ class Learner:
         while not self.progress.final_evaluation(self._broadcast.version) and not self._stop.is_set():
             # Actors may still be emptying their pockets; what arrives is kept.
             self._keep(self._intake.drain(timeout_s=0.2))
+            self._end_sessions()
             self._take_evaluations()
             self._report_if_due(time.monotonic(), waiting_for="the final evaluation")
             if time.monotonic() > deadline:
@@ -185,6 +225,9 @@ class Learner:
                     f"no final evaluation within {self._settings.evaluation.final_timeout_s:.0f} s: "
                     "is the evaluator running (python -m actor.evaluate)?"
                 )
+        if not self._stop.is_set():
+            for peer in self._intake.peers():
+                self._store.end_session(peer.actor_id, peer.session)
 
     def announcement(self, *, evaluate: bool = False, finished: bool = False) -> Progress:
         """What every peer should know now."""
@@ -206,17 +249,23 @@ class Learner:
         idle = self._pace.updates_due == 0
         if self._pace.takes_data:
             self._keep(self._intake.drain(timeout_s=0.05 if idle else 0.0))
+            self._end_sessions()
         self._take_evaluations()
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
             self._ring.add(received.actor_id, received.columns)
-            self._store.add(received.actor_id, received.columns)
+            self._store.add(received.actor_id, received.session, received.columns)
             self._pace.decisions += len(received.columns["frames"])
             self._seen.add(received.columns["observation"][:, 0])
             self._pace.gate.count(received.actor_id, received.columns)
             self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
+            self._lag_s = self._broadcast.age_s(received.columns["weights_version"], time.monotonic())
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
+
+    def _end_sessions(self) -> None:
+        for actor_id, session in self._intake.ended_sessions():
+            self._store.end_session(actor_id, session)
 
     def _take_evaluations(self) -> None:
         for evaluation in self._intake.evaluations():
@@ -228,6 +277,7 @@ class Learner:
             self._intake.announce(self.announcement())
         self._intake.raise_if_failed()
         self._store.raise_if_failed()
+        self._journal.raise_if_failed()
         self._report_if_due(now_s, waiting_for=self._waiting_for())
         if self._pace.takes_data and self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
             raise RunError(
@@ -254,6 +304,7 @@ class Learner:
         point = self.progress.point_if_due(now_s, self._pace.updates)
         if point is None:
             return
+        self._journal.prune(self._store.committed())
         point |= {name: float(value) for name, value in self._figures.items()}
         point |= {
             "decisions": self._pace.decisions,
@@ -262,9 +313,12 @@ class Learner:
             "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
+            "policy_lag_s": self._lag_s,
+            "adoption_s": self._intake.adoption_s(),
             "queue_rows": self._intake.queued_rows(),
             "queue_episodes": self._store.pending,
             "episodes_on_disk": self._store.episodes,
+            "journal_mb": self._journal.bytes_on_disk / 1e6,
             "disk_mb": size_mb(self._config.run_dir),
             "waiting_for": waiting_for,
         }

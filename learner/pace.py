@@ -22,6 +22,12 @@ class Pace:
         self.decisions = 0
         self.updates = 0
 
+    def take_up(self, decisions: int) -> None:
+        """Go on after `decisions` of an earlier process; none of them is owed an update."""
+        self.decisions = decisions
+        self.updates = 0
+        self.updates = self.updates_due
+
     @property
     def learning(self) -> bool:
         return self.decisions >= self._algo.learning_starts

@@ -20,6 +20,21 @@ Buffer = bytes | memoryview
 class ProtocolError(ValueError):
     """What arrived, or is to be sent, breaks the protocol; one line that says what and where."""
 
+    fault = "malformed"
+    """Class of fault, for counters."""
+
+
+class LimitError(ProtocolError):
+    """More than the limits allow; found before anything is allocated."""
+
+    fault = "over_limit"
+
+
+class ArrayError(ProtocolError):
+    """An array that is described wrongly, or not in its frame."""
+
+    fault = "bad_array"
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a message may measure at most; named like the keys of the wire's configuration."""
@@ -60,20 +75,21 @@ def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np
     """
     dtype = DTYPES.get(description.dtype)
     if dtype is None:
-        raise ProtocolError(f"dtype {description.dtype!r} is none of {', '.join(DTYPES)}")
+        raise ArrayError(f"dtype {description.dtype!r} is none of {', '.join(DTYPES)}")
     shape = description.shape
     if len(shape) > limits.max_rank:
-        raise ProtocolError(f"{len(shape)} dimensions, at most {limits.max_rank} are allowed")
+        raise LimitError(f"{len(shape)} dimensions, at most {limits.max_rank} are allowed")
     # numpy refuses larger sizes in its own ways, even beside a zero.
     if not all(0 <= size < 2**31 for size in shape):
-        raise ProtocolError(f"no possible shape: {shape}")
+        raise ArrayError(f"no possible shape: {shape}")
     described, held = math.prod(shape) * dtype.itemsize, len(buffer)
     if described != held:
-        raise ProtocolError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
-    if dtype.kind == "b" and held and np.frombuffer(buffer, np.uint8).max() > 1:
-        raise ProtocolError("a truth value that is neither 0 nor 1")
+        raise ArrayError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
+    if dtype.kind == "b" and bytes(buffer).strip(b"\0\1"):
+        raise ArrayError("a truth value that is neither 0 nor 1")
     array = np.frombuffer(buffer, dtype).reshape(shape)
-    array.flags.writeable = False
+    if array.flags.writeable:
+        array.flags.writeable = False
     return array
 
 

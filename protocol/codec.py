@@ -12,12 +12,34 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import numpy as np
 
-from protocol.arrays import ArrayDescription, Buffer, Limits, ProtocolError, describe, restore
+from protocol.arrays import (
+    ArrayDescription,
+    Buffer,
+    LimitError,
+    Limits,
+    ProtocolError,
+    describe,
+    restore,
+)
 from protocol.messages import PROTOCOL_VERSION, FromClient, FromLearner, Message
 
 
 class VersionError(ProtocolError):
     """The other side speaks another version of the protocol."""
+
+    fault = "other_version"
+
+
+class HeaderError(ProtocolError):
+    """A header that is no message."""
+
+    fault = "bad_header"
+
+
+class FrameCountError(ProtocolError):
+    """More or fewer frames than the header describes."""
+
+    fault = "wrong_frames"
 
 
 class _Envelope(NamedTuple):
@@ -81,7 +103,7 @@ def _decode(frames: Sequence[Buffer], limits: Limits, kinds: Any) -> Any:
         description = msgspec.convert(value, ArrayDescription)
         buffer = next(buffers, None)
         if buffer is None:
-            raise ProtocolError("no frame holds this array")
+            raise FrameCountError("no frame holds this array")
         return restore(description, buffer, limits)
 
     try:
@@ -90,17 +112,19 @@ def _decode(frames: Sequence[Buffer], limits: Limits, kinds: Any) -> Any:
             raise VersionError(f"protocol version {version}, this side speaks {PROTOCOL_VERSION}")
         message = msgspec.msgpack.decode(raw, type=kinds, dec_hook=restore_array)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        # msgspec wraps what `restore_array` raised, and adds the place.
+        kind = type(error.__cause__) if isinstance(error.__cause__, ProtocolError) else HeaderError
         # The error quotes what came: line ends in it must not forge lines of a log.
-        raise ProtocolError(f"header: {' '.join(str(error).split())}") from error
+        raise kind(f"header: {' '.join(str(error).split())}") from error
     left = sum(1 for _ in buffers)
     if left:
-        raise ProtocolError(f"{left} more frames than the header describes")
+        raise FrameCountError(f"{left} more frames than the header describes")
     return message
 
 
 def _check_size(frames: Sequence[Buffer], limits: Limits) -> None:
     if not frames:
-        raise ProtocolError("no header frame")
+        raise FrameCountError("no header frame")
     total = sum(len(frame) for frame in frames)
     for what, size, largest in (
         ("header bytes", len(frames[0]), limits.max_header_bytes),
@@ -108,4 +132,4 @@ def _check_size(frames: Sequence[Buffer], limits: Limits) -> None:
         ("bytes", total, limits.max_message_bytes),
     ):
         if size > largest:
-            raise ProtocolError(f"{size} {what}, at most {largest} are allowed")
+            raise LimitError(f"{size} {what}, at most {largest} are allowed")

@@ -70,6 +70,14 @@ def read_allowed(keys_dir: Path) -> dict[str, str]:
     return {read_public(path): path.stem for path in sorted(folder.glob("*.public"))}
 
 
+def allowed_stamp(keys_dir: Path) -> object:
+    """Changes whenever a file comes into or leaves the allow-list, or is written there."""
+    folder = keys_dir / ALLOWED
+    if not folder.is_dir():
+        return None
+    return sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("*.public"))
+
+
 def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
     """The .secret file that a client uses: its own name's, else actor-local's, else the only one there.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # Column name -> array. Never part of the header.
 Columns = dict[str, np.ndarray]
@@ -139,7 +139,9 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
     session: int
     next_sequence: int
-    """First sequence number that the learner has not seen of this session."""
+    """First sequence number that the learner has not received of this session."""
+    durable_sequence: int
+    """As in Ack."""
     credit_rows: int
     """Rows that may be in flight beyond `next_sequence`; the client sends while some are left."""
 
@@ -151,12 +153,15 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 class Ack(Message, frozen=True, tag="ack"):
-    """Everything below `next_sequence` was received and will not be lost by this learner process."""
+    """What has arrived, in two levels. All of it is as of now, so a lost or repeated ack does no harm."""
 
     session: int
     next_sequence: int
+    """Everything below was received; a lower number than before: the learner lost the rest, send it again."""
+    durable_sequence: int
+    """Everything below is on the learner's disk: it survives the learner, the client may forget it."""
     credit_rows: int
-    """As in Welcome: an amount as of now, not an increment, so that a lost or repeated ack does no harm."""
+    """As in Welcome."""
 
 
 class Progress(Message, frozen=True, tag="progress"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+import msgspec
 
 from protocol.messages import PROTOCOL_VERSION, Ack, ExperienceSpec, Hello, Refused, Welcome
 
@@ -24,6 +27,18 @@ _REMEDIES = {
     "residual_scale": "start it with algo.residual_scale={0}",
     "policy": "start it with the learner's algo",
 }
+
+
+class SessionState(msgspec.Struct, frozen=True, array_like=True):
+    """What a learner must remember of a session when it is restarted."""
+
+    actor_id: str
+    role: str
+    session: int
+    next_sequence: int
+    """Everything below is on disk."""
+    ended: bool
+    """The actor came back with a newer session: this one will never send again."""
 
 
 class Verdict(enum.Enum):
@@ -47,6 +62,10 @@ class Peer:
     """Where answers go: ZeroMQ's name of its newest connection."""
     next_sequence: int
     last_seen_s: float
+    durable_sequence: int = 0
+    undurable: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
+    """(sequence, rows) of what was received and is not on disk."""
+    undurable_rows: int = 0
     queued_rows: int = 0
     """Accepted and not drained."""
     rows: int = 0
@@ -64,6 +83,7 @@ class PeerTable:
     Args:
         credit_rows: rows in flight that one client is granted at most.
         queue_rows: rows in flight that all live clients together are granted, in equal shares.
+        undurable_rows: rows received and not on disk that all live clients together are granted, as well.
         lease_s: silence after which a peer counts as gone, and its share is free.
         heartbeat_s: how soon a request to send again may be repeated.
     """
@@ -74,20 +94,48 @@ class PeerTable:
         *,
         credit_rows: int,
         queue_rows: int,
+        undurable_rows: int,
         lease_s: float,
         heartbeat_s: float,
     ) -> None:
         self._spec = spec
         self._credit_rows = credit_rows
         self._queue_rows = queue_rows
+        self._undurable_rows = undurable_rows
         self._lease_s = lease_s
         self._heartbeat_s = heartbeat_s
         self._by_actor: dict[str, Peer] = {}
         self._by_session: dict[int, Peer] = {}
-        self._replaced: dict[int, str] = {}  # session -> why it was closed
+        self._replaced: dict[int, str] = {}  # session -> the actor whose newer process closed it
+        self._opened_by: dict[bytes, int] = {}  # identity -> session of its last Hello
+        self._ended: list[tuple[str, int]] = []
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._by_actor.values())
+
+    def restore(self, states: Iterable[SessionState]) -> None:
+        """Know the sessions of an earlier learner; they count as gone until they are heard."""
+        for state in states:
+            if state.ended:
+                self._close(state.actor_id, state.session)
+                continue
+            peer = Peer(
+                actor_id=state.actor_id,
+                role=state.role,
+                session=state.session,
+                address="",
+                identity=b"",
+                next_sequence=state.next_sequence,
+                last_seen_s=-float("inf"),
+                durable_sequence=state.next_sequence,
+            )
+            self._by_actor[peer.actor_id] = self._by_session[peer.session] = peer
+            self._forget_longest_silent()
+
+    def take_ended(self) -> list[tuple[str, int]]:
+        """(actor id, session) of those that a newer session replaced since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def alive(self, peer: Peer, now_s: float) -> bool:
         """Whether the peer was heard within its lease."""
@@ -105,21 +153,25 @@ class PeerTable:
         While a learner is away, Hellos pile up in its clients' sockets: of those that come together one
         is answered, as each answer makes the client send everything again.
         """
-        reason = mismatch(hello, self._spec) or self._replaced.get(hello.session)
+        reason = mismatch(hello, self._spec) or self._why_closed(hello.session)
         known = self._by_session.get(hello.session)
         if known is not None and known.actor_id != hello.actor_id:
             reason = f"the session number of {hello.actor_id} is taken: draw another at random"
         if reason:
             return [(identity, Refused(reason=reason))]
+        self._forget_unused(identity, hello.session)
         farewell = self._replace(hello)
         peer = self._by_actor.get(hello.actor_id)
         if peer is None:
             peer = Peer(hello.actor_id, hello.role, hello.session, address, identity, 0, now_s)
             self._by_actor[hello.actor_id] = self._by_session[hello.session] = peer
             self._forget_longest_silent()
-        peer.identity, peer.address, peer.last_seen_s = identity, address, now_s
-        # What the client no longer holds was received by a learner before this one.
+        self._move(peer, identity)
+        self._opened_by[identity] = peer.session
+        peer.address, peer.last_seen_s = address, now_s
+        # What the client no longer holds was durable at a learner before this one.
         peer.next_sequence = max(peer.next_sequence, hello.first_sequence)
+        peer.durable_sequence = max(peer.durable_sequence, hello.first_sequence)
         whom, when_s = peer.welcomed
         if whom == identity and now_s - when_s < self._heartbeat_s:
             return []
@@ -130,12 +182,13 @@ class PeerTable:
         """The peer of a session, noted as alive behind `identity`; None if the session is not open."""
         peer = self._by_session.get(session)
         if peer is not None:
-            peer.identity, peer.last_seen_s = identity, now_s
+            self._move(peer, identity)
+            peer.last_seen_s = now_s
         return peer
 
     def farewell(self, session: int) -> Refused | None:
         """What to say to a session that a newer one has replaced."""
-        reason = self._replaced.get(session)
+        reason = self._why_closed(session)
         return None if reason is None else Refused(reason=reason)
 
     def admit(self, peer: Peer, sequence: int, rows: int) -> Verdict:
@@ -145,8 +198,10 @@ class PeerTable:
             return Verdict.DUPLICATE
         if sequence > peer.next_sequence:
             return Verdict.GAP
-        if rows and peer.queued_rows >= self._credit_rows:
+        if rows and (peer.queued_rows >= self._credit_rows or peer.undurable_rows >= self._undurable_rows):
             return Verdict.OVER_CREDIT
+        peer.undurable.append((sequence, rows))
+        peer.undurable_rows += rows
         peer.next_sequence += 1
         peer.queued_rows += rows
         peer.rows += rows
@@ -167,10 +222,25 @@ class PeerTable:
             peer.queued_rows -= rows
             peer.owes_ack = True
 
+    def durable(self, session: int, next_sequence: int) -> None:
+        """Everything below `next_sequence` is on disk."""
+        peer = self._by_session.get(session)
+        if peer is None:
+            return
+        peer.durable_sequence = max(peer.durable_sequence, next_sequence)
+        while peer.undurable and peer.undurable[0][0] < next_sequence:
+            peer.undurable_rows -= peer.undurable.popleft()[1]
+        peer.owes_ack = True
+
     def welcome(self, peer: Peer, now_s: float) -> Welcome:
         """Asks for everything from the first message that was not received."""
         credit_rows = self._window(peer, len(self.live(now_s)))
-        return Welcome(session=peer.session, next_sequence=peer.next_sequence, credit_rows=credit_rows)
+        return Welcome(
+            session=peer.session,
+            next_sequence=peer.next_sequence,
+            durable_sequence=peer.durable_sequence,
+            credit_rows=credit_rows,
+        )
 
     def acks(self, now_s: float, *, everybody: bool) -> list[tuple[bytes, Ack]]:
         """Acks that are owed, or one for each live peer."""
@@ -182,14 +252,18 @@ class PeerTable:
                 ack = Ack(
                     session=peer.session,
                     next_sequence=peer.next_sequence,
+                    durable_sequence=peer.durable_sequence,
                     credit_rows=self._window(peer, len(live)),
                 )
                 found.append((peer.identity, ack))
         return found
 
     def _window(self, peer: Peer, sharers: int) -> int:
-        share = max(1, self._queue_rows // max(1, sharers))
-        return max(0, min(self._credit_rows, share) - peer.queued_rows)
+        queue, undurable = (
+            max(1, rows // max(1, sharers)) for rows in (self._queue_rows, self._undurable_rows)
+        )
+        free = min(min(self._credit_rows, queue) - peer.queued_rows, undurable - peer.undurable_rows)
+        return max(0, free)
 
     def _replace(self, hello: Hello) -> list[tuple[bytes, Refused]]:
         """Close the session of the same actor's earlier process, if there is one."""
@@ -197,18 +271,41 @@ class PeerTable:
         if old is None or old.session == hello.session:
             return []
         self._forget(old)
-        reason = f"another process named {hello.actor_id} took over: give each actor its own actor.id"
-        self._replaced[old.session] = reason
+        if old.next_sequence:
+            self._ended.append((old.actor_id, old.session))
+        self._close(old.actor_id, old.session)
+        return [(old.identity, Refused(reason=self._why_closed(old.session) or ""))]
+
+    def _close(self, actor_id: str, session: int) -> None:
+        """Never again open a session."""
+        self._replaced[session] = actor_id
         if len(self._replaced) > MOST_PEERS:
             del self._replaced[next(iter(self._replaced))]
-        return [(old.identity, Refused(reason=reason))]
+
+    def _why_closed(self, session: int) -> str | None:
+        name = self._replaced.get(session)
+        return name and f"another process named {name} took over: give each actor its own actor.id"
+
+    def _move(self, peer: Peer, identity: bytes) -> None:
+        """Answer the peer over another connection."""
+        if peer.identity != identity:
+            self._opened_by.pop(peer.identity, None)
+            peer.identity = identity
+
+    def _forget_unused(self, identity: bytes, session: int) -> None:
+        """One connection opens one session: an earlier one of it that never sent anything goes."""
+        unused = self._by_session.get(self._opened_by.get(identity, session))
+        if unused is not None and unused.session != session and unused.next_sequence == 0:
+            self._forget(unused)
 
     def _forget_longest_silent(self) -> None:
+        """Those that never sent a row go first: a crowd of hellos must not displace a silent actor."""
         if len(self._by_actor) > MOST_PEERS:
-            self._forget(min(self, key=lambda peer: peer.last_seen_s))
+            self._forget(min(self, key=lambda peer: (peer.next_sequence > 0, peer.last_seen_s)))
 
     def _forget(self, peer: Peer) -> None:
         del self._by_actor[peer.actor_id], self._by_session[peer.session]
+        self._opened_by.pop(peer.identity, None)
 
 
 def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:

@@ -1,8 +1,8 @@
 """Who may send what next. Knows no sockets and reads no clock.
 
-A client numbers what must arrive, keeps it until it is acknowledged, and sends while the learner grants
-rows. Hello may be said at any time and any number of times; each Welcome says from where to send again.
-So one rule heals a lost message, a lost connection and a restarted learner alike: say Hello.
+A client numbers what must arrive, keeps it until it is durable, and sends while the learner grants rows.
+Hello may be said at any time and any number of times; each Welcome says from where to send again. So one
+rule heals a lost message, a lost connection and a restarted learner alike: say Hello.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ PATIENCE_HEARTBEATS = 3.0
 class ClientSession:
     """The client's side: `receive` what came, then send `due` in order.
 
+    Of its messages, by sequence number: durable <= received <= sent <= next. Those from `durable` on are
+    held; that is all the memory it needs, and the learner's credit bounds it.
+
     Args:
         hello: the first message; its session number must be fresh for every process.
         heartbeat_s: how often this client says that it lives; the learner's rhythm too.
@@ -43,9 +46,9 @@ class ClientSession:
     def __init__(self, hello: Hello, *, heartbeat_s: float, now_s: float) -> None:
         self._hello = hello
         self._heartbeat_s = heartbeat_s
-        self._held: deque[Experience | Evaluation] = deque()  # not acknowledged, oldest first
-        self._sent = 0  # how many of those were sent since the last Welcome
-        self._next_sequence = 0
+        self._held: deque[Experience | Evaluation] = deque()  # not durable, oldest first
+        self._durable = self._received = self._sent = self._next = 0
+        self._rows_in_flight = 0
         self._credit_rows = 0
         self.connected = False
         self.refused: str | None = None
@@ -60,20 +63,34 @@ class ClientSession:
         self._heartbeat_due_s = now_s
         self._heard_s = self._moved_s = now_s
 
+    def hasten_heartbeat(self) -> None:
+        """Let the next `due` say the figures of now."""
+        self._heartbeat_due_s = -float("inf")
+
     @property
     def rows_in_flight(self) -> int:
-        """Rows sent and not acknowledged."""
-        return sum(_rows(self._held[i]) for i in range(self._sent))
+        """Rows sent and not received."""
+        return self._rows_in_flight
 
     @property
     def unsent(self) -> int:
         """Messages that wait for a connection or for credit."""
-        return len(self._held) - self._sent
+        return self._next - self._sent
 
     @property
-    def unacknowledged(self) -> int:
+    def unreceived(self) -> int:
         """Messages, sent or not, that the learner has not confirmed."""
+        return self._next - self._received
+
+    @property
+    def undurable(self) -> int:
+        """Messages that this client holds, since the learner's disk does not."""
         return len(self._held)
+
+    @property
+    def durable(self) -> int:
+        """How many messages of this session are on the learner's disk."""
+        return self._durable
 
     def silent_s(self, now_s: float) -> float:
         """Time since the learner's last word."""
@@ -81,7 +98,7 @@ class ClientSession:
 
     def submit_experience(self, columns: Columns) -> None:
         """Queue one batch."""
-        self._submit(Experience(session=self._hello.session, sequence=self._next_sequence, columns=columns))
+        self._submit(Experience(session=self._hello.session, sequence=self._next, columns=columns))
 
     def submit_evaluation(
         self, *, policy: str, version: int, successes: list[bool], seeds: list[int], wall_s: float
@@ -90,7 +107,7 @@ class ClientSession:
         self._submit(
             Evaluation(
                 session=self._hello.session,
-                sequence=self._next_sequence,
+                sequence=self._next,
                 policy=policy,
                 version=version,
                 successes=successes,
@@ -108,12 +125,13 @@ class ClientSession:
         if not self.connected:
             if now_s >= self._hello_due_s:
                 self._hello_due_s = now_s + PATIENCE_HEARTBEATS * self._heartbeat_s
-                yield msgspec.structs.replace(self._hello, first_sequence=self._first_sequence)
+                yield msgspec.structs.replace(self._hello, first_sequence=self._durable)
             return
-        while self.unsent and self._may_send(message := self._held[self._sent]):
-            if not self._sent:
+        while self.unsent and self._may_send(message := self._held[self._sent - self._durable]):
+            if self._sent == self._received:
                 self._moved_s = now_s
             self._sent += 1
+            self._rows_in_flight += _rows(message)
             yield message
         if now_s >= self._heartbeat_due_s:
             self._heartbeat_due_s = now_s + self._heartbeat_s
@@ -123,14 +141,16 @@ class ClientSession:
         """Take in what the learner said; weights are the caller's.
 
         Raises:
-            ProtocolError: an ack of what was never sent.
+            ProtocolError: an ack of what was never sent, or of more as durable than as received.
         """
         self._heard_s = now_s
         match message:
             case Welcome() if message.session == self._hello.session:
-                self._welcome(message, now_s)
+                if self._acknowledge(message, now_s):
+                    self._send_again_from_received(now_s)
+                    self.connected = True
             case Ack() if message.session == self._hello.session:
-                self._acknowledge(message.next_sequence, message.credit_rows, now_s)
+                self._acknowledge(message, now_s)
             case Refused():
                 self.refused = message.reason
             case Progress():
@@ -138,44 +158,52 @@ class ClientSession:
             case _:
                 pass
 
-    @property
-    def _first_sequence(self) -> int:
-        return self._next_sequence - len(self._held)
-
     def _submit(self, message: Experience | Evaluation) -> None:
         self._held.append(message)
-        self._next_sequence += 1
+        self._next += 1
 
     def _may_send(self, message: Experience | Evaluation) -> bool:
         # While some credit is left, not while it covers the batch: so a batch above the whole credit
         # goes out too, and at most one batch is over.
-        return _rows(message) == 0 or self.rows_in_flight < self._credit_rows
+        return _rows(message) == 0 or self._rows_in_flight < self._credit_rows
 
     def _is_stuck(self, now_s: float) -> bool:
         patience_s = PATIENCE_HEARTBEATS * self._heartbeat_s
-        unacknowledged = self._sent > 0 and now_s - self._moved_s > patience_s
-        return self.connected and (unacknowledged or now_s - self._heard_s > patience_s)
+        unreceived = self._sent > self._received and now_s - self._moved_s > patience_s
+        return self.connected and (unreceived or now_s - self._heard_s > patience_s)
 
-    def _welcome(self, message: Welcome, now_s: float) -> None:
-        if message.next_sequence < self._first_sequence:
-            return  # overtaken by a later ack
-        self._acknowledge(message.next_sequence, message.credit_rows, now_s)
-        self._sent = 0
-        self._moved_s = now_s
-        self.connected = True
-
-    def _acknowledge(self, next_sequence: int, credit_rows: int, now_s: float) -> None:
-        if next_sequence > self._next_sequence:
+    def _acknowledge(self, ack: Ack | Welcome, now_s: float) -> bool:
+        """Move `durable` and `received`; False for an ack that a later one has overtaken."""
+        if ack.next_sequence > self._next:
             raise ProtocolError(
-                f"the learner acknowledges message {next_sequence - 1}, only {self._next_sequence} exist"
+                f"the learner acknowledges message {ack.next_sequence - 1}, only {self._next} exist"
             )
-        if next_sequence < self._first_sequence:
-            return  # overtaken by a later ack
-        for _ in range(next_sequence - self._first_sequence):
-            self._held.popleft()
-            self._sent = max(0, self._sent - 1)
+        if ack.durable_sequence > ack.next_sequence:
+            raise ProtocolError(
+                f"the learner calls {ack.durable_sequence} messages durable, but {ack.next_sequence} received"
+            )
+        if ack.next_sequence < self._durable:
+            return False
+        if ack.next_sequence < self._received:
+            # A learner restarted so fast that nobody missed it, and what it had not synced is gone.
+            self._received = ack.next_sequence
+            self._send_again_from_received(now_s)
+        for sequence in range(self._received, ack.next_sequence):
+            if sequence < self._sent:
+                self._rows_in_flight -= _rows(self._held[sequence - self._durable])
             self._moved_s = now_s
-        self._credit_rows = credit_rows
+        self._received = ack.next_sequence
+        self._sent = max(self._sent, self._received)
+        while self._durable < ack.durable_sequence:
+            self._held.popleft()
+            self._durable += 1
+        self._credit_rows = ack.credit_rows
+        return True
+
+    def _send_again_from_received(self, now_s: float) -> None:
+        self._sent = self._received
+        self._rows_in_flight = 0
+        self._moved_s = now_s
 
 
 def _rows(message: Experience | Evaluation) -> int:

@@ -70,7 +70,7 @@ def test_arrays_are_neither_copied_on_the_way_out_nor_in() -> None:
 def _header(**changes: object) -> bytes:
     array = {"dtype": "f4", "shape": [2]} | changes
     fields = {"kind": "experience", "session": 1, "sequence": 0, "columns": {"a": array}}
-    return msgspec.msgpack.encode([1, fields])
+    return msgspec.msgpack.encode([2, fields])
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,14 @@ def _header(**changes: object) -> bytes:
         ([_header(), *[b"\0" * 8] * 9], "9 arrays, at most 8"),
         ([b"\0" * 5000], "5000 header bytes, at most 4096"),
         ([_header(), b"\0" * (1 << 20)], "bytes, at most 1048576"),
-        ([msgspec.msgpack.encode([1, {"kind": "experience", "session": 1}])], "missing required field"),
-        ([msgspec.msgpack.encode([1, {"kind": "store"}])], "Invalid value 'store'"),
-        ([msgspec.msgpack.encode([1, {"kind": "st\nore"}])], "Invalid value 'st ore'"),
         (
-            [msgspec.msgpack.encode([1, {"kind": "heartbeat", "session": "1", "figures": {}}])],
+            [msgspec.msgpack.encode([2, {"kind": "experience", "session": 1}])],
+            "missing required field",
+        ),
+        ([msgspec.msgpack.encode([2, {"kind": "store"}])], "Invalid value 'store'"),
+        ([msgspec.msgpack.encode([2, {"kind": "st\nore"}])], "Invalid value 'st ore'"),
+        (
+            [msgspec.msgpack.encode([2, {"kind": "heartbeat", "session": "1", "figures": {}}])],
             "Expected `int`, got `str`",
         ),
         ([_header(evil=1), b"\0" * 8], "unknown field `evil`"),
@@ -106,12 +109,12 @@ def test_what_is_wrong_is_said(frames: list[bytes], says: str) -> None:
 
 
 def test_another_version_is_said_whatever_its_message_holds() -> None:
-    with pytest.raises(VersionError, match="version 2, this side speaks 1"):
-        decode_from_learner([msgspec.msgpack.encode([2, {"something": "new"}])], LIMITS)
+    with pytest.raises(VersionError, match="version 9, this side speaks 2"):
+        decode_from_learner([msgspec.msgpack.encode([9, {"something": "new"}])], LIMITS)
 
 
 def test_a_client_cannot_speak_as_a_learner() -> None:
-    frames = as_bytes(encode(Welcome(session=1, next_sequence=0, credit_rows=1), LIMITS))
+    frames = as_bytes(encode(Welcome(session=1, next_sequence=0, durable_sequence=0, credit_rows=1), LIMITS))
     with pytest.raises(ProtocolError):
         decode_from_client(frames, LIMITS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 import stat
@@ -97,6 +98,76 @@ def test_anybody_else_gets_nothing_in_and_nothing_out(
         assert client.receive_newest_weights() is None
     finally:
         for channel in (client, friend, learner):
+            channel.close()
+
+
+def test_a_revoked_key_is_shut_out_while_the_learner_runs(
+    keys_dir: Path, free_ports: tuple[int, int]
+) -> None:
+    at = endpoint(free_ports, keys_dir)
+    learner = LearnerChannel(at, LIMITS)
+    box, friend = ClientChannel(at, LIMITS, "actor-box"), ClientChannel(at, LIMITS, "actor-0")
+    try:
+        assert talk(learner, box, timeout_s=10.0) == (True, True)
+        assert talk(learner, friend, timeout_s=10.0) == (True, True)
+        (keys_dir / "allowed" / "actor-box.public").unlink()
+        learner.refresh_allowed()
+        box.receive_newest_weights()
+        assert talk(learner, box, timeout_s=0.7) == (False, False)
+        assert talk(learner, friend, timeout_s=10.0) == (True, True)
+        assert box.receive_newest_weights() is None
+        make_keys(keys_dir, ["late"])
+        learner.refresh_allowed()
+        late = ClientChannel(at, LIMITS, "actor-late")
+        try:
+            assert talk(learner, late, timeout_s=10.0) == (True, True)
+        finally:
+            late.close()
+    finally:
+        for channel in (box, friend, learner):
+            channel.close()
+
+
+def test_an_allow_list_that_became_unsafe_changes_nothing(
+    keys_dir: Path, free_ports: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    at = endpoint(free_ports, keys_dir)
+    learner, client = LearnerChannel(at, LIMITS), ClientChannel(at, LIMITS, "actor-0")
+    try:
+        (keys_dir / "allowed" / "actor-box.public").unlink()
+        (keys_dir / "allowed").chmod(0o777)
+        learner.refresh_allowed()
+        assert "the allow-list stays as it was" in caplog.text
+        assert talk(learner, client, timeout_s=10.0) == (True, True)
+    finally:
+        client.close()
+        learner.close()
+
+
+@pytest.mark.parametrize("stranger", ["no key", "unknown key"])
+def test_who_is_turned_away_is_logged_with_the_address_but_not_at_every_try(
+    stranger: str,
+    keys_dir: Path,
+    tmp_path: Path,
+    free_ports: tuple[int, int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = None if stranger == "no key" else client_folder(tmp_path, keys_dir)
+    learner = LearnerChannel(endpoint(free_ports, keys_dir), LIMITS)
+    clients = [ClientChannel(endpoint(free_ports, folder), LIMITS, "actor-box") for _ in range(3)]
+    try:
+        deadline_s = time.monotonic() + 10.0
+        while learner.turned_away < 3:
+            assert time.monotonic() < deadline_s
+            learner.wait(0.05)
+        lines = [r.getMessage() for r in caplog.records if "turned away" in r.getMessage()]
+        assert len(lines) == 1
+        if folder is None:  # gone before its address could be asked for, on loopback
+            assert re.search(r"at (127.0.0.1|an address that was gone at once): it showed no key", lines[0])
+        else:
+            assert "at 127.0.0.1: its key is not on the allow-list" in lines[0]
+    finally:
+        for channel in (*clients, learner):
             channel.close()
 
 

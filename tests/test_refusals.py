@@ -16,6 +16,7 @@ import torch
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
 from learner.intake import Intake
+from learner.loop import RunError, make_run_dir
 from tests.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
@@ -113,10 +114,29 @@ def test_a_port_in_use_is_named_by_the_learner(ports: list[str], free_ports: tup
         assert_one_line(*run("learner", *ports), f"experience_port={free_ports[0]}")
 
 
-def test_a_used_run_name_is_refused(ports: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("held", "resume", "says"),
+    [
+        (["config.yaml"], "new", "a run already"),
+        (["config.yaml", "summary.json"], "auto", "a run that is over"),
+        ([], "must", "no run to resume"),
+    ],
+)
+def test_a_run_folder_that_resume_does_not_allow_is_refused(
+    held: list[str], resume: str, says: str, tmp_path: Path
+) -> None:
+    config = make_config("name=twice", f"resume={resume}", f"runs_dir={tmp_path}")
+    config.run_dir.mkdir()
+    for name in held:
+        (config.run_dir / name).write_text("")
+    with pytest.raises(RunError, match=f"twice holds {says}.*name=<run>"):
+        make_run_dir(config)
+
+
+def test_a_used_run_name_is_refused_by_a_real_learner(ports: list[str], tmp_path: Path) -> None:
     (tmp_path / "twice").mkdir()
     (tmp_path / "twice" / "config.yaml").write_text("")
-    assert_one_line(*run("learner", "name=twice", *ports), "twice", "name=")
+    assert_one_line(*run("learner", "name=twice", "resume=new", *ports), "twice", "name=")
 
 
 def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:

@@ -19,7 +19,7 @@ from protocol.messages import (
     Refused,
     Welcome,
 )
-from protocol.peers import PeerTable, Verdict, mismatch
+from protocol.peers import PeerTable, SessionState, Verdict, mismatch
 from protocol.session import PATIENCE_HEARTBEATS, ClientSession
 
 SPEC = ExperienceSpec(
@@ -35,6 +35,8 @@ SPEC = ExperienceSpec(
 )
 HEARTBEAT_S = 1.0
 CREDIT = 10
+UNDURABLE = 16
+LARGEST_BATCH = 4
 
 
 def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hello:
@@ -43,8 +45,9 @@ def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hel
 
 
 def table(**changes: float) -> PeerTable:
-    sizes = {"credit_rows": CREDIT, "queue_rows": 100, "lease_s": 5.0, "heartbeat_s": HEARTBEAT_S}
-    return PeerTable(SPEC, **(sizes | changes))  # type: ignore[arg-type]
+    sizes = {"credit_rows": CREDIT, "queue_rows": 100, "undurable_rows": UNDURABLE}
+    times = {"lease_s": 5.0, "heartbeat_s": HEARTBEAT_S}
+    return PeerTable(SPEC, **(sizes | times | changes))  # type: ignore[arg-type]
 
 
 def batch(number: int, rows: int) -> dict[str, np.ndarray]:
@@ -52,37 +55,59 @@ def batch(number: int, rows: int) -> dict[str, np.ndarray]:
 
 
 class World:
-    """One client, one learner and a network that loses, doubles and breaks as it is told."""
+    """One client, one learner with a journal, and a network that loses, doubles, mixes up and breaks as
+    it is told. `disk` holds, for each session, the numbers of the messages that survive the learner."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.client = ClientSession(hello(), heartbeat_s=HEARTBEAT_S, now_s=0.0)
-        self.up: list = []
-        self.down: list = []
         self.connection = 0
-        self.submitted = 0
-        self.received: list[list[int]] = []  # for each learner process
-        self.restart_learner()
+        self.session = 0
+        self.disk: dict[int, list[int]] = {}
+        self.promised: dict[int, int] = {}  # session -> how many messages its client was told to forget
+        self.submitted: dict[int, int] = {}
+        self.unsynced: list[tuple[int, int]] = []
+        self.restart_client()
+        self.restart_learner(0)
 
-    def restart_learner(self) -> None:
+    @property
+    def arrived(self) -> list[int]:
+        return self.disk.get(self.session, [])
+
+    def restart_client(self) -> None:
+        """The same actor, another process: what the earlier one held is gone."""
+        self.session += 1
+        self.submitted[self.session] = 0
+        opening = hello(session=self.session)
+        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s)
+        self.reconnect()
+
+    def restart_learner(self, survivors: int) -> None:
+        """Of what was written and not synced, the first `survivors` messages are still there."""
+        for session, number in self.unsynced[:survivors]:
+            self.disk.setdefault(session, []).append(number)
+        self.unsynced, self.waiting = [], []
         self.peers = table()
-        self.waiting: list[tuple[int, int]] = []
-        self.received.append([])
+        self.peers.restore(
+            SessionState("actor-0", "actor", session, len(numbers), session != max(self.disk))
+            for session, numbers in self.disk.items()
+        )
         self.reconnect()
 
     def reconnect(self) -> None:
         """Everything under way is lost, and the learner will see another connection."""
         self.connection += 1
-        self.up, self.down = [], []
+        self.up: list = []
+        self.down: list = []
 
     def submit(self, rows: int) -> None:
+        number = self.submitted[self.session]
         if rows:
-            self.client.submit_experience(batch(self.submitted, rows))
+            self.client.submit_experience(batch(number, rows))
         else:
             self.client.submit_evaluation(
-                policy="full", version=self.submitted, successes=[True], seeds=[0], wall_s=1.0
+                policy="full", version=number, successes=[True], seeds=[0], wall_s=1.0
             )
-        self.submitted += 1
+        self.submitted[self.session] += 1
 
     def client_sends(self) -> None:
         self.up += self.client.due(self.now_s)
@@ -90,69 +115,105 @@ class World:
     def learner_takes(self) -> None:
         messages, self.up = self.up, []
         for message in messages:
-            self.down += [answer for _, answer in self._judge(message)]
-        self.down += [ack for _, ack in self.peers.acks(self.now_s, everybody=False)]
+            self.down += self._judge(message)
+        self.down += self.peers.acks(self.now_s, everybody=False)
 
     def client_takes(self) -> None:
         messages, self.down = self.down, []
-        for message in messages:
-            self.client.receive(message, self.now_s)
+        for identity, message in messages:
+            if identity == self.identity:
+                self.client.receive(message, self.now_s)
+        self.promised[self.session] = self.client.durable
+
+    @property
+    def identity(self) -> bytes:
+        return str(self.connection).encode()
 
     def drain(self) -> None:
         for session, rows in self.waiting:
             self.peers.drained(session, rows)
         self.waiting = []
 
+    def sync(self) -> None:
+        for session, number in self.unsynced:
+            self.disk.setdefault(session, []).append(number)
+            self.peers.durable(session, len(self.disk[session]))
+        self.unsynced = []
+
     def heartbeat(self) -> None:
         self.now_s += HEARTBEAT_S
-        self.down += [ack for _, ack in self.peers.acks(self.now_s, everybody=True)]
+        self.down += self.peers.acks(self.now_s, everybody=True)
 
     def settle(self) -> None:
-        """A network without faults, until everything is acknowledged."""
+        """A network without faults, until everything is durable."""
         for _ in range(200):
-            if not self.client.unacknowledged:
+            if not self.client.undurable:
                 return
             self.client_sends()
             self.learner_takes()
             self.client_takes()
             self.drain()
+            self.sync()
             self.heartbeat()
-        raise AssertionError(f"{self.client.unacknowledged} messages never arrived")
+            self.check()
+        raise AssertionError(f"{self.client.undurable} messages never became durable")
+
+    def check(self) -> None:
+        """What holds at every moment."""
+        client = self.client
+        assert client._credit_rows >= 0
+        assert client.rows_in_flight >= 0
+        assert client._durable <= client._received <= client._sent <= client._next
+        sent = [client._held[i] for i in range(client._sent - client._durable)]
+        rows = sum(len(message.columns["frames"]) for message in sent if isinstance(message, Experience))
+        assert rows < UNDURABLE + LARGEST_BATCH, "the client holds more than was granted"
+        for peer in self.peers:
+            assert 0 <= peer.queued_rows < CREDIT + LARGEST_BATCH
+            assert 0 <= peer.undurable_rows < UNDURABLE + LARGEST_BATCH
+        for session, numbers in self.disk.items():
+            assert numbers == list(range(len(numbers))), "twice, or out of order"
+            assert len(numbers) >= self.promised.get(session, 0), "a durable message is gone"
 
     def _judge(self, message) -> list:
-        identity = str(self.connection).encode()
         if isinstance(message, Hello):
-            return self.peers.open(message, identity, "there", self.now_s)
-        peer = self.peers.find(message.session, identity, self.now_s)
+            return self.peers.open(message, self.identity, "there", self.now_s)
+        peer = self.peers.find(message.session, self.identity, self.now_s)
         if peer is None or not isinstance(message, Experience | Evaluation):
             return []
         rows = len(message.columns["frames"]) if isinstance(message, Experience) else 0
         verdict = self.peers.admit(peer, message.sequence, rows)
+        assert verdict is not Verdict.OVER_CREDIT, "an honest client never exceeds its credit"
         if verdict is Verdict.NEW:
             number = message.columns["frames"][0] if isinstance(message, Experience) else message.version
-            self.received[-1].append(int(number))
+            self.unsynced.append((peer.session, int(number)))
             self.waiting.append((peer.session, rows))
-            assert peer.queued_rows < CREDIT + 4, "at most one batch beyond the credit"
         if verdict is Verdict.GAP and self.peers.wants_resend(peer, self.now_s):
             return [(peer.identity, self.peers.welcome(peer, self.now_s))]
         return []
 
 
 def _faulty(messages: list, faults: list[int]) -> list:
-    """Each message arrives as often as its fault says, 1 where nothing is said."""
+    """Each message arrives as often as its fault says, 1 where nothing is said; -1: once, and at the end."""
     counts = faults + [1] * len(messages)
-    return [message for message, count in zip(messages, counts, strict=False) for _ in range(count)]
+    marked = list(zip(messages, counts, strict=False))
+    late = [message for message, count in marked if count == -1]
+    return [message for message, count in marked for _ in range(count)] + late
 
 
-fault_lists = st.lists(st.integers(0, 2), max_size=6)
+fault_lists = st.lists(st.integers(-1, 2), max_size=6)
 steps = st.one_of(
-    st.tuples(st.just("submit"), st.integers(0, 4)),
+    st.tuples(st.just("submit"), st.integers(0, LARGEST_BATCH)),
     st.tuples(st.just("exchange"), fault_lists),
     st.tuples(st.just("up"), fault_lists),
     st.tuples(st.just("down"), fault_lists),
     st.tuples(st.just("drain"), st.none()),
+    st.tuples(st.just("sync"), st.none()),
     st.tuples(st.just("heartbeat"), st.none()),
     st.tuples(st.just("reconnect"), st.none()),
+)
+restarts = st.one_of(
+    st.tuples(st.just("restart learner"), st.integers(0, 5)),
+    st.tuples(st.just("restart client"), st.none()),
 )
 
 
@@ -174,12 +235,17 @@ def _play(world: World, step: tuple) -> None:
             _play(world, ("down", []))
         case ("drain", _):
             world.drain()
+        case ("sync", _):
+            world.sync()
         case ("heartbeat", _):
             world.heartbeat()
         case ("reconnect", _):
             world.reconnect()
-        case ("restart", _):
-            world.restart_learner()
+        case ("restart learner", survivors):
+            world.restart_learner(survivors)
+        case ("restart client", _):
+            world.restart_client()
+    world.check()
 
 
 @settings(max_examples=300, deadline=None)
@@ -189,19 +255,64 @@ def test_every_message_arrives_once_and_in_order_over_a_faulty_network(script: l
     for step in script:
         _play(world, step)
     world.settle()
-    assert world.received == [list(range(world.submitted))]
+    assert world.arrived == list(range(world.submitted[1]))
 
 
-@settings(max_examples=200, deadline=None)
-@given(script=st.lists(st.one_of(steps, st.just(("restart", None))), max_size=60))
-def test_a_restarted_learner_gets_all_that_was_not_acknowledged(script: list[tuple]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(script=st.lists(st.one_of(steps, restarts), max_size=80))
+def test_every_message_arrives_once_over_restarts_of_either_side(script: list[tuple]) -> None:
     world = World()
     for step in script:
         _play(world, step)
     world.settle()
-    assert {number for each in world.received for number in each} == set(range(world.submitted))
-    for received in world.received:
-        assert received == list(range(received[0], received[0] + len(received))) if received else True
+    assert world.arrived == list(range(world.submitted[world.session]))
+
+
+def test_a_learner_restarted_unnoticed_gets_what_it_had_not_synced() -> None:
+    world = World()
+    world.submit(4)
+    world.submit(0)
+    for _ in range(2):
+        world.client_sends()
+        world.learner_takes()
+        world.client_takes()
+    assert (world.client.unreceived, world.client.undurable) == (0, 2)
+    world.restart_learner(1)
+    world.now_s += 0.1  # nobody's patience is over
+    world.settle()
+    assert world.arrived == [0, 1]
+
+
+def test_received_frees_credit_and_durable_frees_memory() -> None:
+    world = World()
+    world.submit(4)
+    for _ in range(2):
+        world.client_sends()
+        world.learner_takes()
+        world.client_takes()
+    assert (world.client.rows_in_flight, world.client.undurable) == (0, 1)
+    world.sync()
+    world.learner_takes()
+    world.client_takes()
+    assert (world.client.undurable, world.client.durable) == (0, 1)
+
+
+def test_a_slow_disk_makes_the_client_wait() -> None:
+    world = World()
+    for _ in range(20):
+        world.submit(4)
+    for _ in range(20):
+        world.client_sends()
+        world.learner_takes()
+        world.client_takes()
+        world.drain()
+        world.check()
+    assert world.client.unsent == 20 - UNDURABLE // 4
+    world.sync()
+    world.learner_takes()
+    world.client_takes()
+    world.client_sends()
+    assert world.client.unsent < 20 - UNDURABLE // 4
 
 
 def test_a_client_without_credit_waits_until_rows_are_drained() -> None:
@@ -214,6 +325,7 @@ def test_a_client_without_credit_waits_until_rows_are_drained() -> None:
         world.client_takes()
     assert world.client.unsent == 7  # 3 batches cover the 10 rows
     world.drain()
+    world.sync()
     world.learner_takes()
     world.client_takes()
     world.client_sends()
@@ -225,7 +337,7 @@ def test_an_evaluation_costs_no_credit_but_keeps_its_place() -> None:
     world.submit(4)
     world.submit(0)
     world.settle()
-    assert world.received == [[0, 1]]
+    assert world.arrived == [0, 1]
 
 
 def test_silence_makes_the_client_say_hello_again() -> None:
@@ -256,7 +368,7 @@ def test_hello_is_not_repeated_before_the_patience_is_over() -> None:
 def test_an_ack_of_what_was_never_sent_is_a_protocol_error() -> None:
     client = ClientSession(hello(), heartbeat_s=HEARTBEAT_S, now_s=0.0)
     with pytest.raises(ProtocolError, match="only 0 exist"):
-        client.receive(Ack(session=1, next_sequence=1, credit_rows=10), 0.0)
+        client.receive(Ack(session=1, next_sequence=1, durable_sequence=0, credit_rows=10), 0.0)
 
 
 def test_the_newest_process_of_a_name_wins() -> None:
@@ -316,7 +428,7 @@ def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -
 
 
 def test_a_wrong_version_role_or_name_is_refused() -> None:
-    assert "protocol 9, this learner 1" in (mismatch(hello(protocol_version=9), SPEC) or "")
+    assert "protocol 9, this learner 2" in (mismatch(hello(protocol_version=9), SPEC) or "")
     assert "neither actor nor evaluator" in (mismatch(hello(role="king"), SPEC) or "")
     assert "printable" in (mismatch(hello("a\nb"), SPEC) or "")
     assert "printable" in (mismatch(hello("a" * 65), SPEC) or "")

@@ -491,7 +491,7 @@ def test_bad_messages_are_counted_and_the_learner_goes_on(
         finally:
             vandal.channel.close()
     assert counters == {
-        "malformed": 4, "bad_experience": 1, "unknown_session": 1, "refused": 1, "rows": 8,
+        "bad_header": 2, "over_limit": 2, "bad_experience": 1, "unknown_session": 1, "refused": 1, "rows": 8,
     }  # fmt: skip
     assert "from vandal: observation[3, 0, 2] is nan" in caplog.text
 
@@ -505,7 +505,7 @@ def test_another_protocol_version_is_refused_in_words(wire: Wire) -> None:
         finally:
             vandal.channel.close()
     assert isinstance(refused, Refused)
-    assert refused.reason == "protocol version 99, this side speaks 1: install the same release on both sides"
+    assert refused.reason == "protocol version 99, this side speaks 2: install the same release on both sides"
 
 
 def _set(name: str, place: object, value: object) -> Callable[[Columns], None]:

@@ -1,0 +1,248 @@
+"""How fast real messages become durable, beside what the socket and the disk alone can do.
+
+    python -m benchmarks.wire [--rows 256] [--seconds 3] [--rounds 3]
+
+Two processes over loopback: an uplink that sends batches of decisions of the default task, and an intake
+with a journal whose rows are drained. Ceilings of the same run: bare pyzmq with the same frames, and
+sequential writes of the same bytes with a sync for every `journal.sync_bytes`. Medians over the rounds;
+prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import zmq
+
+from actor.uplink import Uplink
+from config.cli import compose_config
+from config.schema import Config, Wire
+from launch.make_keys import make_keys
+from learner.intake import Intake
+from learner.replay.journal import Journal
+from protocol.arrays import Limits
+from protocol.codec import encode
+from protocol.messages import Columns, Experience, ExperienceSpec
+
+SPEC = ExperienceSpec(
+    env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=42, action_dim=7, act_horizon=4,
+    residual_every=4, base_fingerprint="benchmark", residual_scale=0.1, policy="none",
+)  # fmt: skip
+SUB_ENVS = 16
+TIMEOUT_S = 60.0
+
+
+def make_columns(rows: int, rng: np.random.Generator) -> Columns:
+    """One batch as an actor of SUB_ENVS simulators sends it, one ended episode in it."""
+    d, k, o, a = rows, SPEC.residual_every, SPEC.observation_dim, SPEC.action_dim
+    numbers = {"observation": (d, k, o), "action": (d, k, a), "base_plan": (d, k, a), "residual": (d, k, a)}
+    columns = {name: rng.standard_normal(shape, np.float32) for name, shape in numbers.items()}
+    return columns | {
+        "reward": np.zeros((d, k), np.float32),
+        "success": np.zeros((d, k), bool),
+        "frames": np.full(d, k, np.int32),
+        "terminated": np.zeros(d, bool),
+        "truncated": np.arange(d) == d - 1,
+        "sub_env": (np.arange(d) % SUB_ENVS).astype(np.int32),
+        "episode": np.zeros(d, np.int64),
+        "decision": np.arange(d, dtype=np.int32),
+        "weights_version": np.zeros(d, np.int64),
+        "final_row": np.array([d - 1], np.int32),
+        "final_observation": np.zeros((1, o), np.float32),
+        "final_base_plan": np.zeros((1, k, a), np.float32),
+    }
+
+
+def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
+    """The receiving process: everything that happens before rows are used."""
+    limits = msgspec.convert(wire, Limits, from_attributes=True)
+    journal = Journal(Path(folder), config.learner.journal, SPEC, limits)
+    assert list(journal.replay()) == []
+    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
+    intake.start()
+    pipe.send("ready")
+    rows = 0
+    while not pipe.poll():
+        time.sleep(0.002)
+        rows += sum(len(received.columns["frames"]) for received in intake.drain(timeout_s=0.05))
+    intake.close()
+    journal.close()
+    pipe.send(rows)
+
+
+def receive_bare(port: int, pipe: Connection) -> None:
+    """The receiving process of the socket's ceiling."""
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    router.bind(f"tcp://127.0.0.1:{port}")
+    pipe.send("ready")
+    while True:
+        identity, *frames = router.recv_multipart()
+        if len(frames) == 1:  # asks whether all before has arrived
+            router.send_multipart([identity, b"yes"])
+            break
+    context.destroy(linger=1000)
+
+
+def measure_ours(config: Config, wire: Wire, rows: int, seconds: float, scratch: Path) -> float:
+    """Rows/s from the first send until the last is durable."""
+    columns = make_columns(rows, np.random.default_rng(0))
+    with (
+        tempfile.TemporaryDirectory(dir=scratch) as folder,
+        other_process(learn, config, wire, folder) as pipe,
+    ):
+        uplink = Uplink(wire, actor_id="actor-0", role="actor", spec=SPEC, stop=threading.Event())
+        uplink.connect()
+        started_s = time.perf_counter()
+        sent = 0
+        while time.perf_counter() - started_s < seconds:
+            uplink.send(columns)
+            sent += rows
+        assert uplink.flush(TIMEOUT_S)
+        wall_s = time.perf_counter() - started_s
+        uplink.close()
+        pipe.send("stop")
+        assert pipe.recv() == sent
+    return sent / wall_s
+
+
+def measure_socket(frames: list[Any], rows: int, seconds: float) -> float:
+    """Rows/s of bare pyzmq with the same frames, not copied by the sender."""
+    [port] = free_ports(1)
+    with other_process(receive_bare, port):
+        context = zmq.Context()
+        dealer = context.socket(zmq.DEALER)
+        dealer.connect(f"tcp://127.0.0.1:{port}")
+        started_s = time.perf_counter()
+        sent = 0
+        while time.perf_counter() - started_s < seconds:
+            dealer.send_multipart(frames, copy=False)
+            sent += rows
+        dealer.send(b"all?")
+        dealer.recv()
+        wall_s = time.perf_counter() - started_s
+        context.destroy(linger=1000)
+    return sent / wall_s
+
+
+def measure_disk(frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path) -> float:
+    """Rows/s of appending the same bytes to one file, synced in groups."""
+    message = b"".join(frames)
+    group = max(1, sync_bytes // len(message))
+    path = scratch / "ceiling"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    started_s = time.perf_counter()
+    written = 0
+    while time.perf_counter() - started_s < seconds:
+        for _ in range(group):
+            os.write(descriptor, message)
+        os.fdatasync(descriptor)
+        written += group * rows
+    wall_s = time.perf_counter() - started_s
+    os.close(descriptor)
+    path.unlink()
+    return written / wall_s
+
+
+class other_process:
+    """`target(*arguments, pipe)` in a process of its own, once it says ready; gives our end of the pipe."""
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
+
+    def __enter__(self) -> Connection:
+        self._process.start()
+        assert self._pipe.poll(TIMEOUT_S) and self._pipe.recv() == "ready"
+        return self._pipe
+
+    def __exit__(self, *_: object) -> None:
+        self._process.join(TIMEOUT_S)
+        self._process.kill()
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def make_wire(config: Config, keys_dir: str | None) -> Wire:
+    """The default wire on free ports."""
+    experience, weights = free_ports(2)
+    return msgspec.structs.replace(
+        config.wire, experience_port=experience, weights_port=weights, keys_dir=keys_dir
+    )
+
+
+def run(rows: int, seconds: float, rounds: int, scratch: Path) -> dict[str, Any]:
+    """All sides in turn, several times."""
+    config = compose_config([])
+    make_keys(scratch / "keys", [])
+    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+    columns = make_columns(rows, np.random.default_rng(0))
+    frames = [
+        bytes(frame) for frame in encode(Experience(session=2**62, sequence=10**6, columns=columns), limits)
+    ]
+    sync_bytes = config.learner.journal.sync_bytes
+    sides: dict[str, Callable[[], float]] = {
+        "ours": lambda: measure_ours(config, make_wire(config, None), rows, seconds, scratch),
+        "ours_curve": lambda: measure_ours(
+            config, make_wire(config, str(scratch / "keys")), rows, seconds, scratch
+        ),
+        "socket": lambda: measure_socket(frames, rows, seconds),
+        "disk": lambda: measure_disk(frames, rows, seconds, sync_bytes, scratch),
+    }
+    seen = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            seen[name].append(measure())
+    rates = {name: statistics.median(values) for name, values in seen.items()}
+    row_mb = sum(map(len, frames)) / rows / 1e6
+    ceiling = min(rates["socket"], rates["disk"])
+    result = {f"{name}_rows_per_s": round(rate) for name, rate in rates.items()}
+    result |= {f"{name}_mb_per_s": round(rate * row_mb, 1) for name, rate in rates.items()}
+    return result | {
+        "rows_per_batch": rows, "bytes_per_row": round(row_mb * 1e6),
+        "ceiling": "socket" if rates["socket"] < rates["disk"] else "disk",
+        "ceiling_ratio": round(rates["ours"] / ceiling, 3),
+        "ceiling_ratio_curve": round(rates["ours_curve"] / ceiling, 3),
+        "rounds": {name: [round(value) for value in values] for name, values in seen.items()},
+    }  # fmt: skip
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wire")
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=Path("."), help="on the journal's disk")
+    options = parser.parse_args(words)
+    logging.basicConfig(level=logging.WARNING)
+    with tempfile.TemporaryDirectory(dir=options.scratch, prefix=".wire-") as scratch:
+        result = run(options.rows, options.seconds, options.rounds, Path(scratch))
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,178 @@
+"""Bytes of the journal: records one after another in segment files.
+
+A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
+numbers, head and payload), the head (msgpack), the payload (the frames of a message as they came over the
+wire).
+Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import xxhash
+
+from protocol.messages import Evaluation, ExperienceSpec
+from protocol.peers import SessionState
+
+_PREFIX = struct.Struct("<IIQ")
+_LENGTHS = struct.Struct("<II")
+_SUFFIX = ".journal"
+# Buffers that one writev takes (IOV_MAX of Linux is 1024).
+_MOST_BUFFERS = 1000
+# A head is some hundred bytes; a snapshot names thousands of sessions. More is damage.
+_MOST_HEAD_BYTES = 1 << 24
+
+
+class JournalError(RuntimeError):
+    """A journal that cannot be used; one line that says what and what to do."""
+
+
+class Totals(msgspec.Struct, array_like=True):
+    """What the run has received since its first day."""
+
+    decisions: int = 0
+    frames: int = 0
+
+
+class Snapshot(msgspec.Struct, tag="snapshot", array_like=True):
+    """All that is known when a segment begins."""
+
+    spec: ExperienceSpec
+    sessions: list[SessionState]
+    version: int
+    totals: Totals
+    evaluations: list[Evaluation]
+    """The newest of each policy."""
+
+
+class Batch(msgspec.Struct, tag="batch", array_like=True):
+    """One numbered message; its frames are the payload. Without frames: received and refused."""
+
+    actor_id: str
+    role: str
+    session: int
+    sequence: int
+    frame_bytes: list[int]
+    decisions: int
+    frames: int
+
+
+class SessionEnd(msgspec.Struct, tag="end", array_like=True):
+    """The session was replaced by a newer one of the same actor."""
+
+    actor_id: str
+    session: int
+
+
+class VersionMark(msgspec.Struct, tag="version", array_like=True):
+    """Versions of the weights up to this one may have been published."""
+
+    version: int
+
+
+Head = Snapshot | Batch | SessionEnd | VersionMark
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Head)
+
+
+class Record(NamedTuple):
+    """One whole record and where it ends in its file."""
+
+    head: Head
+    payload: bytes
+    end: int
+
+
+def encode_record(head: Head, frames: Sequence[bytes] = ()) -> list[bytes]:
+    """The record's bytes in parts; frames are not copied."""
+    encoded = _encoder.encode(head)
+    lengths = _LENGTHS.pack(len(encoded), sum(map(len, frames)))
+    checksum = xxhash.xxh3_64(lengths)
+    checksum.update(encoded)
+    for frame in frames:
+        checksum.update(frame)
+    return [lengths + checksum.intdigest().to_bytes(8, "little") + encoded, *frames]
+
+
+def write_all(descriptor: int, parts: Sequence[bytes]) -> int:
+    """Append all parts; returns how many bytes these are."""
+    total = 0
+    for first in range(0, len(parts), _MOST_BUFFERS):
+        some = parts[first : first + _MOST_BUFFERS]
+        wanted = sum(map(len, some))
+        written = os.writev(descriptor, some)
+        while written < wanted:  # a file system may take less at once
+            written += os.write(descriptor, b"".join(some)[written:])
+        total += wanted
+    return total
+
+
+def scan(path: Path) -> Iterator[Record]:
+    """Whole records from the file's beginning; ends before the first that is not whole.
+
+    Raises:
+        JournalError: a whole record that this release does not understand.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while (record := _read_record(file, path, size)) is not None:
+            yield record
+
+
+def _read_record(file, path: Path, size: int) -> Record | None:
+    prefix = file.read(_PREFIX.size)
+    if len(prefix) < _PREFIX.size:
+        return None
+    head_bytes, payload_bytes, expected = _PREFIX.unpack(prefix)
+    # Never zero: so a file's zeroed tail is no record.
+    plausible = 0 < head_bytes <= _MOST_HEAD_BYTES and file.tell() + head_bytes + payload_bytes <= size
+    if not plausible:
+        return None
+    encoded, payload = file.read(head_bytes), file.read(payload_bytes)
+    if xxhash.xxh3_64_intdigest(prefix[: _LENGTHS.size] + encoded + payload) != expected:
+        return None
+    try:
+        return Record(_decoder.decode(encoded), payload, file.tell())
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"{path} was written by another release: {error}") from error
+
+
+def split_payload(head: Batch, payload: bytes) -> list[bytes]:
+    """The frames of a message; each aligned, as they came from the socket."""
+    frames: list[bytes] = []
+    start = 0
+    for size in head.frame_bytes:
+        frames.append(payload[start : start + size])
+        start += size
+    return frames
+
+
+def segment_paths(folder: Path) -> list[Path]:
+    """All segments, oldest first."""
+    return sorted(folder.glob(f"*{_SUFFIX}"))
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where segment `number` lies."""
+    return folder / f"{number:08d}{_SUFFIX}"
+
+
+def segment_number(path: Path) -> int:
+    """The reverse of `segment_path`."""
+    return int(path.name.removesuffix(_SUFFIX))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were added or removed durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

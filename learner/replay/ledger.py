@@ -1,0 +1,96 @@
+"""What a journal knows besides its rows: sessions, totals, versions, and which episodes lie where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from learner.replay.journal_format import Batch, Head, SessionEnd, Snapshot, Totals, VersionMark
+from protocol.messages import Columns, Evaluation, ExperienceSpec
+from protocol.peers import MOST_PEERS, SessionState
+
+# (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
+Committed = Mapping[tuple[str, int, int], int]
+
+
+class Ledger:
+    """The sum of all records up to some point; what the next segment's snapshot says.
+
+    Bounded: of sessions beyond twice MOST_PEERS the longest unused are forgotten, ended ones first.
+    """
+
+    def __init__(self, spec: ExperienceSpec) -> None:
+        self.spec = spec
+        self.sessions: dict[int, SessionState] = {}  # the longest unused first
+        self.version = 0
+        self.totals = Totals()
+        self.evaluations: dict[str, Evaluation] = {}  # by policy
+
+    def snapshot(self) -> Snapshot:
+        """All of it as a record."""
+        sessions, evaluations = list(self.sessions.values()), list(self.evaluations.values())
+        return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Keep it as the newest of its policy."""
+        self.evaluations[evaluation.policy] = evaluation
+
+    def add(self, head: Head) -> None:
+        """Take in the next record."""
+        match head:
+            case Snapshot():
+                for state in head.sessions:
+                    self._merge(state)
+                self.evaluations |= {each.policy: each for each in head.evaluations}
+                self.version = max(self.version, head.version)
+                self.totals = max(self.totals, head.totals, key=lambda totals: totals.decisions)
+            case Batch():
+                state = SessionState(head.actor_id, head.role, head.session, head.sequence + 1, False)
+                self._merge(state)
+                self.totals = Totals(self.totals.decisions + head.decisions, self.totals.frames + head.frames)
+            case SessionEnd():
+                state = self.sessions.get(head.session)
+                if state is not None:
+                    self.sessions[head.session] = msgspec.structs.replace(state, ended=True)
+            case VersionMark():
+                self.version = max(self.version, head.version)
+
+    def _merge(self, state: SessionState) -> None:
+        before = self.sessions.pop(state.session, None)
+        if before is not None:
+            state = msgspec.structs.replace(
+                state,
+                next_sequence=max(state.next_sequence, before.next_sequence),
+                ended=state.ended or before.ended,
+            )
+        self.sessions[state.session] = state
+        if len(self.sessions) > 2 * MOST_PEERS:
+            ended = (number for number, known in self.sessions.items() if known.ended)
+            del self.sessions[next(ended, next(iter(self.sessions)))]
+
+
+@dataclass
+class Segment:
+    """One file of the journal and the episodes that have rows in it."""
+
+    path: Path
+    size: int = 0
+    newest_episode: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)
+    """(actor id, session) -> sub-environment -> newest episode with rows here."""
+
+    def touch(self, actor_id: str, session: int, columns: Columns) -> None:
+        """Note the episodes of one message."""
+        episodes = self.newest_episode.setdefault((actor_id, session), {})
+        # In time order for every sub-environment: the last one is the newest.
+        episodes.update(zip(columns["sub_env"].tolist(), columns["episode"].tolist(), strict=True))
+
+    def is_committed(self, committed: Committed) -> bool:
+        """Whether the dataset holds every episode that has rows here."""
+        return all(
+            committed.get((actor_id, session, sub_env), 0) > episode
+            for (actor_id, session), episodes in self.newest_episode.items()
+            for sub_env, episode in episodes.items()
+        )
