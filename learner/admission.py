@@ -42,6 +42,7 @@ class Received(NamedTuple):
     """One admitted batch."""
 
     actor_id: str
+    session: int
     columns: Columns
     """As in `Experience`; read-only arrays."""
 
@@ -204,7 +205,9 @@ class Admission:
             self.evaluations.append(message)
             self.counters["evaluations"] += 1
             return
-        self._queue.append(_Queued(peer.session, rows, Received(peer.actor_id, message.columns)))
+        self._queue.append(
+            _Queued(peer.session, rows, Received(peer.actor_id, peer.session, message.columns))
+        )
         self.queued_rows += rows
         self.counters["rows"] += rows
 

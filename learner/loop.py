@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -112,9 +113,10 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
 def size_mb(folder: Path) -> float:
     """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total / 1e6
 
 
@@ -196,8 +198,8 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            self._ring.add(received.actor_id, received.columns)
-            self._store.add(received.actor_id, received.columns)
+            position = self._ring.add(received.actor_id, received.columns)
+            self._store.add(received.actor_id, received.session, received.columns, position)
             self._pace.decisions += len(received.columns["frames"])
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
 

@@ -27,7 +27,7 @@ def run_dir(tmp_path: Path) -> Path:
         tmp_path / "my run" / "replay", repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20,
         robot_type="panda", task="PickCube-v1", queue_episodes=16, flush_s=3600.0,
     ) as store:  # fmt: skip
-        store.add("peg", pack(rows))
+        store.add("peg", 0, pack(rows))
     return tmp_path / "my run"
 
 

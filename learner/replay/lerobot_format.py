@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from learner.replay.episodes import Episode
-from learner.replay.lerobot_stats import STATISTICS
+from learner.replay.episodes import Episode, Lane
+from learner.replay.lerobot_stats import QUANTILES, STATISTICS
 
 FILES_PER_CHUNK = 1000
 DATA_FILE_MB = 100
@@ -26,15 +27,23 @@ DATA_FILE_MB = 100
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA_PATH = "data/" + _FILE
 EPISODES_PATH = "meta/episodes/" + _FILE
-# Outside LeRobot's globs: its readers pass it by.
-FINALS_PATH = "final_observations/" + _FILE
+# Outside LeRobot's globs: its readers pass it by. One row an episode, see `sidecar_table`.
+SIDECAR_PATH = "sidecar/" + _FILE
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
-# Ours: {"repo_id": str, "actors": [actor id of each value of the column `actor`]}
+# Ours: {"repo_id": str, "residual_every": int, "actors": [actor id of each value of the column `actor`],
+# "settled": [[actor id, session, sub-environment, episodes], ...] of what was removed to keep a budget}
 ORIGIN_PATH = "meta/residual_rl.json"
 
+# A shard's three files.
+PATTERNS = (DATA_PATH, SIDECAR_PATH, EPISODES_PATH)
+
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+
+
+class DatasetError(ValueError):
+    """A folder that cannot be used as a dataset; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class DatasetSpec:
     fps: int
     robot_type: str
     task: str
+    residual_every: int | None = None
+    """Frames of a decision; None before the first one is known."""
 
     def __post_init__(self) -> None:
         for key in ("observation_dim", "action_dim", "fps"):
@@ -56,6 +67,15 @@ class DatasetSpec:
             raise ValueError(f"repo_id must be name or owner/name, got {self.repo_id!r}")
         if not self.task:
             raise ValueError("task must say something, got an empty text")
+
+    def origin(self, actors: list[str], forgotten: Mapping[Lane, int]) -> dict[str, Any]:
+        """What meta/residual_rl.json holds."""
+        return {
+            "repo_id": self.repo_id,
+            "residual_every": self.residual_every,
+            "actors": actors,
+            "settled": [[*lane, count] for lane, count in forgotten.items()],
+        }
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Column -> dtype, shape, names, as info.json lists them."""
@@ -113,60 +133,157 @@ def file_place(number: int) -> dict[str, int]:
     return {"chunk_index": number // FILES_PER_CHUNK, "file_index": number % FILES_PER_CHUNK}
 
 
+def file_name(pattern: str, number: int) -> str:
+    """Where the number-th file lies, in the dataset's folder."""
+    return pattern.format(**file_place(number))
+
+
+def file_number(path: Path) -> int:
+    """The other way round."""
+    return int(path.parent.name.removeprefix("chunk-")) * FILES_PER_CHUNK + int(
+        path.stem.removeprefix("file-")
+    )
+
+
 def frame_columns(
-    episode: Episode, spec: DatasetSpec, *, actor: int, episode_index: int, first_index: int
+    episodes: list[Episode], spec: DatasetSpec, *, actors: list[int], first_episode: int, first_index: int
 ) -> dict[str, np.ndarray]:
-    """One dataset frame an environment step: column -> (T,) or (T, width), in the order of the features."""
-    length = len(episode)
-    frame_index = np.arange(length)
-    at_end = frame_index == length - 1
+    """One dataset frame an environment step, in the order of the features: column -> (N,) or (N, width).
+
+    Args:
+        actors: of each episode.
+        first_episode: episode_index of the first of `episodes`.
+        first_index: of its first frame.
+    """
+    o, a = spec.observation_dim, spec.action_dim
+    values = np.concatenate([episode.values for episode in episodes])
+    observation, action, base, residual, scalars = np.split(values, np.cumsum([o, a, a, a]), axis=1)
+    lengths = np.array([len(episode) for episode in episodes])
+    ends = np.cumsum(lengths)
+    total = int(ends[-1])
+    frame_index = np.arange(total) - np.repeat(ends - lengths, lengths)
+    done, truncated = np.zeros(total, bool), np.zeros(total, bool)
+    done[ends - 1] = True
+    truncated[ends - 1] = [episode.truncated for episode in episodes]
     return {
-        "observation.state": episode.observation,
-        "action": episode.action,
-        "next.reward": episode.reward,
-        "next.done": at_end,
-        "next.success": episode.success,
-        "next.truncated": at_end & episode.truncated,
-        "base_action": episode.base_action,
-        "residual": episode.residual,
-        "weights_version": episode.weights_version,
-        "decision_start": episode.decision_start,
-        "actor": np.full(length, actor),
-        "sub_env": np.full(length, episode.sub_env),
+        "observation.state": observation,
+        "action": action,
+        "next.reward": scalars[:, 0],
+        "next.done": done,
+        "next.success": scalars[:, 1] > 0,
+        "next.truncated": truncated,
+        "base_action": base,
+        "residual": residual,
+        "weights_version": np.concatenate([episode.weights_version for episode in episodes]),
+        "decision_start": np.concatenate([episode.decision_start for episode in episodes]),
+        "actor": np.repeat(np.array(actors, np.int64), lengths),
+        "sub_env": np.repeat(np.array([episode.lane[2] for episode in episodes], np.int64), lengths),
         "timestamp": (frame_index / spec.fps).astype(np.float32),
         "frame_index": frame_index,
-        "episode_index": np.full(length, episode_index),
-        "index": first_index + frame_index,
-        "task_index": np.zeros(length, np.int64),
+        "episode_index": np.repeat(first_episode + np.arange(len(episodes)), lengths),
+        "index": first_index + np.arange(total),
+        "task_index": np.zeros(total, np.int64),
     }
 
 
 def fixed_lists(values: np.ndarray) -> pa.Array:
     """(T,) or (T, 1) as plain values, (T, width) as lists of fixed size: what LeRobot's schema says."""
-    flat = pa.array(values.reshape(-1))
     width = values.size // len(values)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     return flat if width == 1 else pa.FixedSizeListArray.from_arrays(flat, width)
 
 
-def episodes_table(
-    rows: list[dict[str, Any]], statistics: np.ndarray, slices: dict[str, slice], task: str
-) -> pa.Table:
-    """The table in meta/episodes for E rows and f8 (E, 9, D) statistics."""
-    columns: dict[str, pa.Array] = {
-        name: pa.array([row[name] for row in rows], pa.int64()) for name in rows[0]
+def sidecar_table(episodes: list[Episode], first_episode: int) -> pa.Table:
+    """What the frames do not say of each episode: who sent it, how it ended, its last decision whole,
+    and each decision's place in the stream of rows."""
+    identity = {
+        "episode_index": np.arange(first_episode, first_episode + len(episodes)),
+        "actor_id": pa.array([episode.lane[0] for episode in episodes], pa.string()),
+        "session": pa.array([episode.lane[1] for episode in episodes], pa.int64()),
+        "sub_env": pa.array([episode.lane[2] for episode in episodes], pa.int64()),
+        "episode": pa.array([episode.number for episode in episodes], pa.int64()),
     }
-    columns["tasks"] = pa.array([[task]] * len(rows))
-    lengths = np.array([row["length"] for row in rows])
-    for feature, at in slices.items():
+    ends = {
+        name: pa.array([getattr(episode, name) for episode in episodes], pa.bool_())
+        for name in ("terminated", "truncated", "final_known")
+    }
+    numbers = {
+        name: _fixed_lists_of([getattr(episode, name) for episode in episodes])
+        for name in ("final_observation", "final_base_plan", "last_base_plan", "last_residual")
+    }
+    return pa.table({**identity, **ends, **numbers, "positions": _ragged([e.positions for e in episodes])})
+
+
+def _fixed_lists_of(arrays: list[np.ndarray]) -> pa.Array:
+    flat = np.stack([array.reshape(-1) for array in arrays])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+
+
+def _ragged(arrays: list[np.ndarray]) -> pa.Array:
+    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(arrays)))
+
+
+def episodes_table(
+    first_episode: int,
+    first_index: int,
+    lengths: np.ndarray,
+    statistics: np.ndarray,
+    spec: DatasetSpec,
+    number: int,
+) -> pa.Table:
+    """The table in meta/episodes for E episodes in the number-th file and f8 (E, 9, D) statistics."""
+    count = len(lengths)
+    ends = first_index + np.cumsum(lengths)
+    columns: dict[str, pa.Array] = {
+        "episode_index": pa.array(np.arange(first_episode, first_episode + count)),
+        "length": pa.array(lengths),
+        "dataset_from_index": pa.array(ends - lengths),
+        "dataset_to_index": pa.array(ends),
+        "tasks": pa.array([[spec.task]] * count),
+    }
+    for feature, at in spec.slices().items():
         for i, name in enumerate(STATISTICS):
             columns[f"stats/{feature}/{name}"] = _lists(statistics[:, i, at])
         columns[f"stats/{feature}/count"] = _lists(lengths[:, None])
-    return pa.table(columns)
+    return placed(pa.table(columns), number)
+
+
+def placed(episodes: pa.Table, number: int) -> pa.Table:
+    """The same episodes, said to lie in the number-th file."""
+    for kind in ("data", "meta/episodes"):
+        for key, value in file_place(number).items():
+            column = pa.array(np.full(len(episodes), value))
+            name = f"{kind}/{key}"
+            at = episodes.schema.get_field_index(name)
+            episodes = (
+                episodes.append_column(name, column) if at < 0 else episodes.set_column(at, name, column)
+            )
+    return episodes
+
+
+def shifted(table: pa.Table, episodes: int, frames: int) -> pa.Table:
+    """Any of a shard's tables, with so many episodes and frames fewer before it."""
+    by = {
+        "episode_index": episodes,
+        **dict.fromkeys(("index", "dataset_from_index", "dataset_to_index"), frames),
+    }
+    for name in by.keys() & set(table.column_names):
+        column = pa.array(table[name].to_numpy() - by[name])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    for feature in {"episode_index", "index"}:
+        for statistic in {"min", "max", "mean", *QUANTILES} & {
+            name.removeprefix(f"stats/{feature}/") for name in table.column_names
+        }:
+            name = f"stats/{feature}/{statistic}"
+            column = _lists((table[name].combine_chunks().flatten().to_numpy() - by[feature])[:, None])
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def _lists(values: np.ndarray) -> pa.Array:
     offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1)))
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
 
 
 def visualiser_command(folder: Path, repo_id: str, episode: int) -> str:

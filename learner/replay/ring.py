@@ -73,8 +73,9 @@ class Ring:
     def __len__(self) -> int:
         return min(self.position, self.capacity)
 
-    def add(self, actor_id: str, columns: Columns) -> None:
-        """Append the decisions of one message (see `protocol.messages.Experience`).
+    def add(self, actor_id: str, columns: Columns) -> int:
+        """Append the decisions of one message (see `protocol.messages.Experience`); returns the
+        position of its first row.
 
         Raises:
             ValueError: the message holds more rows than the ring.
@@ -103,6 +104,7 @@ class Ring:
         self.position += total
         self.following[slots[finals]] = final_slots
         self._link(actor_id, columns, positions)
+        return self.position - total
 
     def _link(self, actor_id: str, columns: Columns, positions: np.ndarray) -> None:
         """Point every decision at its successor, within the message and across messages."""
