@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,7 +23,7 @@ from learner.replay.lerobot_format import (
     file_name,
     file_number,
 )
-from learner.replay.lerobot_stats import STATISTICS, MergedStatistics
+from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
 
 if TYPE_CHECKING:
@@ -65,29 +64,24 @@ def read_spec(folder: Path) -> DatasetSpec:
     """What the replay's writer was told of a dataset of its own.
 
     Raises:
-        DatasetError: of another version, or written by something else; says what is missing.
+        DatasetError: written by something else.
     """
-    info = read_info(folder)
     if not (folder / ORIGIN_PATH).exists():
         raise DatasetError(
             f"{folder} was not written by this replay (no {ORIGIN_PATH}): "
-            "use it as prior data, or read it with LeRobot's tools"
+            "use it as prior data, or edit it with lerobot-edit-dataset"
         )
-    origin, tasks = read_json(folder, ORIGIN_PATH), pq.read_table(folder / "meta/tasks.parquet").to_pandas()
-    features = info["features"]
-    spec = DatasetSpec(
-        repo_id=origin["repo_id"],
-        observation_dim=features["observation.state"]["shape"][0],
-        action_dim=features["action"]["shape"][0],
-        fps=info["fps"],
-        robot_type=info["robot_type"],
-        task=str(tasks.index[0]),
-        residual_every=origin["residual_every"],
-    )
-    missing = spec.features().keys() - features.keys()
-    if missing:
-        raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
-    return spec
+    origin = read_json(folder, ORIGIN_PATH)
+    try:
+        return DatasetSpec(**{field.name: origin[field.name] for field in dataclasses.fields(DatasetSpec)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{folder / ORIGIN_PATH} is broken: {error!r}") from error
+
+
+def read_forgotten(folder: Path) -> dict[Lane, int]:
+    """Episodes of each lane that had to go."""
+    settled = read_json(folder, ORIGIN_PATH)["settled"]
+    return {(actor, session, sub_env): count for actor, session, sub_env, count in settled}
 
 
 def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
@@ -98,13 +92,15 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     """
     from learner.replay.lerobot_writer import Committed
 
-    found = read_spec(folder)
+    info, found = read_info(folder), read_spec(folder)
+    missing = found.features().keys() - info["features"].keys()
+    if missing:
+        raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
     for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "residual_every"):
         ours, theirs = getattr(spec, key), getattr(found, key)
         if ours != theirs and not (key == "residual_every" and ours is None):
             raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")
-    origin = read_json(folder, ORIGIN_PATH)
-    forgotten = {(actor, session, env): count for actor, session, env, count in origin["settled"]}
+    forgotten = read_forgotten(folder)
     settled, position = dict(forgotten), 0
     shards = read_shards(folder)
     for shard in shards:
@@ -116,7 +112,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
         shards=tuple(shards),
         next_number=max((shard.number for shard in shards), default=-1) + 1,
         statistics=MergedStatistics.from_json(read_json(folder, STATS_PATH), spec.slices()),
-        actors=tuple(origin["actors"]),
+        actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
         settled=settled,
         forgotten=forgotten,
         next_position=position,
@@ -147,13 +143,3 @@ def next_position(sidecar: pa.Table) -> int:
     """Behind the newest decision of a shard, and its final observation."""
     flat = sidecar["positions"].combine_chunks().flatten()
     return int(pc.max(flat).as_py()) + 2 if len(flat) else 0
-
-
-def read_statistics(episodes: pa.Table, slices: Mapping[str, slice]) -> np.ndarray:
-    """f8 (E, 9, D) of a table in meta/episodes."""
-    statistics = np.empty((len(episodes), len(STATISTICS), max(at.stop for at in slices.values())))
-    for feature, at in slices.items():
-        for i, name in enumerate(STATISTICS):
-            flat = episodes[f"stats/{feature}/{name}"].combine_chunks().flatten().to_numpy()
-            statistics[:, i, at] = flat.reshape(len(episodes), -1)
-    return statistics

@@ -5,6 +5,7 @@ Checked against lerobot 0.4.4 (lerobot.datasets.utils, lerobot.datasets.lerobot_
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from learner.replay.episodes import Episode, Lane
-from learner.replay.lerobot_stats import QUANTILES, STATISTICS
+from learner.replay.lerobot_stats import STATISTICS
 
 FILES_PER_CHUNK = 1000
 DATA_FILE_MB = 100
@@ -32,7 +33,7 @@ SIDECAR_PATH = "sidecar/" + _FILE
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
-# Ours: {"repo_id": str, "residual_every": int, "actors": [actor id of each value of the column `actor`],
+# Ours: the fields of `DatasetSpec`, {"actors": [actor id of each value of the column `actor`],
 # "settled": [[actor id, session, sub-environment, episodes], ...] of what was removed to keep a budget}
 ORIGIN_PATH = "meta/residual_rl.json"
 
@@ -71,8 +72,7 @@ class DatasetSpec:
     def origin(self, actors: list[str], forgotten: Mapping[Lane, int]) -> dict[str, Any]:
         """What meta/residual_rl.json holds."""
         return {
-            "repo_id": self.repo_id,
-            "residual_every": self.residual_every,
+            **dataclasses.asdict(self),
             "actors": actors,
             "settled": [[*lane, count] for lane, count in forgotten.items()],
         }
@@ -253,32 +253,33 @@ def placed(episodes: pa.Table, number: int) -> pa.Table:
     """The same episodes, said to lie in the number-th file."""
     for kind in ("data", "meta/episodes"):
         for key, value in file_place(number).items():
-            column = pa.array(np.full(len(episodes), value))
-            name = f"{kind}/{key}"
-            at = episodes.schema.get_field_index(name)
-            episodes = (
-                episodes.append_column(name, column) if at < 0 else episodes.set_column(at, name, column)
-            )
+            episodes = with_column(episodes, f"{kind}/{key}", np.full(len(episodes), value))
     return episodes
 
 
-def shifted(table: pa.Table, episodes: int, frames: int) -> pa.Table:
-    """Any of a shard's tables, with so many episodes and frames fewer before it."""
-    by = {
-        "episode_index": episodes,
-        **dict.fromkeys(("index", "dataset_from_index", "dataset_to_index"), frames),
-    }
-    for name in by.keys() & set(table.column_names):
-        column = pa.array(table[name].to_numpy() - by[name])
-        table = table.set_column(table.schema.get_field_index(name), name, column)
-    for feature in {"episode_index", "index"}:
-        for statistic in {"min", "max", "mean", *QUANTILES} & {
-            name.removeprefix(f"stats/{feature}/") for name in table.column_names
-        }:
-            name = f"stats/{feature}/{statistic}"
-            column = _lists((table[name].combine_chunks().flatten().to_numpy() - by[feature])[:, None])
-            table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table
+def with_column(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
+    """The table with one column set anew, or added."""
+    at = table.schema.get_field_index(name)
+    if at < 0:
+        return table.append_column(name, pa.array(values))
+    return table.set_column(at, name, pa.array(values))
+
+
+def episode_lengths(frames: pa.Table) -> np.ndarray:
+    """Frames of each episode in a table of whole episodes, one after the other."""
+    index = frames["episode_index"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
+    return np.diff(np.r_[starts, len(index)])
+
+
+def as_matrix(frames: pa.Table, spec: DatasetSpec) -> np.ndarray:
+    """f8 (N, D), all columns side by side as `DatasetSpec.slices` says."""
+    columns = []
+    for name in spec.features():
+        flat = frames[name].combine_chunks()
+        flat = flat.flatten() if pa.types.is_fixed_size_list(flat.type) else flat
+        columns.append(flat.to_numpy(zero_copy_only=False).reshape(len(frames), -1))
+    return np.concatenate(columns, axis=1).astype(np.float64, copy=False)
 
 
 def _lists(values: np.ndarray) -> pa.Array:

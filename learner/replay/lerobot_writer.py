@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from learner.replay import lerobot_folder
+from learner.replay import generations, lerobot_folder
 from learner.replay.episodes import Episode, Lane
-from learner.replay.generations import Generation, beside, reached, recover
+from learner.replay.generations import Generation, beside, recover
 from learner.replay.lerobot_format import (
     DATA_PATH,
     EPISODES_PATH,
@@ -23,13 +23,15 @@ from learner.replay.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
     DatasetSpec,
+    as_matrix,
+    episode_lengths,
     episodes_table,
     file_name,
     fixed_lists,
     frame_columns,
     placed,
-    shifted,
     sidecar_table,
+    with_column,
 )
 from learner.replay.lerobot_stats import MergedStatistics, describe
 from learner.replay.shards import FULL_BYTES, Budget, Shard, newest_to_merge, oldest_to_drop
@@ -155,12 +157,12 @@ class LeRobotWriter:
     def _open_shard(self, schema: pa.Schema) -> _Open:
         path = beside(self._folder, "shard")
         path.parent.mkdir(parents=True, exist_ok=True)
-        reached("open", path)
+        generations.reached("open", path)
         file = pa.OSFile(str(path), "wb")
         return _Open(file, shard_writer(file, schema))
 
     def _add_shard(self, generation: Generation, state: Committed, opened: _Open) -> Committed:
-        reached("close", beside(self._folder, "shard"))
+        generations.reached("close", beside(self._folder, "shard"))
         opened.writer.close()
         opened.file.close()
         number = state.next_number
@@ -218,33 +220,45 @@ def merge_newest(generation: Generation, state: Committed, count: int) -> Commit
 
 def drop_oldest(generation: Generation, state: Committed, count: int, spec: DatasetSpec) -> Committed:
     """Leave out the oldest shards; what stays counts from 0 again, under new numbers."""
-    gone, kept = state.shards[:count], []
-    episodes, frames = sum(s.episodes for s in gone), sum(s.frames for s in gone)
-    forgotten, statistics = dict(state.forgotten), MergedStatistics()
-    for shard in gone:
-        lanes = lerobot_folder.read_settled(generation.root, shard.number)
-        for lane, number in lanes.items():
+    forgotten = dict(state.forgotten)
+    for shard in state.shards[:count]:
+        for lane, number in lerobot_folder.read_settled(generation.root, shard.number).items():
             forgotten[lane] = max(forgotten.get(lane, 0), number)
-    for number, shard in enumerate(state.shards[count:], start=state.next_number):
-        tables = {
-            pattern: shifted(
-                pq.read_table(generation.root / file_name(pattern, shard.number)), episodes, frames
-            )
-            for pattern in PATTERNS
-        }
-        size = write_shard(generation, number, tables)
-        kept.append(replace(shard, number=number, size=size))
-        lengths = tables[EPISODES_PATH]["length"].to_numpy()
-        statistics = statistics.plus(
-            lerobot_folder.read_statistics(tables[EPISODES_PATH], spec.slices()), lengths
-        )
+    kept = replace(state, shards=(), statistics=MergedStatistics(), forgotten=forgotten)
+    for shard in state.shards[count:]:
+        frames = pq.read_table(generation.root / file_name(DATA_PATH, shard.number))
+        sidecar = pq.read_table(generation.root / file_name(SIDECAR_PATH, shard.number))
+        kept = add_tables(generation, kept, spec, frames, sidecar)
     _remove(generation, state.shards)
+    return kept
+
+
+def add_tables(
+    generation: Generation, state: Committed, spec: DatasetSpec, frames: pa.Table, sidecar: pa.Table
+) -> Committed:
+    """Add whole episodes as a shard; they are counted on from those of `state`.
+
+    Args:
+        frames: rows of a file of frames, episode after episode, of the same actors.
+        sidecar: the same episodes.
+    """
+    lengths = episode_lengths(frames)
+    numbers = state.episodes + np.arange(len(lengths))
+    frames = with_column(frames, "episode_index", np.repeat(numbers, lengths))
+    frames = with_column(frames, "index", state.frames + np.arange(len(frames)))
+    statistics = describe(as_matrix(frames, spec), lengths)
+    number = state.next_number
+    tables = {
+        DATA_PATH: frames,
+        SIDECAR_PATH: with_column(sidecar, "episode_index", numbers),
+        EPISODES_PATH: episodes_table(state.episodes, state.frames, lengths, statistics, spec, number),
+    }
+    size = write_shard(generation, number, tables)
     return replace(
         state,
-        shards=tuple(kept),
-        next_number=state.next_number + len(kept),
-        statistics=statistics,
-        forgotten=forgotten,
+        shards=(*state.shards, Shard(number, len(lengths), len(frames), size)),
+        next_number=number + 1,
+        statistics=state.statistics.plus(statistics, lengths),
     )
 
 
