@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from launch.viz import VizError, choose_episode
-from learner.replay.lerobot_format import Outcome, read_outcomes
 from learner.replay.lerobot_store import LeRobotStore, visualiser_command
+from learner.replay.outcomes import Outcome, read_outcomes
 from tests.identifiable import ACT, OBS, make_stream, pack
 
 REPO = "tests/replay"

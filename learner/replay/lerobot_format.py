@@ -6,7 +6,6 @@ Checked against lerobot 0.4.4 (lerobot.datasets.utils, lerobot.datasets.lerobot_
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shlex
 import sys
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from learner.replay.episodes import Episode, Lane
 from learner.replay.lerobot_stats import STATISTICS
@@ -295,40 +293,3 @@ def visualiser_command(folder: Path, repo_id: str, episode: int) -> str:
     # Episodes are small and worker processes slow to start.
     words = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode, "--num-workers", 0]
     return shlex.join(map(str, words))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one episode of the dataset went."""
-
-    episode: int
-    frames: int
-    success: bool
-    total_reward: float
-
-
-def read_outcomes(folder: Path) -> list[Outcome]:
-    """The committed episodes in order, from the metadata alone.
-
-    Raises:
-        FileNotFoundError: nothing was committed to `folder`.
-    """
-    total = json.loads((folder / INFO_PATH).read_text())["total_episodes"]
-    names = ["episode_index", "length", "stats/next.success/max", "stats/next.reward/mean"]
-    outcomes: list[Outcome] = []
-    for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
-        columns = pq.ParquetFile(path).read(names).to_pydict().values()
-        outcomes += [
-            Outcome(index, length, success[0] > 0, length * mean[0])
-            for index, length, success, mean in zip(*columns, strict=True)
-        ]
-    return outcomes[:total]
-
-
-def read_repo_id(folder: Path) -> str:
-    """The id that the dataset was written under.
-
-    Raises:
-        FileNotFoundError: nothing was committed to `folder`.
-    """
-    return json.loads((folder / ORIGIN_PATH).read_text())["repo_id"]

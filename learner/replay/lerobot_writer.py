@@ -259,6 +259,7 @@ def add_tables(
         shards=(*state.shards, Shard(number, len(lengths), len(frames), size)),
         next_number=number + 1,
         statistics=state.statistics.plus(statistics, lengths),
+        next_position=max(state.next_position, lerobot_folder.next_position(sidecar)),
     )
 
 
