@@ -133,6 +133,7 @@ class Learner(Section, frozen=True):
     device: str
     threads: int
     replay_capacity: int
+    replay_device: str
     publish_every_s: float
     log_every_s: float
     wait_log_every_s: float

@@ -53,7 +53,7 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     )
     prior = load_prior(config, base)
     if prior is not None and config.algo.scale_observations:
-        algorithm.fit_observation_scale(torch.from_numpy(prior.observation))
+        algorithm.fit_observation_scale(prior.observation)
     run_dir = make_run_dir(config)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=config.wire.credit_rows)
     intake.start()
@@ -105,7 +105,8 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     episodes = read_maniskill(Path(config.learner.demos))
     columns, _ = demonstration_columns(base, episodes, config.algo)
     rows = len(columns["frames"]) + len(columns["final_row"])
-    prior = Ring(rows, base.observation_dim, config.algo.residual_every * base.action_dim)
+    numbers = config.algo.residual_every * base.action_dim
+    prior = Ring(rows, base.observation_dim, numbers, device=config.learner.replay_device)
     prior.add("demonstrations", columns)
     return prior
 
@@ -138,7 +139,9 @@ class Learner:
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics = metrics
         numbers = config.algo.residual_every * base.action_dim
-        self._ring = Ring(self._settings.replay_capacity, base.observation_dim, numbers)
+        self._ring = Ring(
+            self._settings.replay_capacity, base.observation_dim, numbers, device=self._settings.replay_device
+        )
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         self._batches = Batches(
             config.algo, self._ring, prior, seed=config.seed, device=self._settings.device
