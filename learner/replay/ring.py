@@ -309,6 +309,10 @@ class Ring:
         return [*links, *((np.array([row]), np.array([after])) for row, after in across)]
 
     def _transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
+        if n_step == 1:
+            discount = np.float32(gamma) * ~self.terminated[start]
+            reward = self.reward[start] + np.float32(reward_offset)
+            return self._gather(start, self.following[start], reward, discount)
         chain = np.empty((n_step + 1, len(start)), np.int64)
         chain[0] = start
         for step in range(n_step):
@@ -317,25 +321,28 @@ class Ring:
         steps = there.sum(0)
         powers = np.power(np.float32(gamma), np.arange(n_step + 1, dtype=np.float32))
         rewards = (self.reward[chain[:-1]] + np.float32(reward_offset)) * there
-        discount = powers[steps] * ~self.terminated[chain[steps - 1, np.arange(len(start))]]
-        numbers = np.stack([(powers[:-1, None] * rewards).sum(0), discount]).astype(np.float32, copy=False)
-        end = chain[steps, np.arange(len(start))]
-        return self._gather(start, end, numbers)
+        # Flat indices of each chain's end, and of the row before it.
+        ends = steps * len(start) + np.arange(len(start))
+        flat = chain.reshape(-1)
+        discount = powers[steps] * ~self.terminated[flat[ends - len(start)]]
+        return self._gather(start, flat[ends], powers[:-1] @ rewards, discount)
 
-    def _gather(self, start: np.ndarray, end: np.ndarray, numbers: np.ndarray) -> Batch:
-        device, (o, n, _) = self._rows.device, self._widths
-        rows = self._rows.index_select(0, torch.from_numpy(start).to(device, non_blocking=True))
-        after = self._rows[:, : o + n].index_select(0, torch.from_numpy(end).to(device, non_blocking=True))
-        reward, discount = torch.from_numpy(numbers).to(device, non_blocking=True)
+    def _gather(self, start: np.ndarray, end: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> Batch:
+        o, n, _ = self._widths
+        rows = self._rows.index_select(0, self._here(start))
+        after = self._rows[:, : o + n].index_select(0, self._here(end))
         return Batch(
             observation=rows[:, :o],
             base_plan=rows[:, o : o + n],
             residual=rows[:, o + n :],
-            reward=reward,
-            discount=discount,
+            reward=self._here(reward),
+            discount=self._here(discount),
             next_observation=after[:, :o],
             next_base_plan=after[:, o:],
         )
+
+    def _here(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._rows.device, non_blocking=True)
 
     def _draw(self, rows: int, rng: np.random.Generator, attempts: int = 100) -> np.ndarray:
         """Slots with a successor, uniform, by rejection: all but a few rows have one."""
