@@ -57,7 +57,9 @@ class Generation:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a parquet file anew."""
-        self.write(name, lambda path: pq.write_table(table, path))
+        self.write(
+            name, lambda path: pq.write_table(table, path, use_dictionary=False, write_statistics=False)
+        )
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` make the file `name`; a link to the generation before is cut first."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from learner.replay.episodes import Lane
 from learner.replay.lerobot_format import (
@@ -22,6 +21,7 @@ from learner.replay.lerobot_format import (
     DatasetSpec,
     file_name,
     file_number,
+    read_parquet,
 )
 from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
@@ -106,7 +106,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     for shard in shards:
         for lane, count in read_settled(folder, shard.number).items():
             settled[lane] = max(settled.get(lane, 0), count)
-        table = pq.read_table(folder / file_name(SIDECAR_PATH, shard.number), columns=["positions"])
+        table = read_parquet(folder / file_name(SIDECAR_PATH, shard.number), columns=["positions"])
         position = max(position, next_position(table))
     return Committed(
         shards=tuple(shards),
@@ -123,7 +123,7 @@ def read_shards(folder: Path) -> list[Shard]:
     """The dataset's shards, oldest first."""
     shards = []
     for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
-        lengths = pq.read_table(path, columns=["length"])["length"]
+        lengths = read_parquet(path, columns=["length"])["length"]
         number = file_number(path)
         size = (folder / file_name(DATA_PATH, number)).stat().st_size
         shards.append(Shard(number, len(lengths), pc.sum(lengths).as_py(), size))
@@ -133,7 +133,7 @@ def read_shards(folder: Path) -> list[Shard]:
 def read_settled(folder: Path, number: int) -> dict[Lane, int]:
     """For each lane in a shard, one more than its newest episode."""
     names = ["actor_id", "session", "sub_env"]
-    table = pq.read_table(folder / file_name(SIDECAR_PATH, number), columns=[*names, "episode"])
+    table = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=[*names, "episode"])
     newest = table.group_by(names).aggregate([("episode", "max")]).to_pydict()
     lanes = zip(*(newest[name] for name in (*names, "episode_max")), strict=True)
     return {(actor, session, sub_env): episode + 1 for actor, session, sub_env, episode in lanes}

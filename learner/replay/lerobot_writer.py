@@ -30,6 +30,7 @@ from learner.replay.lerobot_format import (
     fixed_lists,
     frame_columns,
     placed,
+    read_parquet,
     sidecar_table,
     with_column,
 )
@@ -197,10 +198,13 @@ def shard_writer(where: pa.NativeFile | Path, schema: pa.Schema) -> pq.ParquetWr
 
 def write_row_groups(writer: pq.ParquetWriter, table: pa.Table, lengths: np.ndarray) -> None:
     """One row group an episode, as newer readers want it."""
+    # Neighbours of the same length need one call.
+    starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
     first = 0
-    for length in lengths.tolist():
-        writer.write_table(table.slice(first, length))
-        first += length
+    for start, stop in zip(starts, [*starts[1:], len(lengths)], strict=True):
+        frames = int(lengths[start:stop].sum())
+        writer.write_table(table.slice(first, frames), row_group_size=int(lengths[start]))
+        first += frames
 
 
 def merge_newest(generation: Generation, state: Committed, count: int) -> Committed:
@@ -208,7 +212,7 @@ def merge_newest(generation: Generation, state: Committed, count: int) -> Commit
     old, number = state.shards[-count:], state.next_number
     tables = {
         pattern: pa.concat_tables(
-            [pq.read_table(generation.root / file_name(pattern, shard.number)) for shard in old]
+            [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in old]
         )
         for pattern in PATTERNS
     }
@@ -226,8 +230,8 @@ def drop_oldest(generation: Generation, state: Committed, count: int, spec: Data
             forgotten[lane] = max(forgotten.get(lane, 0), number)
     kept = replace(state, shards=(), statistics=MergedStatistics(), forgotten=forgotten)
     for shard in state.shards[count:]:
-        frames = pq.read_table(generation.root / file_name(DATA_PATH, shard.number))
-        sidecar = pq.read_table(generation.root / file_name(SIDECAR_PATH, shard.number))
+        frames = read_parquet(generation.root / file_name(DATA_PATH, shard.number))
+        sidecar = read_parquet(generation.root / file_name(SIDECAR_PATH, shard.number))
         kept = add_tables(generation, kept, spec, frames, sidecar)
     _remove(generation, state.shards)
     return kept
@@ -272,8 +276,10 @@ def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]
     data, episodes = file_name(DATA_PATH, number), tables[EPISODES_PATH]
 
     def write(path: Path) -> None:
-        with shard_writer(path, tables[DATA_PATH].schema) as writer:
-            write_row_groups(writer, tables[DATA_PATH], episodes["length"].to_numpy())
+        # A table has a chunk for each row group that it was read from: cutting it up would be quadratic.
+        frames = tables[DATA_PATH].combine_chunks()
+        with shard_writer(path, frames.schema) as writer:
+            write_row_groups(writer, frames, episodes["length"].to_numpy())
 
     generation.write(data, write)
     generation.write_table(file_name(SIDECAR_PATH, number), tables[SIDECAR_PATH])

@@ -9,10 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from learner.replay.lerobot_folder import read_spec
-from learner.replay.lerobot_format import DATA_PATH, SIDECAR_PATH, episode_lengths, file_name, file_number
+from learner.replay.lerobot_format import (
+    DATA_PATH,
+    SIDECAR_PATH,
+    episode_lengths,
+    file_name,
+    file_number,
+    read_parquet,
+)
 from learner.replay.ring import Ring
 from learner.replay.verify import parquet_files
 
@@ -56,8 +62,8 @@ def restore_ring(folder: Path, ring: Ring) -> int:
 
 def read_rows(folder: Path, number: int) -> Rows:
     """All rows of one shard."""
-    frames = pq.read_table(folder / file_name(DATA_PATH, number))
-    sidecar = pq.read_table(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
+    frames = read_parquet(folder / file_name(DATA_PATH, number))
+    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
     decisions = _decisions(frames, sidecar)
     finals = _finals(sidecar)
     last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
@@ -72,7 +78,7 @@ def read_rows(folder: Path, number: int) -> Rows:
 
 
 def _last_position(folder: Path, number: int) -> int:
-    sidecar = pq.read_table(
+    sidecar = read_parquet(
         folder / file_name(SIDECAR_PATH, number), columns=["positions", "final_known"]
     ).combine_chunks()
     flat = sidecar["positions"].combine_chunks().flatten().to_numpy()

@@ -1,8 +1,7 @@
 """Which shards of a dataset to merge, and which to drop. Opens no file.
 
 A shard is what one commit wrote. Small ones are merged as they pile up, always the newest, so that
-each frame is rewritten a few times at most and a dataset of days has hardly more files than a
-hundredth of its megabytes.
+each frame is rewritten a few times at most and a dataset of days has a file for each dozen megabytes.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 FULL_BYTES = 100 * 2**20
 # So many small shards of one size class become one of the next.
 FAN_IN = 8
-# Upper bounds of the size classes; beyond the last one a shard stays as it is.
-_CLASSES = (FULL_BYTES // FAN_IN**2, FULL_BYTES // FAN_IN, FULL_BYTES * 9 // 10)
+# Upper bounds of the size classes; beyond the last one a shard stays as it is until the end.
+_CLASSES = (FULL_BYTES // FAN_IN**2, FULL_BYTES // FAN_IN)
 # What is kept of a budget that was exceeded: dropping rewrites all that stays, so it must be rare.
 KEPT_SHARE = 0.75
 
@@ -61,7 +60,7 @@ def newest_to_merge(sizes: Sequence[int], *, last: bool = False) -> int:
         last: nothing will be added: merge whatever fits into a full shard.
     """
     if last:
-        count = _newest_below(sizes, _CLASSES[-1])
+        count = _newest_below(sizes, FULL_BYTES)
         return count if count > 1 else 0
     for bound in _CLASSES:
         count = _newest_below(sizes, bound)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from learner.replay.generations import Generation, recover
 from learner.replay.lerobot_folder import read_forgotten, read_info, read_json, read_spec
@@ -24,6 +23,7 @@ from learner.replay.lerobot_format import (
     episode_lengths,
     file_name,
     file_number,
+    read_parquet,
     with_column,
 )
 from learner.replay.lerobot_writer import Committed, add_tables, merge_newest, write_description
@@ -146,7 +146,7 @@ def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     for path in parquet_files(folder / "data"):
         other = folder / file_name(SIDECAR_PATH, file_number(path))
         try:
-            yield pq.read_table(path), pq.read_table(other)
+            yield read_parquet(path), read_parquet(other)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{folder} is damaged (repair it first): {error}") from error
 
@@ -162,7 +162,7 @@ def _whole_prefix(
         if problem is not None:
             return *_no_tables(), f"{name}: {problem}"
         try:
-            tables.append(pq.read_table(path).combine_chunks())
+            tables.append(read_parquet(path).combine_chunks())
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from learner.replay.lerobot_folder import read_info, read_json
-from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError
+from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
 
 
 def verify(folder: Path) -> list[str]:
@@ -102,7 +102,7 @@ def _unreadable(folder: Path, names: list[str]) -> Iterator[str]:
 
 
 def _read_all(folder: Path, columns: list[str] | None) -> pa.Table | None:
-    tables = [pq.read_table(path, columns=columns) for path in parquet_files(folder)]
+    tables = [read_parquet(path, columns=columns) for path in parquet_files(folder)]
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
@@ -140,7 +140,7 @@ def _wrong_frames(folder: Path, lengths: np.ndarray, info: dict[str, Any]) -> It
     counted: list[np.ndarray] = []
     for path in parquet_files(folder / "data"):
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
         except (pa.ArrowException, OSError) as error:
             yield f"{path.relative_to(folder)}: {error}"
             return
