@@ -180,10 +180,11 @@ def memory(rounds: int, capacity: int) -> dict[str, Any]:
     # In short turns, so that all sides meet the same neighbours on the machine.
     for _ in range(rounds * 20):
         for n, rates in draws.items():
-            rates.append(rate(25, lambda n=n: [draw(ring, rng, n) for _ in range(25)]))
+            rates.append(rate(25, lambda n=n: repeat(25, draw, ring, rng, n)))
         starts = [ring._draw(BATCH, rng) for _ in range(25)]
         pairs = [(torch.from_numpy(start), torch.from_numpy(ring.following[start])) for start in starts]
-        bare.append(rate(25, lambda pairs=pairs: [select(ring, *pair) for pair in pairs]))
+        pair = iter(pairs)
+        bare.append(rate(25, lambda pair=pair: repeat(25, select, ring, pair)))
     ceiling = statistics.median(bare)
     return {
         "transitions_added_per_s": round(adds),
@@ -199,23 +200,30 @@ def draw(ring: Ring, rng: np.random.Generator, n: int) -> object:
     return ring.sample(BATCH, rng, n_step=n, gamma=0.97, reward_offset=0.0)
 
 
-def select(ring: Ring, start: torch.Tensor, end: torch.Tensor) -> object:
+def repeat(times: int, work: Callable[..., object], *args: object) -> None:
+    """What each call returns is freed at once, as an update does with its batch."""
+    for _ in range(times):
+        work(*args)
+
+
+def select(ring: Ring, pairs: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> object:
+    start, end = next(pairs)
     return ring._rows.index_select(0, start), ring._rows[:, : O + K * A].index_select(0, end)
 
 
-def lerobot_buffer(rounds: int, capacity: int = 100_000, rows: int = 20_000) -> dict[str, float]:
+def lerobot_buffer(rounds: int, capacity: int = 100_000, rows: int = 100_000) -> dict[str, float]:
     """lerobot.rl's ReplayBuffer with the same numbers a transition."""
     from lerobot.rl.buffer import ReplayBuffer
 
     buffer = ReplayBuffer(capacity, "cpu", ["observation.state"], use_drq=False, storage_device="cpu")
-    state, action = {"observation.state": torch.zeros(1, O)}, torch.zeros(1, 2 * K * A)
+    state, action = {"observation.state": torch.ones(1, O)}, torch.ones(1, 2 * K * A)
 
     def add() -> None:
         for _ in range(rows):
             buffer.add(state, action, 0.0, state, False, False)
 
     added = rate(rows, add)
-    sampled = [rate(200, lambda: [buffer.sample(BATCH) for _ in range(200)]) for _ in range(rounds)]
+    sampled = [rate(25, lambda: repeat(25, buffer.sample, BATCH)) for _ in range(rounds * 20)]
     return {
         "transitions_added_per_s": round(added),
         f"batches_of_{BATCH}_per_s": round(statistics.median(sampled)),

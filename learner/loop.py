@@ -16,6 +16,7 @@ import yaml
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
+from config.schema import Learner as LearnerSettings
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import save_checkpoint
@@ -27,6 +28,7 @@ from learner.replay.batches import Batches
 from learner.replay.demonstrations import demonstration_columns, read_maniskill
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.ring import Ring
+from learner.replay.shards import Budget
 from learner.summary import write_summary
 from protocol.messages import Progress
 
@@ -95,7 +97,15 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
         task=config.task.env_id,
         queue_episodes=config.learner.store_queue_episodes,
         flush_s=config.learner.store_flush_s,
+        state_dim=config.learner.robot_state_dim,
+        budget=make_budget(config.learner),
     )
+
+
+def make_budget(settings: LearnerSettings) -> Budget:
+    """How much of the replay stays on disk."""
+    gigabytes = settings.replay_max_gb
+    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
 
 
 def load_prior(config: Config, base: BasePolicy) -> Ring | None:

@@ -96,7 +96,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     missing = found.features().keys() - info["features"].keys()
     if missing:
         raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
-    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "residual_every"):
+    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
         ours, theirs = getattr(spec, key), getattr(found, key)
         if ours != theirs and not (key == "residual_every" and ours is None):
             raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")

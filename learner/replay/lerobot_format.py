@@ -56,6 +56,9 @@ class DatasetSpec:
     fps: int
     robot_type: str
     task: str
+    state_dim: int | None = None
+    """So many first numbers of an observation are the robot's own (observation.state), the others the
+    environment's (observation.environment_state), as policies expect it; None: all are observation.state."""
     residual_every: int | None = None
     """Frames of a decision; None before the first one is known."""
 
@@ -63,10 +66,23 @@ class DatasetSpec:
         for key in ("observation_dim", "action_dim", "fps"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+        if self.state_dim is not None and not 0 < self.state_dim < self.observation_dim:
+            raise ValueError(
+                f"state_dim must be in 1 .. {self.observation_dim - 1}, below observation_dim, "
+                f"got {self.state_dim}"
+            )
         if not _REPO_ID.fullmatch(self.repo_id):
             raise ValueError(f"repo_id must be name or owner/name, got {self.repo_id!r}")
         if not self.task:
             raise ValueError("task must say something, got an empty text")
+
+    @property
+    def observation_columns(self) -> dict[str, int]:
+        """The columns that make up an observation, in order, and how wide each is."""
+        if self.state_dim is None:
+            return {"observation.state": self.observation_dim}
+        rest = self.observation_dim - self.state_dim
+        return {"observation.state": self.state_dim, "observation.environment_state": rest}
 
     def origin(self, actors: list[str], forgotten: Mapping[Lane, int]) -> dict[str, Any]:
         """What meta/residual_rl.json holds."""
@@ -79,7 +95,7 @@ class DatasetSpec:
     def features(self) -> dict[str, dict[str, Any]]:
         """Column -> dtype, shape, names, as info.json lists them."""
         kinds = {
-            "observation.state": ("float32", self.observation_dim),
+            **{name: ("float32", width) for name, width in self.observation_columns.items()},
             "action": ("float32", self.action_dim),
             "next.reward": ("float32", 1),
             "next.done": ("bool", 1),
@@ -164,6 +180,9 @@ def frame_columns(
     o, a = spec.observation_dim, spec.action_dim
     values = np.concatenate([episode.values for episode in episodes])
     observation, action, base, residual, scalars = np.split(values, np.cumsum([o, a, a, a]), axis=1)
+    widths = spec.observation_columns
+    parts = np.split(observation, np.cumsum([*widths.values()])[:-1], axis=1)
+    observations = dict(zip(widths, parts, strict=True))
     lengths = np.array([len(episode) for episode in episodes])
     ends = np.cumsum(lengths)
     total = int(ends[-1])
@@ -172,7 +191,7 @@ def frame_columns(
     done[ends - 1] = True
     truncated[ends - 1] = [episode.truncated for episode in episodes]
     return {
-        "observation.state": observation,
+        **observations,
         "action": action,
         "next.reward": scalars[:, 0],
         "next.done": done,

@@ -50,6 +50,7 @@ class LeRobotStore:
         fps: frames a second of simulated time.
         queue_episodes: `add` waits while so many ended episodes are not yet written.
         flush_s: seconds between commits.
+        state_dim: how many first numbers of an observation are the robot's own, see `DatasetSpec`.
         budget: how much of the newest experience stays; None keeps everything.
 
     Raises:
@@ -69,9 +70,10 @@ class LeRobotStore:
         task: str,
         queue_episodes: int,
         flush_s: float,
+        state_dim: int | None = None,
         budget: Budget | None = None,
     ) -> None:
-        spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task)
+        spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim)
         if queue_episodes < 1:
             raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")
         if not flush_s > 0:

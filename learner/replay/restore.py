@@ -14,6 +14,7 @@ from learner.replay.lerobot_folder import read_spec
 from learner.replay.lerobot_format import (
     DATA_PATH,
     SIDECAR_PATH,
+    DatasetSpec,
     episode_lengths,
     file_name,
     file_number,
@@ -44,7 +45,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     Raises:
         DatasetError: not a dataset of this replay.
     """
-    read_spec(folder)
+    spec = read_spec(folder)
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.position = max(newest, default=-1) + 1
@@ -53,18 +54,18 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         # Episodes are committed as they end, not as they began: a shard may reach back.
         if last < ring.position - ring.capacity:
             continue
-        rows = read_rows(folder, number)
+        rows = read_rows(folder, number, spec)
         ring.restore(*rows)
         restored += int((rows.positions >= ring.position - ring.capacity).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
 
 
-def read_rows(folder: Path, number: int) -> Rows:
+def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
     """All rows of one shard."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
     sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
-    decisions = _decisions(frames, sidecar)
+    decisions = _decisions(frames, sidecar, spec)
     finals = _finals(sidecar)
     last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
@@ -93,13 +94,13 @@ def _matrix(table: pa.Table, name: str) -> np.ndarray:
     return flat.to_numpy().reshape(len(column), -1)
 
 
-def _decisions(frames: pa.Table, sidecar: pa.Table) -> Rows:
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
     """The decisions of all episodes; where an episode's last one lies is known to the caller."""
     start = frames["decision_start"].to_numpy()
     first = np.flatnonzero(start)
     decision = np.cumsum(start) - 1
     frame = np.arange(len(frames)) - first[decision]
-    every = _matrix(sidecar, "last_residual").shape[1] // _matrix(frames, "action").shape[1]
+    every = _matrix(sidecar, "last_residual").shape[1] // spec.action_dim
     last = decision[np.cumsum(episode_lengths(frames)) - 1]
 
     def grouped(name: str) -> np.ndarray:
@@ -111,9 +112,10 @@ def _decisions(frames: pa.Table, sidecar: pa.Table) -> Rows:
 
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
     plan[last], residual[last] = _matrix(sidecar, "last_base_plan"), _matrix(sidecar, "last_residual")
+    observation = [_matrix(frames, name)[first] for name in spec.observation_columns]
     return Rows(
         positions=sidecar["positions"].combine_chunks().flatten().to_numpy(),
-        block=np.concatenate([_matrix(frames, "observation.state")[first], plan, residual], axis=1),
+        block=np.concatenate([*observation, plan, residual], axis=1),
         # The same sum over the same numbers as when they arrived.
         reward=grouped("next.reward")[..., 0].sum(1),
         terminated=np.zeros(len(first), bool),

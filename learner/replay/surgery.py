@@ -215,7 +215,7 @@ def _no_tables() -> tuple[pa.Table, pa.Table]:
 def _check_same_kind(first: Path, other: Path) -> None:
     read_info(other)
     ours, theirs = read_spec(first), read_spec(other)
-    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "residual_every"):
+    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
         if getattr(ours, key) != getattr(theirs, key):
             raise DatasetError(f"{other} has {key} {getattr(theirs, key)}, {first} {getattr(ours, key)}")
 
