@@ -178,6 +178,7 @@ class Learner(Section, frozen=True):
     device: str
     threads: int
     replay_capacity: int
+    replay_device: str
     publish_every_s: float
     log_every_s: float
     wait_log_every_s: float
@@ -189,6 +190,9 @@ class Learner(Section, frozen=True):
     store_queue_episodes: int
     store_flush_s: float
     journal: JournalSettings
+    robot_state_dim: int | None
+    replay_max_gb: float | None
+    replay_max_frames: int | None
     wandb: Wandb
     evaluation: Evaluation
 
@@ -197,6 +201,9 @@ class Learner(Section, frozen=True):
         self.positive(
             "publish_every_s", "log_every_s", "wait_log_every_s", "stall_timeout_s", "store_flush_s"
         )
+        for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
+            value = getattr(self, key)
+            self.require(value is None or value > 0, key, "above 0, or null")
 
 
 class Algo(Section, frozen=True):

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from launch.runs import find_run
-from learner.replay.lerobot_format import Outcome, read_outcomes, read_repo_id, visualiser_command
+from learner.replay.lerobot_format import DatasetError, visualiser_command
+from learner.replay.outcomes import Outcome, read_outcomes, read_repo_id
 
 log = logging.getLogger("viz")
 
@@ -70,7 +71,7 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
         raise VizError(f"no run {run_dir}: name a folder under runs/")
     try:
         outcomes, repo_id = read_outcomes(replay), read_repo_id(replay)
-    except FileNotFoundError:
+    except DatasetError:
         raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute") from None
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
     if save is not None:
@@ -88,7 +89,7 @@ def choose_episode(outcomes: list[Outcome], word: str) -> int:
     """
 
     def goodness(outcome: Outcome) -> tuple[bool, float, int]:
-        return outcome.success, outcome.total_reward, -outcome.frames
+        return bool(outcome.success), outcome.total_reward or 0.0, -outcome.frames
 
     match word:
         case "last":

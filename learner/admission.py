@@ -75,6 +75,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Queued(NamedTuple):
     session: int
+    sequence: int
     rows: int
     received: Received
 
@@ -98,6 +99,7 @@ class Admission:
         self._journal = journal
         self._ended: list[tuple[str, int]] = []
         self._queue: collections.deque[_Queued] = collections.deque()
+        self._durable: dict[int, int] = {}  # session -> first sequence that is not on disk
         self._logged_s: dict[str, float] = {}
         self.queued_rows = 0
         self.evaluations: list[Evaluation] = []
@@ -131,11 +133,28 @@ class Admission:
             case WeightsRequest():
                 return self._news(identity)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something: nobody may use rows that a crash could still lose, or they would
+        come again, in another order."""
+        if not self._queue or self._journal is None:
+            return bool(self._queue)
+        oldest = self._queue[0]
+        return self._durable.get(oldest.session, 0) > oldest.sequence
+
+    def durable(self, next_sequences: dict[int, int]) -> None:
+        """Everything below these sequence numbers, by session, is on disk."""
+        for session, next_sequence in next_sequences.items():
+            self._peers.durable(session, next_sequence)
+        waiting = {item.session for item in self._queue}
+        self._durable |= next_sequences
+        self._durable = {session: mark for session, mark in self._durable.items() if session in waiting}
+
     def take(self, max_rows: int | None) -> list[Received]:
-        """Batches, oldest first, up to `max_rows` but at least one; their credit is given back."""
+        """Durable batches, oldest first, up to `max_rows` but at least one; their credit is given back."""
         taken: list[Received] = []
         rows = 0
-        while self._queue and (not taken or max_rows is None or rows + self._queue[0].rows <= max_rows):
+        while self.ready and (not taken or max_rows is None or rows + self._queue[0].rows <= max_rows):
             item = self._queue.popleft()
             rows += item.rows
             taken.append(item.received)
@@ -268,7 +287,12 @@ class Admission:
             self.counters["evaluations"] += 1
             return
         self._queue.append(
-            _Queued(peer.session, rows, Received(peer.actor_id, peer.session, message.columns))
+            _Queued(
+                peer.session,
+                message.sequence,
+                rows,
+                Received(peer.actor_id, peer.session, message.columns),
+            )
         )
         self.queued_rows += rows
         self.counters["rows"] += rows

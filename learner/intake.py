@@ -177,12 +177,12 @@ class Intake:
     def _became_durable(self, next_sequences: dict[int, int]) -> None:
         """Called by the journal's thread: session -> first sequence that is not on disk."""
         with self._changed:
-            for session, next_sequence in next_sequences.items():
-                self._peers.durable(session, next_sequence)
+            self._admission.durable(next_sequences)
+            self._changed.notify_all()
             self._wake()
 
     def _has_news(self) -> bool:
-        return bool(self._admission.queued_rows or self._failure or self._closing)
+        return bool(self._admission.ready or self._failure or self._closing)
 
     def _raise_if_failed(self) -> None:
         if self._failure is not None:

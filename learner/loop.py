@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
+from config.schema import Learner as LearnerSettings
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
@@ -26,8 +28,10 @@ from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.demonstrations import demonstration_columns, read_maniskill
 from learner.replay.journal import Journal
+from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.restore import restore_ring
 from learner.replay.ring import Ring
-from learner.replay.session_store import SessionStore
+from learner.replay.shards import Budget
 from learner.summary import write_summary
 from protocol.arrays import Limits
 from protocol.messages import Progress
@@ -101,9 +105,9 @@ def make_run_dir(config: Config) -> Path:
     return run_dir
 
 
-def make_store(config: Config, run_dir: Path, base: BasePolicy) -> SessionStore:
+def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
     """The run's replay on disk."""
-    return SessionStore(
+    return LeRobotStore(
         run_dir / "replay",
         repo_id=config.name,
         observation_dim=base.observation_dim,
@@ -113,7 +117,15 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> SessionStore:
         task=config.task.env_id,
         queue_episodes=config.learner.store_queue_episodes,
         flush_s=config.learner.store_flush_s,
+        state_dim=config.learner.robot_state_dim,
+        budget=make_budget(config.learner),
     )
+
+
+def make_budget(settings: LearnerSettings) -> Budget:
+    """How much of the replay stays on disk."""
+    gigabytes = settings.replay_max_gb
+    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
 
 
 def load_prior(config: Config, base: BasePolicy) -> Ring | None:
@@ -132,15 +144,22 @@ def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
     """A replay of the run's decisions, with the run's reward."""
     numbers = config.algo.residual_every * base.action_dim
     offset = -1.0 if config.algo.reward == "dense_minus_one" else 0.0
-    return Ring(capacity, base.observation_dim, numbers, frame_offset=offset)
+    return Ring(
+        capacity,
+        base.observation_dim,
+        numbers,
+        frame_offset=offset,
+        device=config.learner.replay_device,
+    )
 
 
 def size_mb(folder: Path) -> float:
     """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total / 1e6
 
 
@@ -155,7 +174,7 @@ class Learner:
         prior: Ring | None,
         intake: Intake,
         journal: Journal,
-        store: SessionStore,
+        store: LeRobotStore,
         metrics: Metrics,
         stop: threading.Event,
     ) -> None:
@@ -171,18 +190,21 @@ class Learner:
         self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
         self._seen = RunningScale(base.observation_dim)
         if prior is not None and config.algo.scale_observations != "off":
-            self._seen.add(prior.observation[: len(prior)])
+            self._seen.add(prior.observation[: len(prior)].cpu().numpy())
             self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
         self._lag_s = float("nan")
         self.progress = RunProgress(config)
 
     def take_up(self) -> None:
-        """Feed what an earlier process received back to ring and store; the store skips what it has."""
+        """Take back what an earlier process received: from the dataset, and from the journal what had not
+        come into it. The store skips what it has."""
         rows = 0
-        for actor_id, session, columns in self._journal.replay():
-            self._ring.add(actor_id, columns)
-            self._store.add(actor_id, session, columns)
+        restore_ring(self._config.run_dir / "replay", self._ring)
+        for actor_id, session, columns, position in self._journal.replay():
+            # What the dataset held already comes to the same place: nothing is there twice.
+            self._ring.add(actor_id, columns, position)
+            self._store.add(actor_id, session, columns, position)
             rows += len(columns["frames"])
         for state in self._journal.sessions:
             if state.ended:
@@ -254,8 +276,8 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            self._ring.add(received.actor_id, received.columns)
-            self._store.add(received.actor_id, received.session, received.columns)
+            position = self._ring.add(received.actor_id, received.columns)
+            self._store.add(received.actor_id, received.session, received.columns, position)
             self._pace.decisions += len(received.columns["frames"])
             self._seen.add(received.columns["observation"][:, 0])
             self._pace.gate.count(received.actor_id, received.columns)

@@ -20,7 +20,7 @@ from learner.broadcast import Broadcast
 from learner.intake import Intake
 from learner.pace import Pace
 from learner.replay.batches import Batches
-from learner.replay.ring import UNKNOWN, Ring
+from learner.replay.ring import Ring
 from protocol.messages import Progress
 from tests.fakes import CountingBase
 from tests.helpers import make_config
@@ -37,12 +37,12 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
     broadcast.publish(algorithm.actor, pace.behaviour(), now_s=0.0)
     deadline = time.monotonic() + 60
     slots = np.array([], np.int64)
-    while not (len(slots) and ring.following[slots[0]] != UNKNOWN):
+    while not (len(slots) and ring.following[slots[0]] != ring.unknown):
         assert time.monotonic() < deadline, "the row never arrived"
         for received in intake.drain(timeout_s=0.1):
             ring.add(received.actor_id, received.columns)
             pace.decisions += len(received.columns["frames"])
-        slots = np.flatnonzero(ring.observation[:, 0] == wanted)
+        slots = np.flatnonzero(ring.observation[:, 0].numpy() == wanted)
     seen = follow(int(slots[0]), ring, algorithm, Batches(config.algo, ring, None, seed=0, device="cpu"))
     broadcast.publish(algorithm.actor, pace.behaviour(), now_s=1.0)
     seen["head_weight"] = algorithm.actor.head.weight.detach().flatten().tolist()
@@ -56,7 +56,7 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
 
 def follow(slot: int, ring: Ring, algorithm: ResidualSAC, batches: Batches) -> dict:
     """The row in the ring, in a batch, and what it does to the gradient."""
-    wanted = ring.observation[slot, 0]
+    wanted = ring.observation[slot, 0].item()
     for _ in range(200):
         batch = batches.next()
         rows = (batch["observation"][:, 0] == float(wanted)).nonzero()[:, 0]

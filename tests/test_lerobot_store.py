@@ -16,8 +16,9 @@ import pytest
 
 from actor.rollout import Rollout
 from learner.replay.episodes import EpisodeAssembler
+from learner.replay.lerobot_folder import read_info
 from learner.replay.lerobot_stats import MergedStatistics, describe
-from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.lerobot_store import DatasetError, LeRobotStore
 from tests.fakes import CountingBase, ScriptedEnvironment
 from tests.helpers import collect, make_config, make_policy
 from tests.identifiable import ACT, OBS, K, Truth, in_messages, make_stream, pack
@@ -102,7 +103,7 @@ def test_dataset_says_what_interleaved_actors_saw(
     messages = [("peg-a", m) for m in in_messages(rows_a, 5)] + [("peg-b", m) for m in in_messages(rows_b, 3)]
     with make_store() as store:
         for actor_id, columns in messages:
-            store.add(actor_id, columns)
+            store.add(actor_id, 0, columns)
     assert (store.episodes, store.pending, store.dropped) == (11, 0, 0)
     assert store.frames == sum(truth.length for truth in first + second)
     folder = tmp_path / "replay"
@@ -117,21 +118,21 @@ def test_every_flush_leaves_a_dataset_that_opens(
     truths, rows = make_stream("peg", 0, [6, 3, 5, 9, 4, 7], sub_envs=1)
     with make_store(flush_s=0.01) as store:
         for done, truth in enumerate(truths, start=1):
-            store.add("peg", pack(truth.rows))
+            store.add("peg", 0, pack(truth.rows))
             wait_for(lambda done=done: store.episodes == done, "commit")
             if done in (1, 4):
                 # The writer is in the middle of its next shard.
                 half = pack(rows[:1])
-                store.add("other", half)
+                store.add("other", 0, half)
                 assert_same(load(tmp_path / "replay"), truths[:done], ["peg"])
-    assert len(list((tmp_path / "replay/data").rglob("*.parquet"))) == len(truths)
+    assert len(list((tmp_path / "replay/data").rglob("*.parquet"))) == 1
     assert_same(load(tmp_path / "replay"), truths, ["peg"])
 
 
 def test_episode_is_one_row_group(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
     truths, rows = make_stream("peg", 0, [6, 3, 5], sub_envs=3)
     with make_store() as store:
-        store.add("peg", pack(rows))
+        store.add("peg", 0, pack(rows))
     data = pq.ParquetFile(tmp_path / "replay/data/chunk-000/file-000.parquet").metadata
     assert [data.row_group(i).num_rows for i in range(data.num_row_groups)] == [t.length for t in truths]
 
@@ -141,7 +142,7 @@ def test_reader_pads_histories_at_the_borders_of_episodes(
 ) -> None:
     truths, rows = make_stream("peg", 0, [6, 5], sub_envs=1)
     with make_store() as store:
-        store.add("peg", pack(rows))
+        store.add("peg", 0, pack(rows))
     deltas = {"observation.state": [-0.05, 0.0], "action": [0.0, 0.05, 0.10]}
     dataset = load(tmp_path / "replay", delta_timestamps=deltas)
     item = dataset[6]
@@ -158,10 +159,10 @@ def test_reader_pads_histories_at_the_borders_of_episodes(
 def test_ends_survive_beside_the_dataset(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
     truths, rows = make_stream("peg", 0, [6, 3], sub_envs=2)
     with make_store() as store:
-        store.add("peg", pack(rows))
-    ends = pq.read_table(tmp_path / "replay/final_observations/chunk-000/file-000.parquet").to_pydict()
+        store.add("peg", 0, pack(rows))
+    ends = pq.read_table(tmp_path / "replay/sidecar/chunk-000/file-000.parquet").to_pydict()
     assert ends["episode_index"] == [0, 1]
-    assert ends["observation"] == [truth.final.tolist() for truth in truths if truth.final is not None]
+    assert ends["final_observation"] == [truth.final.tolist() for truth in truths if truth.final is not None]
     assert ends["terminated"] == [truth.terminated for truth in truths]
     assert ends["final_base_plan"] == [[3.0] * (K * ACT)] * 2
     assert ends["last_residual"] == [truth.rows[-1]["residual"].ravel().tolist() for truth in truths]
@@ -171,7 +172,7 @@ def test_statistics_are_those_of_all_frames(make_store: Callable[..., LeRobotSto
     truths, rows = make_stream("peg", 0, [6, 3, 5, 1], sub_envs=1)
     with make_store(flush_s=0.01) as store:
         for truth in truths:
-            store.add("peg", pack(truth.rows))
+            store.add("peg", 0, pack(truth.rows))
             wait_for(lambda: store.pending == 0, "writer")
     stats = load(tmp_path / "replay").meta.stats
     frames = np.concatenate([truth.frames["observation"] for truth in truths]).astype(np.float64)
@@ -188,9 +189,9 @@ def test_statistics_agree_with_those_of_lerobot() -> None:
 
     rng = np.random.default_rng(0)
     episodes = [rng.normal(size=(length, 4)) for length in (40, 100, 7)]
-    ours = MergedStatistics()
-    ours.add(np.stack([describe(e) for e in episodes[:2]]), np.array([40, 100]))
-    ours.add(describe(episodes[2])[None], np.array([7]))
+    first = describe(np.concatenate(episodes[:2]), np.array([40, 100]))
+    ours = MergedStatistics().plus(first, np.array([40, 100]))
+    ours = ours.plus(describe(episodes[2], np.array([7])), np.array([7]))
     seen = ours.as_json({"x": slice(0, 4)})["x"]
     feature = {"x": {"dtype": "float32", "shape": (4,)}}
     theirs = aggregate_stats([compute_episode_stats({"x": e}, feature) for e in episodes])["x"]
@@ -203,20 +204,39 @@ def test_episode_with_a_hole_is_dropped_and_the_next_is_whole(caplog: pytest.Log
     whole, rows = make_stream("peg", 0, [9, 13, 5], sub_envs=1)
     assembler = EpisodeAssembler()
     with caplog.at_level(logging.WARNING):
-        ended = [e for row in rows if row["weights_version"] != 8 for e in assembler.add("peg", pack([row]))]
+        ended = [
+            e for row in rows if row["weights_version"] != 8 for e in assembler.add("peg", 0, pack([row]))
+        ]
     assert [len(e) for e in ended] == [9, 5]
-    assert ended[1].observation[0, 0] == 2000
+    assert ended[1].values[0, 0] == 2000
     assert (assembler.dropped, assembler.unfinished) == (1, 0)
-    assert "dropped episode 1 of peg/0: a hole before decision 2" in caplog.text
+    assert "dropped episode 1 of ('peg', 0, 0): a hole before decision 2" in caplog.text
     assert len(caplog.records) == 1
 
 
-def test_restarted_actor_begins_anew() -> None:
+def test_what_comes_again_is_passed_over_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    truths, rows = make_stream("peg", 0, [9, 13, 5], sub_envs=1)
+    assembler = EpisodeAssembler()
+    seen = []
+    for upto in range(1, len(rows) + 1):
+        seen += assembler.add("peg", 0, pack(rows[max(0, upto - 3) : upto]))
+        seen += assembler.add("peg", 0, pack(rows[:upto]))
+    assert [e.identity for e in seen] == [("peg", 0, 0, 0), ("peg", 0, 0, 1), ("peg", 0, 0, 2)]
+    for episode, truth in zip(seen, truths, strict=True):
+        np.testing.assert_array_equal(episode.values[:, :OBS], truth.frames["observation"])
+    assert assembler.dropped == 0 and not caplog.records
+
+
+def test_restarted_actor_is_another_session() -> None:
     _, rows = make_stream("peg", 0, [9], sub_envs=1)
     assembler = EpisodeAssembler()
-    assert assembler.add("peg", pack(rows[:2])) == []
-    (episode,) = assembler.add("peg", pack(rows))
-    assert (len(episode), assembler.dropped) == (9, 1)
+    assert assembler.add("peg", 1, pack(rows[:2])) == []
+    (episode,) = assembler.add("peg", 2, pack(rows))
+    (cut,) = assembler.end_session("peg", 1)
+    assert (len(episode), episode.truncated, episode.final_known) == (9, False, True)
+    assert (len(cut), cut.truncated, cut.terminated, cut.final_known) == (8, True, False, False)
+    assert (assembler.dropped, assembler.unfinished) == (0, 0)
+    assert assembler.add("peg", 1, pack(rows)) == []
 
 
 def test_unfinished_episodes_are_left_out_and_told(
@@ -224,7 +244,7 @@ def test_unfinished_episodes_are_left_out_and_told(
 ) -> None:
     truths, rows = make_stream("peg", 0, [4, 9], sub_envs=1)
     with caplog.at_level(logging.INFO), make_store() as store:
-        store.add("peg", pack(rows[:-1]))
+        store.add("peg", 0, pack(rows[:-1]))
     assert_same(load(tmp_path / "replay"), truths[:1], ["peg"])
     assert "left out: 1 unfinished" in caplog.text
 
@@ -233,7 +253,7 @@ def test_run_without_an_episode_leaves_no_folder(
     make_store: Callable[..., LeRobotStore], tmp_path: Path
 ) -> None:
     with make_store() as store:
-        store.add("peg", pack(make_stream("peg", 0, [9], sub_envs=1)[1][:2]))
+        store.add("peg", 0, pack(make_stream("peg", 0, [9], sub_envs=1)[1][:2]))
     store.close()
     assert (store.episodes, store.frames) == (0, 0)
     assert not (tmp_path / "replay").exists()
@@ -244,19 +264,19 @@ def test_crash_between_flushes_loses_only_the_open_shard(
 ) -> None:
     truths, _ = make_stream("peg", 0, [6, 3], sub_envs=1)
     store = make_store(flush_s=0.01)
-    store.add("peg", pack(truths[0].rows))
+    store.add("peg", 0, pack(truths[0].rows))
     wait_for(lambda: store.episodes == 1, "commit")
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr("learner.replay.lerobot_writer.episodes_table", full)
-    store.add("peg", pack(truths[1].rows))
+    store.add("peg", 0, pack(truths[1].rows))
     wait_for(lambda: store._error is not None, "failure")
     with pytest.raises(RuntimeError, match="No space left on device"):
         store.raise_if_failed()
     with pytest.raises(RuntimeError, match="No space left on device"):
-        store.add("peg", pack(truths[0].rows))
+        store.add("peg", 0, pack(truths[0].rows))
     with pytest.raises(RuntimeError, match="No space left on device"):
         store.close()
     dataset = load(tmp_path / "replay")
@@ -272,9 +292,9 @@ def test_intake_waits_for_a_writer_that_is_behind(
     real = EpisodeAssembler.add
     monkeypatch.setattr(EpisodeAssembler, "add", lambda self, *a: (goes_on.wait(20), real(self, *a))[1])
     store = make_store(queue_episodes=2)
-    store.add("peg", pack(truths[0].rows))
-    store.add("peg", pack(truths[1].rows))
-    third = threading.Thread(target=store.add, args=("peg", pack(truths[2].rows)))
+    store.add("peg", 0, pack(truths[0].rows))
+    store.add("peg", 0, pack(truths[1].rows))
+    third = threading.Thread(target=store.add, args=("peg", 0, pack(truths[2].rows)))
     third.start()
     third.join(0.2)
     assert third.is_alive()
@@ -285,11 +305,79 @@ def test_intake_waits_for_a_writer_that_is_behind(
     assert store.episodes == 3
 
 
-def test_folder_with_a_replay_is_refused(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+def test_store_goes_on_with_what_is_there(make_store: Callable[..., LeRobotStore], tmp_path: Path) -> None:
+    truths, rows = make_stream("peg", 0, [6, 3, 5, 9, 4, 7], sub_envs=1)
+    for upto in (3, 6):
+        with make_store() as store:
+            assert store.episodes == upto - 3
+            for truth in truths[:upto]:
+                store.add("peg", 0, pack(truth.rows))
+            store.add("other", 0, pack(rows[:1]))
+        assert store.committed() == {("peg", 0, 0): upto}
+        assert_same(load(tmp_path / "replay"), truths[:upto], ["peg"])
+    state = load(tmp_path / "replay").meta.stats["observation.state"]
+    frames = np.concatenate([truth.frames["observation"] for truth in truths]).astype(np.float64)
+    np.testing.assert_allclose(state["std"], frames.std(0), rtol=1e-9)
+
+
+def test_episodes_are_committed_when_committed_says_so(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    truths, _ = make_stream("peg", 0, [6, 3, 5, 9, 4, 7, 8, 2], sub_envs=2)
+    truths.sort(key=lambda truth: truth.number)
+    with make_store(flush_s=0.01) as store:
+        for number, truth in enumerate(truths, start=1):
+            store.add("peg", 5, pack(truth.rows))
+            wait_for(lambda number=number: sum(store.committed().values()) == number, "commit")
+            assert read_info(tmp_path / "replay")["total_episodes"] == number
+    assert store.committed() == {("peg", 5, 0): 4, ("peg", 5, 1): 4}
+
+
+def test_session_that_is_over_leaves_truncated_episodes(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    truths, rows = make_stream("peg", 0, [9, 13], sub_envs=2)
     with make_store() as store:
-        store.add("peg", pack(make_stream("peg", 0, [2], sub_envs=1)[1]))
-    with pytest.raises(FileExistsError, match="replay holds a replay already: give the run another name"):
+        store.add("peg", 3, pack(rows[:4]))
+        store.add("peg", 4, pack(rows))
+        store.end_session("peg", 3)
+        store.add("peg", 3, pack(rows))
+    sidecar = pq.read_table(tmp_path / "replay/sidecar/chunk-000/file-000.parquet").to_pydict()
+    assert sidecar["session"] == [4, 4, 3, 3]
+    assert sidecar["final_known"] == [True, True, False, False]
+    assert sidecar["truncated"] == [False, True, True, True]
+    seen = load(tmp_path / "replay").hf_dataset.with_format("numpy")[:]
+    assert seen["next.truncated"][22:].tolist() == ([False] * 7 + [True]) * 2
+    assert store.committed()["peg", 3, 1] == 1
+
+
+def test_another_folder_is_refused_with_what_differs(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    with make_store() as store:
+        store.add("peg", 0, pack(make_stream("peg", 0, [2], sub_envs=1)[1]))
+    folder = tmp_path / "replay"
+    with pytest.raises(DatasetError, match="holds a replay with fps 20, not 30"):
+        make_store(fps=30)
+    with pytest.raises(DatasetError, match="holds a replay with observation_dim 5, not 6"):
+        make_store(observation_dim=6)
+    info = read_info(folder)
+    for change, said in (
+        ({"codebase_version": "v2.1"}, "has LeRobot's format v2.1, not v3.0: convert it with python -m"),
+        ({"features": {k: v for k, v in info["features"].items() if k != "residual"}}, "columns residual"),
+    ):
+        (folder / "meta/info.json").write_text(json.dumps(info | change))
+        with pytest.raises(DatasetError, match=said):
+            make_store()
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    (folder / "meta/residual_rl.json").unlink()
+    with pytest.raises(DatasetError, match="was not written by this replay"):
         make_store()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="is no LeRobot dataset"):
+        make_store(tmp_path / "other")
+    assert (tmp_path / "other/thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -314,15 +402,15 @@ def test_foreign_columns_are_refused_before_they_are_queued(make_store: Callable
     columns = pack(make_stream("peg", 0, [6], sub_envs=1)[1])
     with make_store() as store:
         with pytest.raises(ValueError, match=r"action must have shape \(2, 4, 3\), got \(2, 4, 2\)"):
-            store.add("peg", columns | {"action": columns["action"][..., :2]})
+            store.add("peg", 0, columns | {"action": columns["action"][..., :2]})
         with pytest.raises(ValueError, match="columns lack reward"):
-            store.add("peg", {name: column for name, column in columns.items() if name != "reward"})
+            store.add("peg", 0, {name: column for name, column in columns.items() if name != "reward"})
         with pytest.raises(ValueError, match="final_row must name the rows"):
-            store.add("peg", columns | {"final_row": np.array([0], np.int32)})
-        store.add("peg", columns)
+            store.add("peg", 0, columns | {"final_row": np.array([0], np.int32)})
+        store.add("peg", 0, columns)
     assert store.episodes == 1
     with pytest.raises(RuntimeError, match="is closed"):
-        store.add("peg", columns)
+        store.add("peg", 0, columns)
 
 
 @pytest.mark.parametrize("every", [1, 2, 4])
@@ -334,7 +422,7 @@ def test_episodes_of_a_rollout_are_those_that_lerobot_reads(
     rollout = Rollout(ScriptedEnvironment([[7, 3], [5], [1, 9]], "terminated"), policy, every)
     with make_store(observation_dim=3, action_dim=2) as store:
         for _ in range(6):
-            store.add("peg", collect(rollout, 5))
+            store.add("peg", 0, collect(rollout, 5))
     rows = load(tmp_path / "replay").hf_dataset.with_format("numpy")[:]
     lengths = {0: [7, 3], 1: [5], 2: [1, 9]}
     starts = np.flatnonzero(rows["frame_index"] == 0)

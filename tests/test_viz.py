@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from launch.viz import VizError, choose_episode
-from learner.replay.lerobot_format import Outcome, read_outcomes
 from learner.replay.lerobot_store import LeRobotStore, visualiser_command
+from learner.replay.outcomes import Outcome, read_outcomes
 from tests.identifiable import ACT, OBS, make_stream, pack
 
 REPO = "tests/replay"
@@ -27,7 +27,7 @@ def run_dir(tmp_path: Path) -> Path:
         tmp_path / "my run" / "replay", repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20,
         robot_type="panda", task="PickCube-v1", queue_episodes=16, flush_s=3600.0,
     ) as store:  # fmt: skip
-        store.add("peg", pack(rows))
+        store.add("peg", 0, pack(rows))
     return tmp_path / "my run"
 
 

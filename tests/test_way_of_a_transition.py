@@ -151,7 +151,7 @@ def test_the_replay_holds_what_the_actor_saw_in_real_simulators(tmp_path, ports,
                 uplink.pump()
                 for received in intake.drain(timeout_s=1.0):
                     rows -= len(received.columns["frames"])
-                    store.add(received.actor_id, received.columns)
+                    store.add(received.actor_id, received.session, received.columns)
     finally:
         uplink.close()
         real.close()

@@ -27,10 +27,9 @@ class Batches:
         parts = [self._draw(self._online, self._online_rows)]
         if self._prior is not None and self._prior_rows:
             parts.append(self._draw(self._prior, self._prior_rows))
-        columns = zip(*parts, strict=True)
         return {
-            name: torch.from_numpy(np.concatenate(column)).to(self._device, non_blocking=True)
-            for name, column in zip(Batch._fields, columns, strict=True)
+            name: torch.cat(column).to(self._device, non_blocking=True)
+            for name, column in zip(Batch._fields, zip(*parts, strict=True), strict=True)
         }
 
     def _draw(self, ring: Ring, rows: int) -> Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +11,8 @@ from protocol.messages import Columns
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, int]
+Lane = tuple[str, int, int]
+"""Actor id, session, sub-environment: in a lane, episodes follow one another."""
 
 _FRAME_COLUMNS = ("observation", "action", "base_plan", "residual", "reward", "success")
 _ROW_COLUMNS = (
@@ -24,115 +24,173 @@ EXPERIENCE_COLUMNS = frozenset((*_ROW_COLUMNS, "final_row", "final_observation",
 
 @dataclass(frozen=True)
 class Episode:
-    """Reset to end in one sub-environment: T frames, k = residual_every.
+    """Reset to end in one sub-environment: T frames in R decisions of k = residual_every frames.
 
     The last decision may be shorter than k; its whole plan and residual are what the critic saw.
     """
 
-    actor_id: str
-    sub_env: int
-    observation: np.ndarray
-    """f4 (T, O), before each frame's action."""
-    action: np.ndarray
-    """f4 (T, A), executed."""
-    base_action: np.ndarray
-    """f4 (T, A)"""
-    residual: np.ndarray
-    """f4 (T, A)"""
-    reward: np.ndarray
-    """f4 (T,)"""
-    success: np.ndarray
-    """b1 (T,)"""
+    lane: Lane
+    number: int
+    """Counts up in the lane."""
+    values: np.ndarray
+    """f4 (T, O + 3 A + 2): observation, action, base action, residual, reward, success, side by side."""
     decision_start: np.ndarray
     """b1 (T,), the first frame of each decision."""
     weights_version: np.ndarray
     """i8 (T,)"""
+    positions: np.ndarray
+    """i8 (R,), each decision's place in the stream of rows that the learner received."""
     terminated: bool
     truncated: bool
+    final_known: bool
+    """Whether the last observation arrived; it did not where the actor went away in mid-episode."""
     final_observation: np.ndarray
-    """f4 (O,)"""
+    """f4 (O,), zeros where unknown."""
     final_base_plan: np.ndarray
-    """f4 (k, A), zeros where terminated."""
+    """f4 (k, A), zeros where terminated or unknown."""
     last_base_plan: np.ndarray
     """f4 (k, A)"""
     last_residual: np.ndarray
     """f4 (k, A)"""
 
     def __len__(self) -> int:
-        return len(self.reward)
+        return len(self.values)
+
+    @property
+    def identity(self) -> tuple[str, int, int, int]:
+        """Actor id, session, sub-environment, number: the same wherever the episode is sent again."""
+        return (*self.lane, self.number)
+
+
+@dataclass(frozen=True)
+class _Message:
+    """Columns of one message sorted by sub-environment, what belongs to a frame side by side."""
+
+    values: np.ndarray
+    """f4 (D, k, O + 3 A + 2)"""
+    frames: np.ndarray
+    version: np.ndarray
+    position: np.ndarray
+    base_plan: np.ndarray
+    residual: np.ndarray
 
 
 @dataclass
 class _Open:
-    """An episode that goes on."""
+    """An episode that goes on: which rows of which messages it has so far."""
 
-    episode: int
+    number: int
     next_decision: int = 0
-    parts: list[Columns] = field(default_factory=list)
+    parts: list[tuple[_Message, slice]] = field(default_factory=list)
 
 
 class EpisodeAssembler:
-    """Puts decisions together by actor, sub-environment and episode.
+    """Puts decisions together by lane and episode.
 
-    An episode with a hole in its decisions is dropped whole, with a warning: a trajectory with a jump
-    in it would look right and teach something wrong.
+    Rows that were seen before are passed over in silence: those of an open episode, and those of the
+    first `settled[lane]` episodes of a lane. An episode with a hole in its decisions is dropped
+    whole, with a warning: a trajectory with a jump in it would look right and teach something wrong.
+
+    Args:
+        settled: episodes of each lane that need not come again; kept up to date.
     """
 
-    def __init__(self) -> None:
-        self._open: dict[Key, _Open] = {}
-        self._skipping: dict[Key, int] = {}
+    def __init__(self, settled: dict[Lane, int] | None = None) -> None:
+        self._settled = {} if settled is None else settled
+        self._open: dict[Lane, _Open] = {}
+        self._skipping: dict[Lane, int] = {}
         self.dropped = 0
-        """Episodes that were lost to holes or began anew before their end."""
+        """Episodes that were lost to holes."""
 
     @property
     def unfinished(self) -> int:
         """Episodes whose end has not arrived."""
         return len(self._open)
 
-    def add(self, actor_id: str, columns: Columns) -> list[Episode]:
-        """Take the columns of one message; return the episodes that it ended, in the order they ended."""
+    def add(self, actor_id: str, session: int, columns: Columns, position: int = 0) -> list[Episode]:
+        """Take the columns of one message; return the episodes that it ended, in the order they ended.
+
+        Args:
+            position: of the message's first row in the stream of rows; a final observation takes a
+                place of its own behind the decision that it ends.
+        """
         order = np.argsort(columns["sub_env"], kind="stable")
-        rows = {name: columns[name][order] for name in _ROW_COLUMNS}
-        ended = rows["terminated"] | rows["truncated"]
+        ended = columns["terminated"] | columns["truncated"]
+        message = _sorted_message(columns, order, position)
+        rows = {name: columns[name][order] for name in ("sub_env", "episode", "decision")}
+        bounds = _run_bounds(rows, ended[order])
+        heads = [rows[name][bounds[:-1]].tolist() for name in ("sub_env", "episode", "decision")]
         whole: list[tuple[int, Episode]] = []
-        for first, stop in pairwise(_run_bounds(rows, ended)):
-            key = (actor_id, int(rows["sub_env"][first]))
-            self._extend(key, {name: column[first:stop] for name, column in rows.items()})
-            if ended[stop - 1] and key in self._open:
-                row = int(order[stop - 1])
-                final = int(np.searchsorted(columns["final_row"], row))
-                whole.append((row, _join(key, self._open.pop(key).parts, columns, final)))
+        for first, stop, sub_env, number, decision in zip(bounds, bounds[1:], *heads, strict=False):
+            lane = (actor_id, session, sub_env)
+            fits = self._extend(lane, number, decision, (message, slice(first, stop)))
+            row = int(order[stop - 1])
+            if fits and ended[row]:
+                self._settled[lane] = number + 1
+                whole.append((row, _join(lane, self._open.pop(lane), columns, row)))
         return [episode for _, episode in sorted(whole, key=lambda pair: pair[0])]
 
-    def _extend(self, key: Key, part: Columns) -> None:
-        episode, decision = int(part["episode"][0]), int(part["decision"][0])
-        if decision == 0:
-            self._begin(key, episode)
-        opened = self._open.get(key)
-        if opened is None or (episode, decision) != (opened.episode, opened.next_decision):
-            self._skip(key, episode, decision)
-            return
-        opened.parts.append(part)
-        opened.next_decision += len(part["decision"])
+    def end_session(self, actor_id: str, session: int) -> list[Episode]:
+        """The session will never send again: its half-finished episodes, cut short at their last row."""
+        lanes = [lane for lane in self._open if lane[:2] == (actor_id, session)]
+        for lane in lanes:
+            self._settled[lane] = self._open[lane].number + 1
+        return [_join(lane, self._open.pop(lane), None, 0) for lane in sorted(lanes)]
 
-    def _begin(self, key: Key, episode: int) -> None:
-        before = self._open.get(key)
+    def _extend(self, lane: Lane, number: int, decision: int, part: tuple[_Message, slice]) -> bool:
+        """Append a run of decisions; False where it was seen before or does not fit."""
+        opened = self._open.get(lane)
+        if number < max(self._settled.get(lane, 0), opened.number if opened else 0):
+            return False
+        if opened is not None and number == opened.number and decision < opened.next_decision:
+            seen = opened.next_decision - decision
+            message, rows = part
+            if rows.start + seen >= rows.stop:
+                return False
+            decision, part = opened.next_decision, (message, slice(rows.start + seen, rows.stop))
+        elif decision == 0 and (opened is None or number > opened.number):
+            self._begin(lane, number)
+            opened = self._open[lane]
+        if opened is None or (number, decision) != (opened.number, opened.next_decision):
+            self._skip(lane, number, decision)
+            return False
+        opened.parts.append(part)
+        opened.next_decision += part[1].stop - part[1].start
+        return True
+
+    def _begin(self, lane: Lane, number: int) -> None:
+        before = self._open.get(lane)
         if before is not None:
             self.dropped += 1
-            log.warning("dropped episode %d of %s/%d: it began anew before its end", before.episode, *key)
-        self._open[key] = _Open(episode)
-        self._skipping.pop(key, None)
+            log.warning("dropped episode %d of %s: the next one began before its end", before.number, lane)
+        self._open[lane] = _Open(number)
+        self._skipping.pop(lane, None)
 
-    def _skip(self, key: Key, episode: int, decision: int) -> None:
+    def _skip(self, lane: Lane, number: int, decision: int) -> None:
         """Drop what a hole broke; the rest of a broken episode is passed over in silence."""
-        broken = {episode} - {self._skipping.get(key)}
-        opened = self._open.pop(key, None)
+        broken = {number} - {self._skipping.get(lane)}
+        opened = self._open.pop(lane, None)
         if opened is not None:
-            broken.add(opened.episode)
-        self._skipping[key] = episode
+            broken.add(opened.number)
+        self._skipping[lane] = number
         for lost in sorted(broken):
             self.dropped += 1
-            log.warning("dropped episode %d of %s/%d: a hole before decision %d", lost, *key, decision)
+            log.warning("dropped episode %d of %s: a hole before decision %d", lost, lane, decision)
+
+
+def _sorted_message(columns: Columns, order: np.ndarray, position: int) -> _Message:
+    parts = [columns[name] for name in _FRAME_COLUMNS]
+    parts[-2:] = [part[..., None] for part in parts[-2:]]
+    rows = len(order)
+    finals_before = np.searchsorted(columns["final_row"], np.arange(rows))
+    return _Message(
+        values=np.concatenate(parts, axis=2, dtype=np.float32)[order],
+        frames=columns["frames"][order],
+        version=columns["weights_version"][order],
+        position=(position + np.arange(rows) + finals_before)[order],
+        base_plan=columns["base_plan"][order],
+        residual=columns["residual"][order],
+    )
 
 
 def _run_bounds(rows: Columns, ended: np.ndarray) -> list[int]:
@@ -143,32 +201,39 @@ def _run_bounds(rows: Columns, ended: np.ndarray) -> list[int]:
         | (rows["decision"][1:] != rows["decision"][:-1] + 1)
         | ended[:-1]
     )
-    return [0, *(np.flatnonzero(breaks) + 1).tolist(), len(ended)] if len(ended) else []
+    return [0, *(np.flatnonzero(breaks) + 1).tolist(), len(ended)] if len(ended) else [0]
 
 
-def _join(key: Key, parts: list[Columns], message: Columns, final: int) -> Episode:
-    """Lay the frames of all parts end to end; `final` indexes the message's final observations."""
-    frames = np.concatenate([part["frames"] for part in parts])
-    executed = np.arange(parts[0]["reward"].shape[1]) < frames[:, None]
-    by_frame = {name: np.concatenate([part[name] for part in parts])[executed] for name in _FRAME_COLUMNS}
-    decision_start = np.zeros(len(by_frame["reward"]), bool)
+def _join(lane: Lane, opened: _Open, columns: Columns | None, row: int) -> Episode:
+    """Lay the frames of all parts end to end; `columns` are those of the message with its last row."""
+    frames = np.concatenate([message.frames[part] for message, part in opened.parts])
+    values = np.concatenate([message.values[part] for message, part in opened.parts])
+    every = values.shape[1]
+    values = values.reshape(-1, values.shape[2])
+    if frames.min() < every:
+        values = values[(np.arange(every) < frames[:, None]).reshape(-1)]
+    decision_start = np.zeros(len(values), bool)
     decision_start[np.cumsum(frames) - frames] = True
-    last = parts[-1]
+    last, at = opened.parts[-1][0], opened.parts[-1][1].stop - 1
+    final = -1 if columns is None else int(np.searchsorted(columns["final_row"], row))
+    plan = last.base_plan[at]
+    observation_dim = values.shape[1] - 3 * plan.shape[1] - 2
     return Episode(
-        actor_id=key[0],
-        sub_env=key[1],
-        observation=by_frame["observation"],
-        action=by_frame["action"],
-        base_action=by_frame["base_plan"],
-        residual=by_frame["residual"],
-        reward=by_frame["reward"],
-        success=by_frame["success"],
+        lane=lane,
+        number=opened.number,
+        values=values,
         decision_start=decision_start,
-        weights_version=np.repeat(np.concatenate([part["weights_version"] for part in parts]), frames),
-        terminated=bool(last["terminated"][-1]),
-        truncated=bool(last["truncated"][-1]),
-        final_observation=message["final_observation"][final],
-        final_base_plan=message["final_base_plan"][final],
-        last_base_plan=last["base_plan"][-1],
-        last_residual=last["residual"][-1],
+        weights_version=np.repeat(
+            np.concatenate([message.version[part] for message, part in opened.parts]), frames
+        ),
+        positions=np.concatenate([message.position[part] for message, part in opened.parts]),
+        terminated=columns is not None and bool(columns["terminated"][row]),
+        truncated=columns is None or bool(columns["truncated"][row]),
+        final_known=columns is not None,
+        final_observation=(
+            np.zeros(observation_dim, np.float32) if columns is None else columns["final_observation"][final]
+        ),
+        final_base_plan=np.zeros_like(plan) if columns is None else columns["final_base_plan"][final],
+        last_base_plan=plan,
+        last_residual=last.residual[at],
     )

@@ -54,6 +54,8 @@ class Replayed(NamedTuple):
     actor_id: str
     session: int
     columns: Columns
+    position: int
+    """Of its first row in the ring, which takes rows in the journal's order."""
 
 
 class _Pending(NamedTuple):
@@ -134,6 +136,7 @@ class Journal:
             segment = Segment(path)
             for head, payload, end in scan(path):
                 self._require_spec(head, path)
+                before = self._ledger.totals
                 self._ledger.add(head)
                 segment.size = end
                 if not isinstance(head, Batch) or not head.frame_bytes:
@@ -141,7 +144,8 @@ class Journal:
                 message = self._decode(head, payload, path)
                 self._index(segment, head, message)
                 if isinstance(message, Experience):
-                    yield Replayed(head.actor_id, head.session, message.columns)
+                    position = before.decisions + before.endings
+                    yield Replayed(head.actor_id, head.session, message.columns, position)
             if segment.size != path.stat().st_size:
                 raise JournalError(
                     f"{path} is damaged at byte {segment.size}, before the journal's tail: "
@@ -168,9 +172,10 @@ class Journal:
         Args:
             frames: as they came; none for a message that was refused.
         """
-        decisions = simulated = 0
+        decisions = simulated = endings = 0
         if isinstance(message, Experience) and frames:
             decisions, simulated = len(message.columns["frames"]), int(message.columns["frames"].sum())
+            endings = len(message.columns["final_row"])
         head = Batch(
             actor_id=peer.actor_id,
             role=peer.role,
@@ -179,6 +184,7 @@ class Journal:
             frame_bytes=[len(frame) for frame in frames],
             decisions=decisions,
             frames=simulated,
+            endings=endings,
         )
         self._queue(head, frames, message if frames else None)
 

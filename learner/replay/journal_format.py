@@ -38,6 +38,8 @@ class Totals(msgspec.Struct, array_like=True):
 
     decisions: int = 0
     frames: int = 0
+    endings: int = 0
+    """Episodes that ended: each is one more row of the ring, its final observation."""
 
 
 class Snapshot(msgspec.Struct, tag="snapshot", array_like=True):
@@ -61,6 +63,7 @@ class Batch(msgspec.Struct, tag="batch", array_like=True):
     frame_bytes: list[int]
     decisions: int
     frames: int
+    endings: int
 
 
 class SessionEnd(msgspec.Struct, tag="end", array_like=True):

@@ -50,7 +50,12 @@ class Ledger:
             case Batch():
                 state = SessionState(head.actor_id, head.role, head.session, head.sequence + 1, False)
                 self._merge(state)
-                self.totals = Totals(self.totals.decisions + head.decisions, self.totals.frames + head.frames)
+                before = self.totals
+                self.totals = Totals(
+                    before.decisions + head.decisions,
+                    before.frames + head.frames,
+                    before.endings + head.endings,
+                )
             case SessionEnd():
                 state = self.sessions.get(head.session)
                 if state is not None:

@@ -1,6 +1,6 @@
 """Statistics as LeRobot keeps them: for each episode, and merged over all of them.
 
-All features lie side by side in one matrix, so that an episode costs a handful of numpy calls.
+All features lie side by side in one matrix, so that many episodes cost a handful of numpy calls.
 """
 
 from __future__ import annotations
@@ -15,12 +15,30 @@ STATISTICS = ("min", "max", "mean", "std", *QUANTILES)
 _MIN, _MAX, _MEAN, _STD = range(4)
 
 
-def describe(values: np.ndarray) -> np.ndarray:
-    """Statistics of one episode: f8 (T, D) -> f8 (9, D) in the order of `STATISTICS`."""
-    ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
+def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Statistics of E episodes that lie end to end, in the order of `STATISTICS`.
+
+    Args:
+        values: f8 (N, D).
+        lengths: (E,), frames of each episode, at least 1; N in all.
+
+    Returns:
+        f8 (E, 9, D)
+    """
+    starts = np.cumsum(lengths) - lengths
+    mean = np.add.reduceat(values, starts, axis=0) / lengths[:, None]
+    spread = values - np.repeat(mean, lengths, axis=0)
+    spread *= spread
+    std = np.sqrt(np.add.reduceat(spread, starts, axis=0) / lengths[:, None])
+    frame = np.arange(lengths.max())
+    padded = values[np.minimum(starts[:, None] + frame, len(values) - 1)]
+    padded[frame >= lengths[:, None]] = np.inf
+    padded.sort(axis=1)
     # The smallest value that at least the share q of the frames does not exceed, as LeRobot has it.
-    at = np.ceil(np.asarray(list(QUANTILES.values())) * len(values)).astype(int) - 1
-    return np.vstack([ordered[:, 0], ordered[:, -1], values.mean(0), values.std(0), ordered[:, at].T])
+    ranks = [np.ceil(q * lengths).astype(int) - 1 for q in QUANTILES.values()]
+    episode = np.arange(len(lengths))
+    ordered = [padded[:, 0], padded[episode, lengths - 1]]
+    return np.stack([*ordered, mean, std, *(padded[episode, rank] for rank in ranks)], axis=1)
 
 
 class MergedStatistics:
@@ -30,12 +48,20 @@ class MergedStatistics:
     quantiles, weighted by their frames.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._merged: np.ndarray | None = None
+    def __init__(self, count: int = 0, merged: np.ndarray | None = None) -> None:
+        self.count = count
+        self._merged = merged
 
-    def add(self, statistics: np.ndarray, counts: np.ndarray) -> None:
-        """Merge E episodes: f8 (E, 9, D) and their numbers of frames, (E,)."""
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], slices: Mapping[str, slice]) -> MergedStatistics:
+        """What `as_json` said."""
+        merged = np.empty((len(STATISTICS), max(at.stop for at in slices.values())))
+        for feature, at in slices.items():
+            merged[:, at] = [content[feature][name] for name in STATISTICS]
+        return cls(int(next(iter(content.values()))["count"][0]), merged)
+
+    def plus(self, statistics: np.ndarray, counts: np.ndarray) -> MergedStatistics:
+        """With E more episodes: f8 (E, 9, D) and their numbers of frames, (E,)."""
         if self._merged is not None:
             statistics = np.concatenate([self._merged[None], statistics])
             counts = np.concatenate([[self.count], counts])
@@ -44,8 +70,8 @@ class MergedStatistics:
         merged[_MIN] = statistics[:, _MIN].min(0)
         merged[_MAX] = statistics[:, _MAX].max(0)
         spread = statistics[:, _STD] ** 2 + (statistics[:, _MEAN] - merged[_MEAN]) ** 2
-        merged[_STD] = np.sqrt(weights @ spread)
-        self.count, self._merged = int(counts.sum()), merged
+        merged[_STD] = np.sqrt(np.tensordot(weights, spread, 1))
+        return MergedStatistics(int(counts.sum()), merged)
 
     def as_json(self, slices: Mapping[str, slice]) -> dict[str, dict[str, list[Any]]]:
         """What stats.json holds; `slices` says which columns of the matrix are whose."""

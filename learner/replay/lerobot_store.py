@@ -8,36 +8,53 @@ import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
-from learner.replay.episodes import EXPERIENCE_COLUMNS, EpisodeAssembler
-from learner.replay.lerobot_format import DatasetSpec, visualiser_command
+from learner.replay.episodes import EXPERIENCE_COLUMNS, Episode, EpisodeAssembler, Lane
+from learner.replay.lerobot_format import DatasetError, DatasetSpec, visualiser_command
 from learner.replay.lerobot_writer import LeRobotWriter
+from learner.replay.shards import Budget
 from protocol.messages import Columns
 
-__all__ = ["LeRobotStore", "visualiser_command"]
+__all__ = ["DatasetError", "LeRobotStore", "visualiser_command"]
 
 log = logging.getLogger(__name__)
+
+# Messages put together at once: enough to share the cost of a call, few enough to stay responsive.
+_MESSAGES_AT_ONCE = 64
+
+
+class _Message(NamedTuple):
+    actor_id: str
+    session: int
+    columns: Columns | None
+    """None: the session is over."""
+    position: int
 
 
 class LeRobotStore:
     """Keeps whole episodes on disk, one dataset frame an environment step.
 
-    At every moment the folder is a valid dataset of the committed episodes, or has no meta/info.json
-    yet. What beside LeRobot's files: meta/residual_rl.json (repo id, and the actor's id for each value
-    of the column `actor`) and final_observations/ (how each episode ended). Episodes that have not
+    At every moment the folder is missing or a valid dataset of the committed episodes. An episode is
+    known by actor, session, sub-environment and number: what was committed before, by whichever
+    process, is passed over in silence when it comes again. What lies beside LeRobot's files:
+    meta/residual_rl.json (repo id, and the actor's id for each value of the column `actor`) and
+    sidecar/ (each episode's identity, how it ended, its final observation). Episodes that have not
     ended when the store closes are left out. A context manager.
 
     Args:
-        folder: missing or empty; made with the first episode.
-        repo_id: name or owner/name, as the Hub would call it.
+        folder: missing, empty, or a dataset of the same kind, which goes on.
+        repo_id: name or owner/name, as the Hub would call it; that of an older dataset stays.
         fps: frames a second of simulated time.
         queue_episodes: `add` waits while so many ended episodes are not yet written.
-        flush_s: seconds between commits; what a crash may lose.
+        flush_s: seconds between commits.
+        state_dim: how many first numbers of an observation are the robot's own, see `DatasetSpec`.
+        budget: how much of the newest experience stays; None keeps everything.
 
     Raises:
-        FileExistsError: `folder` holds something.
+        DatasetError: `folder` holds something else.
         ValueError: an argument out of range.
     """
 
@@ -53,23 +70,24 @@ class LeRobotStore:
         task: str,
         queue_episodes: int,
         flush_s: float,
+        state_dim: int | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self._spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task)
+        spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim)
         if queue_episodes < 1:
             raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")
         if not flush_s > 0:
             raise ValueError(f"flush_s must be above 0, got {flush_s}")
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(f"{folder} holds a replay already: give the run another name, or remove it")
-        self._folder = folder
+        self._folder, self._spec = folder, spec
         self._queue_episodes = queue_episodes
         self._flush_s = flush_s
-        self._horizon: int | None = None
-        self._assembler = EpisodeAssembler()
-        self._writer = LeRobotWriter(folder, self._spec)
+        self._writer = LeRobotWriter(folder, spec, budget)
+        self._horizon = self._writer.spec.residual_every
+        self._assembler = EpisodeAssembler(dict(self._writer.committed.settled))
+        self._next_position = self._writer.committed.next_position
         # Guards the four below.
         self._changed = threading.Condition()
-        self._inbox: deque[tuple[str, Columns]] = deque()
+        self._inbox: deque[_Message] = deque()
         self._pending = 0
         self._closing = False
         self._error: Exception | None = None
@@ -79,12 +97,12 @@ class LeRobotStore:
     @property
     def episodes(self) -> int:
         """Committed episodes."""
-        return self._writer.episodes
+        return self._writer.committed.episodes
 
     @property
     def frames(self) -> int:
         """Committed frames."""
-        return self._writer.frames
+        return self._writer.committed.frames
 
     @property
     def pending(self) -> int:
@@ -96,24 +114,43 @@ class LeRobotStore:
         """Episodes that were left out because decisions were missing."""
         return self._assembler.dropped
 
-    def add(self, actor_id: str, columns: Columns) -> None:
+    def committed(self) -> dict[Lane, int]:
+        """For each actor id, session and sub-environment, how many episodes from 0 are on the disk for
+        good: their rows need not be kept elsewhere, nor come again. May be called by any thread."""
+        # A commit replaces the whole record: whichever one is read here is consistent.
+        return dict(self._writer.committed.settled)
+
+    def add(self, actor_id: str, session: int, columns: Columns, position: int | None = None) -> None:
         """Hand over the columns of one message (see `protocol.messages.Experience`).
 
         The arrays must not change afterwards. Waits while the writer is behind.
+
+        Args:
+            position: what `Ring.add` returned, so that the ring can be rebuilt from the dataset;
+                None counts on from the rows before.
 
         Raises:
             ValueError: columns that are not those of this dataset.
             RuntimeError: the writer failed, or the store is closed.
         """
         self._check(columns)
+        if position is None:
+            position = self._next_position
+        self._next_position = position + len(columns["frames"]) + len(columns["final_row"])
         with self._changed:
             self._changed.wait_for(lambda: self._pending < self._queue_episodes or self._error is not None)
-            self.raise_if_failed()
-            if self._closing:
-                raise RuntimeError(f"the replay in {self._folder} is closed")
-            self._inbox.append((actor_id, columns))
+            self._put(_Message(actor_id, session, columns, position))
             self._pending += len(columns["final_row"])
-            self._changed.notify_all()
+
+    def end_session(self, actor_id: str, session: int) -> None:
+        """This session will never send again: its half-finished episodes are kept, truncated at their
+        last row, their final observation recorded as unknown.
+
+        Raises:
+            RuntimeError: the writer failed, or the store is closed.
+        """
+        with self._changed:
+            self._put(_Message(actor_id, session, None, 0))
 
     def raise_if_failed(self) -> None:
         """Raise RuntimeError from the writer's error, if it failed."""
@@ -144,6 +181,14 @@ class LeRobotStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _put(self, message: _Message) -> None:
+        """Call with the lock."""
+        self.raise_if_failed()
+        if self._closing:
+            raise RuntimeError(f"the replay in {self._folder} is closed")
+        self._inbox.append(message)
+        self._changed.notify_all()
 
     def _check(self, columns: Columns) -> None:
         missing = EXPERIENCE_COLUMNS - columns.keys()
@@ -182,7 +227,7 @@ class LeRobotStore:
             if self._writer.full or time.monotonic() >= due_s:
                 self._writer.commit()
                 due_s = time.monotonic() + self._flush_s
-        self._writer.commit()
+        self._writer.commit(last=True)
 
     def _wait(self, until_s: float) -> bool:
         """Wait for a message, the end or the time; False once closed and empty."""
@@ -191,13 +236,18 @@ class LeRobotStore:
             return bool(self._inbox) or not self._closing
 
     def _write_next(self) -> None:
-        """Write what the oldest message ended, if there is one."""
+        """Write what the oldest messages ended, if there are any."""
         with self._changed:
-            if not self._inbox:
-                return
-            actor_id, columns = self._inbox.popleft()
-        for episode in self._assembler.add(actor_id, columns):
-            self._writer.append(episode)
+            taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), _MESSAGES_AT_ONCE))]
+        episodes = [episode for message in taken for episode in self._ended_by(message)]
+        if episodes:
+            self._writer.append(episodes)
         with self._changed:
-            self._pending -= len(columns["final_row"])
+            self._pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
             self._changed.notify_all()
+
+    def _ended_by(self, message: _Message) -> list[Episode]:
+        actor_id, session, columns, position = message
+        if columns is None:
+            return self._assembler.end_session(actor_id, session)
+        return self._assembler.add(actor_id, session, columns, position)

@@ -2,181 +2,302 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from learner.replay.episodes import Episode
+from learner.replay import generations, lerobot_folder
+from learner.replay.episodes import Episode, Lane
+from learner.replay.generations import Generation, beside, recover
 from learner.replay.lerobot_format import (
-    DATA_FILE_MB,
     DATA_PATH,
     EPISODES_PATH,
-    FINALS_PATH,
     INFO_PATH,
     ORIGIN_PATH,
+    PATTERNS,
+    SIDECAR_PATH,
     STATS_PATH,
     TASKS_PATH,
     DatasetSpec,
+    as_matrix,
+    episode_lengths,
     episodes_table,
-    file_place,
+    file_name,
     fixed_lists,
     frame_columns,
+    placed,
+    read_parquet,
+    sidecar_table,
+    with_column,
 )
 from learner.replay.lerobot_stats import MergedStatistics, describe
+from learner.replay.shards import FULL_BYTES, Budget, Shard, newest_to_merge, oldest_to_drop
 
 # Readers find an episode's row group by these; bounds of the other columns would only cost time.
 _BOUNDED_COLUMNS = ["episode_index", "index", "frame_index"]
 
 
+@dataclass(frozen=True)
+class Committed:
+    """What a dataset holds."""
+
+    shards: tuple[Shard, ...] = ()
+    next_number: int = 0
+    statistics: MergedStatistics = field(default_factory=MergedStatistics)
+    actors: tuple[str, ...] = ()
+    settled: dict[Lane, int] = field(default_factory=dict)
+    """Episodes from 0 of each lane that are on disk, or were and had to go."""
+    forgotten: dict[Lane, int] = field(default_factory=dict)
+    """The same for lanes with episodes that had to go."""
+    next_position: int = 0
+    """Behind the newest decision's place in the stream of rows."""
+
+    @property
+    def episodes(self) -> int:
+        return sum(shard.episodes for shard in self.shards)
+
+    @property
+    def frames(self) -> int:
+        return sum(shard.frames for shard in self.shards)
+
+
+@dataclass
+class _Open:
+    """The shard that grows, outside of the folder; its lists have an entry for each `append`."""
+
+    file: pa.NativeFile
+    writer: pq.ParquetWriter
+    lengths: list[np.ndarray] = field(default_factory=list)
+    statistics: list[np.ndarray] = field(default_factory=list)
+    episodes: list[Episode] = field(default_factory=list)
+    frames: int = 0
+
+
 class LeRobotWriter:
     """Appends episodes to an open shard; `commit` makes them part of the dataset.
 
-    Files appear by renaming, in the order data, final observations, episodes, statistics, info.json:
-    a reader trusts info.json, so whatever it counts is there. Not safe for several threads.
+    A commit swaps whole folders (`generations.py`), so that readers and a process that comes after a
+    crash see all of it or nothing. Not safe for several threads.
+
+    Args:
+        folder: missing, empty, or a dataset of the same `spec`, which goes on.
+
+    Raises:
+        DatasetError: the folder holds something else; the message says what.
     """
 
-    def __init__(self, folder: Path, spec: DatasetSpec) -> None:
-        self._folder = folder
-        self._spec = spec
-        self._slices = spec.slices()
-        self._actors: dict[str, int] = {}
-        self._merged = MergedStatistics()
-        self._files = 0
-        self._next_index = 0
-        self._shard: pq.ParquetWriter | None = None
-        self._shard_bytes = 0
-        self._rows: list[dict[str, Any]] = []
-        self._statistics: list[np.ndarray] = []
-        self._finals: list[Episode] = []
-        self.episodes = 0
-        """Committed episodes."""
-        self.frames = 0
-        """Committed frames."""
+    def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
+        self._folder, self.spec, self._budget = folder, spec, budget or Budget()
+        recover(folder)
+        self.committed = Committed()
+        if folder.exists() and any(folder.iterdir()):
+            self.committed = lerobot_folder.read_committed(folder, spec)
+            self.spec = lerobot_folder.read_spec(folder)
+        self._actors = list(self.committed.actors)
+        self._open: _Open | None = None
 
     @property
     def full(self) -> bool:
         """The open shard is as large as LeRobot lets a file be."""
-        return self._shard_bytes >= DATA_FILE_MB * 2**20
+        return self._open is not None and self._open.file.tell() >= FULL_BYTES
 
-    def append(self, episode: Episode) -> None:
-        """Write one episode, as one row group, into the open shard."""
-        episode_index = self.episodes + len(self._rows)
+    def append(self, episodes: list[Episode]) -> None:
+        """Write episodes, each as one row group, into the open shard."""
+        if self.spec.residual_every is None:
+            self.spec = replace(self.spec, residual_every=len(episodes[0].last_base_plan))
+        before = 0 if self._open is None else len(self._open.episodes)
         columns = frame_columns(
-            episode,
-            self._spec,
-            actor=self._actors.setdefault(episode.actor_id, len(self._actors)),
-            episode_index=episode_index,
-            first_index=self._next_index,
+            episodes,
+            self.spec,
+            actors=[self._actor(episode.lane[0]) for episode in episodes],
+            first_episode=self.committed.episodes + before,
+            first_index=self.committed.frames + (0 if self._open is None else self._open.frames),
         )
         table = pa.table({name: fixed_lists(values) for name, values in columns.items()})
-        if self._shard is None:
-            self._shard = self._open_shard(table.schema)
-        self._shard.write_table(table)
-        self._shard_bytes += table.nbytes
-        self._statistics.append(describe(np.column_stack([*columns.values()]).astype(np.float64)))
-        self._rows.append(self._row(episode_index, len(episode)))
-        self._finals.append(episode)
-        self._next_index += len(episode)
+        if self._open is None:
+            self._open = self._open_shard(table.schema)
+        lengths = np.array([len(episode) for episode in episodes])
+        write_row_groups(self._open.writer, table, lengths)
+        matrix = np.column_stack([*columns.values()]).astype(np.float64, copy=False)
+        self._open.statistics.append(describe(matrix, lengths))
+        self._open.lengths.append(lengths)
+        self._open.episodes += episodes
+        self._open.frames += len(table)
 
-    def commit(self) -> None:
-        """Close the shard and make its episodes part of the dataset; nothing to do is no error."""
-        if self._shard is None:
+    def commit(self, *, last: bool = False) -> None:
+        """Close the shard and make its episodes part of the dataset; nothing to do is no error.
+
+        Args:
+            last: nothing will follow: leave as few files as possible.
+        """
+        sizes = [shard.size for shard in self.committed.shards]
+        if self._open is None and not (last and newest_to_merge(sizes, last=True)):
             return
-        self._shard.close()
-        self._shard = None
-        data = self._path(DATA_PATH)
-        _rename_whole(_beside(data), data)
-        statistics, counts = np.stack(self._statistics), np.array([row["length"] for row in self._rows])
-        self._merged.add(statistics, counts)
-        _write_table(self._path(FINALS_PATH), self._finals_table())
-        table = episodes_table(self._rows, statistics, self._slices, self._spec.task)
-        _write_table(self._path(EPISODES_PATH), table)
-        if self.episodes == 0:
-            tasks = pd.DataFrame({"task_index": [0]}, index=[self._spec.task])
-            _write(self._folder / TASKS_PATH, tasks.to_parquet)
-        episodes, frames = self.episodes + len(self._rows), self._next_index
-        origin = {"repo_id": self._spec.repo_id, "actors": list(self._actors)}
-        _write_json(self._folder / ORIGIN_PATH, origin)
-        _write_json(self._folder / STATS_PATH, self._merged.as_json(self._slices))
-        _write_json(self._folder / INFO_PATH, self._spec.info(episodes, frames))
-        self.episodes, self.frames = episodes, frames
-        self._files += 1
-        self._shard_bytes = 0
-        self._rows, self._statistics, self._finals = [], [], []
+        generation = Generation(self._folder)
+        state = self.committed
+        if self._open is not None:
+            state = self._add_shard(generation, state, self._open)
+        while count := newest_to_merge([shard.size for shard in state.shards], last=last):
+            state = merge_newest(generation, state, count)
+        if count := oldest_to_drop(state.shards, self._budget):
+            state = drop_oldest(generation, state, count, self.spec)
+        write_description(generation, state, self.spec)
+        generation.replace()
+        self.committed, self._open = state, None
 
-    def _open_shard(self, schema: pa.Schema) -> pq.ParquetWriter:
-        path = _beside(self._path(DATA_PATH))
+    def _actor(self, actor_id: str) -> int:
+        """The value of the column `actor`."""
+        if actor_id not in self._actors:
+            self._actors.append(actor_id)
+        return self._actors.index(actor_id)
+
+    def _open_shard(self, schema: pa.Schema) -> _Open:
+        path = beside(self._folder, "shard")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return pq.ParquetWriter(
-            path, schema, compression="snappy", use_dictionary=False, write_statistics=_BOUNDED_COLUMNS
+        generations.reached("open", path)
+        file = pa.OSFile(str(path), "wb")
+        return _Open(file, shard_writer(file, schema))
+
+    def _add_shard(self, generation: Generation, state: Committed, opened: _Open) -> Committed:
+        generations.reached("close", beside(self._folder, "shard"))
+        opened.writer.close()
+        opened.file.close()
+        number = state.next_number
+        data = file_name(DATA_PATH, number)
+        generation.move_in(beside(self._folder, "shard"), data)
+        lengths, statistics = np.concatenate(opened.lengths), np.concatenate(opened.statistics)
+        sidecar = sidecar_table(opened.episodes, state.episodes)
+        generation.write_table(file_name(SIDECAR_PATH, number), sidecar)
+        episodes = episodes_table(state.episodes, state.frames, lengths, statistics, self.spec, number)
+        generation.write_table(file_name(EPISODES_PATH, number), episodes)
+        settled = dict(state.settled)
+        for episode in opened.episodes:
+            settled[episode.lane] = max(settled.get(episode.lane, 0), episode.number + 1)
+        shard = Shard(number, len(lengths), opened.frames, (generation.root / data).stat().st_size)
+        return replace(
+            state,
+            shards=(*state.shards, shard),
+            next_number=number + 1,
+            statistics=state.statistics.plus(statistics, lengths),
+            actors=tuple(self._actors),
+            settled=settled,
+            next_position=max(state.next_position, lerobot_folder.next_position(sidecar)),
         )
 
-    def _path(self, pattern: str) -> Path:
-        return self._folder / pattern.format(**file_place(self._files))
 
-    def _row(self, episode_index: int, length: int) -> dict[str, int]:
-        place = file_place(self._files)
-        return {
-            "episode_index": episode_index,
-            "length": length,
-            "dataset_from_index": self._next_index,
-            "dataset_to_index": self._next_index + length,
-            **{f"data/{key}": value for key, value in place.items()},
-            **{f"meta/episodes/{key}": value for key, value in place.items()},
-        }
-
-    def _finals_table(self) -> pa.Table:
-        """What a restore needs beyond the frames: how each episode ended, and its last decision whole."""
-        flat = {
-            name: fixed_lists(np.stack([getattr(e, attribute).reshape(-1) for e in self._finals]))
-            for name, attribute in (
-                ("observation", "final_observation"),
-                ("final_base_plan", "final_base_plan"),
-                ("last_base_plan", "last_base_plan"),
-                ("last_residual", "last_residual"),
-            )
-        }
-        indices = [row["episode_index"] for row in self._rows]
-        ends = {name: [getattr(e, name) for e in self._finals] for name in ("terminated", "truncated")}
-        return pa.table({"episode_index": pa.array(indices, pa.int64()), **flat, **ends})
+def shard_writer(where: pa.NativeFile | Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A file of frames. No dictionaries: the numbers hardly repeat within an episode."""
+    return pq.ParquetWriter(
+        where, schema, compression="snappy", use_dictionary=False, write_statistics=_BOUNDED_COLUMNS
+    )
 
 
-def _beside(path: Path) -> Path:
-    """Where a file grows: next to its place, with a name that no glob for parquet finds."""
-    return path.with_name(path.name + ".tmp")
+def write_row_groups(writer: pq.ParquetWriter, table: pa.Table, lengths: np.ndarray) -> None:
+    """One row group an episode, as newer readers want it."""
+    # Neighbours of the same length need one call.
+    starts = np.flatnonzero(np.r_[True, lengths[1:] != lengths[:-1]])
+    first = 0
+    for start, stop in zip(starts, [*starts[1:], len(lengths)], strict=True):
+        frames = int(lengths[start:stop].sum())
+        writer.write_table(table.slice(first, frames), row_group_size=int(lengths[start]))
+        first += frames
 
 
-def _rename_whole(grown: Path, path: Path) -> None:
-    """Synced before and after the rename: a power cut must not reorder what a reader relies on."""
-    _sync(grown)
-    os.replace(grown, path)
-    _sync(path.parent)
+def merge_newest(generation: Generation, state: Committed, count: int) -> Committed:
+    """The newest shards become one, under a new number."""
+    old, number = state.shards[-count:], state.next_number
+    tables = {
+        pattern: pa.concat_tables(
+            [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in old]
+        )
+        for pattern in PATTERNS
+    }
+    size = write_shard(generation, number, tables)
+    _remove(generation, old)
+    merged = Shard(number, sum(s.episodes for s in old), sum(s.frames for s in old), size)
+    return replace(state, shards=(*state.shards[:-count], merged), next_number=number + 1)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def drop_oldest(generation: Generation, state: Committed, count: int, spec: DatasetSpec) -> Committed:
+    """Leave out the oldest shards; what stays counts from 0 again, under new numbers."""
+    forgotten = dict(state.forgotten)
+    for shard in state.shards[:count]:
+        for lane, number in lerobot_folder.read_settled(generation.root, shard.number).items():
+            forgotten[lane] = max(forgotten.get(lane, 0), number)
+    kept = replace(state, shards=(), statistics=MergedStatistics(), forgotten=forgotten)
+    for shard in state.shards[count:]:
+        frames = read_parquet(generation.root / file_name(DATA_PATH, shard.number))
+        sidecar = read_parquet(generation.root / file_name(SIDECAR_PATH, shard.number))
+        kept = add_tables(generation, kept, spec, frames, sidecar)
+    _remove(generation, state.shards)
+    return kept
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(_beside(path))
-    _rename_whole(_beside(path), path)
+def add_tables(
+    generation: Generation, state: Committed, spec: DatasetSpec, frames: pa.Table, sidecar: pa.Table
+) -> Committed:
+    """Add whole episodes as a shard; they are counted on from those of `state`.
+
+    Args:
+        frames: rows of a file of frames, episode after episode, of the same actors.
+        sidecar: the same episodes.
+    """
+    lengths = episode_lengths(frames)
+    numbers = state.episodes + np.arange(len(lengths))
+    frames = with_column(frames, "episode_index", np.repeat(numbers, lengths))
+    frames = with_column(frames, "index", state.frames + np.arange(len(frames)))
+    statistics = describe(as_matrix(frames, spec), lengths)
+    number = state.next_number
+    tables = {
+        DATA_PATH: frames,
+        SIDECAR_PATH: with_column(sidecar, "episode_index", numbers),
+        EPISODES_PATH: episodes_table(state.episodes, state.frames, lengths, statistics, spec, number),
+    }
+    size = write_shard(generation, number, tables)
+    return replace(
+        state,
+        shards=(*state.shards, Shard(number, len(lengths), len(frames), size)),
+        next_number=number + 1,
+        statistics=state.statistics.plus(statistics, lengths),
+        next_position=max(state.next_position, lerobot_folder.next_position(sidecar)),
+    )
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    _write(path, lambda grown: pq.write_table(table, grown))
+def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]) -> int:
+    """Write a shard's three files; returns the bytes of its frames.
+
+    Args:
+        tables: for each of `PATTERNS`.
+    """
+    data, episodes = file_name(DATA_PATH, number), tables[EPISODES_PATH]
+
+    def write(path: Path) -> None:
+        # A table has a chunk for each row group that it was read from: cutting it up would be quadratic.
+        frames = tables[DATA_PATH].combine_chunks()
+        with shard_writer(path, frames.schema) as writer:
+            write_row_groups(writer, frames, episodes["length"].to_numpy())
+
+    generation.write(data, write)
+    generation.write_table(file_name(SIDECAR_PATH, number), tables[SIDECAR_PATH])
+    generation.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
+    return (generation.root / data).stat().st_size
 
 
-def _write_json(path: Path, value: object) -> None:
-    _write(path, lambda grown: grown.write_text(json.dumps(value, indent=4) + "\n"))
+def write_description(generation: Generation, state: Committed, spec: DatasetSpec) -> None:
+    """What holds for the whole dataset; info.json last."""
+    if not (generation.root / TASKS_PATH).exists():
+        tasks = pd.DataFrame({"task_index": [0]}, index=[spec.task])
+        generation.write(TASKS_PATH, tasks.to_parquet)
+    generation.write_json(ORIGIN_PATH, spec.origin(list(state.actors), state.forgotten))
+    generation.write_json(STATS_PATH, state.statistics.as_json(spec.slices()))
+    generation.write_json(INFO_PATH, spec.info(state.episodes, state.frames))
+
+
+def _remove(generation: Generation, shards: tuple[Shard, ...]) -> None:
+    for shard in shards:
+        for pattern in PATTERNS:
+            generation.remove(file_name(pattern, shard.number))

@@ -1,37 +1,52 @@
-"""Preallocated replay of transitions: seeded uniform sampling, n-step returns, checkable.
+"""Preallocated replay of transitions: seeded sampling, n-step returns, checkable.
 
 Every decision is one row; every episode's final observation is one more, so that each observation
 is stored once. `following[row]` is the row of the same sub-environment's next decision (or final
 observation), which makes transitions right for any interleaving of any number of actors. A row
 whose successor has not arrived is never sampled.
+
+What the update reads lies side by side, so that a batch costs two selections of whole rows: where
+its transitions begin, and where they end. Those rows may be on a GPU; the pointers stay on the host.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from learner.replay.sum_tree import SumTree
 from protocol.messages import Columns
-
-UNKNOWN = -1
 
 
 class Batch(NamedTuple):
-    """Transitions over up to n decisions; B rows, all float32.
+    """Transitions over up to n decisions; B rows, all float32, on the ring's device.
 
     The loss sees `discount`: gamma^m, and 0 where the episode terminated within the m decisions.
     A truncated episode keeps its discount and bootstraps from its true final observation.
     """
 
-    observation: np.ndarray
-    base_plan: np.ndarray
-    residual: np.ndarray
-    reward: np.ndarray
-    discount: np.ndarray
-    next_observation: np.ndarray
-    next_base_plan: np.ndarray
+    observation: Tensor
+    base_plan: Tensor
+    residual: Tensor
+    reward: Tensor
+    discount: Tensor
+    next_observation: Tensor
+    next_base_plan: Tensor
+
+
+class Prioritised(NamedTuple):
+    """A batch drawn in proportion to priorities."""
+
+    batch: Batch
+    positions: np.ndarray
+    """i8 (B,), for `Ring.set_priorities`."""
+    weights: Tensor
+    """f4 (B,), importance weights; the largest is 1."""
 
 
 @dataclass(frozen=True)
@@ -44,41 +59,71 @@ class OpenDecision:
 
 
 class Ring:
-    """Rows 0 .. capacity - 1, overwritten oldest first.
+    """Rows 0 .. capacity - 1, overwritten oldest first. Any thread may add while others sample.
 
     Args:
+        capacity: decisions and final observations.
         residual_numbers: k * A, the flat width of a base plan and of a residual.
         frame_offset: added to the reward of every executed frame (-1 for "dense minus one").
+        device: where rows and batches are.
+        prioritised: whether `sample_prioritised` may be called.
     """
 
     def __init__(
-        self, capacity: int, observation_dim: int, residual_numbers: int, frame_offset: float = 0.0
+        self,
+        capacity: int,
+        observation_dim: int,
+        residual_numbers: int,
+        *,
+        frame_offset: float = 0.0,
+        device: str | torch.device = "cpu",
+        prioritised: bool = False,
     ) -> None:
-        self._frame_offset = np.float32(frame_offset)
+        self.frame_offset = np.float32(frame_offset)
         self.capacity = capacity
-        self.observation = np.zeros((capacity, observation_dim), np.float32)
-        self.base_plan = np.zeros((capacity, residual_numbers), np.float32)
-        self.residual = np.zeros((capacity, residual_numbers), np.float32)
-        self.reward = np.zeros(capacity, np.float32)
-        self.terminated = np.zeros(capacity, bool)
-        self.following = np.full(capacity, UNKNOWN, np.int64)
+        self._widths = (observation_dim, residual_numbers, residual_numbers)
+        self._rows = torch.zeros((capacity, sum(self._widths)), device=device)
+        # One more slot, which stands for "no row": it follows itself and is worth nothing.
+        self.following = np.full(capacity + 1, capacity, np.int64)
+        self.reward = np.zeros(capacity + 1, np.float32)
+        self.terminated = np.zeros(capacity + 1, bool)
         # How many rows were ever written: row `position` lies in slot `position % capacity`.
         self.position = 0
         self.unlinked = 0
         self._open: dict[tuple[str, int], OpenDecision] = {}
+        self._priorities = SumTree(capacity) if prioritised else None
+        self._highest_priority = 1.0
+        self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are allocated, all of them at the start."""
-        arrays = (self.observation, self.base_plan, self.residual)
-        small = (self.reward, self.terminated, self.following)
-        return sum(array.nbytes for array in arrays + small)
+        """Bytes that are planned, all of them at the start."""
+        host = self.following.nbytes + self.reward.nbytes + self.terminated.nbytes
+        tree = 0 if self._priorities is None else self._priorities.nbytes
+        return self._rows.numel() * self._rows.element_size() + host + tree
+
+    @property
+    def unknown(self) -> int:
+        """What `following` says of a row without a successor."""
+        return self.capacity
+
+    @property
+    def observation(self) -> Tensor:
+        """f4 (capacity, O), a view."""
+        return self._rows[:, : self._widths[0]]
 
     def __len__(self) -> int:
         return min(self.position, self.capacity)
 
-    def add(self, actor_id: str, columns: Columns) -> None:
+    def add(self, actor_id: str, columns: Columns, position: int | None = None) -> int:
         """Append the decisions of one message (see `protocol.messages.Experience`).
+
+        Args:
+            position: where its first row was before, for a message that comes again after a restart;
+                what was overwritten since is left out.
+
+        Returns:
+            The position of its first row.
 
         Raises:
             ValueError: the message holds more rows than the ring.
@@ -88,59 +133,49 @@ class Ring:
         if total > self.capacity:
             raise ValueError(f"{total} rows in one message exceed the ring's capacity {self.capacity}")
         # A final observation lies right behind the decision that it ends.
-        endings_before = np.searchsorted(finals, np.arange(decisions))
-        positions = self.position + np.arange(decisions) + endings_before
-        final_positions = positions[finals] + 1
-        slots, final_slots = positions % self.capacity, final_positions % self.capacity
-        self.following[slots] = UNKNOWN
-        self.following[final_slots] = UNKNOWN
-        self.observation[slots] = columns["observation"][:, 0]
-        self.base_plan[slots] = columns["base_plan"].reshape(decisions, -1)
-        self.residual[slots] = columns["residual"].reshape(decisions, -1)
-        self.reward[slots] = columns["reward"].sum(1) + self._frame_offset * columns["frames"]
-        self.terminated[slots] = columns["terminated"]
-        self.observation[final_slots] = columns["final_observation"]
-        self.base_plan[final_slots] = columns["final_base_plan"].reshape(len(finals), self.base_plan.shape[1])
-        self.residual[final_slots] = 0
-        self.reward[final_slots] = 0
-        self.terminated[final_slots] = False
-        self.position += total
-        self.following[slots[finals]] = final_slots
-        self._link(actor_id, columns, positions)
+        offsets = np.arange(decisions) + np.searchsorted(finals, np.arange(decisions))
+        final_offsets = offsets[finals] + 1
+        block = np.zeros((total, sum(self._widths)), np.float32)
+        observation, base_plan, residual = np.split(block, np.cumsum(self._widths)[:-1], axis=1)
+        observation[offsets] = columns["observation"][:, 0]
+        base_plan[offsets] = columns["base_plan"].reshape(decisions, -1)
+        residual[offsets] = columns["residual"].reshape(decisions, -1)
+        observation[final_offsets] = columns["final_observation"]
+        base_plan[final_offsets] = columns["final_base_plan"].reshape(len(finals), base_plan.shape[1])
+        reward, terminated = np.zeros(total, np.float32), np.zeros(total, bool)
+        reward[offsets] = columns["reward"].sum(1) + self.frame_offset * columns["frames"]
+        terminated[offsets] = columns["terminated"]
+        with self._lock:
+            first = self.position if position is None else position
+            if first + total <= self.position - self.capacity:
+                return first
+            self.position = max(self.position, first + total)
+            self._write(first, block, reward, terminated)
+            links = [(first + offsets[finals], first + final_offsets)]
+            links += self._links(actor_id, columns, first + offsets)
+            self._point(*(np.concatenate(ends) for ends in zip(*links, strict=True)))
+        return first
 
-    def _link(self, actor_id: str, columns: Columns, positions: np.ndarray) -> None:
-        """Point every decision at its successor, within the message and across messages."""
-        ended = columns["terminated"] | columns["truncated"]
-        episode, decision = columns["episode"], columns["decision"]
-        order = np.argsort(columns["sub_env"], kind="stable")
-        sub_env = columns["sub_env"][order]
-        first = np.flatnonzero(np.r_[True, sub_env[1:] != sub_env[:-1]])
-        last = np.r_[first[1:], len(order)] - 1
-        earlier, later = order[:-1], order[1:]
-        follows = (
-            (sub_env[1:] == sub_env[:-1])
-            & ~ended[earlier]
-            & (episode[later] == episode[earlier])
-            & (decision[later] == decision[earlier] + 1)
-        )
-        self.following[positions[earlier[follows]] % self.capacity] = (
-            positions[later[follows]] % self.capacity
-        )
-        for head, tail in zip(order[first], order[last], strict=True):
-            key = (actor_id, int(columns["sub_env"][head]))
-            self._link_across(self._open.pop(key, None), int(positions[head]), columns, int(head))
-            if not ended[tail]:
-                self._open[key] = OpenDecision(int(positions[tail]), int(episode[tail]), int(decision[tail]))
+    def restore(
+        self, positions: np.ndarray, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray,
+        successors: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Put M rows back where they were; those older than the ring's capacity are left out.
 
-    def _link_across(self, before: OpenDecision | None, position: int, columns: Columns, row: int) -> None:
-        if before is None or before.position < self.position - self.capacity:
-            return
-        expected = (before.episode, before.decision + 1)
-        if expected == (int(columns["episode"][row]), int(columns["decision"][row])):
-            self.following[before.position % self.capacity] = position % self.capacity
-        else:
-            # A restarted actor or a hole: the open row never gets a successor and is never sampled.
-            self.unlinked += 1
+        Args:
+            positions: i8 (M,), below `self.position`.
+            block: f4 (M, O + 2 k A): observation, base plan, residual.
+            successors: i8 (M,), the position of each row's successor, -1 where there is none.
+        """
+        with self._lock:
+            kept = positions >= self.position - self.capacity
+            slots = positions[kept] % self.capacity
+            self._rows[torch.from_numpy(slots).to(self._rows.device)] = torch.from_numpy(block[kept]).to(
+                self._rows.device
+            )
+            self.reward[slots], self.terminated[slots] = reward[kept], terminated[kept]
+            linked = kept & (successors >= 0)
+            self._point(positions[linked], successors[linked])
 
     def sample(
         self, rows: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
@@ -153,38 +188,165 @@ class Ring:
         Raises:
             ValueError: nothing can be sampled yet.
         """
-        return self.transitions(
-            self._draw(rows, rng), n_step=n_step, gamma=gamma, reward_offset=reward_offset
-        )
+        with self._lock:
+            start = self._draw(rows, rng)
+            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+
+    def sample_prioritised(
+        self,
+        rows: int,
+        rng: np.random.Generator,
+        *,
+        beta: float,
+        n_step: int,
+        gamma: float,
+        reward_offset: float,
+    ) -> Prioritised:
+        """`rows` transitions, each drawn in proportion to its row's priority, in O(rows log capacity).
+
+        Args:
+            beta: how much the weights make up for the unequal draw: 0 not at all, 1 wholly.
+
+        Raises:
+            ValueError: nothing can be sampled yet, or the ring keeps no priorities.
+        """
+        tree = self._tree()
+        with self._lock:
+            if not tree.total > 0:
+                raise ValueError("the replay holds no transition yet")
+            # One draw in each of `rows` equal parts of the total: the same odds, less spread.
+            start = tree.find((np.arange(rows) + rng.random(rows)) * (tree.total / rows))
+            weights = tree[start] ** -beta
+            positions = self.position - 1 - (self.position - 1 - start) % self.capacity
+            batch = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+        scaled = torch.from_numpy((weights / weights.max()).astype(np.float32))
+        return Prioritised(batch, positions, scaled.to(self._rows.device))
+
+    def set_priorities(self, positions: np.ndarray, priorities: np.ndarray) -> None:
+        """New priorities, above zero, of rows that were sampled; rows overwritten since are left out.
+
+        New rows get the highest priority so far, so that each is likely to be seen once.
+        """
+        if not (np.isfinite(priorities).all() and (priorities > 0).all()):
+            raise ValueError("priorities must be finite and above 0")
+        with self._lock:
+            kept = positions >= self.position - self.capacity
+            self._tree().set(positions[kept] % self.capacity, priorities[kept])
+            self._highest_priority = max(self._highest_priority, float(priorities.max(initial=0)))
 
     def transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
         """n-step transitions that begin at slots `start`, each of which has a successor.
 
         A chain ends early at an episode's end, or where the next successor has not arrived.
         """
-        reward = self.reward[start] + np.float32(reward_offset)
-        discount = np.full(len(start), gamma, np.float32)
-        end = self.following[start]
-        alive = ~self.terminated[start]
-        discount[~alive] = 0
-        for _ in range(n_step - 1):
-            onward = alive & (self.following[end] != UNKNOWN)
-            reward = np.where(
-                onward, reward + discount * (self.reward[end] + np.float32(reward_offset)), reward
+        with self._lock:
+            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+
+    def check_valid(self) -> None:
+        """Raise AssertionError if an invariant is broken; for tests and debugging."""
+        with self._lock:
+            slots = np.flatnonzero(self.following != self.unknown)
+            assert len(slots) == 0 or slots.max() < len(self), "a successor outside the written rows"
+            after = self.following[slots]
+            age = (self.position - 1 - slots) % self.capacity
+            assert np.all((self.position - 1 - after) % self.capacity < age), "a successor older than its row"
+            assert len(np.unique(after)) == len(after), "two rows share a successor"
+            assert not self.terminated[-1] and self.reward[-1] == 0, (
+                "the row that stands for none was changed"
             )
-            stops = onward & self.terminated[end]
-            discount = np.where(onward, np.where(stops, 0, discount * np.float32(gamma)), discount)
-            end = np.where(onward, self.following[end], end)
-            alive = onward & ~stops
-        return Batch(
-            observation=self.observation[start],
-            base_plan=self.base_plan[start],
-            residual=self.residual[start],
-            reward=reward.astype(np.float32),
-            discount=discount.astype(np.float32),
-            next_observation=self.observation[end],
-            next_base_plan=self.base_plan[end],
+            if self._priorities is not None:
+                weighted = np.flatnonzero(self._priorities[np.arange(self.capacity)] > 0)
+                assert np.array_equal(weighted, slots), "priorities of other rows than those with a successor"
+
+    def _write(self, first: int, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray) -> None:
+        """Rows from position `first` on, in at most two pieces; they have no successors yet."""
+        skipped = max(0, self.position - self.capacity - first)
+        at = (first + skipped) % self.capacity
+        rows = torch.from_numpy(block)
+        while skipped < len(block):
+            count = min(len(block) - skipped, self.capacity - at)
+            piece, slots = slice(skipped, skipped + count), slice(at, at + count)
+            self._rows[slots] = rows[piece]
+            self.reward[slots], self.terminated[slots] = reward[piece], terminated[piece]
+            self.following[slots] = self.unknown
+            if self._priorities is not None:
+                self._priorities.set(np.arange(at, at + count), 0.0)
+            skipped, at = skipped + count, 0
+
+    def _point(self, rows: np.ndarray, successors: np.ndarray) -> None:
+        """Let rows (positions) have successors, unless either was overwritten."""
+        kept = (rows >= self.position - self.capacity) & (successors >= self.position - self.capacity)
+        slots = rows[kept] % self.capacity
+        self.following[slots] = successors[kept] % self.capacity
+        if self._priorities is not None:
+            self._priorities.set(slots, self._highest_priority)
+
+    def _links(
+        self, actor_id: str, columns: Columns, positions: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Decisions and their successors, within the message and across messages."""
+        ended = columns["terminated"] | columns["truncated"]
+        order = np.argsort(columns["sub_env"], kind="stable")
+        sub_env, episode, decision = (columns[name][order] for name in ("sub_env", "episode", "decision"))
+        ended, positions = ended[order], positions[order]
+        follows = (
+            (sub_env[1:] == sub_env[:-1])
+            & ~ended[:-1]
+            & (episode[1:] == episode[:-1])
+            & (decision[1:] == decision[:-1] + 1)
         )
+        links = [(positions[:-1][follows], positions[1:][follows])]
+        first = np.flatnonzero(np.r_[True, sub_env[1:] != sub_env[:-1]])
+        last = np.r_[first[1:], len(order)] - 1
+        heads = zip(*(part[first].tolist() for part in (sub_env, positions, episode, decision)), strict=True)
+        tails = zip(*(part[last].tolist() for part in (ended, positions, episode, decision)), strict=True)
+        across = []
+        for (lane, position, *head), (over, *tail) in zip(heads, tails, strict=True):
+            before = self._open.pop((actor_id, lane), None)
+            if before is not None and [before.episode, before.decision + 1] == head:
+                across.append((before.position, position))
+            elif before is not None:
+                # A restarted actor or a hole: the open row never gets a successor and is never sampled.
+                self.unlinked += 1
+            if not over:
+                self._open[actor_id, lane] = OpenDecision(*tail)
+        return [*links, *((np.array([row]), np.array([after])) for row, after in across)]
+
+    def _transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
+        if n_step == 1:
+            discount = np.float32(gamma) * ~self.terminated[start]
+            reward = self.reward[start] + np.float32(reward_offset)
+            return self._gather(start, self.following[start], reward, discount)
+        chain = np.empty((n_step + 1, len(start)), np.int64)
+        chain[0] = start
+        for step in range(n_step):
+            np.take(self.following, chain[step], out=chain[step + 1])
+        there = chain[1:] != self.unknown
+        steps = there.sum(0)
+        powers = np.power(np.float32(gamma), np.arange(n_step + 1, dtype=np.float32))
+        rewards = (self.reward[chain[:-1]] + np.float32(reward_offset)) * there
+        # Flat indices of each chain's end, and of the row before it.
+        ends = steps * len(start) + np.arange(len(start))
+        flat = chain.reshape(-1)
+        discount = powers[steps] * ~self.terminated[flat[ends - len(start)]]
+        return self._gather(start, flat[ends], powers[:-1] @ rewards, discount)
+
+    def _gather(self, start: np.ndarray, end: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> Batch:
+        o, n, _ = self._widths
+        rows = self._rows.index_select(0, self._here(start))
+        after = self._rows[:, : o + n].index_select(0, self._here(end))
+        return Batch(
+            observation=rows[:, :o],
+            base_plan=rows[:, o : o + n],
+            residual=rows[:, o + n :],
+            reward=self._here(reward),
+            discount=self._here(discount),
+            next_observation=after[:, :o],
+            next_base_plan=after[:, o:],
+        )
+
+    def _here(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._rows.device, non_blocking=True)
 
     def _draw(self, rows: int, rng: np.random.Generator, attempts: int = 100) -> np.ndarray:
         """Slots with a successor, uniform, by rejection: all but a few rows have one."""
@@ -192,17 +354,13 @@ class Ring:
             raise ValueError("the replay is empty")
         drawn = rng.integers(len(self), size=rows)
         for _ in range(attempts):
-            rejected = self.following[drawn] == UNKNOWN
-            if not rejected.any():
+            rejected = np.flatnonzero(self.following[drawn] == self.unknown)
+            if not len(rejected):
                 return drawn
-            drawn[rejected] = rng.integers(len(self), size=int(rejected.sum()))
+            drawn[rejected] = rng.integers(len(self), size=len(rejected))
         raise ValueError(f"no transition among {len(self)} rows: every decision waits for its successor")
 
-    def check_valid(self) -> None:
-        """Raise AssertionError if an invariant is broken; for tests and debugging."""
-        slots = np.flatnonzero(self.following != UNKNOWN)
-        assert len(slots) == 0 or slots.max() < len(self), "a successor outside the written rows"
-        after = self.following[slots]
-        age = (self.position - 1 - slots) % self.capacity
-        assert np.all((self.position - 1 - after) % self.capacity < age), "a successor older than its row"
-        assert len(np.unique(after)) == len(after), "two rows share a successor"
+    def _tree(self) -> SumTree:
+        if self._priorities is None:
+            raise ValueError("the ring keeps no priorities: make it with prioritised=True")
+        return self._priorities

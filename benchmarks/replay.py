@@ -1,0 +1,265 @@
+"""How fast experience reaches the disk and batches leave the ring, beside others in the same run.
+
+    python -m benchmarks.replay [--rounds 3] [--frames 1000000] [--capacities 200000 4000000]
+
+Rows of the default task (observation 42, action 7, episodes of 50 frames). On disk: the whole store,
+from messages to a closed dataset, beside LeRobot's own writer and pyarrow alone with the same rows. In
+memory: the ring beside a bare index_select of the same rows (where transitions begin and where they
+end) and lerobot.rl's ReplayBuffer. One thread for torch. Medians over the rounds; prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from learner.replay.lerobot_format import read_parquet
+from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.lerobot_writer import shard_writer
+from learner.replay.ring import Ring
+from protocol.messages import Columns
+
+O, A, K = 42, 7, 4  # noqa: E741  observation_dim, action_dim, residual_every
+EPISODE = 50
+SUB_ENVS = 64
+ROWS = 256
+BATCH = 1024
+
+
+def messages(frames: int, every: int, seed: int = 0) -> Iterator[Columns]:
+    """What one actor of SUB_ENVS simulators sends, `frames` frames or a little less."""
+    rng = np.random.default_rng(seed)
+    numbers = {"observation": O, "action": A, "base_plan": A, "residual": A}
+    fixed: Columns = {name: rng.standard_normal((ROWS, every, n), np.float32) for name, n in numbers.items()}
+    fixed["reward"] = rng.random((ROWS, every), np.float32)
+    fixed["success"] = rng.random((ROWS, every)) < 0.1
+    fixed["truncated"] = np.zeros(ROWS, bool)
+    fixed["sub_env"] = np.tile(np.arange(SUB_ENVS, dtype=np.int32), ROWS // SUB_ENVS)
+    fixed["weights_version"] = np.zeros(ROWS, np.int64)
+    decisions = -(-EPISODE // every)
+    for first in range(0, frames // (every * SUB_ENVS), ROWS // SUB_ENVS):
+        step = first + np.repeat(np.arange(ROWS // SUB_ENVS), SUB_ENVS)
+        last = step % decisions == decisions - 1
+        ends = np.flatnonzero(last).astype(np.int32)
+        yield fixed | {
+            "frames": np.where(last, EPISODE - (decisions - 1) * every, every).astype(np.int32),
+            "terminated": last,
+            "episode": step // decisions,
+            "decision": (step % decisions).astype(np.int32),
+            "final_row": ends,
+            "final_observation": np.zeros((len(ends), O), np.float32),
+            "final_base_plan": np.zeros((len(ends), every, A), np.float32),
+        }
+
+
+def rate(count: float, work: Callable[[], object]) -> float:
+    """So many things a second."""
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def open_store(folder: Path, flush_s: float = 5.0) -> LeRobotStore:
+    return LeRobotStore(
+        folder, repo_id="benchmark/replay", observation_dim=O, action_dim=A, fps=20, robot_type="panda",
+        task="PickCube-v1", queue_episodes=256, flush_s=flush_s,
+    )  # fmt: skip
+
+
+def store_rate(folder: Path, frames: int, every: int) -> float:
+    """Frames a second from messages in memory to a closed dataset."""
+    sent = list(messages(frames, every))
+    started = time.perf_counter()
+    with open_store(folder) as store:
+        for columns in sent:
+            store.add("actor", 1, columns)
+    return store.frames / (time.perf_counter() - started)
+
+
+def pyarrow_rate(dataset: Path, target: Path) -> float:
+    """Frames a second of pyarrow alone: the rows of a dataset, one row group an episode."""
+    files = sorted((dataset / "data").rglob("*.parquet"))
+    table = pa.concat_tables(map(read_parquet, files)).combine_chunks()
+
+    def write() -> None:
+        with shard_writer(target, table.schema) as writer:
+            writer.write_table(table, row_group_size=EPISODE)
+
+    return rate(len(table), write)
+
+
+def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
+    """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.datasets.utils import DEFAULT_FEATURES
+
+    info = json.loads((dataset / "meta/info.json").read_text())
+    features = {
+        name: feature | {"shape": tuple(feature["shape"])}
+        for name, feature in info["features"].items()
+        if name not in DEFAULT_FEATURES
+    }
+    path = sorted((dataset / "data").rglob("*.parquet"))[0]
+    rows = pq.ParquetFile(path).read_row_groups(range(episodes), columns=list(features)).to_pylist()
+    kinds = {name: np.dtype(feature["dtype"]) for name, feature in features.items()}
+    frames = [
+        {name: np.atleast_1d(np.array(value, kinds[name])) for name, value in row.items()} for row in rows
+    ]
+    made = LeRobotDataset.create("benchmark/theirs", fps=20, features=features, root=target, use_videos=False)
+
+    def write() -> None:
+        for number, frame in enumerate(frames, start=1):
+            made.add_frame(frame | {"task": "PickCube-v1"})
+            if number % EPISODE == 0:
+                made.save_episode()
+        made.finalize()
+
+    return rate(len(frames), write)
+
+
+def growth(folder: Path, frames: int, parts: int = 10) -> list[float]:
+    """Frames a second of each part of one long dataset, with more commits than by default."""
+    sent = list(messages(frames // parts, K))
+    decisions = -(-EPISODE // K)
+    episodes = len(sent) * ROWS // SUB_ENVS // decisions
+    rates = []
+    with open_store(folder, flush_s=2.0) as store:
+        for part in range(parts):
+            started = time.perf_counter()
+            for columns in sent:
+                # Another session each time: its episodes begin anew.
+                store.add("actor", part, columns)
+            while store.pending:
+                time.sleep(0.001)
+            rates.append(episodes * SUB_ENVS * EPISODE / (time.perf_counter() - started))
+    return rates
+
+
+def disk(rounds: int, frames: int) -> dict[str, Any]:
+    """Figures of writing."""
+    results: dict[str, list[float]] = {"ours": [], "peer": [], "ceiling": []}
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(rounds):
+            folder = Path(place) / f"ours-{number}"
+            results["ours"].append(store_rate(folder, 200_000, K))
+            results["ceiling"].append(pyarrow_rate(folder, Path(place) / "ceiling.parquet"))
+            results["peer"].append(lerobot_rate(folder, Path(place) / f"theirs-{number}"))
+        parts = growth(Path(place) / "long", frames)
+    middle = {name: statistics.median(values) for name, values in results.items()}
+    return {
+        "frames_written_per_s": compared(middle["ours"], middle["peer"], middle["ceiling"]),
+        "frames_written_per_s_by_tenth": [round(value) for value in parts],
+        "frames_in_growth": frames,
+    }
+
+
+def memory(rounds: int, capacity: int) -> dict[str, Any]:
+    """Figures of the ring at one size, after it has wrapped around."""
+    ring, rng = Ring(capacity, O, K * A), np.random.default_rng(0)
+    sent = list(messages(int(capacity * 1.05 * K), K))
+    started = time.perf_counter()
+    for columns in sent:
+        ring.add("actor", columns)
+    adds = len(sent) * ROWS / (time.perf_counter() - started)
+    draws: dict[int, list[float]] = {1: [], 5: []}
+    bare: list[float] = []
+    # In short turns, so that all sides meet the same neighbours on the machine.
+    for _ in range(rounds * 20):
+        for n, rates in draws.items():
+            rates.append(rate(25, lambda n=n: repeat(25, draw, ring, rng, n)))
+        starts = [ring._draw(BATCH, rng) for _ in range(25)]
+        pairs = [(torch.from_numpy(start), torch.from_numpy(ring.following[start])) for start in starts]
+        pair = iter(pairs)
+        bare.append(rate(25, lambda pair=pair: repeat(25, select, ring, pair)))
+    ceiling = statistics.median(bare)
+    return {
+        "transitions_added_per_s": round(adds),
+        **{
+            f"batches_of_{BATCH}_per_s_{n}_step": compared(statistics.median(rates), None, ceiling)
+            for n, rates in draws.items()
+        },
+        "planned_mb": round(ring.nbytes / 1e6),
+    }
+
+
+def draw(ring: Ring, rng: np.random.Generator, n: int) -> object:
+    return ring.sample(BATCH, rng, n_step=n, gamma=0.97, reward_offset=0.0)
+
+
+def repeat(times: int, work: Callable[..., object], *args: object) -> None:
+    """What each call returns is freed at once, as an update does with its batch."""
+    for _ in range(times):
+        work(*args)
+
+
+def select(ring: Ring, pairs: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> object:
+    start, end = next(pairs)
+    return ring._rows.index_select(0, start), ring._rows[:, : O + K * A].index_select(0, end)
+
+
+def lerobot_buffer(rounds: int, capacity: int = 100_000, rows: int = 100_000) -> dict[str, float]:
+    """lerobot.rl's ReplayBuffer with the same numbers a transition."""
+    from lerobot.rl.buffer import ReplayBuffer
+
+    buffer = ReplayBuffer(capacity, "cpu", ["observation.state"], use_drq=False, storage_device="cpu")
+    state, action = {"observation.state": torch.ones(1, O)}, torch.ones(1, 2 * K * A)
+
+    def add() -> None:
+        for _ in range(rows):
+            buffer.add(state, action, 0.0, state, False, False)
+
+    added = rate(rows, add)
+    sampled = [rate(25, lambda: repeat(25, buffer.sample, BATCH)) for _ in range(rounds * 20)]
+    return {
+        "transitions_added_per_s": round(added),
+        f"batches_of_{BATCH}_per_s": round(statistics.median(sampled)),
+    }
+
+
+def compared(ours: float, peer: float | None, ceiling: float) -> dict[str, float | None]:
+    return {
+        "ours": round(ours),
+        "peer": None if peer is None else round(peer),
+        "ratio": None if peer is None else round(ours / peer, 1),
+        "ceiling": round(ceiling),
+        "ceiling_ratio": round(ours / ceiling, 2),
+    }
+
+
+def main(words: list[str]) -> None:
+    logging.disable(logging.WARNING)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=1_000_000, help="of the long dataset")
+    parser.add_argument("--capacities", type=int, nargs="+", default=[200_000, 4_000_000])
+    args = parser.parse_args(words)
+    torch.set_num_threads(1)
+    found = importlib.util.find_spec("stable_baselines3") is not None
+    result = {
+        "disk": disk(args.rounds, args.frames),
+        "ring": {str(capacity): memory(args.rounds, capacity) for capacity in args.capacities},
+        "lerobot_rl_replay_buffer": lerobot_buffer(args.rounds),
+        "stable_baselines3": "installed, not measured" if found else "not installed, left out",
+    }
+    headline = result["disk"]["frames_written_per_s"]
+    sys.stdout.write(json.dumps(result | {name: headline[name] for name in headline}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

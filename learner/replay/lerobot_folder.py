@@ -1,0 +1,145 @@
+"""Reading what a dataset's folder holds: for a writer that goes on, and for the tools."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from learner.replay.episodes import Lane
+from learner.replay.lerobot_format import (
+    DATA_PATH,
+    INFO_PATH,
+    ORIGIN_PATH,
+    SIDECAR_PATH,
+    STATS_PATH,
+    DatasetError,
+    DatasetSpec,
+    file_name,
+    file_number,
+    read_parquet,
+)
+from learner.replay.lerobot_stats import MergedStatistics
+from learner.replay.shards import Shard
+
+if TYPE_CHECKING:
+    from learner.replay.lerobot_writer import Committed
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of the dataset.
+
+    Raises:
+        DatasetError: it is missing or broken.
+    """
+    try:
+        return json.loads((folder / name).read_text())
+    except FileNotFoundError:
+        raise DatasetError(f"{folder} is no LeRobot dataset: it has no {name}") from None
+    except ValueError as error:
+        raise DatasetError(f"{folder / name} is broken: {error}") from error
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """info.json of a dataset in the format v3.0.
+
+    Raises:
+        DatasetError: no dataset, or one of another version.
+    """
+    info = read_json(folder, INFO_PATH)
+    version = info.get("codebase_version")
+    if version != "v3.0":
+        raise DatasetError(
+            f"{folder} has LeRobot's format {version}, not v3.0: "
+            "convert it with python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
+        )
+    return info
+
+
+def read_spec(folder: Path) -> DatasetSpec:
+    """What the replay's writer was told of a dataset of its own.
+
+    Raises:
+        DatasetError: written by something else.
+    """
+    if not (folder / ORIGIN_PATH).exists():
+        raise DatasetError(
+            f"{folder} was not written by this replay (no {ORIGIN_PATH}): "
+            "use it as prior data, or edit it with lerobot-edit-dataset"
+        )
+    origin = read_json(folder, ORIGIN_PATH)
+    try:
+        return DatasetSpec(**{field.name: origin[field.name] for field in dataclasses.fields(DatasetSpec)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{folder / ORIGIN_PATH} is broken: {error!r}") from error
+
+
+def read_forgotten(folder: Path) -> dict[Lane, int]:
+    """Episodes of each lane that had to go."""
+    settled = read_json(folder, ORIGIN_PATH)["settled"]
+    return {(actor, session, sub_env): count for actor, session, sub_env, count in settled}
+
+
+def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
+    """The state from which a writer goes on.
+
+    Raises:
+        DatasetError: not a dataset of `spec`; says in what they differ.
+    """
+    from learner.replay.lerobot_writer import Committed
+
+    info, found = read_info(folder), read_spec(folder)
+    missing = found.features().keys() - info["features"].keys()
+    if missing:
+        raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
+    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
+        ours, theirs = getattr(spec, key), getattr(found, key)
+        if ours != theirs and not (key == "residual_every" and ours is None):
+            raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")
+    forgotten = read_forgotten(folder)
+    settled, position = dict(forgotten), 0
+    shards = read_shards(folder)
+    for shard in shards:
+        for lane, count in read_settled(folder, shard.number).items():
+            settled[lane] = max(settled.get(lane, 0), count)
+        table = read_parquet(folder / file_name(SIDECAR_PATH, shard.number), columns=["positions"])
+        position = max(position, next_position(table))
+    return Committed(
+        shards=tuple(shards),
+        next_number=max((shard.number for shard in shards), default=-1) + 1,
+        statistics=MergedStatistics.from_json(read_json(folder, STATS_PATH), spec.slices()),
+        actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
+        settled=settled,
+        forgotten=forgotten,
+        next_position=position,
+    )
+
+
+def read_shards(folder: Path) -> list[Shard]:
+    """The dataset's shards, oldest first."""
+    shards = []
+    for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
+        lengths = read_parquet(path, columns=["length"])["length"]
+        number = file_number(path)
+        size = (folder / file_name(DATA_PATH, number)).stat().st_size
+        shards.append(Shard(number, len(lengths), pc.sum(lengths).as_py(), size))
+    return shards
+
+
+def read_settled(folder: Path, number: int) -> dict[Lane, int]:
+    """For each lane in a shard, one more than its newest episode."""
+    names = ["actor_id", "session", "sub_env"]
+    table = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=[*names, "episode"])
+    newest = table.group_by(names).aggregate([("episode", "max")]).to_pydict()
+    lanes = zip(*(newest[name] for name in (*names, "episode_max")), strict=True)
+    return {(actor, session, sub_env): episode + 1 for actor, session, sub_env, episode in lanes}
+
+
+def next_position(sidecar: pa.Table) -> int:
+    """Behind the newest decision of a shard, and its final observation."""
+    flat = sidecar["positions"].combine_chunks().flatten()
+    return int(pc.max(flat).as_py()) + 2 if len(flat) else 0
