@@ -242,6 +242,7 @@ class Algo(Section, frozen=True):
     gamma: float
     n_step: int
     reward: Literal["sparse", "sparse_minus_one", "normalized_dense", "dense_minus_one"]
+    reward_scale: float
     target_clip: tuple[float, float] | Literal["reachable"] | None
     clip_action: bool
     target_noise_std: float
@@ -276,6 +277,7 @@ class Algo(Section, frozen=True):
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")
+        self.positive("reward_scale")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         self.require(len(self.hidden) > 0, "hidden", "one width or more")
@@ -289,10 +291,10 @@ class Algo(Section, frozen=True):
         """
         if self.target_clip != "reachable":
             return self.target_clip
-        for_ever = float("inf") if self.gamma == 1 else 1 / (1 - self.gamma)
+        for_ever = self.reward_scale * (float("inf") if self.gamma == 1 else 1 / (1 - self.gamma))
         match self.reward:
             case "sparse":
-                return 0.0, 1.0
+                return 0.0, self.reward_scale
             case "sparse_minus_one":
                 return -for_ever, 0.0
             case "normalized_dense":

@@ -200,7 +200,8 @@ class Learner:
         """Take back what an earlier process received: from the dataset, and from the journal what had not
         come into it. The store skips what it has."""
         rows = 0
-        restore_ring(self._config.run_dir / "replay", self._ring)
+        if self._store.episodes:
+            restore_ring(self._config.run_dir / "replay", self._ring)
         for actor_id, session, columns, position in self._journal.replay():
             # What the dataset held already comes to the same place: nothing is there twice.
             self._ring.add(actor_id, columns, position)

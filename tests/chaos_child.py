@@ -110,7 +110,7 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     journal = Journal(folder / "journal", journal_settings, SPEC, limits)
     store = RecordingStore(folder / "replay.lines")
-    for actor_id, session, columns in journal.replay():
+    for actor_id, session, columns, _ in journal.replay():
         store.add(actor_id, session, columns)
     for state in journal.sessions:
         if state.ended:
@@ -139,12 +139,13 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
                 Progress(decisions=decisions, updates=0, version=version, evaluate=False, finished=False)
             )
     intake.close()
+    # Rows are handed out once they are on disk.
+    journal.close()
     for received in intake.drain():
         store.add(received.actor_id, received.session, received.columns)
     for peer in intake.peers():
         store.end_session(peer.actor_id, peer.session)
     store.close()
-    journal.close()
     journal.discard(store.committed())
     log.info("counters: %s", intake.counters())
 
@@ -164,7 +165,7 @@ def write_status(folder: Path, intake: Intake) -> None:
 def make_weights(version: int) -> Weights:
     """Weights of nothing."""
     behaviour = Behaviour(
-        mask_probability=1.0, uniform=False, noise_std=0.0, noise_ladder=False, noise_probability=1.0,
+        mask_probability=1.0, mask_episodes=False, uniform=False, noise_std=0.0, noise_ladder=False, noise_probability=1.0,
         noise_hold=1, decisions=0,
     )  # fmt: skip
     return Weights(version=version, digest=weights_digest({}), behaviour=behaviour, final=False, columns={})

@@ -19,6 +19,7 @@ class Batches:
         self._online_rows = algo.batch_size - self._prior_rows
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
+        self._reward_scale = algo.reward_scale
         self._rng = np.random.default_rng(seed)
         self._device = torch.device(device)
 
@@ -27,10 +28,12 @@ class Batches:
         parts = [self._draw(self._online, self._online_rows)]
         if self._prior is not None and self._prior_rows:
             parts.append(self._draw(self._prior, self._prior_rows))
-        return {
+        batch = {
             name: torch.cat(column).to(self._device, non_blocking=True)
             for name, column in zip(Batch._fields, zip(*parts, strict=True), strict=True)
         }
+        batch["reward"] *= self._reward_scale
+        return batch
 
     def _draw(self, ring: Ring, rows: int) -> Batch:
         return ring.sample(
