@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 import yaml
 
@@ -24,8 +25,9 @@ from learner.metrics import Metrics
 from learner.pace import Pace
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
-from learner.replay.demonstrations import demonstration_columns, read_maniskill
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.prior import SPEC_FILE, PriorData, merge, read_prior
+from learner.replay.rewards import rewarded
 from learner.replay.ring import Ring
 from learner.summary import write_summary
 from protocol.messages import Progress
@@ -53,7 +55,9 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     )
     prior = load_prior(config, base)
     run_dir = make_run_dir(config)
-    intake = Intake(config.wire, experience_spec(config, base), queue_rows=config.wire.credit_rows)
+    spec = experience_spec(config, base)
+    (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
+    intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows)
     intake.start()
     try:
         with Metrics(run_dir, config.learner.wandb, msgspec.to_builtins(config)) as metrics:
@@ -96,23 +100,22 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
     )
 
 
-def load_prior(config: Config, base: BasePolicy) -> Ring | None:
-    """Demonstrations in a ring of their own, or None where the recipe takes none."""
-    if config.algo.prior_fraction == 0 or config.learner.demos is None:
+def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
+    """Episodes recorded earlier, or None where the recipe takes none."""
+    demos = config.learner.demos
+    if config.algo.prior_fraction == 0 or demos is None:
         return None
-    episodes = read_maniskill(Path(config.learner.demos))
-    columns, _ = demonstration_columns(base, episodes, config.algo)
-    rows = len(columns["frames"]) + len(columns["final_row"])
-    prior = make_ring(rows, config, base)
-    prior.add("demonstrations", columns)
-    return prior
+    sources = [demos] if isinstance(demos, str) else demos
+    plan_key = msgspec.json.encode(config.base).decode()
+    return merge([read_prior(source, base, plan_key, config.algo) for source in sources])
 
 
-def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
-    """A replay of the run's decisions, with the run's reward."""
-    numbers = config.algo.residual_every * base.action_dim
-    offset = -1.0 if config.algo.reward == "dense_minus_one" else 0.0
-    return Ring(capacity, base.observation_dim, numbers, frame_offset=offset)
+def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
+    """Prior data in a ring of their own, which they fill."""
+    rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
+    ring = Ring(rows, base.observation_dim, config.algo.residual_every * base.action_dim)
+    ring.add("prior", rewarded(prior.columns, config.algo))
+    return ring
 
 
 def size_mb(folder: Path) -> float:
@@ -132,7 +135,7 @@ class Learner:
         config: Config,
         base: BasePolicy,
         algorithm: ResidualSAC,
-        prior: Ring | None,
+        prior: PriorData | None,
         intake: Intake,
         store: LeRobotStore,
         metrics: Metrics,
@@ -141,16 +144,19 @@ class Learner:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics = metrics
-        self._ring = make_ring(self._settings.replay_capacity, config, base)
+        numbers = config.algo.residual_every * base.action_dim
+        self._ring = Ring(self._settings.replay_capacity, base.observation_dim, numbers)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
+        prior_ring = None if prior is None else make_prior_ring(prior, config, base)
         self._batches = Batches(
-            config.algo, self._ring, prior, seed=config.seed, device=self._settings.device
+            config.algo, self._ring, prior_ring, seed=config.seed, device=self._settings.device
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s)
         self._seen = RunningScale(base.observation_dim)
-        if prior is not None and config.algo.scale_observations != "off":
-            self._seen.add(prior.observation[: len(prior)])
+        self._prior_clipped = None if prior is None else prior.clipped_share
+        if prior_ring is not None and config.algo.scale_observations != "off":
+            self._seen.add(np.asarray(prior_ring.observation))
             self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
         self.progress = RunProgress(config)
@@ -210,7 +216,7 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            self._ring.add(received.actor_id, received.columns)
+            self._ring.add(received.actor_id, rewarded(received.columns, self._config.algo))
             self._store.add(received.actor_id, received.columns)
             self._pace.decisions += len(received.columns["frames"])
             self._seen.add(received.columns["observation"][:, 0])
@@ -259,6 +265,7 @@ class Learner:
             "decisions": self._pace.decisions,
             "version": self._broadcast.version,
             "mask_probability": self._pace.mask_probability,
+            "prior_clipped_share": self._prior_clipped,
             "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),

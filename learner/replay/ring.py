@@ -48,13 +48,9 @@ class Ring:
 
     Args:
         residual_numbers: k * A, the flat width of a base plan and of a residual.
-        frame_offset: added to the reward of every executed frame (-1 for "dense minus one").
     """
 
-    def __init__(
-        self, capacity: int, observation_dim: int, residual_numbers: int, frame_offset: float = 0.0
-    ) -> None:
-        self._frame_offset = np.float32(frame_offset)
+    def __init__(self, capacity: int, observation_dim: int, residual_numbers: int) -> None:
         self.capacity = capacity
         self.observation = np.zeros((capacity, observation_dim), np.float32)
         self.base_plan = np.zeros((capacity, residual_numbers), np.float32)
@@ -97,7 +93,7 @@ class Ring:
         self.observation[slots] = columns["observation"][:, 0]
         self.base_plan[slots] = columns["base_plan"].reshape(decisions, -1)
         self.residual[slots] = columns["residual"].reshape(decisions, -1)
-        self.reward[slots] = columns["reward"].sum(1) + self._frame_offset * columns["frames"]
+        self.reward[slots] = columns["reward"].sum(1)
         self.terminated[slots] = columns["terminated"]
         self.observation[final_slots] = columns["final_observation"]
         self.base_plan[final_slots] = columns["final_base_plan"].reshape(len(finals), self.base_plan.shape[1])
