@@ -184,7 +184,7 @@ class Learner(Section, frozen=True):
     wait_log_every_s: float
     stall_timeout_s: float
     max_updates_behind: int
-    demos: str | None
+    demos: str | tuple[str, ...] | None
     robot_type: str
     fps: int
     store_queue_episodes: int

@@ -26,6 +26,7 @@ from launch.records import read_records
 log = logging.getLogger("plot")
 
 POINTS = 200
+PER = {"frames": 1, "decisions": 1, "wall_s": 60}
 LABELS = {"frames": "environment frames", "decisions": "decisions", "wall_s": "training, minutes"}
 
 
@@ -43,11 +44,11 @@ def newest_runs(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list
 
 
 def curve_of(record: dict[str, Any], x: str) -> tuple[np.ndarray, np.ndarray]:
-    """One run's full residual, which is the base before the first update; x ascending."""
+    """One run's full residual, which is the base before the first update; x ascending, time in minutes."""
     points = [(0.0, record["base"]["success"])]
     points += [(point[x], point["success"]) for point in record["curves"]["full"]]
     xs, ys = np.array(sorted(points), float).T
-    return xs, ys
+    return xs / PER[x], ys
 
 
 def mean_and_range(
@@ -70,8 +71,10 @@ def draw_task(axes: Axes, runs: dict[str, list[dict[str, Any]]], x: str) -> None
     axes.set(xlabel=LABELS[x], ylabel="success", ylim=(0, 1.02))
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    per, unit = (60, "") if x == "wall_s" else (1000, " k")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / per:g}{unit}" if value else "0"))
+    if x != "wall_s":
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value / 1000:g} k" if value else "0")
+        )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9, loc="best")

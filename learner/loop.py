@@ -26,10 +26,11 @@ from learner.metrics import Metrics
 from learner.pace import Pace
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
-from learner.replay.demonstrations import demonstration_columns, read_maniskill
 from learner.replay.journal import Journal
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.prior import SPEC_FILE, PriorData, merge, read_prior
 from learner.replay.restore import restore_ring
+from learner.replay.rewards import frame_cost, rewarded
 from learner.replay.ring import Ring
 from learner.replay.shards import Budget
 from learner.summary import write_summary
@@ -61,6 +62,7 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     resume = (config.run_dir / "config.yaml").exists()
     run_dir = make_run_dir(config)
     spec = experience_spec(config, base)
+    (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)
     journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
     intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=journal)
@@ -128,29 +130,28 @@ def make_budget(settings: LearnerSettings) -> Budget:
     return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
 
 
-def load_prior(config: Config, base: BasePolicy) -> Ring | None:
-    """Demonstrations in a ring of their own, or None where the recipe takes none."""
-    if config.algo.prior_fraction == 0 or config.learner.demos is None:
+def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
+    """Episodes recorded earlier, or None where the recipe takes none."""
+    demos = config.learner.demos
+    if config.algo.prior_fraction == 0 or demos is None:
         return None
-    episodes = read_maniskill(Path(config.learner.demos))
-    columns, _ = demonstration_columns(base, episodes, config.algo)
-    rows = len(columns["frames"]) + len(columns["final_row"])
-    prior = make_ring(rows, config, base)
-    prior.add("demonstrations", columns)
-    return prior
+    sources = [demos] if isinstance(demos, str) else demos
+    plan_key = msgspec.json.encode(config.base).decode()
+    return merge([read_prior(source, base, plan_key, config.algo) for source in sources])
 
 
 def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
-    """A replay of the run's decisions, with the run's reward."""
+    """A replay of the run's decisions."""
     numbers = config.algo.residual_every * base.action_dim
-    offset = -1.0 if config.algo.reward == "dense_minus_one" else 0.0
-    return Ring(
-        capacity,
-        base.observation_dim,
-        numbers,
-        frame_offset=offset,
-        device=config.learner.replay_device,
-    )
+    return Ring(capacity, base.observation_dim, numbers, device=config.learner.replay_device)
+
+
+def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
+    """Prior data in a ring of their own, which they fill."""
+    rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
+    ring = make_ring(rows, config, base)
+    ring.add("prior", rewarded(prior.columns, config.algo))
+    return ring
 
 
 def size_mb(folder: Path) -> float:
@@ -171,7 +172,7 @@ class Learner:
         config: Config,
         base: BasePolicy,
         algorithm: ResidualSAC,
-        prior: Ring | None,
+        prior: PriorData | None,
         intake: Intake,
         journal: Journal,
         store: LeRobotStore,
@@ -183,14 +184,16 @@ class Learner:
         self._metrics, self._journal = metrics, journal
         self._ring = make_ring(self._settings.replay_capacity, config, base)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
+        prior_ring = None if prior is None else make_prior_ring(prior, config, base)
         self._batches = Batches(
-            config.algo, self._ring, prior, seed=config.seed, device=self._settings.device
+            config.algo, self._ring, prior_ring, seed=config.seed, device=self._settings.device
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
         self._seen = RunningScale(base.observation_dim)
-        if prior is not None and config.algo.scale_observations != "off":
-            self._seen.add(prior.observation[: len(prior)].cpu().numpy())
+        self._prior_clipped = None if prior is None else prior.clipped_share
+        if prior_ring is not None and config.algo.scale_observations != "off":
+            self._seen.add(prior_ring.observation.cpu().numpy())
             self._algorithm.scale_observations(self._seen)
         self._figures: dict[str, torch.Tensor] = {}
         self._lag_s = float("nan")
@@ -201,10 +204,10 @@ class Learner:
         come into it. The store skips what it has."""
         rows = 0
         if self._store.episodes:
-            restore_ring(self._config.run_dir / "replay", self._ring)
+            restore_ring(self._config.run_dir / "replay", self._ring, frame_cost(self._config.algo))
         for actor_id, session, columns, position in self._journal.replay():
             # What the dataset held already comes to the same place: nothing is there twice.
-            self._ring.add(actor_id, columns, position)
+            self._ring.add(actor_id, rewarded(columns, self._config.algo), position)
             self._store.add(actor_id, session, columns, position)
             rows += len(columns["frames"])
         for state in self._journal.sessions:
@@ -277,7 +280,7 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            position = self._ring.add(received.actor_id, received.columns)
+            position = self._ring.add(received.actor_id, rewarded(received.columns, self._config.algo))
             self._store.add(received.actor_id, received.session, received.columns, position)
             self._pace.decisions += len(received.columns["frames"])
             self._seen.add(received.columns["observation"][:, 0])
@@ -333,6 +336,7 @@ class Learner:
             "decisions": self._pace.decisions,
             "version": self._broadcast.version,
             "mask_probability": self._pace.mask_probability,
+            "prior_clipped_share": self._prior_clipped,
             "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),

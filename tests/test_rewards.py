@@ -7,15 +7,10 @@ import pytest
 
 from actor.environment import single_environment
 from config.schema import ConfigError
-from learner.loop import make_ring
 from learner.replay.batches import Batches
-from learner.replay.demonstrations import (
-    Demonstration,
-    DemonstrationError,
-    demonstration_columns,
-    read_maniskill,
-)
-from tests.fakes import CountingBase
+from learner.replay.demonstrations import read_maniskill
+from learner.replay.rewards import rewarded
+from learner.replay.ring import Ring
 from tests.helpers import ROOT, make_config
 
 
@@ -43,8 +38,8 @@ def decisions(rewards: list[list[float]], frames: list[int]) -> dict[str, np.nda
 def worth(reward: str, columns: dict[str, np.ndarray]) -> list[float]:
     """Reward of every decision as the update sees it, n-step 1."""
     config = make_config(f"algo.reward={reward}", "algo.n_step=1", "algo.batch_size=64")
-    ring = make_ring(10, config, CountingBase())
-    ring.add("a", columns)
+    ring = Ring(10, 3, 8)
+    ring.add("a", rewarded(columns, config.algo))
     batches = Batches(config.algo, ring, None, seed=0, device="cpu")
     offset = batches._reward_offset
     batch = ring.transitions(np.arange(len(columns["frames"])), n_step=1, gamma=0.9, reward_offset=offset)
@@ -102,11 +97,3 @@ def test_shipped_demonstrations_hold_the_rewards_that_the_simulator_gives():
     # A success is worth 1, so 0 after minus one, and ends the episode.
     assert steps[-1][4]["success"] and steps[-1][1] == 1.0 and steps[-1][2]
     assert max(step[1] for step in steps[:-1]) < 1
-
-
-def test_demonstrations_without_dense_rewards_are_refused_in_one_line():
-    bare = Demonstration(np.zeros((5, 3), np.float32), np.zeros((4, 2), np.float32), np.ones(4, bool))
-    columns, _ = demonstration_columns(CountingBase(), [bare], make_config().algo)
-    assert columns["reward"].sum() == 1.0
-    with pytest.raises(DemonstrationError, match="launch.label_rewards"):
-        demonstration_columns(CountingBase(), [bare], make_config("algo.reward=dense_minus_one").algo)

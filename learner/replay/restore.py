@@ -36,11 +36,14 @@ class Rows(NamedTuple):
     successors: np.ndarray
 
 
-def restore_ring(folder: Path, ring: Ring) -> int:
+def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
     """Fill an empty ring with the newest rows of a dataset, each where it was; returns how many.
 
     The ring then goes on behind the newest of them. What the learner had received and not yet
     committed is still to come (`Ring.add` with its position).
+
+    Args:
+        frame_cost: taken from the reward of every executed frame, see `learner.replay.rewards`.
 
     Raises:
         DatasetError: not a dataset of this replay.
@@ -54,18 +57,18 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         # Episodes are committed as they end, not as they began: a shard may reach back.
         if last < ring.position - ring.capacity:
             continue
-        rows = read_rows(folder, number, spec, ring.frame_offset)
+        rows = read_rows(folder, number, spec, frame_cost)
         ring.restore(*rows)
         restored += int((rows.positions >= ring.position - ring.capacity).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
 
 
-def read_rows(folder: Path, number: int, spec: DatasetSpec, frame_offset: float = 0.0) -> Rows:
-    """All rows of one shard; `frame_offset` as in `Ring`."""
+def read_rows(folder: Path, number: int, spec: DatasetSpec, frame_cost: float = 0.0) -> Rows:
+    """All rows of one shard."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
     sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
-    decisions = _decisions(frames, sidecar, spec, frame_offset)
+    decisions = _decisions(frames, sidecar, spec, frame_cost)
     finals = _finals(sidecar)
     last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
@@ -94,7 +97,7 @@ def _matrix(table: pa.Table, name: str) -> np.ndarray:
     return flat.to_numpy().reshape(len(column), -1)
 
 
-def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_offset: float) -> Rows:
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_cost: float) -> Rows:
     """The decisions of all episodes; where an episode's last one lies is known to the caller."""
     start = frames["decision_start"].to_numpy()
     first = np.flatnonzero(start)
@@ -112,13 +115,14 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_off
 
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
     plan[last], residual[last] = _matrix(sidecar, "last_base_plan"), _matrix(sidecar, "last_residual")
+    executed = np.arange(every) < np.bincount(decision)[:, None]
+    reward = grouped("next.reward")[..., 0] - np.float32(frame_cost) * executed
     observation = [_matrix(frames, name)[first] for name in spec.observation_columns]
     return Rows(
         positions=sidecar["positions"].combine_chunks().flatten().to_numpy(),
         block=np.concatenate([*observation, plan, residual], axis=1),
         # The same sum over the same numbers as when they arrived.
-        reward=grouped("next.reward")[..., 0].sum(1)
-        + np.float32(frame_offset) * np.bincount(decision).astype(np.int32),
+        reward=reward.sum(1),
         terminated=np.zeros(len(first), bool),
         successors=np.full(len(first), -1),
     )

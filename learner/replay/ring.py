@@ -64,7 +64,6 @@ class Ring:
     Args:
         capacity: decisions and final observations.
         residual_numbers: k * A, the flat width of a base plan and of a residual.
-        frame_offset: added to the reward of every executed frame (-1 for "dense minus one").
         device: where rows and batches are.
         prioritised: whether `sample_prioritised` may be called.
     """
@@ -75,11 +74,9 @@ class Ring:
         observation_dim: int,
         residual_numbers: int,
         *,
-        frame_offset: float = 0.0,
         device: str | torch.device = "cpu",
         prioritised: bool = False,
     ) -> None:
-        self.frame_offset = np.float32(frame_offset)
         self.capacity = capacity
         self._widths = (observation_dim, residual_numbers, residual_numbers)
         self._rows = torch.zeros((capacity, sum(self._widths)), device=device)
@@ -143,7 +140,7 @@ class Ring:
         observation[final_offsets] = columns["final_observation"]
         base_plan[final_offsets] = columns["final_base_plan"].reshape(len(finals), base_plan.shape[1])
         reward, terminated = np.zeros(total, np.float32), np.zeros(total, bool)
-        reward[offsets] = columns["reward"].sum(1) + self.frame_offset * columns["frames"]
+        reward[offsets] = columns["reward"].sum(1)
         terminated[offsets] = columns["terminated"]
         with self._lock:
             first = self.position if position is None else position
