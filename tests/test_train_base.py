@@ -174,11 +174,22 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     assert torch.equal(theirs.actions, ours.actions)
 
 
-def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
-    """What wandb itself wrote, offline."""
+def logged_artifacts(folder: Path) -> list:
+    """The artifacts in what wandb wrote offline."""
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
+    store, artifacts = DataStore(), []
+    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "artifact":
+            artifacts.append(record.artifact)
+    return artifacts
+
+
+def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "wandb.mode=offline")
     trainer = BaseTrainer(settings, read_windows(settings))
     save_agent(tmp_path, trainer.agent, trainer.ema, {})
@@ -187,14 +198,10 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path
     tracker.publish(tmp_path, "best", 100, best=True)
     tracker.publish(tmp_path, "best", 200, best=False)
     tracker.close()
-    store = DataStore()
-    store.open_for_scan(str(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
-    artifacts = []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "artifact":
-            artifacts.append(record.artifact)
+    # wandb's own process writes its last block after finish() has returned.
+    deadline = time.monotonic() + 20
+    while len(artifacts := logged_artifacts(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert {artifact.name for artifact in artifacts} == {"base-PickCube-v1"}
     expected = [{"step-100", "latest", "best"}, {"step-200", "latest"}]
     assert [set(artifact.aliases) for artifact in artifacts] == expected
