@@ -41,6 +41,7 @@ class Training(Section, frozen=True):
     max_episodes: int | None
     observation: tuple[str, ...]
     out: str
+    keep_demos: int
     resume: Literal["auto", "new", "must"]
     obs_horizon: int
     pred_horizon: int
@@ -66,7 +67,7 @@ class Training(Section, frozen=True):
     def __post_init__(self) -> None:
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
         self.at_least(1, "batch_size", "save_every", "threads")
-        self.at_least(0, "warmup", "seed")
+        self.at_least(0, "warmup", "seed", "keep_demos")
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
         self.require("delta" in self.control_mode, "control_mode", "a delta mode")

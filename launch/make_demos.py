@@ -1,4 +1,4 @@
-"""Motion-planned demonstrations, converted to state observations and another control mode.
+"""Demonstrations as state observations and actions of another control mode, motion-planned or downloaded.
 
 Runs in an environment of its own (`launch/demos.sh` makes it), because the planner, mplib 0.1.1,
 crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by argparse.
@@ -7,11 +7,21 @@ crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by arg
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from actor.headless import prepare_simulator
+from launch.demo_parts import PLANNED, Parts, converted_name
+from launch.plan_demos import convert, work
 
 log = logging.getLogger("make_demos")
 
@@ -22,95 +32,186 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]"
     )
     parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id")
-    parser.add_argument("--episodes", type=int, default=100, help="successful episodes to keep")
+    parser.add_argument("--episodes", type=int, default=100, help="demonstrations to plan")
+    parser.add_argument("--source", choices=["plan", "download"], default="plan", help="or ManiSkill's own")
+    parser.add_argument("--keep", choices=["success", "all"], default="success", help="which plans to keep")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="planners side by side")
     parser.add_argument("--out", type=Path, default=Path("demos"), help="folder to write to")
     parser.add_argument("--control_mode", default="pd_ee_delta_pose", help="of the converted actions")
     parser.add_argument("--first_seed", type=int, default=0, help="seed of the first episode tried")
-    parser.add_argument("--max_attempts_per_episode", type=int, default=5)
+    parser.add_argument("--max_attempts_per_episode", type=int, default=5, help="before it gives up")
+    parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
+    words = [word for word in words if word != "lerobot=false"]
+    words = ["lerobot" if word == "lerobot=true" else word for word in words]
     flags = [word if word.startswith("-") else f"--{word}" for word in words]
     return parser.parse_args(flags)
 
 
-def plan(args: argparse.Namespace, render_backend: str) -> Path:
-    """Plan until `args.episodes` succeeded; return the path of the recorded h5.
+class Planning:
+    """Planner processes over the missing parts, and one bar over what they do."""
 
-    Raises:
-        SystemExit: the task has no planner, or too many attempts fail.
-    """
-    import gymnasium
+    def __init__(self, args: argparse.Namespace, parts: Parts) -> None:
+        self._args, self._parts = args, parts
+        context = multiprocessing.get_context("spawn")
+        self._tasks, self._events = context.Queue(), context.Queue()
+        done = parts.finished()
+        self._successes = sum(part.successes for part in done)
+        self._attempts = sum(part.attempts for part in done)
+        self._next = len(done)
+        self._workers = [
+            context.Process(
+                target=work,
+                args=(
+                    args.task, args.control_mode, args.keep, parts.folder / f"planner-{number}.log",
+                    self._tasks, self._events,
+                ),
+                daemon=True,
+            )
+            for number in range(args.processes)
+        ]  # fmt: skip
+
+    def run(self) -> None:
+        """Until the parts without a gap hold enough.
+
+        Raises:
+            SystemExit: too many attempts failed, or a planner process crashed; what is done stays.
+        """
+        from tqdm import tqdm
+
+        if self._enough():
+            return
+        description = f"planning {self._args.task}"
+        try:
+            for worker in self._workers:
+                self._give()
+                worker.start()
+            with tqdm(total=self._args.episodes, desc=description, file=sys.stdout, mininterval=2) as bar:
+                bar.update(min(self._successes, self._args.episodes))
+                while not self._enough():
+                    self._take(bar)
+        finally:
+            self._stop()
+
+    def _take(self, bar: Any) -> None:
+        """One event, or a look at the processes."""
+        try:
+            kind, value = self._events.get(timeout=1)
+        except queue.Empty:
+            self._check()
+            return
+        if kind == "attempt":
+            self._attempts += 1
+            self._successes += value
+            bar.set_postfix(success=f"{self._successes / self._attempts:.0%}", refresh=False)
+            bar.update(int(value and bar.n < bar.total))
+        else:
+            self._give()
+
+    def _give(self) -> None:
+        limit = self._args.episodes * self._args.max_attempts_per_episode
+        done = self._parts.finished()
+        if sum(part.attempts for part in done) >= limit:
+            raise SystemExit(
+                f"{self._args.task}: only {sum(part.successes for part in done)} of "
+                f"{sum(part.attempts for part in done)} plans succeeded: raise max_attempts_per_episode "
+                "to go on"
+            )
+        # A part beyond the first gap may be there already, from a run that was stopped.
+        while self._parts.path(self._next).is_dir():
+            self._next += 1
+        self._tasks.put((self._parts.first_seed_of(self._next), self._parts.path(self._next)))
+        self._next += 1
+
+    def _enough(self) -> bool:
+        kept = [p.successes if self._args.keep == "success" else p.attempts for p in self._parts.finished()]
+        return sum(kept) >= self._args.episodes
+
+    def _check(self) -> None:
+        for number, worker in enumerate(self._workers):
+            if not worker.is_alive():
+                raise SystemExit(
+                    f"planner {number} ended with exit code {worker.exitcode}: see "
+                    f"{self._parts.folder}/planner-{number}.log; the same command goes on with what is left"
+                )
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
+
+
+def plan(args: argparse.Namespace) -> Path:
+    """Plan, convert and merge; returns the path of the converted h5."""
     from mani_skill.examples.motionplanning.panda.run import MP_SOLUTIONS
-    from mani_skill.utils.wrappers.record import RecordEpisode
-    from tqdm import tqdm
 
     if args.task not in MP_SOLUTIONS:
         raise SystemExit(f"task={args.task} has no motion planner: choose one of {sorted(MP_SOLUTIONS)}")
-    env = RecordEpisode(
-        gymnasium.make(
-            args.task,
-            obs_mode="none",
-            control_mode="pd_joint_pos",
-            sim_backend="physx_cpu",
-            render_backend=render_backend,
-        ),
-        output_dir=str(args.out / args.task),
-        trajectory_name="planned",
-        save_video=False,
-        record_reward=False,
-        save_on_reset=False,
-        source_type="motionplanning",
+    folder = args.out / args.task
+    parts = Parts(folder, args.control_mode, args.first_seed, args.keep)
+    Planning(args, parts).run()
+    planned, converted = parts.merge(folder, args.episodes)
+    log.info(
+        "conversion to %s: %d of %d (%.0f %%)",
+        args.control_mode,
+        converted,
+        planned,
+        100 * converted / planned,
     )
-    kept = attempts = 0
-    with tqdm(total=args.episodes, desc=f"planning {args.task}", file=sys.stdout, mininterval=2) as bar:
-        while kept < args.episodes:
-            if attempts >= args.episodes * args.max_attempts_per_episode:
-                raise SystemExit(
-                    f"{args.task}: only {kept} of {attempts} plans succeeded; "
-                    "raise max_attempts_per_episode to go on"
-                )
-            succeeded = plan_one(MP_SOLUTIONS[args.task], env, seed=args.first_seed + attempts)
-            env.flush_trajectory(save=succeeded)
-            attempts += 1
-            kept += succeeded
-            bar.update(int(succeeded))
-            bar.set_postfix(success=f"{kept / attempts:.0%}")
-    env.close()
-    return args.out / args.task / "planned.h5"
+    return folder / f"{converted_name(args.control_mode)}.h5"
 
 
-def plan_one(solve, env, seed: int) -> bool:
-    """Whether the planner solved the episode of this seed."""
-    try:
-        result = solve(env, seed=seed, debug=False, vis=False)
-    except (RuntimeError, ValueError, IndexError, AttributeError) as error:
-        # The solvers index into plans that failed; every such failure is one failed attempt.
-        log.info("seed %d: the planner failed: %s", seed, error)
-        return False
-    return not isinstance(result, int) and bool(result[-1]["success"].item())
+def download(args: argparse.Namespace) -> Path:
+    """ManiSkill's own demonstrations of the task, converted; returns the path of the converted h5."""
+    from mani_skill.utils import download_demo
 
-
-def convert(planned: Path, control_mode: str) -> None:
-    """Replay `planned` in `control_mode` with state observations, beside the original."""
-    from mani_skill.trajectory import replay_trajectory
-
-    replay_trajectory.main(
-        replay_trajectory.Args(
-            traj_path=str(planned),
-            use_first_env_state=True,
-            target_control_mode=control_mode,
-            obs_mode="state",
-            save_traj=True,
-            sim_backend="physx_cpu",
+    if args.task not in download_demo.DATASET_SOURCES:
+        raise SystemExit(
+            f"task={args.task} has no demonstrations to download: choose one of "
+            f"{sorted(download_demo.DATASET_SOURCES)}, or source=plan"
         )
-    )
+    try:
+        download_demo.main(argparse.Namespace(uid=args.task, output_dir=str(args.out), quiet=False))
+    except OSError as error:
+        raise SystemExit(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
+    return take_downloaded(args.out / args.task, args.control_mode, args.episodes)
+
+
+def take_downloaded(folder: Path, control_mode: str, episodes: int) -> Path:
+    """Convert the motion-planned trajectories that ManiSkill's archive left below `folder`.
+
+    Raises:
+        SystemExit: there are none.
+    """
+    found = sorted(folder.rglob("motionplanning/trajectory.h5")) or sorted(folder.rglob("trajectory.h5"))
+    if not found:
+        raise SystemExit(f"no trajectory.h5 below {folder}")
+    planned = folder / f"{PLANNED}.h5"
+    shutil.copy(found[0], planned)
+    described = json.loads(found[0].with_suffix(".json").read_text())
+    described["env_info"]["env_kwargs"]["render_backend"] = prepare_simulator()
+    described["episodes"] = described["episodes"][:episodes]
+    planned.with_suffix(".json").write_text(json.dumps(described))
+    convert(planned, control_mode, "success")
+    converted = planned.with_name(f"{converted_name(control_mode)}.h5")
+    survived = len(json.loads(converted.with_suffix(".json").read_text())["episodes"])
+    log.info("conversion to %s: %d of %d", control_mode, survived, len(described["episodes"]))
+    return converted
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_arguments(sys.argv[1:])
-    planned = plan(args, prepare_simulator())
-    convert(planned, args.control_mode)
-    converted = planned.with_name(f"planned.state.{args.control_mode}.physx_cpu.h5")
+    # As Ctrl-C does: planners go along.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    prepare_simulator()
+    converted = plan(args) if args.source == "plan" else download(args)
     log.info("demonstrations: %s", converted)
+    if args.lerobot:
+        # LeRobot lives in the main environment, with numpy 2.
+        target = converted.parent / "lerobot"
+        words = [".venv/bin/python", "-m", "launch.demos_to_lerobot", str(converted), str(target)]
+        raise SystemExit(subprocess.run(words, check=False).returncode)
 
 
 if __name__ == "__main__":

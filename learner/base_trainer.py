@@ -19,7 +19,7 @@ from learner.windows import Windows, fit_ranges
 log = logging.getLogger(__name__)
 
 # What may change between a stop and its resume without changing a single update.
-FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos"}
+FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos", "keep_demos"}
 
 
 class ResumeError(ValueError):

@@ -1,7 +1,7 @@
 """Offline training of the diffusion base: python -m learner.train_base [preset=small] [key=value ...]
 
 `out` becomes a base.path: args.json and checkpoints/best.pt in the published layout, beside
-checkpoints/newest.pt, evaluations.jsonl, and training.pt, with which a stopped training goes on.
+checkpoints/newest.pt, demos.h5, evaluations.jsonl, and training.pt, with which a stopped training goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ from learner.base_evaluation import BaseEvaluations, Evaluated
 from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
-from learner.replay.demonstrations import DemonstrationError, read_maniskill
+from learner.replay.demonstrations import (
+    Demonstration,
+    DemonstrationError,
+    read_maniskill,
+    write_maniskill,
+)
 from learner.windows import Windows, make_windows
 
 log = logging.getLogger(__name__)
@@ -37,7 +42,7 @@ log = logging.getLogger(__name__)
 STEPS_PER_LOOK = 50
 
 
-def read_windows(settings: Training) -> Windows:
+def read_episodes(settings: Training) -> list[Demonstration]:
     """The demonstrations, whatever their format.
 
     Raises:
@@ -52,10 +57,20 @@ def read_windows(settings: Training) -> Windows:
         episodes = read_lerobot(settings.demos, settings.observation, settings.max_episodes)
     if not episodes:
         raise DemonstrationError(f"{settings.demos} holds no episodes")
+    return episodes
+
+
+def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
+    """What the network is trained on."""
     pairs = [(episode.observations, episode.actions) for episode in episodes]
-    data = make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
-    log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
-    return data
+    return make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
+
+
+def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
+    """Some of the demonstrations beside the base, as the prior data of a run on it."""
+    place = settings.folder / "demos.h5"
+    if settings.keep_demos and place.resolve() != Path(settings.demos).resolve():
+        write_maniskill(place, [episode.cut_at_success() for episode in episodes[: settings.keep_demos]])
 
 
 class Run:
@@ -165,7 +180,7 @@ class Run:
 
 def _arguments(settings: Training) -> dict[str, Any]:
     """What args.json says beyond the network: how it was trained."""
-    ours = {"out", "resume", "device", "threads", "evaluation", "wandb", "save_every", "task"}
+    ours = {"out", "resume", "device", "threads", "evaluation", "wandb", "save_every", "task", "keep_demos"}
     return {key: value for key, value in msgspec.to_builtins(settings).items() if key not in ours}
 
 
@@ -190,7 +205,11 @@ def main(words: list[str]) -> int:
         settings = compose_training(words)
         torch.set_num_threads(settings.threads)
         settings.folder.mkdir(parents=True, exist_ok=True)
-        Run(settings, read_windows(settings), stop).train()
+        episodes = read_episodes(settings)
+        data = windows_of(settings, episodes)
+        log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
+        keep_demonstrations(settings, episodes)
+        Run(settings, data, stop).train()
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

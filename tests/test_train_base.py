@@ -20,7 +20,9 @@ from learner import base_trainer
 from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
-from learner.train_base import read_windows
+from learner.replay.demonstrations import read_maniskill
+from learner.train_base import read_episodes, windows_of
+from learner.windows import Windows
 from tests.helpers import make_config
 
 SMALL = (
@@ -31,6 +33,10 @@ SMALL = (
 
 def settings_of(out: Path, *overrides: str) -> Training:
     return compose_training([*SMALL, f"out={out}", "evaluation.every=0", *overrides])
+
+
+def read_windows(settings: Training) -> Windows:
+    return windows_of(settings, read_episodes(settings))
 
 
 def trainer_of(out: Path, *overrides: str) -> BaseTrainer:
@@ -125,6 +131,7 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
     for name in ("best", "newest"):
         content = torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
         assert set(content) == {"agent", "ema_agent"}
+    assert len(read_maniskill(tmp_path / "demos.h5")) == 5
     config = make_config(f"base.path={tmp_path}")
     base = make_base(config.base, config.task, "cpu", 0)
     assert base.plan(torch.zeros(2, 2, 42)).shape == (2, 4, 7)
@@ -163,7 +170,6 @@ def test_missing_demonstrations_are_one_line_with_the_command_that_makes_them(tm
 
 
 def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
-    from learner.replay.demonstrations import read_maniskill
     from learner.replay.lerobot_demonstrations import write_lerobot
 
     episodes = read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
@@ -174,11 +180,22 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     assert torch.equal(theirs.actions, ours.actions)
 
 
-def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
-    """What wandb itself wrote, offline."""
+def logged_artifacts(folder: Path) -> list:
+    """The artifacts in what wandb wrote offline."""
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
+    store, artifacts = DataStore(), []
+    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "artifact":
+            artifacts.append(record.artifact)
+    return artifacts
+
+
+def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "wandb.mode=offline")
     trainer = BaseTrainer(settings, read_windows(settings))
     save_agent(tmp_path, trainer.agent, trainer.ema, {})
@@ -187,14 +204,10 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path
     tracker.publish(tmp_path, "best", 100, best=True)
     tracker.publish(tmp_path, "best", 200, best=False)
     tracker.close()
-    store = DataStore()
-    store.open_for_scan(str(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
-    artifacts = []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "artifact":
-            artifacts.append(record.artifact)
+    # wandb's own process writes its last block after finish() has returned.
+    deadline = time.monotonic() + 20
+    while len(artifacts := logged_artifacts(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert {artifact.name for artifact in artifacts} == {"base-PickCube-v1"}
     expected = [{"step-100", "latest", "best"}, {"step-200", "latest"}]
     assert [set(artifact.aliases) for artifact in artifacts] == expected
