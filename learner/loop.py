@@ -171,7 +171,7 @@ class Learner:
     def take_up(self) -> None:
         """Feed what an earlier process received back to ring and store; the store skips what it has."""
         rows = 0
-        for actor_id, session, columns in self._journal.replay():
+        for actor_id, session, columns, _ in self._journal.replay():
             self._ring.add(actor_id, columns)
             self._store.add(actor_id, session, columns)
             rows += len(columns["frames"])

@@ -110,7 +110,7 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     journal = Journal(folder / "journal", journal_settings, SPEC, limits)
     store = RecordingStore(folder / "replay.lines")
-    for actor_id, session, columns in journal.replay():
+    for actor_id, session, columns, _ in journal.replay():
         store.add(actor_id, session, columns)
     for state in journal.sessions:
         if state.ended:

@@ -50,7 +50,11 @@ class Ledger:
             case Batch():
                 state = SessionState(head.actor_id, head.role, head.session, head.sequence + 1, False)
                 self._merge(state)
-                self.totals = Totals(self.totals.decisions + head.decisions, self.totals.frames + head.frames)
+                self.totals = Totals(
+                    self.totals.decisions + head.decisions,
+                    self.totals.frames + head.frames,
+                    max(self.totals.positions, head.position + head.decisions + head.finals),
+                )
             case SessionEnd():
                 state = self.sessions.get(head.session)
                 if state is not None:
