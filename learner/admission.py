@@ -47,12 +47,15 @@ class Received(NamedTuple):
     session: int
     columns: Columns
     """As in `Experience`; read-only arrays."""
+    position: int = 0
+    """Of its first row in the stream of rows of the run, one a decision and one a final observation; the
+    journal knows it, too. Always 0 without a journal."""
 
 
 class Log(Protocol):
     """What makes received messages durable: `learner.replay.journal.Journal`."""
 
-    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None: ...
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int: ...
 
     def end_session(self, actor_id: str, session: int) -> None: ...
 
@@ -231,14 +234,15 @@ class Admission:
         problem = self._problem(peer, message)
         rows = len(message.columns["frames"]) if isinstance(message, Experience) and not problem else 0
         verdict = self._peers.admit(peer, message.sequence, rows)
+        position = 0
         if verdict is Verdict.NEW:
-            self._make_durable(peer, message, () if problem else frames)
+            position = self._make_durable(peer, message, () if problem else frames)
         match verdict:
             case Verdict.NEW if problem:
                 # It counts as received: the same bytes again would be no better.
                 self._reject(f"bad_{message.__struct_config__.tag}", peer.actor_id, problem, now_s)
             case Verdict.NEW:
-                self._keep(peer, message, rows)
+                self._keep(peer, message, rows, position)
             case Verdict.GAP:
                 self.counters["gaps"] += 1
                 if self._peers.wants_resend(peer, now_s):
@@ -261,12 +265,13 @@ class Admission:
             self.adoption_delays_s.append(now_s - when_s)
         return []
 
-    def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None:
-        """Hand to the journal; without frames its number alone, so that it stays acknowledged."""
+    def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int:
+        """Hand to the journal; without frames its number alone, so that it stays acknowledged. Returns the
+        position of its rows."""
         if self._journal is None:
             self._peers.durable(peer.session, message.sequence + 1)
-        else:
-            self._journal.append(peer, message, frames)
+            return 0
+        return self._journal.append(peer, message, frames)
 
     def _problem(self, peer: Peer, message: Experience | Evaluation) -> str | None:
         """What keeps a message out, in one line."""
@@ -281,7 +286,7 @@ class Admission:
             return str(error)
         return None
 
-    def _keep(self, peer: Peer, message: Experience | Evaluation, rows: int) -> None:
+    def _keep(self, peer: Peer, message: Experience | Evaluation, rows: int, position: int) -> None:
         if isinstance(message, Evaluation):
             self.evaluations.append(message)
             self.counters["evaluations"] += 1
@@ -291,7 +296,7 @@ class Admission:
                 peer.session,
                 message.sequence,
                 rows,
-                Received(peer.actor_id, peer.session, message.columns),
+                Received(peer.actor_id, peer.session, message.columns, position),
             )
         )
         self.queued_rows += rows

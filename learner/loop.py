@@ -280,8 +280,9 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            position = self._ring.add(received.actor_id, rewarded(received.columns, self._config.algo))
-            self._store.add(received.actor_id, received.session, received.columns, position)
+            worth = rewarded(received.columns, self._config.algo)
+            self._ring.add(received.actor_id, worth, received.position)
+            self._store.add(received.actor_id, received.session, received.columns, received.position)
             self._pace.decisions += len(received.columns["frames"])
             self._seen.add(received.columns["observation"][:, 0])
             self._pace.gate.count(received.actor_id, received.columns)

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.chaos_child import first_number
+from tests.chaos_child import first_number, ready_file
 from tests.namespaces import HERE, Link, enter, inside, refusal
 from tests.recording_store import read_rows
 
@@ -72,6 +72,7 @@ class Crowd:
 
     def finish(self, timeout_s: float) -> None:
         """Actors flush and end; then the learner ends."""
+        self.wait_until_begun(timeout_s)
         for names in (self.actors, ["learner"]):
             for name in names:
                 self._running[name].terminate()
@@ -79,6 +80,15 @@ class Crowd:
                 code = self._running[name].wait(timeout_s)
                 if code != 0:
                     raise RuntimeError(f"{name} ended with {code}: see {self._folder / 'processes.log'}")
+
+    def wait_until_begun(self, timeout_s: float) -> None:
+        """Nobody is still importing."""
+        deadline_s = time.monotonic() + timeout_s
+        for name, process in self._running.items():
+            while not ready_file(self._folder, process.pid).exists():
+                self.check_alive()
+                assert time.monotonic() < deadline_s, f"{name} never began"
+                time.sleep(0.02)
 
     def check_alive(self) -> None:
         """Nobody ends unasked."""
@@ -119,6 +129,8 @@ def run_cycles(crowd: Crowd, options: argparse.Namespace, rng: random.Random) ->
     done: collections.Counter[str] = collections.Counter()
     limit_s = time.monotonic() + options.limit_s
     for number, fault in enumerate(plan):
+        if rng.random() < 0.75:  # else perhaps in the middle of a start
+            crowd.wait_until_begun(60.0)
         time.sleep(rng.uniform(0.0, 1.5))
         crowd.check_alive()
         if time.monotonic() > limit_s:
@@ -210,7 +222,7 @@ def verdict(result: dict[str, int]) -> list[str]:
         "twice", "wrong_content", "promised_missing", "survivors_missing", "holes", "broken_batches",
         "versions_backwards", "never_sent",
     )  # fmt: skip
-    return [f"{law}: {result[law]}" for law in laws if result[law]]
+    return [f"{law}: {result[law]}" for law in laws if result.get(law)]
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -40,6 +40,11 @@ COMMIT_EVERY_S = 0.3
 log = logging.getLogger(__name__)
 
 
+def ready_file(folder: Path, pid: int) -> Path:
+    """Is there once a process has begun."""
+    return folder / f"ready.{pid}"
+
+
 def first_number(session: int, sub_env: int, episode: int, decision: int) -> float:
     """What the first observation number of a row must be."""
     return float((session * 7919 + sub_env * 104729 + episode * 31 + decision) % 1_000_003)
@@ -178,6 +183,7 @@ def main(kind: str, settings_path: str, actor_id: str = "") -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     settings = json.loads(Path(settings_path).read_text())
     wire, folder = msgspec.convert(settings["wire"], Wire), Path(settings["folder"])
+    ready_file(folder, os.getpid()).touch()  # from now on SIGTERM is a request
     if kind == "learner":
         run_learner(wire, folder, msgspec.convert(settings["journal"], JournalSettings), stop)
     else:

@@ -79,6 +79,9 @@ def test_what_is_durable_comes_back_as_it_was(tmp_path: Path) -> None:
             np.testing.assert_array_equal(item.columns[name], column)
             assert item.columns[name].flags.aligned
     assert again.journal.sessions == [SessionState("actor-0", "actor", 7, len(sent), False)]
+    rows = [len(columns["frames"]) + len(columns["final_row"]) for columns in sent]
+    assert [item.position for item in again.replayed] == [0, *np.cumsum(rows[:-1]).tolist()]
+    assert again.journal.next_position == sum(rows)
     assert again.journal.totals.decisions == sum(len(columns["frames"]) for columns in sent)
     assert again.journal.totals.frames == sum(int(columns["frames"].sum()) for columns in sent)
     for writer in (first, again):

@@ -541,3 +541,9 @@ def test_what_is_wrong_with_experience_is_said(change: Callable[[Columns], None]
     change(columns)
     with pytest.raises(ProtocolError, match=says):
         check_experience(columns, SPEC)
+
+
+def test_large_but_finite_numbers_are_accepted() -> None:
+    columns = make_columns(0)
+    columns["observation"][:] = 3e38  # its square is not
+    check_experience(columns, SPEC)

@@ -55,7 +55,7 @@ class Replayed(NamedTuple):
     session: int
     columns: Columns
     position: int
-    """Of its first row in the ring, which takes rows in the journal's order."""
+    """Of its first row in the stream of rows, as it was for that process."""
 
 
 class _Pending(NamedTuple):
@@ -92,6 +92,8 @@ class Journal:
         self._descriptor: int | None = None
         self._thread: threading.Thread | None = None
         self._on_durable: Callable[[dict[int, int]], None] = lambda _: None
+        self.next_position = 0
+        """Of the next row in the stream of rows; after `replay`, and before `start` it may be raised."""
         folder.mkdir(parents=True, exist_ok=True)
         _cut_torn_tail(folder)
 
@@ -136,7 +138,6 @@ class Journal:
             segment = Segment(path)
             for head, payload, end in scan(path):
                 self._require_spec(head, path)
-                before = self._ledger.totals
                 self._ledger.add(head)
                 segment.size = end
                 if not isinstance(head, Batch) or not head.frame_bytes:
@@ -144,14 +145,14 @@ class Journal:
                 message = self._decode(head, payload, path)
                 self._index(segment, head, message)
                 if isinstance(message, Experience):
-                    position = before.decisions + before.endings
-                    yield Replayed(head.actor_id, head.session, message.columns, position)
+                    yield Replayed(head.actor_id, head.session, message.columns, head.position)
             if segment.size != path.stat().st_size:
                 raise JournalError(
                     f"{path} is damaged at byte {segment.size}, before the journal's tail: "
                     "move it away to go on without its rows"
                 )
             self._segments.append(segment)
+        self.next_position = max(self.next_position, self._ledger.totals.positions)
 
     def start(self, on_durable: Callable[[dict[int, int]], None]) -> None:
         """Begin a new segment and take rows.
@@ -166,16 +167,20 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> None:
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int:
         """Queue one numbered message of `peer`; who calls bounds what waits (`room_rows`).
 
         Args:
             frames: as they came; none for a message that was refused.
+
+        Returns:
+            The position of its first row: one a decision, and one behind each that ends an episode.
         """
-        decisions = simulated = endings = 0
+        decisions = simulated = finals = 0
         if isinstance(message, Experience) and frames:
-            decisions, simulated = len(message.columns["frames"]), int(message.columns["frames"].sum())
-            endings = len(message.columns["final_row"])
+            columns = message.columns
+            decisions, finals = len(columns["frames"]), len(columns["final_row"])
+            simulated = int(columns["frames"].sum())
         head = Batch(
             actor_id=peer.actor_id,
             role=peer.role,
@@ -184,9 +189,12 @@ class Journal:
             frame_bytes=[len(frame) for frame in frames],
             decisions=decisions,
             frames=simulated,
-            endings=endings,
+            position=self.next_position,
+            finals=finals,
         )
+        self.next_position += decisions + finals
         self._queue(head, frames, message if frames else None)
+        return head.position
 
     def end_session(self, actor_id: str, session: int) -> None:
         """Note that the session will never send again."""

@@ -38,8 +38,8 @@ class Totals(msgspec.Struct, array_like=True):
 
     decisions: int = 0
     frames: int = 0
-    endings: int = 0
-    """Episodes that ended: each is one more row of the ring, its final observation."""
+    positions: int = 0
+    """Places in the stream of rows: one a decision, and one a final observation."""
 
 
 class Snapshot(msgspec.Struct, tag="snapshot", array_like=True):
@@ -63,7 +63,9 @@ class Batch(msgspec.Struct, tag="batch", array_like=True):
     frame_bytes: list[int]
     decisions: int
     frames: int
-    endings: int
+    position: int
+    """Of its first row in the stream of rows."""
+    finals: int
 
 
 class SessionEnd(msgspec.Struct, tag="end", array_like=True):

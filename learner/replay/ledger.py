@@ -50,11 +50,10 @@ class Ledger:
             case Batch():
                 state = SessionState(head.actor_id, head.role, head.session, head.sequence + 1, False)
                 self._merge(state)
-                before = self.totals
                 self.totals = Totals(
-                    before.decisions + head.decisions,
-                    before.frames + head.frames,
-                    before.endings + head.endings,
+                    self.totals.decisions + head.decisions,
+                    self.totals.frames + head.frames,
+                    max(self.totals.positions, head.position + head.decisions + head.finals),
                 )
             case SessionEnd():
                 state = self.sessions.get(head.session)
