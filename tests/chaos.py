@@ -20,15 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.chaos_child import first_number, ready_file
+from tests.chaos_child import first_number, flowing_file, ready_file
 from tests.namespaces import HERE, Link, enter, inside, refusal
 from tests.recording_store import read_rows
 
 log = logging.getLogger("chaos")
 
+# Long: a busy machine proves nothing.
+PATIENCE_S = 180.0
 FAULTS = ("kill learner", "kill actor", "kill both", "stop learner", "stop actor", "cut link")
 
 
@@ -72,7 +75,6 @@ class Crowd:
 
     def finish(self, timeout_s: float) -> None:
         """Actors flush and end; then the learner ends."""
-        self.wait_until_begun(timeout_s)
         for names in (self.actors, ["learner"]):
             for name in names:
                 self._running[name].terminate()
@@ -83,11 +85,20 @@ class Crowd:
 
     def wait_until_begun(self, timeout_s: float) -> None:
         """Nobody is still importing."""
+        self._wait_for_files(self._running, ready_file, timeout_s)
+
+    def wait_until_flowing(self, timeout_s: float) -> None:
+        """Every actor that runs now has rows on the learner's disk."""
+        self._wait_for_files(self.actors, flowing_file, timeout_s)
+
+    def _wait_for_files(
+        self, names: Iterable[str], file_of: Callable[[Path, int], Path], timeout_s: float
+    ) -> None:
         deadline_s = time.monotonic() + timeout_s
-        for name, process in self._running.items():
-            while not ready_file(self._folder, process.pid).exists():
+        for name in names:
+            while not file_of(self._folder, self._running[name].pid).exists():
                 self.check_alive()
-                assert time.monotonic() < deadline_s, f"{name} never began"
+                assert time.monotonic() < deadline_s, f"{name} never got so far"
                 time.sleep(0.02)
 
     def check_alive(self) -> None:
@@ -113,7 +124,7 @@ def make_settings(folder: Path, host: str) -> dict[str, Any]:
         ports = one.getsockname()[1], two.getsockname()[1]
     wire = {
         "host": host, "experience_port": ports[0], "weights_port": ports[1], "insecure": True,
-        "keys_dir": None, "credit_rows": 256, "heartbeat_s": 0.2, "lease_s": 1.0, "connect_timeout_s": 120.0,
+        "keys_dir": None, "credit_rows": 256, "heartbeat_s": 0.2, "lease_s": 1.0, "connect_timeout_s": 300.0,
         "max_header_bytes": 65536, "max_arrays": 64, "max_rank": 4, "max_message_bytes": 1 << 24,
     }  # fmt: skip
     journal = {"sync_s": 0.1, "sync_bytes": 1 << 20, "segment_bytes": 200_000, "pending_bytes": 1 << 20}
@@ -130,7 +141,7 @@ def run_cycles(crowd: Crowd, options: argparse.Namespace, rng: random.Random) ->
     limit_s = time.monotonic() + options.limit_s
     for number, fault in enumerate(plan):
         if rng.random() < 0.75:  # else perhaps in the middle of a start
-            crowd.wait_until_begun(60.0)
+            crowd.wait_until_begun(PATIENCE_S)
         time.sleep(rng.uniform(0.0, 1.5))
         crowd.check_alive()
         if time.monotonic() > limit_s:
@@ -235,9 +246,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     crowd = Crowd(folder, options.actors, link)
     try:
         done = run_cycles(crowd, options, rng)
-        time.sleep(1.0)
-        crowd.check_alive()
-        crowd.finish(timeout_s=60 + options.cut_s)
+        crowd.wait_until_flowing(PATIENCE_S)
+        crowd.finish(PATIENCE_S)
     finally:
         crowd.end()
         if link is not None:

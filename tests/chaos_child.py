@@ -45,6 +45,11 @@ def ready_file(folder: Path, pid: int) -> Path:
     return folder / f"ready.{pid}"
 
 
+def flowing_file(folder: Path, pid: int) -> Path:
+    """Is there once rows of an actor's process were called durable."""
+    return folder / f"flowing.{pid}"
+
+
 def first_number(session: int, sub_env: int, episode: int, decision: int) -> float:
     """What the first observation number of a row must be."""
     return float((session * 7919 + sub_env * 104729 + episode * 31 + decision) % 1_000_003)
@@ -57,6 +62,7 @@ class ChaosActor:
         self._uplink = Uplink(wire, actor_id=actor_id, role="actor", spec=SPEC, stop=threading.Event())
         self._session: int = self._uplink._session_number
         self._rng = random.Random(self._session)
+        self._folder = notes.parent
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._stop, self._rate = stop, rate
         self._at = [(0, 0, self._length()) for _ in range(SUB_ENVS)]  # episode, decision, decisions
@@ -82,6 +88,7 @@ class ChaosActor:
         self._uplink.pump()
         if self._uplink.durable != self._durable:
             self._durable = self._uplink.durable
+            flowing_file(self._folder, os.getpid()).touch()
             self._note("durable", self._durable)
         weights = self._uplink.newest_weights()
         if weights is not None:
