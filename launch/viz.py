@@ -1,4 +1,4 @@
-"""An episode of a run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR]"""
+"""A run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR] | RUN --all"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from launch.overview import write_overview
 from launch.runs import find_run
 from learner.replay.lerobot_format import DatasetError, visualiser_command
 from learner.replay.outcomes import Outcome, read_outcomes, read_repo_id
@@ -20,6 +21,7 @@ examples:
   bash launch/viz.sh my-run                       the newest episode, in a window
   bash launch/viz.sh my-run best --save out       writes out/<repo id>_episode_<n>.rrd, no window needed
   bash launch/viz.sh my-run 12 --mode distant     serves it; the command that connects is printed
+  bash launch/viz.sh my-run --all                 writes a page of all episodes, says where it is
 
 Works while the run goes on: it sees what was committed to disk. Options that are not listed here go to
 lerobot-dataset-viz as they are.
@@ -34,6 +36,9 @@ def main(words: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args, passed_on = make_parser().parse_known_args(words)
     try:
+        if args.all:
+            log.info("%s", make_overview(find_run(args.run), args.save))
+            return
         argv = make_command(find_run(args.run), args.episode, args.save, passed_on)
     except VizError as error:
         log.error("%s", error)
@@ -57,6 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="a number, best (a success with the most reward in the fewest frames), worst, or last (default)",
     )  # fmt: skip
     parser.add_argument("--save", type=Path, metavar="DIR", help="write a .rrd file there, open no window")
+    parser.add_argument(
+        "--all", action="store_true", help="write a page of all episodes (to the run's folder, or --save DIR)"
+    )
     return parser
 
 
@@ -67,18 +75,41 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
         VizError: there is no such run or episode, or no display for a window.
     """
     replay = run_dir / "replay"
-    if not run_dir.is_dir():
-        raise VizError(f"no run {run_dir}: name a folder under runs/")
-    try:
-        outcomes, repo_id = read_outcomes(replay), read_repo_id(replay)
-    except DatasetError:
-        raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute") from None
+    outcomes, repo_id = read_replay(run_dir)
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
     if save is not None:
         return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
     if not passed_on and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise VizError("no display for a window: add --save DIR for a file, or --mode distant to serve it")
     return [*argv, *passed_on]
+
+
+def make_overview(run_dir: Path, folder: Path | None) -> Path:
+    """Write the page of all episodes; returns where it is.
+
+    Raises:
+        VizError: there is no such run or episode.
+    """
+    outcomes, _ = read_replay(run_dir)
+    path = (folder or run_dir) / "episodes.html"
+    return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
+
+
+def read_replay(run_dir: Path) -> tuple[list[Outcome], str]:
+    """The episodes of a run's replay, and its repo id.
+
+    Raises:
+        VizError: there is no such run, or no episode yet.
+    """
+    replay = run_dir / "replay"
+    if not run_dir.is_dir():
+        raise VizError(f"no run {run_dir}: name a folder under runs/")
+    if not replay.exists():
+        raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute")
+    try:
+        return read_outcomes(replay), read_repo_id(replay)
+    except DatasetError as error:
+        raise VizError(str(error)) from None
 
 
 def choose_episode(outcomes: list[Outcome], word: str) -> int:

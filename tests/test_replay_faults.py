@@ -21,6 +21,7 @@ def test_steps_that_can_be_interrupted_are_all_of_them(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "fault",
     [

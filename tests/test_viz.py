@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.overview import page
 from launch.viz import VizError, choose_episode
 from learner.replay.lerobot_store import LeRobotStore, visualiser_command
 from learner.replay.outcomes import Outcome, read_outcomes
@@ -102,6 +104,26 @@ def test_what_cannot_be_shown_is_one_clear_line(
         assert (ended.returncode, ended.stdout) == (1, "")
         assert said in ended.stderr
         assert ended.stderr.count("\n") == 1
+
+
+def test_page_shows_every_episode_and_stands_alone(
+    run_dir: Path, repository: Path, environment: dict[str, str]
+) -> None:
+    ended = viz(repository, environment, str(run_dir), "--all")
+    assert ended.returncode == 0, ended.stderr
+    path = run_dir / "episodes.html"
+    assert str(path) in ended.stderr
+    page = path.read_text()
+    assert "3 episodes, 14 frames, 100.0 % successful" in page
+    cells = re.findall(r'<td data-value="([^"]*)"', page)
+    rows = [tuple(map(float, cells[i : i + 5])) for i in range(0, len(cells), 5)]
+    assert rows == [(0, 6, 7.5, 1, 0), (1, 3, 1501.5, 1, 7), (2, 5, 5005.0, 1, 14)]
+    assert "http" not in page and "src=" not in page
+    assert "bash launch/viz.sh my run NUMBER" in page
+
+
+def test_names_cannot_become_markup() -> None:
+    assert "<b>" not in page("<b>", "<b>", [Outcome(0, 3, True, 1.0)])
 
 
 def test_outcomes_are_read_from_the_metadata(run_dir: Path) -> None:

@@ -1,7 +1,8 @@
 """Which shards of a dataset to merge, and which to drop. Opens no file.
 
 A shard is what one commit wrote. Small ones are merged as they pile up, always the newest, so that
-each frame is rewritten a few times at most and a dataset of days has a file for each dozen megabytes.
+most frames are rewritten once and a dataset of days has a file for each fifty megabytes or more.
+Rarely, since a reader that has just listed the files misses those that were merged away.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FULL_BYTES = 100 * 2**20
-# So many small shards of one size class become one of the next.
-FAN_IN = 8
-# Upper bounds of the size classes; beyond the last one a shard stays as it is until the end.
-_CLASSES = (FULL_BYTES // FAN_IN**2, FULL_BYTES // FAN_IN)
+# So many small shards become one, or fewer that fill one.
+MOST_SMALL = 64
+_SMALL_BYTES = FULL_BYTES // 2
 # What is kept of a budget that was exceeded: dropping rewrites all that stays, so it must be rare.
 KEPT_SHARE = 0.75
 
@@ -59,25 +59,18 @@ def newest_to_merge(sizes: Sequence[int], *, last: bool = False) -> int:
         sizes: bytes, oldest first.
         last: nothing will be added: merge whatever fits into a full shard.
     """
-    if last:
-        count = _newest_below(sizes, FULL_BYTES)
-        return count if count > 1 else 0
-    for bound in _CLASSES:
-        count = _newest_below(sizes, bound)
-        if count >= FAN_IN:
-            return count
-    return 0
-
-
-def _newest_below(sizes: Sequence[int], bound: int) -> int:
-    """How many of the newest are smaller than `bound` each, and no more than a full shard together."""
     count = total = 0
+    filled = False
     for size in reversed(sizes):
-        total += size
-        if size >= bound or total > FULL_BYTES:
+        if size >= _SMALL_BYTES and not last:
             break
+        filled = total + size > FULL_BYTES
+        if filled:
+            break
+        total += size
         count += 1
-    return count
+    due = last or filled or count >= MOST_SMALL
+    return count if due and count > 1 else 0
 
 
 def oldest_to_drop(shards: Sequence[Shard], budget: Budget) -> int:
