@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from learner.replay.lerobot_format import DATA_PATH, SIDECAR_PATH, file_name, file_number, read_parquet
+from learner.replay.verify import parquet_files
 from tests.chaos_child import first_number, flowing_file, ready_file
 from tests.namespaces import HERE, Link, enter, inside, refusal
-from tests.recording_store import read_rows
 
 log = logging.getLogger("chaos")
 
@@ -177,15 +178,45 @@ def commit_fault(crowd: Crowd, fault: str, options: argparse.Namespace, rng: ran
     return None
 
 
+def read_rows(replay: Path) -> Iterator[tuple[tuple[str, int, int, int, int], float]]:
+    """Every decision in the dataset, (actor id, session, sub-environment, episode, decision), and its
+    first observation number."""
+    for number in map(file_number, parquet_files(replay / "data")):
+        frames = read_parquet(replay / file_name(DATA_PATH, number))
+        values = (
+            frames["observation.state"].combine_chunks().flatten().to_numpy().reshape(len(frames), -1)[:, 0]
+        )
+        starts = iter(values[frames["decision_start"].to_numpy()].tolist())
+        for episode in read_parquet(replay / file_name(SIDECAR_PATH, number)).to_pylist():
+            lane = episode["actor_id"], episode["session"], episode["sub_env"], episode["episode"]
+            for decision in range(len(episode["positions"])):
+                yield (*lane, decision), next(starts)
+
+
+def count_places(replay: Path) -> int:
+    """How many decisions share their place in the stream of rows with another."""
+    sidecars = [
+        replay / file_name(SIDECAR_PATH, file_number(path)) for path in parquet_files(replay / "data")
+    ]
+    places = [
+        place
+        for path in sidecars
+        for places in read_parquet(path)["positions"].to_pylist()
+        for place in places
+    ]
+    return len(places) - len(set(places))
+
+
 def count(folder: Path, actors: list[str]) -> dict[str, int]:
     """What was sent, what was promised and what is there."""
-    everything = read_rows(folder / "replay.lines")
+    everything = list(read_rows(folder / "replay"))
     held = collections.Counter((row, value) for row, value in everything if row[0] in actors)
     found = {row for row, _ in held}
     result: collections.Counter[str] = collections.Counter()
     result["rows_in_replay"] = sum(held.values())
     result["twice"] = sum(times - 1 for times in held.values())
     result["wrong_content"] = sum(value != first_number(*row[1:]) for row, value in held)
+    result["places_shared"] = count_places(folder / "replay")
     sent: set[tuple] = set()
     for actor_id in actors:
         newest_version = 0
@@ -231,7 +262,7 @@ def verdict(result: dict[str, int]) -> list[str]:
     """The laws that the count breaks."""
     laws = (
         "twice", "wrong_content", "promised_missing", "survivors_missing", "holes", "broken_batches",
-        "versions_backwards", "never_sent",
+        "versions_backwards", "never_sent", "places_shared",
     )  # fmt: skip
     return [f"{law}: {result[law]}" for law in laws if result.get(law)]
 

@@ -1,4 +1,4 @@
-"""The processes of tests/chaos.py: the real intake and journal over a recording store, and real uplinks
+"""The processes of tests/chaos.py: the real intake, journal and LeRobot store, and real uplinks
 that send identifiable rows and write down what they sent and what was called durable.
 
     python -m tests.chaos_child learner|actor SETTINGS.json [ACTOR_ID]
@@ -24,10 +24,10 @@ from actor.uplink import Uplink
 from config.schema import JournalSettings, Wire
 from learner.intake import Intake
 from learner.replay.journal import Journal
+from learner.replay.lerobot_store import LeRobotStore
 from protocol.arrays import Limits, weights_digest
 from protocol.messages import Behaviour, ExperienceSpec, Progress, Weights
 from tests.identifiable import ACT, OBS, K, pack
-from tests.recording_store import RecordingStore
 
 SPEC = ExperienceSpec(
     env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=OBS, action_dim=ACT, act_horizon=8,
@@ -121,9 +121,12 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     """Receive until `stop`; then close all sessions."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     journal = Journal(folder / "journal", journal_settings, SPEC, limits)
-    store = RecordingStore(folder / "replay.lines")
-    for actor_id, session, columns, _ in journal.replay():
-        store.add(actor_id, session, columns)
+    store = LeRobotStore(
+        folder / "replay", repo_id="chaos", observation_dim=OBS, action_dim=ACT, fps=20, robot_type="none",
+        task="chaos", queue_episodes=64, flush_s=COMMIT_EVERY_S,
+    )  # fmt: skip
+    for actor_id, session, columns, position in journal.replay():
+        store.add(actor_id, session, columns, position)
     for state in journal.sessions:
         if state.ended:
             store.end_session(state.actor_id, state.session)
@@ -133,7 +136,7 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     due_s = 0.0
     while not stop.is_set():
         for received in intake.drain(timeout_s=0.05):
-            store.add(received.actor_id, received.session, received.columns)
+            store.add(received.actor_id, received.session, received.columns, received.position)
             decisions += len(received.columns["frames"])
         for actor_id, session in intake.ended_sessions():
             store.end_session(actor_id, session)
@@ -141,7 +144,7 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
         journal.raise_if_failed()
         if time.monotonic() >= due_s:
             due_s = time.monotonic() + COMMIT_EVERY_S
-            store.commit()
+            store.raise_if_failed()
             journal.prune(store.committed())
             write_status(folder, intake)
             version += 1
@@ -154,7 +157,7 @@ def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, sto
     # Rows are handed out once they are on disk.
     journal.close()
     for received in intake.drain():
-        store.add(received.actor_id, received.session, received.columns)
+        store.add(received.actor_id, received.session, received.columns, received.position)
     for peer in intake.peers():
         store.end_session(peer.actor_id, peer.session)
     store.close()
