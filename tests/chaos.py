@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +195,10 @@ def read_rows(replay: Path) -> Iterator[tuple[tuple[str, int, int, int, int], fl
 
 def count_places(replay: Path) -> int:
     """How many decisions share their place in the stream of rows with another."""
-    sidecars = [
-        replay / file_name(SIDECAR_PATH, file_number(path)) for path in parquet_files(replay / "data")
-    ]
-    places = [
-        place
-        for path in sidecars
-        for places in read_parquet(path)["positions"].to_pylist()
-        for place in places
-    ]
+    places: list[int] = []
+    for number in map(file_number, parquet_files(replay / "data")):
+        sidecar = read_parquet(replay / file_name(SIDECAR_PATH, number))
+        places += [place for episode in sidecar["positions"].to_pylist() for place in episode]
     return len(places) - len(set(places))
 
 
