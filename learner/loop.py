@@ -26,6 +26,7 @@ from learner.pace import Pace
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.demonstrations import demonstration_columns, read_maniskill
+from learner.replay.lerobot_demonstrations import read_lerobot
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.ring import Ring
 from learner.replay.shards import Budget
@@ -86,7 +87,13 @@ def make_run_dir(config: Config) -> Path:
 
 
 def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
-    """The run's replay on disk."""
+    """The run's replay on disk. Raises RunError if the observation has too few numbers to part."""
+    state_dim = config.learner.robot_state_dim
+    if state_dim is not None and state_dim >= base.observation_dim:
+        raise RunError(
+            f"learner.robot_state_dim must be below {base.observation_dim}, the observation's numbers, "
+            f"got {state_dim}: null keeps all of them in observation.state"
+        )
     return LeRobotStore(
         run_dir / "replay",
         repo_id=config.name,
@@ -97,7 +104,7 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
         task=config.task.env_id,
         queue_episodes=config.learner.store_queue_episodes,
         flush_s=config.learner.store_flush_s,
-        state_dim=config.learner.robot_state_dim,
+        state_dim=state_dim,
         budget=make_budget(config.learner),
     )
 
@@ -112,7 +119,13 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     """Demonstrations in a ring of their own, or None where the recipe takes none."""
     if config.algo.prior_fraction == 0 or config.learner.demos is None:
         return None
-    episodes = read_maniskill(Path(config.learner.demos))
+    path = Path(config.learner.demos)
+    if path.is_dir():
+        episodes = read_lerobot(
+            path, observation_dim=base.observation_dim, action_dim=base.action_dim, fps=config.learner.fps
+        )
+    else:
+        episodes = read_maniskill(path)
     columns, _ = demonstration_columns(base, episodes, config.algo)
     rows = len(columns["frames"]) + len(columns["final_row"])
     numbers = config.algo.residual_every * base.action_dim
