@@ -108,7 +108,13 @@ def make_run_dir(config: Config) -> Path:
 
 
 def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
-    """The run's replay on disk."""
+    """The run's replay on disk. Raises RunError if the observation has too few numbers to part."""
+    state_dim = config.learner.robot_state_dim
+    if state_dim is not None and state_dim >= base.observation_dim:
+        raise RunError(
+            f"learner.robot_state_dim must be below {base.observation_dim}, the observation's numbers, "
+            f"got {state_dim}: null keeps all of them in observation.state"
+        )
     return LeRobotStore(
         run_dir / "replay",
         repo_id=config.name,
@@ -119,7 +125,7 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
         task=config.task.env_id,
         queue_episodes=config.learner.store_queue_episodes,
         flush_s=config.learner.store_flush_s,
-        state_dim=config.learner.robot_state_dim,
+        state_dim=state_dim,
         budget=make_budget(config.learner),
     )
 
