@@ -1,4 +1,4 @@
-"""Configuration of offline training, typed and checked: config/train_base.yaml and config/preset."""
+"""Configuration of offline training, typed and checked: config/train_base/."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BaseEvaluation(Section, frozen=True):
 
 
 class Training(Section, frozen=True):
-    """config/train_base.yaml"""
+    """config/train_base/main.yaml"""
 
     task: str
     control_mode: str
@@ -86,7 +86,7 @@ class Training(Section, frozen=True):
 
 
 def compose_training(overrides: Sequence[str]) -> Training:
-    """config/train_base.yaml with Hydra overrides, checked.
+    """config/train_base/main.yaml with Hydra overrides, checked.
 
     Raises:
         ConfigError: in one line, naming the key.
@@ -105,5 +105,6 @@ def training_defaults() -> str:
 
 
 def _compose(overrides: Sequence[str]):
-    with initialize_config_dir(CONFIG_DIR, version_base=None):
-        return compose("train_base", overrides=list(overrides))
+    # A folder of its own: beside config/task, `task=<id>` would name a group.
+    with initialize_config_dir(f"{CONFIG_DIR}/train_base", version_base=None):
+        return compose("main", overrides=list(overrides))

@@ -143,7 +143,8 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
         return None
     sources = [demos] if isinstance(demos, str) else demos
     plan_key = msgspec.json.encode(config.base).decode()
-    return merge([read_prior(source, base, plan_key, config.algo) for source in sources])
+    fps = config.learner.fps
+    return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
 
 
 def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:

@@ -17,7 +17,6 @@ from learner.loop import load_prior, make_prior_ring
 from learner.replay.demonstrations import Demonstration, DemonstrationError, write_maniskill
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.prior import SPEC_FILE
-from learner.replay.ring import UNKNOWN
 from tests.fakes import CountingBase, ScriptedEnvironment
 from tests.helpers import collect, make_config, make_policy
 
@@ -120,7 +119,7 @@ def test_several_sources_are_one_and_their_episodes_stay_apart(tmp_path: Path) -
     assert prior.columns["final_row"].tolist() == [1, 3, 5]
     ring = make_prior_ring(prior, config, base)
     ring.check_valid()
-    linked = np.flatnonzero(ring.following != UNKNOWN)
+    linked = np.flatnonzero(ring.following[: ring.capacity] != ring.unknown)
     steps = ring.observation[ring.following[linked], 0] - ring.observation[linked, 0]
     assert steps.tolist() == [4, 2] * 3
 
@@ -133,7 +132,7 @@ def base_alone(run_dir: Path, config: Config) -> CountingBase:
         task="t", queue_episodes=8, flush_s=3600.0,
     )  # fmt: skip
     policy = make_policy(base, config, 1, 4)
-    store.add("a", collect(Rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
+    store.add("a", 0, collect(Rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
     store.close()
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(experience_spec(config, base)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config)))

@@ -89,6 +89,10 @@ def test_a_compiler_that_fails_costs_a_warning(tmp_path: Path, monkeypatch, capl
     assert losses == [eager.update().item() for _ in range(3)]
 
 
+def test_task_is_a_key_of_its_own() -> None:
+    assert compose_training(["task=StackCube-v1", "preset=small"]).task == "StackCube-v1"
+
+
 def test_published_settings_are_the_defaults() -> None:
     settings = compose_training([])
     assert (settings.batch_size, settings.lr, settings.pred_horizon) == (1024, 1e-4, 16)

@@ -2,45 +2,129 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.demonstrations import Demonstration, DemonstrationError
+from learner.replay.lerobot_folder import read_info
+from learner.replay.lerobot_format import (
+    SIDECAR_PATH,
+    DatasetError,
+    episode_lengths,
+    file_name,
+    file_number,
+    read_parquet,
+)
+from learner.replay.verify import parquet_files
 
-ACTION, SUCCESS, REWARD, DONE = "action", "next.success", "next.reward", "next.done"
+log = logging.getLogger(__name__)
+
+STATE, ACTION, SUCCESS, REWARD, DONE = (
+    "observation.state",
+    "action",
+    "next.success",
+    "next.reward",
+    "next.done",
+)
+_STANDARD = (STATE, "observation.environment_state")
 
 
-def read_lerobot(source: str, observation: Sequence[str], limit: int | None = None) -> list[Demonstration]:
+def read_lerobot(
+    source: str,
+    observation: Sequence[str] | None = None,
+    limit: int | None = None,
+    *,
+    fps: int | None = None,
+) -> list[Demonstration]:
     """Episodes of a LeRobot v3.0 dataset: a folder, or a hub id.
 
-    LeRobot keeps no observation after the last action, so the last one stands in for it. Without a
-    `next.success` nothing counts as one.
+    A replay of ours knows the observation after the last action; elsewhere the last one that there is
+    stands in for it. Where nothing says which frames were successful, the last one of each episode is
+    taken to be; a line in the log says so.
 
     Args:
-        observation: features that make up an observation, one after another.
+        observation: features that make up an observation, one after another; None: observation.state, and
+            observation.environment_state if there is one.
+        fps: what the dataset must have; None: anything.
 
     Raises:
-        DemonstrationError: not to be had, or without these features; names what there is.
+        DemonstrationError: not to be had, another format version or fps, or without these features; names
+            what there is.
     """
-    dataset = _open(source)
-    for name in [*observation, ACTION]:
-        if name not in dataset.features:
-            raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(dataset.features)}")
-    columns = dataset.hf_dataset.with_format("numpy")[:]
-    seen = np.concatenate([_column(columns, name) for name in observation], axis=1).astype(np.float32)
-    actions = _column(columns, ACTION).astype(np.float32)
-    success = np.zeros(len(actions), bool)
-    if SUCCESS in dataset.features:
-        success = _column(columns, SUCCESS)[:, 0].astype(bool)
-    bounds = np.flatnonzero(np.diff(columns["episode_index"])) + 1
-    parts = zip(*(np.split(values, bounds) for values in (seen, actions, success)), strict=True)
-    return [
-        Demonstration(np.concatenate([seen, seen[-1:]]), actions, success) for seen, actions, success in parts
-    ][:limit]
+    folder = _folder_of(source)
+    try:
+        info = read_info(folder)
+    except DatasetError as error:
+        raise DemonstrationError(str(error)) from error
+    features = info["features"]
+    names = _STANDARD if observation is None else observation
+    columns = [name for name in names if observation is not None or name in features] or [STATE]
+    for name in [*columns, ACTION]:
+        if name not in features:
+            raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(features)}")
+    if fps is not None and info["fps"] != fps:
+        raise DemonstrationError(f"{source} has fps {info['fps']}, this run {fps}")
+    if SUCCESS not in features:
+        log.warning("%s lacks %s: the last frame of each episode counts as its success", source, SUCCESS)
+    episodes: list[Demonstration] = []
+    for path in parquet_files(folder / "data"):
+        episodes += _episodes_of(folder, path, columns)
+    return episodes[:limit]
+
+
+def _folder_of(source: str) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(LeRobotDataset(source).root)
+    except Exception as error:  # hub, network, parquet: a dozen kinds
+        raise DemonstrationError(
+            f"no demonstrations at {source}: make them with bash launch/demos.sh, or give the folder or hub "
+            f"id of a LeRobot v3.0 dataset ({error})"
+        ) from error
+
+
+def _episodes_of(folder: Path, path: Path, columns: Sequence[str]) -> list[Demonstration]:
+    """The episodes of one file."""
+    frames = read_parquet(path)
+    lengths = episode_lengths(frames)
+    seen = np.concatenate([_matrix(frames, name) for name in columns], axis=1)
+    actions = _matrix(frames, ACTION)
+    ends = np.cumsum(lengths)
+    success = np.zeros(len(frames), bool)
+    success[ends - 1] = True
+    if SUCCESS in frames.column_names:
+        success = _matrix(frames, SUCCESS)[:, 0].astype(bool)
+    finals: list[np.ndarray | None] = [None] * len(lengths)
+    if set(_STANDARD) >= set(columns):
+        finals = _final_observations(folder / file_name(SIDECAR_PATH, file_number(path)), finals)
+    made = []
+    for first, stop, final in zip(ends - lengths, ends, finals, strict=True):
+        last = seen[stop - 1] if final is None else final
+        whole = np.vstack([seen[first:stop], last])
+        made.append(Demonstration(whole, actions[first:stop], success[first:stop]))
+    return made
+
+
+def _final_observations(sidecar: Path, unknown: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    if not sidecar.exists():
+        return unknown
+    table = read_parquet(sidecar, ["final_known", "final_observation"])
+    known, final = table["final_known"].to_numpy(), _matrix(table, "final_observation")
+    return [row if there else None for row, there in zip(final, known, strict=True)]
+
+
+def _matrix(table: pa.Table, name: str) -> np.ndarray:
+    """f4 (N, width)"""
+    column = table[name].combine_chunks()
+    flat = column if pa.types.is_primitive(column.type) else column.flatten()
+    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32, copy=False)
 
 
 def write_lerobot(
@@ -68,28 +152,6 @@ def write_lerobot(
     dataset.finalize()
 
 
-def _open(source: str) -> Any:
-    folder = Path(source)
-    try:
-        if folder.is_dir():
-            if not (folder / "meta" / "info.json").is_file():
-                raise DemonstrationError(f"{source} is not a LeRobot dataset: meta/info.json is missing")
-            return LeRobotDataset(f"local/{folder.name}", root=folder)
-        return LeRobotDataset(source)
-    except DemonstrationError:
-        raise
-    except Exception as error:  # hub, network, parquet: a dozen kinds
-        raise DemonstrationError(
-            f"no demonstrations at {source}: make them with bash launch/demos.sh, or give the folder or hub "
-            f"id of a LeRobot v3.0 dataset ({error})"
-        ) from error
-
-
-def _column(columns: dict[str, np.ndarray], name: str) -> np.ndarray:
-    values = np.asarray(columns[name])
-    return values.reshape(len(values), -1)
-
-
 def _features(episode: Demonstration) -> dict[str, dict[str, Any]]:
     """Types and shapes; LeRobot adds timestamp, indices and task by itself."""
 
@@ -98,7 +160,7 @@ def _features(episode: Demonstration) -> dict[str, dict[str, Any]]:
 
     flag = {"dtype": "bool", "shape": (1,), "names": None}
     return {
-        "observation.state": numbers("state", episode.observations.shape[1]),
+        STATE: numbers("state", episode.observations.shape[1]),
         ACTION: numbers("action", episode.actions.shape[1]),
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
         DONE: flag,
@@ -109,7 +171,7 @@ def _features(episode: Demonstration) -> dict[str, dict[str, Any]]:
 def _frame(episode: Demonstration, frame: int) -> dict[str, np.ndarray]:
     success = episode.success[frame]
     return {
-        "observation.state": episode.observations[frame],
+        STATE: episode.observations[frame],
         ACTION: episode.actions[frame],
         REWARD: np.array([success], np.float32),
         DONE: np.array([frame == len(episode.actions) - 1]),

@@ -45,7 +45,9 @@ class PriorData:
     """Of all numbers of the residuals that reproduce the recorded actions: those cut to [-1, 1]."""
 
 
-def read_prior(source: str, base: BasePolicy, plan_key: str, algo: Algo) -> PriorData:
+def read_prior(
+    source: str, base: BasePolicy, plan_key: str, algo: Algo, *, fps: int | None = None
+) -> PriorData:
     """Read one source: a ManiSkill h5, a LeRobot dataset's folder or hub id, or a run's replay.
 
     A replay that was made with the same base keeps the plans that were executed; along all other data they
@@ -53,6 +55,7 @@ def read_prior(source: str, base: BasePolicy, plan_key: str, algo: Algo) -> Prio
 
     Args:
         plan_key: what plans depend on beyond the base's weights.
+        fps: what a LeRobot dataset must have; None: anything.
 
     Raises:
         DemonstrationError: nothing there, or nothing that fits.
@@ -64,7 +67,7 @@ def read_prior(source: str, base: BasePolicy, plan_key: str, algo: Algo) -> Prio
         # Seconds of import, for those who need it.
         from learner.replay.lerobot_demonstrations import read_lerobot
 
-        episodes = read_lerobot(source, ["observation.state"])
+        episodes = read_lerobot(source, fps=fps)
     check_episodes(source, episodes, base)
     recorded = read_recorded(path)
     if recorded is not None and recorded.dense:
