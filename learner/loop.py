@@ -26,7 +26,6 @@ from learner.pace import Pace
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.demonstrations import demonstration_columns, read_maniskill
-from learner.replay.lerobot_demonstrations import read_lerobot
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.ring import Ring
 from learner.replay.shards import Budget
@@ -119,13 +118,7 @@ def load_prior(config: Config, base: BasePolicy) -> Ring | None:
     """Demonstrations in a ring of their own, or None where the recipe takes none."""
     if config.algo.prior_fraction == 0 or config.learner.demos is None:
         return None
-    path = Path(config.learner.demos)
-    if path.is_dir():
-        episodes = read_lerobot(
-            path, observation_dim=base.observation_dim, action_dim=base.action_dim, fps=config.learner.fps
-        )
-    else:
-        episodes = read_maniskill(path)
+    episodes = read_maniskill(Path(config.learner.demos))
     columns, _ = demonstration_columns(base, episodes, config.algo)
     rows = len(columns["frames"]) + len(columns["final_row"])
     numbers = config.algo.residual_every * base.action_dim
