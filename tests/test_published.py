@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoint import save_checkpoint
 from learner.published import PublishedError, export_published, import_published, main
@@ -52,7 +53,9 @@ def algorithm(*overrides: str) -> tuple[ResidualSAC, object]:
     for network in (made.actor, made.critic, made.target_critic):
         for parameter in network.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
-    made.fit_observation_scale(3 + 2 * torch.randn(50, OBSERVATION))
+    seen = RunningScale(OBSERVATION)
+    seen.add((3 + 2 * torch.randn(50, OBSERVATION)).numpy())
+    made.scale_observations(seen)
     made.log_temperature.data.fill_(-1.5)
     return made, config.algo
 
