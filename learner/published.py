@@ -39,6 +39,11 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
     """
     algo = _checked(msgspec.convert(ours["algo"], Algo))
     actor, critic = ours["actor"], ours["target_critic"]
+    if actor["reach"].item() < 1:
+        raise PublishedError(
+            f"the published layout has no progressive scale: this residual reaches {actor['reach'].item():.2f} "
+            "of algo.residual_scale"
+        )
     layers = range(len(algo.hidden))
     outputs = len(actor["head.weight"]) // 2
     published_actor = {
@@ -91,7 +96,7 @@ def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
         "version": 1,
         "updates": 0,
         "algo": msgspec.to_builtins(algo),
-        "actor": actor | identity,
+        "actor": actor | identity | {"reach": torch.ones(1)},
         "critic": critic,
         "target_critic": {name: value.clone() for name, value in critic.items()},
         "log_temperature": log_alpha.detach(),
