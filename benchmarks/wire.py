@@ -187,11 +187,19 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+# Rows are the learner's once they are on disk: so many may be on their way there.
+CREDIT_ROWS = 1 << 16
+
+
 def make_wire(config: Config, keys_dir: str | None) -> Wire:
-    """The default wire on free ports."""
+    """The default wire on free ports, with credit for more than one sync."""
     experience, weights = free_ports(2)
     return msgspec.structs.replace(
-        config.wire, experience_port=experience, weights_port=weights, keys_dir=keys_dir
+        config.wire,
+        experience_port=experience,
+        weights_port=weights,
+        keys_dir=keys_dir,
+        credit_rows=CREDIT_ROWS,
     )
 
 

@@ -41,8 +41,8 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
     actor, critic = ours["actor"], ours["target_critic"]
     if actor["reach"].item() < 1:
         raise PublishedError(
-            f"the published layout has no progressive scale: this residual reaches {actor['reach'].item():.2f} "
-            "of algo.residual_scale"
+            "the published layout has no progressive scale: this residual reaches "
+            f"{actor['reach'].item():.2f} of algo.residual_scale"
         )
     layers = range(len(algo.hidden))
     outputs = len(actor["head.weight"]) // 2
