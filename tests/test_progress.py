@@ -78,7 +78,11 @@ def test_points_carry_rates_since_the_last_one():
 
 def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
     algo = make_config(
-        "algo.learning_starts=100", "algo.critic_warmup_updates=30", "algo.utd=0.5", "algo.mask_horizon=400"
+        "algo.learning_starts=100",
+        "algo.critic_warmup_updates=30",
+        "algo.utd=0.5",
+        "algo.mask_by=decisions",
+        "algo.mask_horizon=400",
     ).algo
     pace = Pace(algo, max_behind=10)
     pace.decisions = 99
