@@ -3,7 +3,8 @@
 from actor.policy.diffusion import CheckpointError
 from config.cli import main
 from learner.intake import IntakeError
-from learner.loop import RunError, run_learner
+from learner.loop import run_learner
+from learner.parts import RunError
 from learner.replay.demonstrations import DemonstrationError
 from learner.replay.journal import JournalError
 

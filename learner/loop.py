@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
-from pathlib import Path
 
 import msgspec
 import torch
-import yaml
 
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
-from config.schema import Learner as LearnerSettings
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import save_checkpoint
 from learner.intake import Intake, Received
-from learner.metrics import Metrics
+from learner.metrics import Metrics, size_mb
 from learner.pace import Pace
+from learner.parts import RunError, load_prior, make_prior_ring, make_ring, make_run_dir, make_store
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.journal import Journal
 from learner.replay.lerobot_store import LeRobotStore
-from learner.replay.prior import SPEC_FILE, PriorData, merge, read_prior
+from learner.replay.prior import SPEC_FILE, PriorData
 from learner.replay.restore import restore_ring
 from learner.replay.rewards import frame_cost, rewarded
-from learner.replay.ring import Ring
-from learner.replay.shards import Budget
 from learner.summary import write_summary
 from protocol.arrays import Limits
 from protocol.messages import Progress
@@ -41,10 +35,6 @@ log = logging.getLogger(__name__)
 
 # Between two looks at the socket: short, so that actors never wait for credit during updates.
 UPDATES_PER_TURN = 8
-
-
-class RunError(RuntimeError):
-    """A run that cannot go on; the message says why and what to do."""
 
 
 def run_learner(config: Config, stop: threading.Event) -> None:
@@ -86,89 +76,6 @@ def run_learner(config: Config, stop: threading.Event) -> None:
         journal.close()
     if not stop.is_set():
         journal.discard(store.committed())
-
-
-def make_run_dir(config: Config) -> Path:
-    """The run's folder with its config.yaml, new or that of a run that was stopped.
-
-    Raises:
-        RunError: the folder holds what `resume` does not allow, or a run that is over.
-    """
-    run_dir = config.run_dir
-    held = (run_dir / "config.yaml").exists()
-    if held and config.resume == "new":
-        raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
-    if not held and config.resume == "must":
-        raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
-    if (run_dir / "summary.json").exists():
-        raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
-    return run_dir
-
-
-def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
-    """The run's replay on disk. Raises RunError if the observation has too few numbers to part."""
-    state_dim = config.learner.robot_state_dim
-    if state_dim is not None and state_dim >= base.observation_dim:
-        raise RunError(
-            f"learner.robot_state_dim must be below {base.observation_dim}, the observation's numbers, "
-            f"got {state_dim}: null keeps all of them in observation.state"
-        )
-    return LeRobotStore(
-        run_dir / "replay",
-        repo_id=config.name,
-        observation_dim=base.observation_dim,
-        action_dim=base.action_dim,
-        fps=config.learner.fps,
-        robot_type=config.learner.robot_type,
-        task=config.task.env_id,
-        queue_episodes=config.learner.store_queue_episodes,
-        flush_s=config.learner.store_flush_s,
-        state_dim=state_dim,
-        budget=make_budget(config.learner),
-    )
-
-
-def make_budget(settings: LearnerSettings) -> Budget:
-    """How much of the replay stays on disk."""
-    gigabytes = settings.replay_max_gb
-    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
-
-
-def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
-    """Episodes recorded earlier, or None where the recipe takes none."""
-    demos = config.learner.demos
-    if config.algo.prior_fraction == 0 or demos is None:
-        return None
-    sources = [demos] if isinstance(demos, str) else demos
-    plan_key = msgspec.json.encode(config.base).decode()
-    fps = config.learner.fps
-    return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
-
-
-def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
-    """A replay of the run's decisions."""
-    numbers = config.algo.residual_every * base.action_dim
-    return Ring(capacity, base.observation_dim, numbers, device=config.learner.replay_device)
-
-
-def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
-    """Prior data in a ring of their own, which they fill."""
-    rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
-    ring = make_ring(rows, config, base)
-    ring.add("prior", rewarded(prior.columns, config.algo))
-    return ring
-
-
-def size_mb(folder: Path) -> float:
-    """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.stat(os.path.join(parent, name)).st_size
-    return total / 1e6
 
 
 class Learner:

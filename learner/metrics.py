@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -148,3 +149,13 @@ def _cut_torn_line(path: Path) -> None:
     if path.is_file():
         data = path.read_bytes()
         os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def size_mb(folder: Path) -> float:
+    """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total / 1e6

@@ -13,7 +13,7 @@ import yaml
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from config.schema import Config
-from learner.loop import load_prior, make_prior_ring
+from learner.parts import load_prior, make_prior_ring
 from learner.replay.demonstrations import Demonstration, DemonstrationError, write_maniskill
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.prior import SPEC_FILE

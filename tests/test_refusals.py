@@ -16,7 +16,7 @@ import torch
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
 from learner.intake import Intake
-from learner.loop import RunError, make_run_dir
+from learner.parts import RunError, make_run_dir
 from tests.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
