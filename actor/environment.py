@@ -115,7 +115,9 @@ def make_simulator(task: Task, backend: str, num_envs: int) -> gymnasium.Env:
             sim_backend=backend,
             render_backend=render_backend,
             max_episode_steps=task.max_episode_steps,
-            reconfiguration_freq=0,
+            # Shapes that are drawn with the scene belong to the episode's seed. A batch cannot build one
+            # sub-environment's scene alone.
+            reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
         )
     except gymnasium.error.Error as error:
         raise TaskError(f"task.env_id={task.env_id}: {error}") from error

@@ -51,6 +51,7 @@ class Task(Section, frozen=True):
     residual_dims: tuple[int, ...] | None
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
+    reconfigure: bool
 
     def __post_init__(self) -> None:
         self.at_least(1, "max_episode_steps")

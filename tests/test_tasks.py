@@ -52,3 +52,19 @@ def test_it_runs_in_simulator_processes() -> None:
         assert not envs.step(torch.zeros(1, 7)).success.any()
     finally:
         envs.close()
+
+
+def test_an_episode_is_that_of_its_seed_whichever_simulator_plays_it(simulator) -> None:
+    """The peg's size is drawn with the scene."""
+
+    def peg(env: gymnasium.Env, seed: int) -> tuple[float, ...]:
+        env.reset(seed=seed)
+        return tuple(env.unwrapped.peg_half_sizes[0].tolist())
+
+    other = make_simulator(TASK, "physx_cpu", 1)
+    try:
+        sizes = [peg(simulator, seed) for seed in (7, 8, 9)]
+        assert len(set(sizes)) == 3
+        assert [peg(other, seed) for seed in (9, 3, 7)] == [sizes[2], peg(simulator, 3), sizes[0]]
+    finally:
+        other.close()
