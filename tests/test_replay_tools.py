@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,3 +296,27 @@ def test_dataset_that_lerobot_wrote_is_verified_too(tmp_path: Path) -> None:
 def test_residual_every_of_an_older_replay_stays(tmp_path: Path) -> None:
     make_replay(tmp_path / "replay")
     assert json.loads((tmp_path / "replay/meta/residual_rl.json").read_text())["residual_every"] == K
+
+
+def test_a_replay_that_grows_is_never_called_broken(tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    make_replay(folder)
+    kind = {"repo_id": "tests/replay", "observation_dim": OBS, "action_dim": ACT, "fps": 20}
+    writer = LeRobotWriter(folder, DatasetSpec(**kind, robot_type="panda", task="PickCube-v1"), None)
+    assembler = EpisodeAssembler()
+
+    def grow() -> None:
+        for session in range(25):
+            for truth in make_stream("other", 0, LENGTHS, sub_envs=1)[0]:
+                writer.append(assembler.add("other", session, pack(truth.rows), 10_000 + 100 * session))
+            writer.commit()
+            time.sleep(0.1)  # more often would be more often than any look
+
+    growing = threading.Thread(target=grow)
+    growing.start()
+    looks = 0
+    while growing.is_alive():
+        assert verify(folder) == []
+        looks += 1
+    growing.join()
+    assert looks > 10 and writer.committed.episodes == 5 + 25 * 5

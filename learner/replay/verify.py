@@ -13,11 +13,38 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from learner.replay.lerobot_folder import read_info, read_json
-from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
+from learner.replay.lerobot_format import INFO_PATH, ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
+
+# Commits that may come while one look lasts.
+_LOOKS = 10
 
 
 def verify(folder: Path) -> list[str]:
-    """Every problem in a line of its own; none means that readers get what info.json promises."""
+    """Every problem in a line of its own; none means that readers get what info.json promises.
+
+    A replay that grows may be swapped for its next state in the middle of a look: then it looks again.
+    """
+    for _ in range(_LOOKS):
+        before = _state(folder)
+        try:
+            problems = _look(folder)
+        except FileNotFoundError as error:
+            problems = [f"{error.filename} is missing"]
+        if not problems or _state(folder) == before:
+            break
+    return problems
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    """Something that every commit changes."""
+    try:
+        status = (folder / INFO_PATH).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _look(folder: Path) -> list[str]:
     try:
         info = read_info(folder)
     except DatasetError as error:
