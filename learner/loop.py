@@ -8,18 +8,28 @@ import time
 
 import msgspec
 import torch
+import yaml
 
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.spec import experience_spec
 from config.schema import Config
 from learner.algorithms.observation_scale import RunningScale
+from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import save_checkpoint
 from learner.intake import Intake, Received
 from learner.metrics import Metrics, size_mb
 from learner.pace import Pace
-from learner.parts import RunError, load_prior, make_prior_ring, make_ring, make_run_dir, make_store
+from learner.parts import (
+    RunError,
+    load_prior,
+    make_prior_ring,
+    make_ring,
+    make_run_dir,
+    make_store,
+    sole_learner,
+)
 from learner.progress import RunProgress
 from learner.replay.batches import Batches
 from learner.replay.journal import Journal
@@ -43,14 +53,21 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     Raises:
         CheckpointError, DemonstrationError, IntakeError, JournalError, RunError: see their messages.
     """
+    with sole_learner(make_run_dir(config)):
+        _run(config, stop)
+
+
+def _run(config: Config, stop: threading.Event) -> None:
     torch.set_num_threads(config.learner.threads)
+    use_fast_products()
     base = make_base(config.base, config.task, config.learner.device, config.seed)
     algorithm = ResidualSAC(
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )
     prior = load_prior(config, base)
-    resume = (config.run_dir / "config.yaml").exists()
-    run_dir = make_run_dir(config)
+    run_dir = config.run_dir
+    resume = (run_dir / "config.yaml").exists()
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
     spec = experience_spec(config, base)
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import yaml
 
 from actor.policy.base import BasePolicy
 from config.schema import Config
@@ -22,7 +24,7 @@ class RunError(RuntimeError):
 
 
 def make_run_dir(config: Config) -> Path:
-    """The run's folder with its config.yaml, new or that of a run that was stopped.
+    """The run's folder, new or that of a run that was stopped.
 
     Raises:
         RunError: the folder holds what `resume` does not allow, or a run that is over.
@@ -36,8 +38,24 @@ def make_run_dir(config: Config) -> Path:
     if (run_dir / "summary.json").exists():
         raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
     return run_dir
+
+
+@contextlib.contextmanager
+def sole_learner(run_dir: Path) -> Iterator[None]:
+    """Hold the run's folder: two learners would cut each other's journal.
+
+    Raises:
+        RunError: another process holds it. The kernel lets go of it however that process ends.
+    """
+    with (run_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run_dir} is in use by another learner: choose another name=<run>, or end that one"
+            ) from None
+        yield
 
 
 def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:

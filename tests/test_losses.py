@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from learner.algorithms import losses
+from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.residual_sac import ResidualSAC
 from tests.helpers import make_config
 
@@ -161,3 +162,11 @@ def test_a_linear_critic_is_its_first_order_expansion_in_the_residual():
     assert slope.abs().min() > 0
     torch.testing.assert_close(q(0.5), q(0.0) + 0.5 * slope)
     torch.testing.assert_close(q(-1.0), q(0.0) - slope)
+
+
+def test_some_members_are_evaluated_as_among_all() -> None:
+    algo = make_config("algo=residual_td3").algo
+    critic = CriticEnsemble(algo, 5, 6)
+    observation, action, members = torch.randn(7, 5), torch.randn(7, 6), torch.tensor([2, 0])
+    some = critic(observation, action, members)
+    torch.testing.assert_close(some, critic(observation, action)[members])

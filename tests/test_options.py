@@ -27,9 +27,11 @@ class Members(nn.Module):
         super().__init__()
         self.values, self.seen = torch.tensor(values), torch.empty(0)
 
-    def forward(self, observation: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, observation: torch.Tensor, features: torch.Tensor, members: torch.Tensor
+    ) -> torch.Tensor:
         self.seen = features
-        return self.values[:, None].expand(-1, len(observation))
+        return self.values[members, None].expand(-1, len(observation))
 
 
 def test_the_target_is_the_minimum_of_a_fresh_random_subset_of_the_critics():

@@ -16,7 +16,7 @@ import torch
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
 from learner.intake import Intake
-from learner.parts import RunError, make_run_dir
+from learner.parts import RunError, make_run_dir, sole_learner
 from tests.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
@@ -179,3 +179,11 @@ def test_a_learner_that_gives_up_takes_starting_simulators_along(ports: list[str
     assert code == 1
     assert "learner   | error: no experience for 1 s" in output
     assert "Traceback" not in output + error
+
+
+def test_a_second_learner_of_the_same_run_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    refused = pytest.raises(RunError, match="is in use by another learner")
+    with sole_learner(tmp_path), refused, sole_learner(tmp_path):
+        pass
+    with sole_learner(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]

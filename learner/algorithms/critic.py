@@ -17,8 +17,8 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+    def forward(self, x: Tensor, members: Tensor | slice = slice(None)) -> Tensor:
+        return torch.baddbmm(self.bias[members], x, self.weight[members])
 
 
 class StackedLayerNorm(nn.Module):
@@ -30,8 +30,8 @@ class StackedLayerNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(members, 1, width))
         self.bias = nn.Parameter(torch.zeros(members, 1, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.bias, nn.functional.layer_norm(x, self.width), self.scale)
+    def forward(self, x: Tensor, members: Tensor | slice = slice(None)) -> Tensor:
+        return torch.addcmul(self.bias[members], nn.functional.layer_norm(x, self.width), self.scale[members])
 
 
 class CriticEnsemble(nn.Module):
@@ -63,12 +63,15 @@ class CriticEnsemble(nn.Module):
             # No residual is worth anything until data says so.
             nn.init.zeros_(layers[-1].weight[..., 1:])  # type: ignore[index]
             nn.init.zeros_(layers[-1].bias[..., 1:])  # type: ignore[index]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.ModuleList(layers)
 
-    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+    def forward(self, observation: Tensor, action: Tensor, members: Tensor | slice = slice(None)) -> Tensor:
+        """Q of all members, or of those with these numbers (M,): (M, B)."""
         x = (observation - self.observation_mean) * self.observation_scale
         seen = action[:, : action.shape[1] - self.linear_in]
-        out = self.layers(torch.cat([x, seen], dim=-1).expand(self.members, -1, -1))
+        out = torch.cat([x, seen], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
+        for layer in self.layers:
+            out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
         if not self.linear_in:
             return out.squeeze(-1)
         return out[..., 0] + (out[..., 1:] * action[:, self.linear_in :]).sum(-1)

@@ -100,11 +100,12 @@ class ResidualSAC:
         sample = self.actor.sample(observation, base_plan, self._rng)
         residual = self._smooth(sample.residual)
         members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
-        next_q = self.target_critic(observation, self._features(base_plan, residual))
+        members = members[: self.algo.target_critics]
+        next_q = self.target_critic(observation, self._features(base_plan, residual), members)
         return losses.soft_target(
             batch["reward"],
             batch["discount"],
-            next_q[members[: self.algo.target_critics]],
+            next_q,
             sample.log_prob,
             self.temperature * float(self.algo.entropy_in_target),
             self.algo.target_range,

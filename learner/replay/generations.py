@@ -6,13 +6,15 @@ written. Everything in it is synced before it takes the folder's place in one st
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _EXCHANGE = 2
 _AT_FDCWD = -100
+# Swaps that may come while the files of a folder are opened, which takes milliseconds.
+_ATTEMPTS = 100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -109,6 +113,48 @@ class Generation:
                 raise
             shutil.copy2(path, target)
             self._written.add(target)
+
+
+@contextlib.contextmanager
+def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet")) -> Iterator[Path]:
+    """The folder as it stands now, for a reader who takes longer than the folder lasts.
+
+    Yields:
+        A folder of links to the opened files with these suffixes: later generations change nothing in it.
+
+    Raises:
+        BlockingIOError: the folder was swapped for its next generation in each of many attempts.
+    """
+    for _ in range(_ATTEMPTS):
+        with contextlib.ExitStack() as opened, tempfile.TemporaryDirectory() as view:
+            before = _identity(folder)
+            try:
+                _link_opened(folder, Path(view), suffixes, opened)
+            except FileNotFoundError:
+                continue
+            if _identity(folder) == before:
+                yield Path(view)
+                return
+    raise BlockingIOError(f"{folder} changes faster than it can be opened: try again when it rests")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Differs between two generations of a folder."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns
+
+
+def _link_opened(folder: Path, view: Path, suffixes: tuple[str, ...], opened: contextlib.ExitStack) -> None:
+    for path in _files_below(folder):
+        if path.suffix in suffixes:
+            file = opened.enter_context(path.open("rb"))
+            link = view / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            # Opens the same file even when its name is gone.
+            link.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def exchange(one: Path, other: Path) -> None:

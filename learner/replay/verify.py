@@ -12,36 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from learner.replay.generations import held
 from learner.replay.lerobot_folder import read_info, read_json
-from learner.replay.lerobot_format import INFO_PATH, ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
-
-# Commits that may come while one look lasts.
-_LOOKS = 10
+from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
 
 
 def verify(folder: Path) -> list[str]:
     """Every problem in a line of its own; none means that readers get what info.json promises.
 
-    A replay that grows may be swapped for its next state in the middle of a look: then it looks again.
+    A replay that grows is judged as it stood at one moment.
+
+    Raises:
+        BlockingIOError: it grows faster than its files can be opened.
     """
-    for _ in range(_LOOKS):
-        before = _state(folder)
-        try:
-            problems = _look(folder)
-        except FileNotFoundError as error:
-            problems = [f"{error.filename} is missing"]
-        if not problems or _state(folder) == before:
-            break
-    return problems
-
-
-def _state(folder: Path) -> tuple[int, int] | None:
-    """Something that every commit changes."""
-    try:
-        status = (folder / INFO_PATH).stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+    with held(folder) as view:
+        return [problem.replace(str(view), str(folder)) for problem in _look(view)]
 
 
 def _look(folder: Path) -> list[str]:
