@@ -181,6 +181,7 @@ class Learner(Section, frozen=True):
     replay_capacity: int
     replay_device: str
     publish_every_s: float
+    checkpoint_every_s: float
     log_every_s: float
     wait_log_every_s: float
     stall_timeout_s: float
@@ -200,7 +201,12 @@ class Learner(Section, frozen=True):
     def __post_init__(self) -> None:
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
         self.positive(
-            "publish_every_s", "log_every_s", "wait_log_every_s", "stall_timeout_s", "store_flush_s"
+            "publish_every_s",
+            "checkpoint_every_s",
+            "log_every_s",
+            "wait_log_every_s",
+            "stall_timeout_s",
+            "store_flush_s",
         )
         for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
             value = getattr(self, key)

@@ -1,14 +1,17 @@
-"""The residual on disk: written beside its place and renamed over it."""
+"""The residual on disk, and all that training goes on from: written beside its place and renamed over it."""
 
 from __future__ import annotations
 
 import os
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import torch
 
+from actor.policy.diffusion import CheckpointError
 from config.schema import Algo
 from learner.algorithms.residual_sac import ResidualSAC
 
@@ -27,6 +30,54 @@ def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: Al
     }
     write_checkpoint(place, content)
     return place
+
+
+class Stateful(Protocol):
+    """A part of training that another process can go on with."""
+
+    def state(self) -> Any:
+        """Tensors, numbers, words, and lists and dictionaries of them."""
+
+    def load_state(self, state: Any) -> None:
+        """Go on from what `state` returned. Raises ValueError if it belongs to something else."""
+
+
+class TrainingState:
+    """What the next update depends on, but for the replay: `training.pt`.
+
+    With the replay as it was, the update after `load` is the one that would have come after `save`, to
+    the bit on a CPU.
+
+    Args:
+        folder: of the run's checkpoints.
+        parts: by the names that they have in the file.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[str, Stateful]) -> None:
+        self._place, self._parts = folder / "training.pt", parts
+
+    def save(self) -> None:
+        """Replace the file."""
+        write_checkpoint(self._place, {name: part.state() for name, part in self._parts.items()})
+
+    def load(self) -> bool:
+        """Take up what was saved; False if nothing was.
+
+        Raises:
+            CheckpointError: the file belongs to another configuration, or is broken.
+        """
+        if not self._place.exists():
+            return False
+        try:
+            saved = torch.load(self._place, map_location="cpu", weights_only=True)
+            for name, part in self._parts.items():
+                part.load_state(saved[name])
+        except (KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{self._place} does not fit this configuration ({error}): give the run's own keys, or "
+                "choose another name=<run>"
+            ) from error
+        return True
 
 
 def write_checkpoint(place: Path, content: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,21 @@ class SuccessGate:
     def base_success(self) -> float:
         """NaN before the base's first episode."""
         return float(np.mean(self._base)) if self._base else float("nan")
+
+    def state(self) -> dict[str, Any]:
+        """For `load_state` of another process."""
+        return {
+            "share": self.share,
+            "base": list(self._base),
+            "residual": list(self._residual),
+            "acted": [[*key, acted] for key, acted in self._acted.items()],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.share, self._residual = state["share"], list(state["residual"])
+        self._base = deque(state["base"], maxlen=BASE_WINDOW)
+        self._acted = {(actor_id, sub_env): acted for actor_id, sub_env, acted in state["acted"]}
 
     def count(self, actor_id: str, columns: Columns) -> None:
         """Take in one message of experience; nothing where something else opens the mask."""

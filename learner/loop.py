@@ -17,7 +17,7 @@ from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
-from learner.checkpoint import save_checkpoint
+from learner.checkpoint import TrainingState, save_checkpoint
 from learner.intake import Intake, Received
 from learner.metrics import Metrics, size_mb
 from learner.pace import Pace
@@ -82,7 +82,8 @@ def _run(config: Config, stop: threading.Event) -> None:
                 learner.take_up()
                 intake.start()
                 learner.train()
-                learner.conclude()
+                if not stop.is_set():
+                    learner.conclude()
             finally:
                 store.close()
             if not stop.is_set():
@@ -129,10 +130,21 @@ class Learner:
         self._figures: dict[str, torch.Tensor] = {}
         self._lag_s = float("nan")
         self.progress = RunProgress(config)
+        self._checkpoints = config.run_dir / "checkpoints"
+        parts = {
+            "algorithm": algorithm, "batches": self._batches, "pace": self._pace, "seen": self._seen,
+            "progress": self.progress,
+        }  # fmt: skip
+        self._state = TrainingState(self._checkpoints, parts)
+        self._saved_s = time.monotonic()
 
     def take_up(self) -> None:
         """Take back what an earlier process received: from the dataset, and from the journal what had not
-        come into it. The store skips what it has."""
+        come into it. The store skips what it has. Then what it had learned.
+
+        Raises:
+            CheckpointError: that belongs to another configuration.
+        """
         rows = 0
         if self._store.episodes:
             restore_ring(self._config.run_dir / "replay", self._ring, frame_cost(self._config.algo))
@@ -150,6 +162,10 @@ class Learner:
         self._pace.take_up(totals.decisions)
         self.progress.take_up(totals.decisions, totals.frames, self._journal.evaluations)
         self._broadcast.version = self._journal.version
+        if self._state.load():
+            log.info("took up the networks at update %d", self._algorithm.updates)
+        elif totals.decisions:
+            log.info("no checkpoint yet: networks begin anew")
 
     def train(self) -> None:
         """Until the frame budget is used and paid for with updates, or somebody says stop."""
@@ -161,13 +177,12 @@ class Learner:
         while self._pace.updates_due and not self._stop.is_set():
             self._update()
             self._publish_and_report(time.monotonic())
+        self._save()
 
     def conclude(self) -> None:
         """Publish the final weights, wait for their evaluation, keep a checkpoint."""
         self._publish(time.monotonic(), final=True)
-        save_checkpoint(
-            self._config.run_dir / "checkpoints", self._algorithm, self._broadcast.version, self._config.algo
-        )
+        self._save()
         self.progress.trained(time.monotonic(), self._pace.updates)
         self._intake.announce(self.announcement(evaluate=True))
         deadline = time.monotonic() + self._settings.evaluation.final_timeout_s
@@ -236,11 +251,19 @@ class Learner:
         self._intake.raise_if_failed()
         self._store.raise_if_failed()
         self._journal.raise_if_failed()
+        if now_s - self._saved_s >= self._settings.checkpoint_every_s:
+            self._save()
         self._report_if_due(now_s, waiting_for=self._waiting_for())
         if self._pace.takes_data and self.progress.silent_s(now_s) > self._settings.stall_timeout_s:
             raise RunError(
                 f"no experience for {self._settings.stall_timeout_s:.0f} s: are the actors running?"
             )
+
+    def _save(self) -> None:
+        """For other tools, and for a process that comes after this one."""
+        self._saved_s = time.monotonic()
+        save_checkpoint(self._checkpoints, self._algorithm, self._broadcast.version, self._config.algo)
+        self._state.save()
 
     def _publish(self, now_s: float, *, final: bool = False) -> None:
         # With the weights and never between two of them: what actors run is what was trained.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from config.schema import Algo
 from learner.gate import SuccessGate
 from protocol.messages import Behaviour
@@ -27,6 +29,15 @@ class Pace:
         self.decisions = decisions
         self.updates = 0
         self.updates = self.updates_due
+
+    def state(self) -> dict[str, Any]:
+        """For `load_state` of another process."""
+        return {"updates": self.updates, "gate": self.gate.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned: decisions that came later are owed their updates."""
+        self.updates = state["updates"]
+        self.gate.load_state(state["gate"])
 
     @property
     def learning(self) -> bool:

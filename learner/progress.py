@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class RunProgress:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.learner
+        self._elapsed_s = 0.0  # in earlier processes
         self._started_s: float | None = None
         self._trained_s: float | None = None
         self._last_point_s = self._last_word_s = -np.inf
@@ -52,7 +53,7 @@ class RunProgress:
     def wall_s(self) -> float:
         """From the first experience to the end of training."""
         if self._started_s is None:
-            return 0.0
+            return self._elapsed_s
         return (self._trained_s or self._last_point_s) - self._started_s
 
     @property
@@ -65,10 +66,27 @@ class RunProgress:
         self.decisions, self.frames = decisions, frames
         self.evaluations = list(evaluations)
 
+    def state(self) -> dict[str, Any]:
+        """What the rows and evaluations received do not tell, for `load_state` of another process."""
+        return {
+            "elapsed_s": self.wall_s,
+            "episodes": self.episodes,
+            "successes": self.successes,
+            "behaviour": list(self._behaviour),
+            "published": {version: astuple(then) for version, then in self._published.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned; the time in between does not count."""
+        self._elapsed_s = state["elapsed_s"]
+        self.episodes, self.successes = state["episodes"], state["successes"]
+        self._behaviour.extend(state["behaviour"])
+        self._published = {version: Publication(*then) for version, then in state["published"].items()}
+
     def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
         """Take in one message of experience."""
         if self._started_s is None:
-            self._started_s = now_s
+            self._started_s = now_s - self._elapsed_s
         self._last_received_s = now_s
         self.frames += int(columns["frames"].sum())
         self.decisions += len(columns["frames"])
@@ -81,7 +99,7 @@ class RunProgress:
 
     def published(self, version: int, updates: int, now_s: float) -> None:
         """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
-        t_s = 0.0 if self._started_s is None else now_s - self._started_s
+        t_s = self._elapsed_s if self._started_s is None else now_s - self._started_s
         self._published[version] = Publication(t_s, self.frames, self.decisions, updates)
 
     def add_evaluation(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -135,7 +153,7 @@ class RunProgress:
         since_s, frames, had_updates = self._rates_from or (now_s - 1e-9, self.frames, updates)
         self._rates_from = (now_s, self.frames, updates)
         return {
-            "t_s": 0.0 if self._started_s is None else now_s - self._started_s,
+            "t_s": self._elapsed_s if self._started_s is None else now_s - self._started_s,
             "frames": self.frames,
             "updates": updates,
             "episodes": self.episodes,

@@ -20,7 +20,7 @@ SMALL = (
     "learner.wandb.mode=disabled", "actor.num_envs=2", "actor.rows_per_batch=8",
     "learner.publish_every_s=0.3", "learner.log_every_s=0.5", "name=again",
     # Nothing of the dataset is written before the kill: all must come from the journal.
-    "learner.store_flush_s=1000",
+    "learner.store_flush_s=1000", "learner.checkpoint_every_s=0.5",
 )  # fmt: skip
 TIMEOUT_S = 90.0
 
@@ -81,7 +81,8 @@ def test_a_killed_learner_goes_on_and_the_actor_waits_for_it(
         for process in processes:
             process.wait()
             left_running(process.pid)
-    assert "took up" in output
+    assert "took up the networks at update" in output
+    assert first["updates"] > 0
     assert first["frames"] > 0
     assert first["version"] >= before[-1]["version"]
     assert last["policy_lag"] >= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -17,6 +19,15 @@ class RunningScale:
     def deviation(self) -> np.ndarray:
         """(O,) of the sample; zeros before the second row."""
         return np.sqrt(self._squares / max(1, self.count - 1))
+
+    def state(self) -> dict[str, Any]:
+        """For `load_state` of another process."""
+        return {"count": self.count, "mean": self.mean.tolist(), "squares": self._squares.tolist()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.count = state["count"]
+        self.mean, self._squares = np.array(state["mean"]), np.array(state["squares"])
 
     def add(self, observation: np.ndarray) -> None:
         """Take in rows (M, O)."""

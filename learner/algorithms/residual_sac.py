@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,49 @@ class ResidualSAC:
     def temperature(self) -> Tensor:
         """Weight of the entropy, without gradient."""
         return self.log_temperature.detach().exp()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next update depends on but its batch."""
+        return {
+            "updates": self.updates,
+            "actor": self.actor.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target_critic": self.target_critic.state_dict(),
+            "log_temperature": self.log_temperature.detach(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
+            "rng": self._rng.get_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned; learning rates stay those of this configuration.
+
+        Raises:
+            ValueError: the state of other networks.
+        """
+        try:
+            for name in ("actor", "critic", "target_critic"):
+                getattr(self, name).load_state_dict(state[name])
+        except RuntimeError as error:
+            raise ValueError(f"other networks: {error}") from error
+        if len(state["optimizers"]) != len(self._optimizers()):
+            raise ValueError("algo.learn_temperature was another")
+        for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+        self._rng.set_state(state["rng"])
+        self.updates = state["updates"]
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        temperature = self._temperature_optimizer
+        return [
+            self._actor_optimizer,
+            self._critic_optimizer,
+            *([] if temperature is None else [temperature]),
+        ]
 
     def scale_observations(self, seen: RunningScale) -> None:
         """Shift and scale observations to zero mean and unit deviation of what was seen so far."""

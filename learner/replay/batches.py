@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +24,14 @@ class Batches:
         self._reward_scale = algo.reward_scale
         self._rng = np.random.default_rng(seed)
         self._device = torch.device(device)
+
+    def state(self) -> str:
+        """Of the random draws, for `load_state` of another process."""
+        return json.dumps(self._rng.bit_generator.state)
+
+    def load_state(self, state: str) -> None:
+        """Draw on from where `state` was taken."""
+        self._rng.bit_generator.state = json.loads(state)
 
     def next(self) -> dict[str, Tensor]:
         """The fields of `learner.replay.ring.Batch` as tensors (batch_size, ...)."""
