@@ -256,6 +256,8 @@ class Algo(Section, frozen=True):
     target_noise_clip: float
     batch_size: int
     prior_fraction: float
+    priority_exponent: float
+    priority_correction: float
     utd: float
     tau: float
     actor_lr: float
@@ -287,6 +289,8 @@ class Algo(Section, frozen=True):
         self.positive("reward_scale")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+        self.at_least(0, "priority_exponent")
+        self.require(0 <= self.priority_correction <= 1, "priority_correction", "in [0, 1]")
         self.require(len(self.hidden) > 0, "hidden", "one width or more")
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launch.overview import write_overview
 from launch.runs import find_run
+from learner.replay.lerobot_folder import standing
 from learner.replay.lerobot_format import DatasetError, visualiser_command
 from learner.replay.outcomes import Outcome, read_outcomes, read_repo_id
 
@@ -107,7 +108,8 @@ def read_replay(run_dir: Path) -> tuple[list[Outcome], str]:
     if not replay.exists():
         raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute")
     try:
-        return read_outcomes(replay), read_repo_id(replay)
+        with standing(replay) as view:
+            return read_outcomes(view), read_repo_id(replay)
     except DatasetError as error:
         raise VizError(str(error)) from None
 

@@ -215,6 +215,8 @@ class Learner:
         """A few of the updates that are due."""
         for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
             self._figures |= self._algorithm.update(self._batches.next())
+            if self._algorithm.errors is not None:
+                self._batches.reprioritise(self._algorithm.errors)
             self._pace.updates += 1
 
     def _receive(self) -> None:

@@ -101,7 +101,13 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
 def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
     """A replay of the run's decisions."""
     numbers = config.algo.residual_every * base.action_dim
-    return Ring(capacity, base.observation_dim, numbers, device=config.learner.replay_device)
+    return Ring(
+        capacity,
+        base.observation_dim,
+        numbers,
+        device=config.learner.replay_device,
+        prioritised=config.algo.priority_exponent > 0,
+    )
 
 
 def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:

@@ -61,8 +61,12 @@ def write(folder: Path) -> None:
         folder, repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
         task="PickCube-v1", queue_episodes=4, flush_s=1e-9,
     )  # fmt: skip
-    # Shards are merged now and then, even in so short a run.
-    with mock.patch.object(shards, "MOST_SMALL", 4), store:
+    # All commits become two shards or more at the end, one of them under another name alone.
+    with (
+        mock.patch.object(shards, "FULL_BYTES", 80_000),
+        mock.patch.object(shards, "SMALL_BYTES", 20_000),
+        store,
+    ):
         for actor, session, columns in journal()[1]:
             store.add(actor, session, columns)
             while store.pending and store._error is None:

@@ -39,6 +39,12 @@ def test_critic_loss_sums_the_members_mean_squared_errors():
     assert loss.item() == pytest.approx((1 + 4) / 2 + (0 + 1) / 2)
 
 
+def test_critic_loss_weighs_rows_by_their_importance():
+    q, target = torch.tensor([[1.0, 3.0], [0.0, 2.0]]), torch.tensor([0.0, 1.0])
+    loss = losses.critic_loss(q, target, torch.tensor([1.0, 0.25]))
+    assert loss.item() == pytest.approx((1 + 0.25 * 4) / 2 + (0 + 0.25 * 1) / 2)
+
+
 def test_actor_loss_matches_the_hand_computed_number():
     loss = losses.actor_loss(
         torch.tensor([1.0, 2.0]), torch.tensor([0.5, -0.5]), torch.tensor(0.1),

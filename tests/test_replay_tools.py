@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
+from launch.viz import read_replay
 from learner.replay.__main__ import main
 from learner.replay.episodes import EpisodeAssembler
+from learner.replay.lerobot_demonstrations import read_lerobot
 from learner.replay.lerobot_format import DatasetError, DatasetSpec, with_column
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.lerobot_writer import LeRobotWriter
@@ -298,25 +302,91 @@ def test_residual_every_of_an_older_replay_stays(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "replay/meta/residual_rl.json").read_text())["residual_every"] == K
 
 
-def test_a_replay_that_grows_is_never_called_broken(tmp_path: Path) -> None:
-    folder = tmp_path / "replay"
+@contextlib.contextmanager
+def growing(folder: Path, commits: int) -> Iterator[Callable[[], bool]]:
+    """A replay of five episodes to which a thread adds as many in each of so many commits, merging all there
+    is now and then; says whether it is still at it, and is waited for."""
     make_replay(folder)
     kind = {"repo_id": "tests/replay", "observation_dim": OBS, "action_dim": ACT, "fps": 20}
     writer = LeRobotWriter(folder, DatasetSpec(**kind, robot_type="panda", task="PickCube-v1"), None)
     assembler = EpisodeAssembler()
 
     def grow() -> None:
-        for session in range(25):
+        for session in range(commits):
             for truth in make_stream("other", 0, LENGTHS, sub_envs=1)[0]:
                 writer.append(assembler.add("other", session, pack(truth.rows), 10_000 + 100 * session))
             writer.commit()
+            if session % 3 == 2:
+                writer.compact()
             time.sleep(0.02)  # far shorter than a look
 
-    growing = threading.Thread(target=grow)
-    growing.start()
+    thread = threading.Thread(target=grow)
+    thread.start()
+    yield thread.is_alive
+    thread.join()
+    assert writer.committed.episodes == 5 * (1 + commits)
+
+
+def test_a_replay_that_grows_is_never_called_broken(tmp_path: Path) -> None:
     looks = 0
-    while growing.is_alive():
-        assert verify(folder) == []
-        looks += 1
-    growing.join()
-    assert looks > 0 and writer.committed.episodes == 5 + 25 * 5
+    with growing(tmp_path / "replay", 25) as goes_on:
+        while goes_on():
+            assert verify(tmp_path / "replay") == []
+            looks += 1
+    assert looks > 0
+
+
+def test_tools_see_whole_prefixes_of_a_replay_that_grows(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, lengths = tmp_path / "replay", []
+    with growing(folder, 15) as goes_on:
+        while goes_on():
+            copy = tmp_path / f"copy-{len(lengths)}"
+            lengths.append(export(folder, copy, Selection()).episodes)
+            assert main(["info", str(folder)]) == 0
+            assert [outcome.frames for outcome in read_replay(tmp_path)[0]][:5] == LENGTHS
+            assert len(read_lerobot(str(folder))) % 5 == 0
+    assert lengths == sorted(lengths) and not any(count % 5 for count in lengths)
+    assert len(set(lengths)) > 1
+    told = re.findall(r"episodes +[|│] (\d+)", capfd.readouterr().out)
+    assert len(told) == len(lengths) and not any(int(count) % 5 for count in told)
+    whole = first_numbers(folder)
+    for number in range(len(lengths)):
+        copied = first_numbers(tmp_path / f"copy-{number}")
+        assert copied == whole[: len(copied)]
+        assert verify(tmp_path / f"copy-{number}") == []
+
+
+def test_errors_name_the_folder_and_not_the_view_of_it(tmp_path: Path) -> None:
+    make_replay(tmp_path / "replay")
+    path = shard(tmp_path / "replay", "sidecar", 2)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DatasetError, match=f"^{tmp_path}/replay is damaged"):
+        export(tmp_path / "replay", tmp_path / "out", Selection())
+    (tmp_path / "replay/meta/info.json").write_text("{")
+    with pytest.raises(DatasetError, match=f"^{tmp_path}/replay/meta/info.json is broken"):
+        merge([tmp_path / "replay"], tmp_path / "out")
+
+
+def test_no_file_that_a_reader_has_listed_goes_away_while_it_grows(tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    make_replay(folder)
+    for kind in ("data", "meta/episodes", "sidecar"):
+        assert len(list((folder / kind).rglob("*.parquet"))) == len(LENGTHS)
+    with LeRobotStore(
+        folder, repo_id="tests/replay", observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
+        task="PickCube-v1", queue_episodes=16, flush_s=1e-6,
+    ) as store:  # fmt: skip
+        listed: set[str] = set()
+        for session, truth in enumerate(make_stream("other", 0, [3] * 12, sub_envs=1)[0]):
+            store.add("other", session, pack(truth.rows))
+            store.end_session("other", session)
+            while store.episodes <= len(LENGTHS) + session:
+                store.raise_if_failed()
+                time.sleep(0.001)
+            seen = {str(path) for path in folder.rglob("*.parquet")}
+            assert listed <= seen
+            listed = seen
+    assert len(list((folder / "data").rglob("*.parquet"))) == 1
+    assert verify(folder) == []

@@ -40,7 +40,7 @@ def assert_same(one: Ring, other: Ring) -> None:
     for name in ("following", "reward", "terminated"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert torch.equal(one._rows, other._rows)
-    assert one._open == other._open
+    assert one._succession._open == other._succession._open
     draws = [
         ring.sample(64, np.random.default_rng(3), n_step=3, gamma=0.9, reward_offset=-1.0)
         for ring in (one, other)
@@ -95,7 +95,7 @@ def test_ring_of_a_finished_session_comes_back_from_the_dataset_alone(tmp_path: 
             store.end_session(actor, 5)
     again = make_ring(500)
     assert restore_ring(tmp_path / "replay", again) == len(ring)
-    again._open = ring._open
+    again._succession = ring._succession
     assert_same(again, ring)
 
 

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.replay.shards import FULL_BYTES, MOST_SMALL, Budget, Shard, newest_to_merge, oldest_to_drop
+from learner.replay.shards import (
+    FULL_BYTES,
+    MANY_SMALL,
+    SMALL_BYTES,
+    Budget,
+    Shard,
+    groups_to_merge,
+    oldest_to_drop,
+    patience,
+)
 
 MB = 2**20
 
 
-def grow(added: list[int]) -> tuple[list[int], int]:
-    """Sizes after so many commits, and the bytes written for them."""
-    sizes, written = [], 0
-    for size in added:
-        sizes.append(size)
-        written += size
-        while count := newest_to_merge(sizes):
-            assert count >= 2
-            sizes[-count:] = [sum(sizes[-count:])]
-            written += sizes[-1]
-    return sizes, written
+@given(st.lists(st.integers(1, FULL_BYTES) | st.integers(1, SMALL_BYTES), max_size=300))
+def test_groups_hold_every_shard_once_and_fit_into_a_full_file(sizes: list[int]) -> None:
+    groups = groups_to_merge(sizes)
+    assert sum(groups) == len(sizes) and min(groups, default=1) >= 1
+    ends = np.cumsum(groups)
+    merged = [sum(sizes[end - count : end]) for end, count in zip(ends, groups, strict=True)]
+    assert max(merged, default=0) <= FULL_BYTES
+    for end, before in zip(ends[:-1], merged, strict=False):
+        # What begins a group would not fit into the one before, or is large, or follows on a large one.
+        assert before + sizes[end] > FULL_BYTES or max(sizes[end - 1], sizes[end]) >= SMALL_BYTES
 
 
-@given(st.integers(1, 90), st.integers(1, 400))
-def test_shards_stay_few_and_frames_are_hardly_rewritten(megabytes: int, commits: int) -> None:
-    sizes, written = grow([megabytes * MB] * commits)
-    assert sum(sizes) == megabytes * MB * commits
-    assert max(sizes) <= FULL_BYTES
-    assert len(sizes) <= sum(sizes) / (FULL_BYTES / 2) + MOST_SMALL
-    assert written <= 3 * sum(sizes)
+def test_tiny_shards_become_one_and_large_ones_are_not_written_again() -> None:
+    assert groups_to_merge([10_000] * 500) == [500]
+    assert groups_to_merge([60 * MB] * 5) == [1] * 5
+    assert groups_to_merge([MB, MB, 60 * MB, MB, 99 * MB, 12 * MB]) == [2, 1, 1, 1, 1]
+    assert groups_to_merge([12 * MB] * 10) == [8, 2]
+    assert groups_to_merge([]) == []
 
 
-@given(st.lists(st.integers(1, FULL_BYTES), max_size=300))
-def test_any_sizes_are_kept_in_order_and_below_a_full_file(added: list[int]) -> None:
-    sizes, _ = grow(added)
-    assert sum(sizes) == sum(added)
-    assert max(sizes, default=0) <= FULL_BYTES
-    while count := newest_to_merge(sizes, last=True):
-        sizes[-count:] = [sum(sizes[-count:])]
-    assert len(sizes) < 2 or sizes[-1] + sizes[-2] > FULL_BYTES
-
-
-def test_tiny_shards_of_a_day_are_few_files() -> None:
-    sizes, _ = grow([10_000] * 17_280)
-    assert len(sizes) <= MOST_SMALL + 4
+def test_a_day_of_commits_every_five_seconds_is_some_three_thousand_files() -> None:
+    seconds, sizes = 0.0, []
+    while seconds < 24 * 3600:
+        seconds += 5 * patience(sizes)
+        sizes.append(10_000)
+    assert len(sizes) < 3_100
+    assert 5 * patience(sizes) < 60
+    assert patience([10_000] * MANY_SMALL) == patience([SMALL_BYTES] * 10_000) == 1
 
 
 def test_budget_keeps_the_newest() -> None:

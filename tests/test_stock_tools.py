@@ -86,6 +86,36 @@ def test_loader_reads_whole_histories_while_the_replay_grows(
     assert seen[0] >= 5 * 7 and seen[1] == 20 * 7
 
 
+def test_loader_opens_a_replay_between_any_two_of_its_commits(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    truths, _ = make_stream("peg", 0, [3] * 40, sub_envs=1)
+    with open_store(tmp_path / "replay", flush_s=1e-6) as store:
+        store.add("peg", 0, pack(truths[0].rows))
+        while not store.episodes:
+            store.raise_if_failed()
+            time.sleep(0.001)
+
+        def feed() -> None:
+            for truth in truths[1:]:
+                store.add("peg", 0, pack(truth.rows))
+                # A commit every few hundredths of a second, hundreds of times the usual pace.
+                time.sleep(0.05)
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        opened: list[int] = []
+        while feeder.is_alive():
+            dataset = LeRobotDataset(REPO, root=tmp_path / "replay", delta_timestamps={"action": [0.0, 0.05]})
+            padded = [bool(dataset[i]["action_is_pad"][1]) for i in range(len(dataset))]
+            assert padded == [False, False, True] * dataset.num_episodes
+            opened.append(dataset.num_episodes)
+        feeder.join()
+    assert opened == sorted(opened) and opened[0] < 40
+
+
 @pytest.fixture
 def replay(tmp_path: Path) -> Path:
     """Twelve episodes of 12 to 23 frames, in several files."""

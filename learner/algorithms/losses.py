@@ -43,9 +43,10 @@ def soft_target(
     return target if clip is None else target.clamp(*clip)
 
 
-def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error, summed over the members: q (N, B), target (B,)."""
-    return (q - target).square().mean(dim=1).sum()
+def critic_loss(q: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error, summed over the members: q (N, B), target (B,), importance weights (B,)."""
+    squared = (q - target).square()
+    return (squared if weight is None else squared * weight).mean(dim=1).sum()
 
 
 def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:

@@ -50,6 +50,8 @@ class ResidualSAC:
             torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
         )
         self.updates = 0
+        self.errors: Tensor | None = None
+        """Of the newest batch's rows (B,): |Q - target|, the members' mean; None without `weight`."""
 
     @property
     def temperature(self) -> Tensor:
@@ -108,7 +110,8 @@ class ResidualSAC:
             network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One update from a batch with the fields of `learner.replay.ring.Batch`.
+        """One update from a batch with the fields of `learner.replay.ring.Batch`, and `weight` where
+        rows were drawn by priority.
 
         Returns:
             Figures as tensors without gradient, so that nothing waits for the device.
@@ -128,7 +131,10 @@ class ResidualSAC:
     def _step_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         target = self.bootstrap_target(batch)
         q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
-        loss = losses.critic_loss(q, target)
+        weight = batch.get("weight")
+        if weight is not None:
+            self.errors = (q.detach() - target).abs().mean(dim=0)
+        loss = losses.critic_loss(q, target, weight)
         self._step(self._critic_optimizer, self.critic, loss)
         return {
             "loss/critic": loss.detach(),

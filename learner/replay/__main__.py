@@ -6,11 +6,12 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from learner.replay.lerobot_folder import read_info, read_json
+from learner.replay.lerobot_folder import read_info, read_json, standing
 from learner.replay.lerobot_format import ORIGIN_PATH, DatasetError
 from learner.replay.outcomes import read_outcomes
 from learner.replay.surgery import Selection, export, merge, repair
@@ -92,6 +93,7 @@ def _verify(path: Path) -> int:
     for problem in problems:
         log.info("%s", problem)
     if not problems:
+        # May have grown by now.
         info = read_info(path)
         log.info("%s is whole: %d episodes, %d frames", path, info["total_episodes"], info["total_frames"])
     return 1 if problems else 0
@@ -106,6 +108,21 @@ def _repair(path: Path) -> int:
 
 
 def _info(path: Path) -> int:
+    with standing(path) as view:
+        rows, features = _described(view)
+    table = Table(title=str(path), show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    columns = Table("column", "type", "shape")
+    for name, feature in features.items():
+        columns.add_row(name, feature["dtype"], " x ".join(map(str, feature["shape"])))
+    console = Console()
+    console.print(table, columns)
+    return 0
+
+
+def _described(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is in a dataset: facts in words, and its features."""
     info, outcomes = read_info(path), read_outcomes(path)
     known = [outcome for outcome in outcomes if outcome.success is not None]
     lengths = [outcome.frames for outcome in outcomes]
@@ -127,15 +144,7 @@ def _info(path: Path) -> int:
             "actors": ", ".join(origin["actors"]),
             "weights versions": f"{min(versions)} .. {max(versions)}",
         }
-    table = Table(title=str(path), show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    features = Table("column", "type", "shape")
-    for name, feature in info["features"].items():
-        features.add_row(name, feature["dtype"], " x ".join(map(str, feature["shape"])))
-    console = Console()
-    console.print(table, features)
-    return 0
+    return rows, info["features"]
 
 
 if __name__ == "__main__":

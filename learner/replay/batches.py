@@ -1,4 +1,8 @@
-"""Batches for the update: online and prior transitions mixed, as tensors on the device."""
+"""Batches for the update: online and prior transitions mixed, as tensors on the device.
+
+Uniform, or with `priority_exponent` above 0 in proportion to |temporal-difference error| ^ exponent in each
+ring by itself (Schaul et al. 2016, 1511.05952, section 3.3), so that `prior_fraction` stays what it is.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ import torch
 from torch import Tensor
 
 from config.schema import Algo
-from learner.replay.ring import Batch, Ring
+from learner.replay.ring import Batch, Prioritised, Ring
+
+# So that a row without error may be drawn again.
+_LEAST_ERROR = 1e-6
 
 
 class Batches:
@@ -22,6 +29,9 @@ class Batches:
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._reward_scale = algo.reward_scale
+        self._exponent, self._correction = algo.priority_exponent, algo.priority_correction
+        # Of the newest batch, ring by ring, where priorities are kept.
+        self._drawn: list[tuple[Ring, np.ndarray]] = []
         self._rng = np.random.default_rng(seed)
         self._device = torch.device(device)
 
@@ -34,10 +44,27 @@ class Batches:
         self._rng.bit_generator.state = json.loads(state)
 
     def next(self) -> dict[str, Tensor]:
-        """The fields of `learner.replay.ring.Batch` as tensors (batch_size, ...)."""
-        parts = [self._draw(self._online, self._online_rows)]
+        """The fields of `learner.replay.ring.Batch` as tensors (batch_size, ...); where priorities are kept,
+        also `weight`, the importance of each row, at most 1."""
+        rings = [(self._online, self._online_rows)]
         if self._prior is not None and self._prior_rows:
-            parts.append(self._draw(self._prior, self._prior_rows))
+            rings.append((self._prior, self._prior_rows))
+        if self._exponent == 0:
+            return self._joined([self._draw(ring, rows) for ring, rows in rings])
+        drawn = [self._draw_prioritised(ring, rows) for ring, rows in rings]
+        self._drawn = [(ring, part.positions) for (ring, _), part in zip(rings, drawn, strict=True)]
+        weight = torch.cat([part.weights for part in drawn]).to(self._device, non_blocking=True)
+        return self._joined([part.batch for part in drawn]) | {"weight": weight / weight.max()}
+
+    def reprioritise(self, errors: Tensor) -> None:
+        """Tell the newest batch's temporal-difference errors (batch_size,), of any sign."""
+        priorities = (errors.abs().double().cpu().numpy() + _LEAST_ERROR) ** self._exponent
+        first = 0
+        for ring, positions in self._drawn:
+            ring.set_priorities(positions, priorities[first : first + len(positions)])
+            first += len(positions)
+
+    def _joined(self, parts: list[Batch]) -> dict[str, Tensor]:
         batch = {
             name: torch.cat(column).to(self._device, non_blocking=True)
             for name, column in zip(Batch._fields, zip(*parts, strict=True), strict=True)
@@ -49,3 +76,9 @@ class Batches:
         return ring.sample(
             rows, self._rng, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset
         )
+
+    def _draw_prioritised(self, ring: Ring, rows: int) -> Prioritised:
+        return ring.sample_prioritised(
+            rows, self._rng, beta=self._correction,
+            n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset,
+        )  # fmt: skip

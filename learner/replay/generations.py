@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ class Generation:
 
 
 @contextlib.contextmanager
-def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet")) -> Iterator[Path]:
+def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".mp4")) -> Iterator[Path]:
     """The folder as it stands now, for a reader who takes longer than the folder lasts.
 
     Yields:
@@ -125,6 +126,7 @@ def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet")) -> Ite
     Raises:
         BlockingIOError: the folder was swapped for its next generation in each of many attempts.
     """
+    _allow_many_files()
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as opened, tempfile.TemporaryDirectory() as view:
             before = _identity(folder)
@@ -136,6 +138,12 @@ def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet")) -> Ite
                 yield Path(view)
                 return
     raise BlockingIOError(f"{folder} changes faster than it can be opened: try again when it rests")
+
+
+def _allow_many_files() -> None:
+    """The usual 1,024 open files are less than a long run's replay has."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

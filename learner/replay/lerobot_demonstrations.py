@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.demonstrations import Demonstration, DemonstrationError
-from learner.replay.lerobot_folder import read_info
+from learner.replay.lerobot_folder import read_info, standing
 from learner.replay.lerobot_format import (
     SIDECAR_PATH,
     DatasetError,
@@ -57,11 +58,29 @@ def read_lerobot(
         DemonstrationError: not to be had, another format version or fps, or without these features; names
             what there is.
     """
-    folder = _folder_of(source)
+    with opened(source) as folder:
+        return read_folder(folder, source, observation, fps)[:limit]
+
+
+@contextlib.contextmanager
+def opened(source: str) -> Iterator[Path]:
+    """The folder of a dataset, as it stands now.
+
+    Raises:
+        DemonstrationError: not to be had; or instead of a DatasetError that was raised inside.
+    """
     try:
-        info = read_info(folder)
+        with standing(_folder_of(source)) as folder:
+            yield folder
     except DatasetError as error:
         raise DemonstrationError(str(error)) from error
+
+
+def read_folder(
+    folder: Path, source: str, observation: Sequence[str] | None = None, fps: int | None = None
+) -> list[Demonstration]:
+    """`read_lerobot` for a dataset on this disk that `source` stands for."""
+    info = read_info(folder)
     features = info["features"]
     names = _STANDARD if observation is None else observation
     columns = [name for name in names if observation is not None or name in features] or [STATE]
@@ -75,7 +94,7 @@ def read_lerobot(
     episodes: list[Demonstration] = []
     for path in parquet_files(folder / "data"):
         episodes += _episodes_of(folder, path, columns)
-    return episodes[:limit]
+    return episodes
 
 
 def _folder_of(source: str) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.episodes import Lane
+from learner.replay.generations import held
 from learner.replay.lerobot_format import (
     DATA_PATH,
     INFO_PATH,
@@ -28,6 +31,24 @@ from learner.replay.shards import Shard
 
 if TYPE_CHECKING:
     from learner.replay.lerobot_writer import Committed
+
+
+@contextlib.contextmanager
+def standing(folder: Path) -> Iterator[Path]:
+    """A dataset as it stands now, even if a run is writing to it; see `generations.held`.
+
+    Raises:
+        DatasetError: it changes faster than it can be opened, or what was raised inside, with the name of
+            `folder` in it.
+    """
+    try:
+        with held(folder) as view:
+            try:
+                yield view
+            except DatasetError as error:
+                raise DatasetError(str(error).replace(str(view), str(folder))) from error
+    except BlockingIOError as error:
+        raise DatasetError(str(error)) from error
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from learner.replay.episodes import EXPERIENCE_COLUMNS, Episode, EpisodeAssembler, Lane
 from learner.replay.lerobot_format import DatasetError, DatasetSpec, visualiser_command
 from learner.replay.lerobot_writer import LeRobotWriter
-from learner.replay.shards import Budget
+from learner.replay.shards import Budget, patience
 from protocol.messages import Columns
 
 __all__ = ["DatasetError", "LeRobotStore", "visualiser_command"]
@@ -49,7 +49,7 @@ class LeRobotStore:
         repo_id: name or owner/name, as the Hub would call it; that of an older dataset stays.
         fps: frames a second of simulated time.
         queue_episodes: `add` waits while so many ended episodes are not yet written.
-        flush_s: seconds between commits.
+        flush_s: seconds between commits; more in a run of many hours, see `shards.patience`.
         state_dim: how many first numbers of an observation are the robot's own, see `DatasetSpec`.
         budget: how much of the newest experience stays; None keeps everything.
 
@@ -226,8 +226,10 @@ class LeRobotStore:
             self._write_next()
             if self._writer.full or time.monotonic() >= due_s:
                 self._writer.commit()
-                due_s = time.monotonic() + self._flush_s
-        self._writer.commit(last=True)
+                sizes = [shard.size for shard in self._writer.committed.shards]
+                due_s = time.monotonic() + self._flush_s * patience(sizes)
+        self._writer.commit()
+        self._writer.compact()
 
     def _wait(self, until_s: float) -> bool:
         """Wait for a message, the end or the time; False once closed and empty."""

@@ -35,7 +35,7 @@ from learner.replay.lerobot_format import (
     with_column,
 )
 from learner.replay.lerobot_stats import MergedStatistics, describe
-from learner.replay.shards import FULL_BYTES, Budget, Shard, newest_to_merge, oldest_to_drop
+from learner.replay.shards import FULL_BYTES, Budget, Shard, groups_to_merge, oldest_to_drop
 
 # Readers find an episode's row group by these; bounds of the other columns would only cost time.
 _BOUNDED_COLUMNS = ["episode_index", "index", "frame_index"]
@@ -128,26 +128,28 @@ class LeRobotWriter:
         self._open.episodes += episodes
         self._open.frames += len(table)
 
-    def commit(self, *, last: bool = False) -> None:
-        """Close the shard and make its episodes part of the dataset; nothing to do is no error.
-
-        Args:
-            last: nothing will follow: leave as few files as possible.
-        """
-        sizes = [shard.size for shard in self.committed.shards]
-        if self._open is None and not (last and newest_to_merge(sizes, last=True)):
+    def commit(self) -> None:
+        """Close the shard and make its episodes part of the dataset; nothing to do is no error."""
+        if self._open is None:
             return
         generation = Generation(self._folder)
-        state = self.committed
-        if self._open is not None:
-            state = self._add_shard(generation, state, self._open)
-        while count := newest_to_merge([shard.size for shard in state.shards], last=last):
-            state = merge_newest(generation, state, count)
+        state = self._add_shard(generation, self.committed, self._open)
         if count := oldest_to_drop(state.shards, self._budget):
             state = drop_oldest(generation, state, count, self.spec)
+        self._replace(generation, state)
+        self._open = None
+
+    def compact(self) -> None:
+        """Leave as few files as possible; for the end, since a reader that is just opening the dataset misses
+        those that it has listed."""
+        if max(groups_to_merge([shard.size for shard in self.committed.shards]), default=1) > 1:
+            generation = Generation(self._folder)
+            self._replace(generation, compact(generation, self.committed))
+
+    def _replace(self, generation: Generation, state: Committed) -> None:
         write_description(generation, state, self.spec)
         generation.replace()
-        self.committed, self._open = state, None
+        self.committed = state
 
     def _actor(self, actor_id: str) -> int:
         """The value of the column `actor`."""
@@ -207,19 +209,41 @@ def write_row_groups(writer: pq.ParquetWriter, table: pa.Table, lengths: np.ndar
         first += frames
 
 
-def merge_newest(generation: Generation, state: Committed, count: int) -> Committed:
-    """The newest shards become one, under a new number."""
-    old, number = state.shards[-count:], state.next_number
+def compact(generation: Generation, state: Committed) -> Committed:
+    """Small neighbours become one shard each, under new numbers, as does what lies behind them."""
+    shards, number, first = [], state.next_number, 0
+    for count in groups_to_merge([shard.size for shard in state.shards]):
+        group = state.shards[first : first + count]
+        first += count
+        if count == 1 and number == state.next_number:
+            shards.append(group[0])
+            continue
+        size = _renumber(generation, group[0], number) if count == 1 else _join(generation, group, number)
+        shards.append(Shard(number, sum(s.episodes for s in group), sum(s.frames for s in group), size))
+        number += 1
+    return replace(state, shards=tuple(shards), next_number=number)
+
+
+def _join(generation: Generation, group: tuple[Shard, ...], number: int) -> int:
     tables = {
         pattern: pa.concat_tables(
-            [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in old]
+            [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in group]
         )
         for pattern in PATTERNS
     }
     size = write_shard(generation, number, tables)
-    _remove(generation, old)
-    merged = Shard(number, sum(s.episodes for s in old), sum(s.frames for s in old), size)
-    return replace(state, shards=(*state.shards[:-count], merged), next_number=number + 1)
+    _remove(generation, group)
+    return size
+
+
+def _renumber(generation: Generation, shard: Shard, number: int) -> int:
+    episodes = read_parquet(generation.root / file_name(EPISODES_PATH, shard.number))
+    for pattern in (DATA_PATH, SIDECAR_PATH):
+        name = file_name(pattern, shard.number)
+        generation.move_in(generation.root / name, file_name(pattern, number))
+    generation.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
+    generation.remove(file_name(EPISODES_PATH, shard.number))
+    return shard.size
 
 
 def drop_oldest(generation: Generation, state: Committed, count: int, spec: DatasetSpec) -> Committed:

@@ -62,14 +62,14 @@ def read_prior(
     """
     path = Path(source)
     if path.suffix == ".h5":
-        episodes = read_maniskill(path)
+        episodes, recorded = read_maniskill(path), None
     else:
         # Seconds of import, for those who need it.
-        from learner.replay.lerobot_demonstrations import read_lerobot
+        from learner.replay.lerobot_demonstrations import opened, read_folder
 
-        episodes = read_lerobot(source, fps=fps)
+        with opened(source) as folder:
+            episodes, recorded = read_folder(folder, source, fps=fps), read_recorded(path, folder)
     check_episodes(source, episodes, base)
-    recorded = read_recorded(path)
     if recorded is not None and recorded.dense:
         pairs = zip(episodes, recorded.rewards, strict=True)
         episodes = [dataclasses.replace(episode, dense=rewards) for episode, rewards in pairs]
@@ -153,17 +153,17 @@ class Recorded:
     base_fingerprint: str
 
 
-def read_recorded(replay: Path) -> Recorded | None:
-    """The columns of the replay in a run's folder, None for any other dataset."""
+def read_recorded(replay: Path, view: Path) -> Recorded | None:
+    """The columns of the replay in a run's folder as it stood (`view`), None for any other dataset."""
     spec_file, config_file = replay.parent / SPEC_FILE, replay.parent / "config.yaml"
     if not (spec_file.is_file() and config_file.is_file()):
         return None
-    from learner.replay.lerobot_demonstrations import read_lerobot
+    from learner.replay.lerobot_demonstrations import read_folder
 
     spec = msgspec.json.decode(spec_file.read_bytes(), type=ExperienceSpec)
     task = yaml.safe_load(config_file.read_text())["task"]
     # Its reader takes any columns for observations, and adds one that stands for the final one.
-    columns = [e.observations[:-1] for e in read_lerobot(str(replay), ["base_action", "next.reward"])]
+    columns = [e.observations[:-1] for e in read_folder(view, str(replay), ["base_action", "next.reward"])]
     return Recorded(
         base_actions=[values[:, :-1] for values in columns],
         rewards=[values[:, -1] for values in columns],

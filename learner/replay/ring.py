@@ -12,13 +12,13 @@ its transitions begin, and where they end. Those rows may be on a GPU; the point
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from learner.replay.succession import Succession
 from learner.replay.sum_tree import SumTree
 from protocol.messages import Columns
 
@@ -46,16 +46,7 @@ class Prioritised(NamedTuple):
     positions: np.ndarray
     """i8 (B,), for `Ring.set_priorities`."""
     weights: Tensor
-    """f4 (B,), importance weights; the largest is 1."""
-
-
-@dataclass(frozen=True)
-class OpenDecision:
-    """The newest decision of a sub-environment, waiting for its successor."""
-
-    position: int
-    episode: int
-    decision: int
+    """f4 (B,), importance weights (N P)^-beta of rows that are drawn with probability P among N."""
 
 
 class Ring:
@@ -86,8 +77,7 @@ class Ring:
         self.terminated = np.zeros(capacity + 1, bool)
         # How many rows were ever written: row `position` lies in slot `position % capacity`.
         self.position = 0
-        self.unlinked = 0
-        self._open: dict[tuple[str, int], OpenDecision] = {}
+        self._succession = Succession()
         self._priorities = SumTree(capacity) if prioritised else None
         self._highest_priority = 1.0
         self._lock = threading.Lock()
@@ -98,6 +88,11 @@ class Ring:
         host = self.following.nbytes + self.reward.nbytes + self.terminated.nbytes
         tree = 0 if self._priorities is None else self._priorities.nbytes
         return self._rows.numel() * self._rows.element_size() + host + tree
+
+    @property
+    def unlinked(self) -> int:
+        """Decisions whose successor never came."""
+        return self._succession.broken
 
     @property
     def unknown(self) -> int:
@@ -149,7 +144,7 @@ class Ring:
             self.position = max(self.position, first + total)
             self._write(first, block, reward, terminated)
             links = [(first + offsets[finals], first + final_offsets)]
-            links += self._links(actor_id, columns, first + offsets)
+            links += self._succession.links(actor_id, columns, first + offsets)
             self._point(*(np.concatenate(ends) for ends in zip(*links, strict=True)))
         return first
 
@@ -213,11 +208,10 @@ class Ring:
                 raise ValueError("the replay holds no transition yet")
             # One draw in each of `rows` equal parts of the total: the same odds, less spread.
             start = tree.find((np.arange(rows) + rng.random(rows)) * (tree.total / rows))
-            weights = tree[start] ** -beta
+            weights = (tree[start] * (len(self) / tree.total)) ** -beta
             positions = self.position - 1 - (self.position - 1 - start) % self.capacity
             batch = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
-        scaled = torch.from_numpy((weights / weights.max()).astype(np.float32))
-        return Prioritised(batch, positions, scaled.to(self._rows.device))
+        return Prioritised(batch, positions, self._here(weights.astype(np.float32)))
 
     def set_priorities(self, positions: np.ndarray, priorities: np.ndarray) -> None:
         """New priorities, above zero, of rows that were sampled; rows overwritten since are left out.
@@ -277,37 +271,6 @@ class Ring:
         self.following[slots] = successors[kept] % self.capacity
         if self._priorities is not None:
             self._priorities.set(slots, self._highest_priority)
-
-    def _links(
-        self, actor_id: str, columns: Columns, positions: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Decisions and their successors, within the message and across messages."""
-        ended = columns["terminated"] | columns["truncated"]
-        order = np.argsort(columns["sub_env"], kind="stable")
-        sub_env, episode, decision = (columns[name][order] for name in ("sub_env", "episode", "decision"))
-        ended, positions = ended[order], positions[order]
-        follows = (
-            (sub_env[1:] == sub_env[:-1])
-            & ~ended[:-1]
-            & (episode[1:] == episode[:-1])
-            & (decision[1:] == decision[:-1] + 1)
-        )
-        links = [(positions[:-1][follows], positions[1:][follows])]
-        first = np.flatnonzero(np.r_[True, sub_env[1:] != sub_env[:-1]])
-        last = np.r_[first[1:], len(order)] - 1
-        heads = zip(*(part[first].tolist() for part in (sub_env, positions, episode, decision)), strict=True)
-        tails = zip(*(part[last].tolist() for part in (ended, positions, episode, decision)), strict=True)
-        across = []
-        for (lane, position, *head), (over, *tail) in zip(heads, tails, strict=True):
-            before = self._open.pop((actor_id, lane), None)
-            if before is not None and [before.episode, before.decision + 1] == head:
-                across.append((before.position, position))
-            elif before is not None:
-                # A restarted actor or a hole: the open row never gets a successor and is never sampled.
-                self.unlinked += 1
-            if not over:
-                self._open[actor_id, lane] = OpenDecision(*tail)
-        return [*links, *((np.array([row]), np.array([after])) for row, after in across)]
 
     def _transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
         if n_step == 1:

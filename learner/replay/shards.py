@@ -1,8 +1,8 @@
-"""Which shards of a dataset to merge, and which to drop. Opens no file.
+"""When a dataset gets its next shard, which ones become one, and which are dropped. Opens no file.
 
-A shard is what one commit wrote. Small ones are merged as they pile up, always the newest, so that
-most frames are rewritten once and a dataset of days has a file for each fifty megabytes or more.
-Rarely, since a reader that has just listed the files misses those that were merged away.
+A shard is what one commit wrote. While a dataset grows none is merged away, since LeRobot's reader first
+lists all files and then opens one after the other; instead, many small shards make the next ones come
+later. Once nothing more will come, neighbours become full ones.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FULL_BYTES = 100 * 2**20
-# So many small shards become one, or fewer that fill one.
-MOST_SMALL = 64
-_SMALL_BYTES = FULL_BYTES // 2
+# So many small shards come at the pace that was asked for, more of them ever slower.
+MANY_SMALL = 256
+SMALL_BYTES = FULL_BYTES // 8
 # What is kept of a budget that was exceeded: dropping rewrites all that stays, so it must be rare.
 KEPT_SHARE = 0.75
 
@@ -52,25 +52,34 @@ class Budget:
         )
 
 
-def newest_to_merge(sizes: Sequence[int], *, last: bool = False) -> int:
-    """How many of the newest shards to merge into one: 0, or at least two.
+def patience(sizes: Sequence[int]) -> float:
+    """How many times longer than usual to wait for the next commit, at least 1.
+
+    With n small shards the wait is n / MANY_SMALL, so that their number grows with the square root of the
+    time: some 3,000 after a day of commits that could come every five seconds.
+
+    Args:
+        sizes: bytes of the shards that are there.
+    """
+    return max(1.0, sum(size < SMALL_BYTES for size in sizes) / MANY_SMALL)
+
+
+def groups_to_merge(sizes: Sequence[int]) -> list[int]:
+    """How many neighbours each become one shard, oldest first; 1 leaves a shard as it is.
 
     Args:
         sizes: bytes, oldest first.
-        last: nothing will be added: merge whatever fits into a full shard.
     """
-    count = total = 0
-    filled = False
-    for size in reversed(sizes):
-        if size >= _SMALL_BYTES and not last:
-            break
-        filled = total + size > FULL_BYTES
-        if filled:
-            break
+    groups: list[int] = []
+    total = FULL_BYTES
+    for size in sizes:
+        if size >= SMALL_BYTES or total + size > FULL_BYTES:
+            groups.append(0)
+            # Nothing joins one that is large enough already.
+            total = 0 if size < SMALL_BYTES else FULL_BYTES
+        groups[-1] += 1
         total += size
-        count += 1
-    due = last or filled or count >= MOST_SMALL
-    return count if due and count > 1 else 0
+    return groups
 
 
 def oldest_to_drop(shards: Sequence[Shard], budget: Budget) -> int:

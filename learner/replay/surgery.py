@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.generations import Generation, recover
-from learner.replay.lerobot_folder import read_forgotten, read_info, read_json, read_spec
+from learner.replay.lerobot_folder import read_forgotten, read_info, read_json, read_spec, standing
 from learner.replay.lerobot_format import (
     DATA_PATH,
     ORIGIN_PATH,
@@ -26,8 +27,7 @@ from learner.replay.lerobot_format import (
     read_parquet,
     with_column,
 )
-from learner.replay.lerobot_writer import Committed, add_tables, merge_newest, write_description
-from learner.replay.shards import newest_to_merge
+from learner.replay.lerobot_writer import Committed, add_tables, compact, write_description
 from learner.replay.verify import parquet_files, problem_with_frames, verify, why_unreadable
 
 
@@ -112,7 +112,7 @@ def export(source: Path, target: Path, selection: Selection) -> Committed:
 
 
 def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> Committed:
-    """Write the episodes of all `sources`, one dataset after the other, as a new one.
+    """Write the episodes of all `sources`, each as it stands now, one after the other as a new dataset.
 
     Raises:
         DatasetError: a source is not a dataset of this replay, or of another kind than the first;
@@ -120,6 +120,11 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
     """
     if target.exists():
         raise DatasetError(f"{target} exists already")
+    with contextlib.ExitStack() as views:
+        return _merge([views.enter_context(standing(source)) for source in sources], target, selection)
+
+
+def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> Committed:
     spec = replace(read_spec(sources[0]), repo_id=target.name)
     for source in sources:
         _check_same_kind(sources[0], source)
@@ -130,8 +135,7 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
     if not state.shards:
         shutil.rmtree(generation.root)
         raise DatasetError("no episode is left to write")
-    while count := newest_to_merge([shard.size for shard in state.shards], last=True):
-        state = merge_newest(generation, state, count)
+    state = compact(generation, state)
     write_description(generation, state, spec)
     generation.replace()
     return state

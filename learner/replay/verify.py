@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from learner.replay.generations import held
-from learner.replay.lerobot_folder import read_info, read_json
+from learner.replay.lerobot_folder import read_info, read_json, standing
 from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
 
 
@@ -23,9 +22,9 @@ def verify(folder: Path) -> list[str]:
     A replay that grows is judged as it stood at one moment.
 
     Raises:
-        BlockingIOError: it grows faster than its files can be opened.
+        DatasetError: it grows faster than its files can be opened.
     """
-    with held(folder) as view:
+    with standing(folder) as view:
         return [problem.replace(str(view), str(folder)) for problem in _look(view)]
 
 
