@@ -3,8 +3,9 @@
 from actor.environment import TaskError
 from actor.loop import run_actor
 from actor.policy.diffusion import CheckpointError
+from actor.spool import SpoolError
 from actor.uplink import UplinkError
 from config.cli import main
 
 if __name__ == "__main__":
-    main(__doc__ or "", run_actor, CheckpointError, TaskError, UplinkError)
+    main(__doc__ or "", run_actor, CheckpointError, TaskError, UplinkError, SpoolError)

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
 import torch
 
@@ -31,6 +32,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     Raises:
         CheckpointError, TaskError: base and task do not fit, before any environment starts.
         UplinkError: the learner refused this actor, or none answered.
+        SpoolError: a spool that cannot be written.
     """
     settings, algo = config.actor, config.algo
     os.nice(settings.nice)
@@ -44,6 +46,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         role="actor",
         spec=experience_spec(config, base),
         stop=stop,
+        spool=None if settings.spool is None else Path(settings.spool),
     )
     try:
         uplink.connect()

@@ -1,4 +1,7 @@
-"""The actor's line to the learner: sends, waits for credit, sends again what is not durable."""
+"""The actor's line to the learner: sends, waits for credit, sends again what is not durable.
+
+With a spool, what was sent outlives this process: the next one of the same name delivers it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
+from actor.spool import Spool, find_leftovers
 from config.schema import Wire
-from protocol.arrays import Limits, ProtocolError, weights_digest
+from protocol.arrays import Buffer, Limits, ProtocolError, weights_digest
 from protocol.channel import ChannelError, ClientChannel, Endpoint
 from protocol.codec import VersionError, decode_from_learner, encode
 from protocol.keys import KeyFileError
 from protocol.messages import (
     PROTOCOL_VERSION,
     Columns,
+    Evaluation,
+    Experience,
     ExperienceSpec,
     FromClient,
     Hello,
@@ -39,6 +46,10 @@ class UplinkError(RuntimeError):
     """This process cannot work for that learner; one line that says why and what to do."""
 
 
+class RefusedError(UplinkError):
+    """The learner will not have this session."""
+
+
 class Uplink:
     """One client's session. Belongs to one thread, which calls `pump` at least every second or so.
 
@@ -48,19 +59,35 @@ class Uplink:
         role: "actor" or "evaluator".
         spec: must equal the learner's.
         stop: when it is set, waits end early and leave undone what they waited for.
+        spool: folder for what is sent and not yet durable. None: what a killed process takes with it is gone.
+        left_over: an earlier process's session, to deliver what that one left, and nothing else.
 
     Raises:
         UplinkError: an address or keys that cannot be used, or no protection beyond loopback.
+        SpoolError: a spool that cannot be used; so do `connect` and all that sends.
     """
 
     def __init__(
-        self, wire: Wire, *, actor_id: str, role: str, spec: ExperienceSpec, stop: threading.Event
+        self,
+        wire: Wire,
+        *,
+        actor_id: str,
+        role: str,
+        spec: ExperienceSpec,
+        stop: threading.Event,
+        spool: Path | None = None,
+        left_over: Spool | None = None,
     ) -> None:
         self._wire = wire
         self._stop = stop
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)
-        self._session_number = secrets.randbits(63)
-        hello = Hello(
+        self._session_number = secrets.randbits(63) if left_over is None else left_over.session
+        held = [] if left_over is None else left_over.load(self._limits)
+        self._spool_folder, self._spool = spool, left_over
+        if spool is not None:
+            self._spool = Spool(spool, actor_id, self._session_number)
+        self._spooled = held[-1].sequence + 1 if held else 0
+        self._hello = hello = Hello(
             protocol_version=PROTOCOL_VERSION,
             actor_id=actor_id,
             session=self._session_number,
@@ -68,7 +95,7 @@ class Uplink:
             first_sequence=0,
             spec=spec,
         )
-        self._session = ClientSession(hello, heartbeat_s=wire.heartbeat_s, now_s=time.monotonic())
+        self._session = ClientSession(hello, heartbeat_s=wire.heartbeat_s, now_s=time.monotonic(), held=held)
         self._offered: Weights | None = None  # came over the experience port, not looked at yet
         self._newest_version: int | None = None
         self._lagging_since_s: float | None = None
@@ -80,14 +107,21 @@ class Uplink:
             raise UplinkError(str(error)) from error
 
     def connect(self) -> None:
-        """Until the learner's Welcome, or `stop`.
+        """Until the learner's Welcome, or `stop`. What earlier processes of this name left in the spool is
+        delivered first.
 
         Raises:
             UplinkError: refused, or no learner within wire.connect_timeout_s.
         """
+        unwanted = self._deliver_leftovers()
         self._session.reopen(time.monotonic())
         if self._wait(lambda: self._session.connected, self._describe_wait):
             log.info("connected to the learner at %s", self._where)
+            # It would have this process and not those rows, so it will not have them tomorrow either.
+            for spool in unwanted:
+                spool.discard()
+        for spool in unwanted:
+            spool.close()
 
     def send(self, columns: Columns) -> None:
         """Hand over one batch (see `Experience`); its arrays must not change afterwards.
@@ -123,6 +157,8 @@ class Uplink:
             self._session.figures = {name: float(value) for name, value in figures.items()}
         while (frames := self._channel.receive()) is not None:
             self._receive(frames)
+        if self._spool is not None:
+            self._spool.forget_below(self._session.durable)
         now_s = time.monotonic()
         for message in self._session.due(now_s):
             self._send(message)
@@ -166,8 +202,12 @@ class Uplink:
         return self._session.durable
 
     def close(self) -> None:
-        """Close the sockets; call once."""
+        """Close the sockets; call once. What is not durable stays in the spool, unless the run is over."""
         self._channel.close()
+        if self._spool is not None:
+            if self._run_is_over:
+                self._spool.discard()
+            self._spool.close()
 
     @property
     def _where(self) -> str:
@@ -187,6 +227,39 @@ class Uplink:
                 log.info("%s, since %s (%.0f s)", describe(), since, now_s - started_s)
             self._channel.wait(_STEP_S)
 
+    def _deliver_leftovers(self) -> list[Spool]:
+        """Send what earlier processes of this name left; returns the spools that the learner refused."""
+        if self._spool_folder is None:
+            return []
+        left = find_leftovers(self._spool_folder, self._hello.actor_id)
+        return [spool for spool in left if not self._deliver(spool)]
+
+    def _deliver(self, left_over: Spool) -> bool:
+        """Send what one earlier process left, in its session; False if the learner refuses that session."""
+        hello = self._hello
+        earlier = Uplink(
+            self._wire,
+            actor_id=hello.actor_id,
+            role=hello.role,
+            spec=hello.spec,
+            stop=self._stop,
+            left_over=left_over,
+        )
+        session = earlier._session
+        log.info("an earlier %s left %d messages", hello.actor_id, session.undurable)
+        try:
+            earlier._wait(lambda: session.undurable == 0 or earlier._run_is_over, earlier._describe_wait)
+        except RefusedError as error:
+            log.warning("%d messages of an earlier %s are lost: %s", session.undurable, hello.actor_id, error)
+            earlier._channel.close()
+            return False
+        earlier.close()
+        return True
+
+    @property
+    def _run_is_over(self) -> bool:
+        return self.progress is not None and (self.progress.evaluate or self.progress.finished)
+
     def _describe_wait(self) -> str:
         if self._session.connected:
             return (
@@ -198,10 +271,18 @@ class Uplink:
 
     def _send(self, message: FromClient) -> None:
         frames = encode(message, self._limits)
+        if self._spool is not None and isinstance(message, Experience | Evaluation):
+            self._keep(self._spool, message.sequence, frames)
         try:
             self._channel.send(frames)
         except ChannelError as error:
             raise UplinkError(f"the learner at {self._where}: {error}") from error
+
+    def _keep(self, spool: Spool, sequence: int, frames: list[Buffer]) -> None:
+        """On disk before it is said: what was said once will be said until it is durable."""
+        if sequence == self._spooled:
+            spool.keep(sequence, frames)
+            self._spooled += 1
 
     def _receive(self, frames: list[bytes]) -> None:
         try:
@@ -215,7 +296,7 @@ class Uplink:
         if isinstance(message, Weights):
             self._offered = message
         if self._session.refused is not None:
-            raise UplinkError(f"the learner at {self._where} refused: {self._session.refused}")
+            raise RefusedError(f"the learner at {self._where} refused: {self._session.refused}")
 
     def _watch(self, now_s: float) -> None:
         """Say that the learner went away or came back; give up on it after wire.connect_timeout_s."""

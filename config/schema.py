@@ -130,6 +130,7 @@ class Actor(Section, frozen=True):
     threads: int
     nice: int
     rows_per_batch: int
+    spool: str | None
 
     def __post_init__(self) -> None:
         self.at_least(0, "index", "nice")

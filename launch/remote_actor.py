@@ -49,6 +49,9 @@ def make_overrides(words: Sequence[str], host_name: str) -> list[str]:
     if "keys" in given:
         # An actor starts in the repository, whatever folder this was called from.
         overrides.append(f"wire.keys_dir={os.path.abspath(given['keys'])}")
+    if not {"actor.spool", "name"} & given.keys():
+        # A run's name is new at every start; this folder is found again.
+        overrides.append(f"actor.spool=runs/spools/{re.sub('[^A-Za-z0-9.]', '-', host)}-{port}")
     plain_name = re.sub(r"[^A-Za-z0-9._-]", "-", host_name) or "host"
     if "actor.id" not in given:
         overrides.append(f"actor.id=actor-{plain_name}")

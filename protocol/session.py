@@ -8,7 +8,7 @@ rule heals a lost message, a lost connection and a restarted learner alike: say 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -41,13 +41,24 @@ class ClientSession:
         hello: the first message; its session number must be fresh for every process.
         heartbeat_s: how often this client says that it lives; the learner's rhythm too.
         now_s: any steady clock, the same at every call.
+        held: what an earlier process of this session had not been told to be durable, in order. Delivered
+            first; the only case in which a session outlives its process.
     """
 
-    def __init__(self, hello: Hello, *, heartbeat_s: float, now_s: float) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        *,
+        heartbeat_s: float,
+        now_s: float,
+        held: Sequence[Experience | Evaluation] = (),
+    ) -> None:
         self._hello = hello
         self._heartbeat_s = heartbeat_s
-        self._held: deque[Experience | Evaluation] = deque()  # not durable, oldest first
-        self._durable = self._received = self._sent = self._next = 0
+        self._held = deque(held)  # not durable, oldest first
+        self._is_left_over = bool(held)
+        self._durable = self._received = self._sent = held[0].sequence if held else 0
+        self._next = self._durable + len(held)
         self._rows_in_flight = 0
         self._credit_rows = 0
         self.connected = False
@@ -125,7 +136,9 @@ class ClientSession:
         if not self.connected:
             if now_s >= self._hello_due_s:
                 self._hello_due_s = now_s + PATIENCE_HEARTBEATS * self._heartbeat_s
-                yield msgspec.structs.replace(self._hello, first_sequence=self._durable)
+                # From 0, a learner of another run gives itself away: an earlier process's rows are not its.
+                first = 0 if self._is_left_over else self._durable
+                yield msgspec.structs.replace(self._hello, first_sequence=first)
             return
         while self.unsent and self._may_send(message := self._held[self._sent - self._durable]):
             if self._sent == self._received:
@@ -146,7 +159,11 @@ class ClientSession:
         self._heard_s = now_s
         match message:
             case Welcome() if message.session == self._hello.session:
-                if self._acknowledge(message, now_s):
+                if self._is_left_over and message.durable_sequence < self._durable:
+                    self.refused = (
+                        f"of {self._durable} durable messages it knows nothing: it is of another run"
+                    )
+                elif self._acknowledge(message, now_s):
                     self._send_again_from_received(now_s)
                     self.connected = True
             case Ack() if message.session == self._hello.session:

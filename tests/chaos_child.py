@@ -59,7 +59,14 @@ class ChaosActor:
     """One process of an actor."""
 
     def __init__(self, wire: Wire, actor_id: str, notes: Path, stop: threading.Event, rate: float) -> None:
-        self._uplink = Uplink(wire, actor_id=actor_id, role="actor", spec=SPEC, stop=threading.Event())
+        self._uplink = Uplink(
+            wire,
+            actor_id=actor_id,
+            role="actor",
+            spec=SPEC,
+            stop=threading.Event(),
+            spool=notes.parent / "spool",
+        )
         self._session: int = self._uplink._session_number
         self._rng = random.Random(self._session)
         self._folder = notes.parent
@@ -74,8 +81,9 @@ class ChaosActor:
         self._uplink.connect()
         while not self._stop.is_set():
             rows = [self._row(self._rng.randrange(SUB_ENVS)) for _ in range(self._rng.randint(1, 20))]
-            self._note("sent", [[row["sub_env"], row["episode"], row["decision"]] for row in rows])
+            self._note("sending", [[row["sub_env"], row["episode"], row["decision"]] for row in rows])
             self._uplink.send(pack(rows))
+            self._note("sent", len(rows))
             self._look()
             time.sleep(len(rows) / self._rate)
         while not self._uplink.flush(0.5):

@@ -66,15 +66,27 @@ class World:
         self.promised: dict[int, int] = {}  # session -> how many messages its client was told to forget
         self.submitted: dict[int, int] = {}
         self.unsynced: list[tuple[int, int]] = []
-        self.restart_client()
+        self._open_session()
         self.restart_learner(0)
 
     @property
     def arrived(self) -> list[int]:
         return self.disk.get(self.session, [])
 
-    def restart_client(self) -> None:
-        """The same actor, another process: what the earlier one held is gone."""
+    def restart_client(self, spool: bool) -> None:
+        """The same actor, another process. With a spool it first delivers what the earlier one held."""
+        held = list(self.client._held)
+        self.is_left_over = spool and bool(held)
+        if not self.is_left_over:
+            self._open_session()
+            return
+        # Sent or not: here a message is in the spool from the moment it is handed over.
+        opening = hello(session=self.session)
+        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, held=held)
+        self.reconnect()
+
+    def _open_session(self) -> None:
+        self.is_left_over = False
         self.session += 1
         self.submitted[self.session] = 0
         opening = hello(session=self.session)
@@ -100,6 +112,8 @@ class World:
         self.down: list = []
 
     def submit(self, rows: int) -> None:
+        if self.is_left_over:
+            return  # an actor begins once its predecessor's rows are delivered
         number = self.submitted[self.session]
         if rows:
             self.client.submit_experience(batch(number, rows))
@@ -124,6 +138,8 @@ class World:
             if identity == self.identity:
                 self.client.receive(message, self.now_s)
         self.promised[self.session] = self.client.durable
+        if self.is_left_over and not self.client.undurable:
+            self._open_session()
 
     @property
     def identity(self) -> bytes:
@@ -213,7 +229,7 @@ steps = st.one_of(
 )
 restarts = st.one_of(
     st.tuples(st.just("restart learner"), st.integers(0, 5)),
-    st.tuples(st.just("restart client"), st.none()),
+    st.tuples(st.just("restart client"), st.booleans()),
 )
 
 
@@ -243,8 +259,8 @@ def _play(world: World, step: tuple) -> None:
             world.reconnect()
         case ("restart learner", survivors):
             world.restart_learner(survivors)
-        case ("restart client", _):
-            world.restart_client()
+        case ("restart client", spool):
+            world.restart_client(spool)
     world.check()
 
 
@@ -266,6 +282,35 @@ def test_every_message_arrives_once_over_restarts_of_either_side(script: list[tu
         _play(world, step)
     world.settle()
     assert world.arrived == list(range(world.submitted[world.session]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(script=st.lists(st.one_of(steps, restarts), max_size=80))
+def test_with_a_spool_no_session_ever_loses_a_message(script: list[tuple]) -> None:
+    world = World()
+    for step in script:
+        _play(world, (step[0], True) if step[0] == "restart client" else step)
+    world.settle()
+    for session, submitted in world.submitted.items():
+        assert world.disk.get(session, []) == list(range(submitted))
+
+
+def test_a_learner_of_another_run_is_not_given_what_an_earlier_process_left() -> None:
+    world = World()
+    world.submit(4)
+    world.settle()
+    world.submit(4)
+    world.restart_client(True)
+    world.disk, world.promised = {}, {}
+    world.restart_learner(0)
+    for _ in range(3):
+        world.client_sends()
+        world.learner_takes()
+        for _, message in world.down:
+            world.client.receive(message, world.now_s)
+        world.down = []
+    assert "another run" in (world.client.refused or "")
+    assert world.unsynced == []
 
 
 def test_a_learner_restarted_unnoticed_gets_what_it_had_not_synced() -> None:

@@ -1,0 +1,88 @@
+"""What both ends of a connection have in common: where it goes, its protection and its options."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+
+import msgspec
+import zmq
+
+# How long a closing process may still try to deliver.
+LINGER_MS = 500
+# Publications that may wait in a socket: slow subscribers skip versions instead of queueing stale ones.
+WAITING_WEIGHTS = 8
+
+
+class ChannelError(RuntimeError):
+    """Sockets that cannot be opened or used; the message names the key to change."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the learner is and how it is protected; named like the keys of the wire's configuration."""
+
+    host: str
+    experience_port: int
+    weights_port: int
+    insecure: bool
+    keys_dir: str | None
+    lease_s: float
+
+
+def require_protection(endpoint: Endpoint) -> None:
+    """Refuse to leave this machine without keys.
+
+    Raises:
+        ChannelError: neither loopback, nor keys, nor insecure.
+    """
+    if _is_loopback(endpoint.host) or endpoint.keys_dir is not None or endpoint.insecure:
+        return
+    raise ChannelError(
+        f"wire.host={endpoint.host} is not loopback and there are no keys: make them with "
+        "bash launch/keys.sh and set wire.keys_dir, or accept anybody with wire.insecure=true"
+    )
+
+
+def set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint, max_message_bytes: int) -> None:
+    """Before the socket binds or connects: later has no effect."""
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
+    # A connection that a router in between forgot is noticed and made anew. By TCP, not by ZeroMQ's own
+    # heartbeats: with a full receive queue these abort the process (libzmq issue 3937, still in 4.3.5).
+    idle_s = max(1, int(endpoint.lease_s / 2))
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, idle_s)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, idle_s)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 2)
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: Endpoint, key: str) -> None:
+    """Bind to the port that the configuration has under `key`; closes the socket where that fails.
+
+    Raises:
+        ChannelError: a port in use, or a host that is not this machine's.
+    """
+    port = getattr(endpoint, key)
+    try:
+        socket.bind(f"tcp://{_numeric(endpoint.host)}:{port}")
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise ChannelError(_bind_problem(error, endpoint.host, key, port)) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(_numeric(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def _numeric(host: str) -> str:
+    """ZeroMQ binds to addresses, not to names."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _bind_problem(error: zmq.ZMQError, host: str, key: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"wire.{key}={port} on {host} is in use: end the process that has it or choose another port"
+    return f"wire.host={host} cannot be bound (wire.{key}={port}): {error}"
