@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from actor.policy.mlp import Perceptrons
 from config.schema import Algo
 
 LOG_STD_MAX = 2.0
@@ -61,6 +62,11 @@ class ResidualActor(nn.Module):
         # Small or zero, so that training starts from the base policy.
         nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
         nn.init.zeros_(self.head.bias)
+        self._parameters_in_order = [*self.trunk.parameters(), *self.head.parameters()]
+        inputs = observation_dim + (numbers if self.sees_base else 0)
+        self._native = Perceptrons(
+            (inputs, *algo.hidden, self.head.out_features), normed=algo.actor_layer_norm, by_output=True
+        )
 
     def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
@@ -69,15 +75,21 @@ class ResidualActor(nn.Module):
             observation: newest frame (B, observation_dim).
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
-        x = (observation - self.observation_mean) * self.observation_scale
-        if self.sees_base:
-            x = torch.cat([x, base_plan], dim=-1)
-        out = self.head(self.trunk(x))
+        rest = base_plan if self.sees_base else None
+        if self._native.apply_to(observation, rest, self._parameters_in_order):
+            scaling = self.observation_mean, self.observation_scale
+            out = self._native(observation, *scaling, rest, self._parameters_in_order)[0]  # type: ignore[arg-type]
+        else:
+            out = self._with_torch(observation, rest)
         if not self.gaussian:
             return out, None
         mean, raw = out.chunk(2, dim=-1)
         span = (LOG_STD_MAX - self.log_std_min) / 2
         return mean, self.log_std_min + span * (torch.tanh(raw) + 1)
+
+    def _with_torch(self, observation: Tensor, rest: Tensor | None) -> Tensor:
+        x = (observation - self.observation_mean) * self.observation_scale
+        return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1)))
 
     def spread(self, residual: Tensor) -> Tensor:
         """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
