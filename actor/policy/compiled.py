@@ -1,4 +1,4 @@
-"""C++ beside this file, compiled where it runs and for the processor that runs it."""
+"""C++ compiled where it runs, for the processor that runs it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from torch import Tensor
+
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 
@@ -19,7 +21,7 @@ class NativeError(RuntimeError):
     """Native code is not to be had here; the message says why."""
 
 
-def compiled(source: str, *headers: str) -> ctypes.CDLL:
+def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
     """The library that `source` becomes; compiled at most once a machine (seconds).
 
     Raises:
@@ -28,18 +30,23 @@ def compiled(source: str, *headers: str) -> ctypes.CDLL:
     compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
     if compiler is None:
         raise NativeError("no C++ compiler (g++ or $CXX) on this machine")
-    text = b"".join((HERE / name).read_bytes() for name in (source, *headers))
+    text = b"".join(path.read_bytes() for path in (source, *headers))
     # -march=native: what one machine compiled may not run on another that shares the home folder.
     key = hashlib.sha256(text + " ".join([*FLAGS, compiler, _processor()]).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residual-rl"
-    path = folder / f"{Path(source).stem}-{key}.so"
+    path = folder / f"{source.stem}-{key}.so"
     try:
         if not path.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _compile(compiler, HERE / source, path)
+            _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeError(f"{path} cannot be made or loaded: {error}") from error
+
+
+def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    """Where their numbers are. The caller keeps the tensors, and knows that they are contiguous."""
+    return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 
 
 def _compile(compiler: str, source: Path, path: Path) -> None:

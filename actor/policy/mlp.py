@@ -11,16 +11,18 @@ import itertools
 import logging
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from actor.policy.compiled import NativeError, compiled
+from actor.policy.compiled import NativeError, addresses, compiled
 
 log = logging.getLogger(__name__)
 
+SOURCE = Path(__file__).with_name("mlp.cpp")
 MOST_LAYERS = 16  # as in mlp.cpp
 
 
@@ -56,7 +58,7 @@ class Wanted(ctypes.Structure):
 def library() -> ctypes.CDLL | None:
     """The compiled `mlp.cpp`; None, and one warning, where it is not to be had."""
     try:
-        loaded = compiled("mlp.cpp", "products.h")
+        loaded = compiled(SOURCE, SOURCE.with_name("products.h"))
     except NativeError as error:
         log.warning("networks with torch, slower than native code: %s", error)
         return None
@@ -162,7 +164,7 @@ class Perceptrons:
         by_parameters = [torch.empty_like(tensor) for tensor in parameters] if of_parameters else None
         by_rest = d_out.new_empty((rows, rest)) if rest else None
         wanted = Wanted(
-            None if by_parameters is None else _addresses(by_parameters),
+            None if by_parameters is None else addresses(by_parameters),
             None if by_rest is None else by_rest.data_ptr(),
             self._widths[0] - rest,
         )
@@ -176,7 +178,7 @@ class Perceptrons:
         if len(parameters) != self._count:
             raise ValueError(f"{len(parameters)} parameters, these layers have {self._count}")
         _, normed, by_output = self._sizes
-        return Network(len(self._widths) - 1, normed, by_output, self._widths, _addresses(parameters))
+        return Network(len(self._widths) - 1, normed, by_output, self._widths, addresses(parameters))
 
     def _members(self, parameters: list[Tensor]) -> int:
         return parameters[0].numel() // (self._widths[0] * self._widths[1])
@@ -225,6 +227,3 @@ def _plain(tensor: Tensor) -> bool:
 def _rows(matrix: Tensor) -> Tensor:
     return matrix if matrix.stride(1) == 1 else matrix.contiguous()
 
-
-def _addresses(tensors: list[Tensor]) -> ctypes.Array[c_void_p]:
-    return (c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from actor.policy.unet import ConvBlock, FilmResidualBlock
 if TYPE_CHECKING:
     from actor.policy.diffusion import DiffusionAgent
 
+SOURCE = Path(__file__).with_name("unet.cpp")
 MARGIN = 4  # frames; as in unet.cpp
 FLOATS = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 TILE = 16  # rows that go through the network together
@@ -32,7 +34,7 @@ def library() -> ctypes.CDLL:
     Raises:
         NativeError: no compiler, or it failed.
     """
-    loaded = compiled("unet.cpp")
+    loaded = compiled(SOURCE)
     number, handle, floats = ctypes.c_int, ctypes.c_void_p, FLOATS
     loaded.sampler_new.restype = handle
     loaded.sampler_new.argtypes = [number] * 2

@@ -62,7 +62,7 @@ class ResidualActor(nn.Module):
         # Small or zero, so that training starts from the base policy.
         nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
         nn.init.zeros_(self.head.bias)
-        self._parameters_in_order = [*self.trunk.parameters(), *self.head.parameters()]
+        self.stack = [*self.trunk.parameters(), *self.head.parameters()]
         inputs = observation_dim + (numbers if self.sees_base else 0)
         self._native = Perceptrons(
             (inputs, *algo.hidden, self.head.out_features), normed=algo.actor_layer_norm, by_output=True
@@ -76,9 +76,9 @@ class ResidualActor(nn.Module):
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
         rest = base_plan if self.sees_base else None
-        if self._native.apply_to(observation, rest, self._parameters_in_order):
+        if self._native.apply_to(observation, rest, self.stack):
             scaling = self.observation_mean, self.observation_scale
-            out = self._native(observation, *scaling, rest, self._parameters_in_order)[0]  # type: ignore[arg-type]
+            out = self._native(observation, *scaling, rest, self.stack)[0]  # type: ignore[arg-type]
         else:
             out = self._with_torch(observation, rest)
         if not self.gaussian:

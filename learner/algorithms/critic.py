@@ -65,7 +65,7 @@ class CriticEnsemble(nn.Module):
             nn.init.zeros_(layers[-1].weight[..., 1:])  # type: ignore[index]
             nn.init.zeros_(layers[-1].bias[..., 1:])  # type: ignore[index]
         self.layers = nn.ModuleList(layers)
-        self._parameters_in_order = list(self.layers.parameters())
+        self.stack = list(self.layers.parameters())
         inputs = observation_dim + action_features - self.linear_in
         self._native = Perceptrons(
             (inputs, *algo.hidden, 1 + self.linear_in), normed=algo.critic_layer_norm, by_output=False
@@ -74,9 +74,9 @@ class CriticEnsemble(nn.Module):
     def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
         """Q of all members, or of those with these numbers (M,): (M, B)."""
         seen = action[:, : action.shape[1] - self.linear_in]
-        if self._native.apply_to(observation, seen, self._parameters_in_order):
+        if self._native.apply_to(observation, seen, self.stack):
             scaling = self.observation_mean, self.observation_scale
-            out = self._native(observation, *scaling, seen, self._parameters_in_order, members)  # type: ignore[arg-type]
+            out = self._native(observation, *scaling, seen, self.stack, members)  # type: ignore[arg-type]
         else:
             out = self._with_torch(observation, seen, slice(None) if members is None else members)
         if not self.linear_in:

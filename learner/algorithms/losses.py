@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: bool) -> Tensor:
@@ -45,7 +45,7 @@ def soft_target(
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
     """Mean squared error, summed over the members: q (N, B), target (B,)."""
-    return (q - target).square().mean(dim=1).sum()
+    return nn.functional.mse_loss(q, target.expand_as(q), reduction="sum") / q.shape[1]
 
 
 def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
@@ -55,7 +55,14 @@ def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
         return q.min(dim=0).values
     if pessimism == 0 or len(q) == 1:
         return q.mean(dim=0)
-    return q.mean(dim=0) - pessimism * q.std(dim=0)
+    return q.mean(dim=0) - pessimism * disagreement(q)
+
+
+def disagreement(q: Tensor) -> Tensor:
+    """The members' standard deviation (B,), 0 of one member alone; its gradient is 0 where they agree."""
+    # As `q.std(dim=0)`, which is slow over so few numbers on a CPU.
+    variance = (q - q.mean(dim=0)).square().sum(dim=0) / max(len(q) - 1, 1)
+    return variance.clamp_min(1e-30).sqrt()
 
 
 def actor_loss(q: Tensor, log_prob: Tensor, temperature: Tensor, residual: Tensor, penalty: float) -> Tensor:
