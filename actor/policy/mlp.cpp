@@ -4,6 +4,9 @@
 
 #include <cmath>
 #include <cstdint>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #include "products.h"
 
@@ -109,9 +112,13 @@ float* filled(Room& room, int count, float value) {
 }
 
 inline float total(Vector x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float sum = 0.0f;
     for (int i = 0; i < kLanes; i++) sum += x[i];
     return sum;
+#endif
 }
 
 // Not a number stays what it is, as in torch.

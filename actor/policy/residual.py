@@ -41,8 +41,10 @@ class ResidualActor(nn.Module):
             )
         # A held residual is one action's worth of numbers, the same for every frame of the decision.
         self.outputs = len(chosen) * (1 if algo.residual_shape == "held" else self.frames)
-        # Rows pick the action numbers that the residual may correct.
-        self.register_buffer("selection", torch.eye(action_dim)[list(chosen)], persistent=False)
+        # For each action number its place among those that the residual may correct, else one behind them.
+        places = [chosen.index(number) if number in chosen else len(chosen) for number in range(action_dim)]
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self._chosen = len(chosen)
         self.gaussian = algo.head == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
         self.log_std_min = algo.log_std_min
@@ -78,7 +80,7 @@ class ResidualActor(nn.Module):
         rest = base_plan if self.sees_base else None
         if self._native.apply_to(observation, rest, self.stack):
             scaling = self.observation_mean, self.observation_scale
-            out = self._native(observation, *scaling, rest, self.stack)[0]  # type: ignore[arg-type]
+            out = self._native(observation, *scaling, rest, self.stack).squeeze(0)  # type: ignore[arg-type]
         else:
             out = self._with_torch(observation, rest)
         if not self.gaussian:
@@ -94,8 +96,10 @@ class ResidualActor(nn.Module):
     def spread(self, residual: Tensor) -> Tensor:
         """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
         numbers that it may not correct, the same in every frame if it is held, within `reach`."""
-        rows, actions = len(residual), self.selection.shape[1]
-        full = (residual * self.reach).view(rows, -1, self.selection.shape[0]) @ self.selection
+        rows, actions = len(residual), len(self.places)
+        full = (residual * self.reach).view(rows, -1, self._chosen)
+        if self._chosen < actions:
+            full = nn.functional.pad(full, (0, 1)).index_select(-1, self.places)
         return full.expand(rows, self.frames, actions).reshape(rows, -1)
 
     def limit(self, residual: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
     scale * residual was cut to [-1, 1]; unscaled, (B, k * A)."""
     if not clip:
         return residual
-    return ((base_plan + scale * residual).clamp(-1, 1) - base_plan) / scale
+    # Within (-1 - base) / scale and (1 - base) / scale: of the residual's gradient, one operator.
+    lowest = (base_plan + 1) / -scale
+    return residual.clamp(lowest, lowest + 2 / scale)
 
 
 def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
@@ -38,7 +40,7 @@ def soft_target(
         discount: gamma^m, zero where the episode terminated; truncation keeps it.
         next_q: target critics' values (M, B), of which the minimum counts.
     """
-    value = next_q.min(dim=0).values - temperature * next_log_prob
+    value = next_q.amin(dim=0) - temperature * next_log_prob
     target = reward + discount * value
     return target if clip is None else target.clamp(*clip)
 
