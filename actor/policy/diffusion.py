@@ -19,7 +19,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
-from actor.policy.native import NativeError, NativeSampler
+from actor.policy.compiled import NativeError
+from actor.policy.native import NativeSampler
 from actor.policy.unet import ConditionalUnet1D
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,6 @@ small batches and short horizons of a base policy, where a torch operator costs 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,22 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from actor.policy.compiled import NativeError, compiled
 from actor.policy.unet import ConvBlock, FilmResidualBlock
 
 if TYPE_CHECKING:
     from actor.policy.diffusion import DiffusionAgent
 
-log = logging.getLogger(__name__)
-
 SOURCE = Path(__file__).with_name("unet.cpp")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 MARGIN = 4  # frames; as in unet.cpp
 FLOATS = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 TILE = 16  # rows that go through the network together
-
-
-class NativeError(RuntimeError):
-    """Native code is not to be had here; the message says why."""
 
 
 @cache
@@ -47,21 +34,7 @@ def library() -> ctypes.CDLL:
     Raises:
         NativeError: no compiler, or it failed.
     """
-    compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
-    if compiler is None:
-        raise NativeError("no C++ compiler (g++ or $CXX) on this machine")
-    source = SOURCE.read_bytes()
-    # -march=native: what one machine compiled may not run on another that shares the home folder.
-    key = hashlib.sha256(source + " ".join([*FLAGS, compiler, _processor()]).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residual-rl"
-    path = folder / f"unet-{key}.so"
-    try:
-        if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _compile(compiler, path)
-        loaded = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NativeError(f"{path} cannot be made or loaded: {error}") from error
+    loaded = compiled(SOURCE)
     number, handle, floats = ctypes.c_int, ctypes.c_void_p, FLOATS
     loaded.sampler_new.restype = handle
     loaded.sampler_new.argtypes = [number] * 2
@@ -72,27 +45,6 @@ def library() -> ctypes.CDLL:
     loaded.sampler_copy.argtypes = [handle, *[number] * 4]
     loaded.sampler_run.argtypes = [handle, number, number, floats, number, *[floats] * 3, number, number]
     return loaded
-
-
-def _compile(compiler: str, path: Path) -> None:
-    """Written beside its place and renamed over it: many actors may start at once."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        fresh = Path(scratch) / path.name
-        done = subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", str(fresh)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise NativeError(f"{compiler} failed: {done.stderr.strip().splitlines()[:1]}")
-        fresh.rename(path)
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.processor())
 
 
 class NativeSampler:

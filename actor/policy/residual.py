@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from actor.policy.mlp import Perceptrons
 from config.schema import Algo
 
 LOG_STD_MAX = 2.0
@@ -40,8 +41,10 @@ class ResidualActor(nn.Module):
             )
         # A held residual is one action's worth of numbers, the same for every frame of the decision.
         self.outputs = len(chosen) * (1 if algo.residual_shape == "held" else self.frames)
-        # Rows pick the action numbers that the residual may correct.
-        self.register_buffer("selection", torch.eye(action_dim)[list(chosen)], persistent=False)
+        # For each action number its place among those that the residual may correct, else one behind them.
+        places = [chosen.index(number) if number in chosen else len(chosen) for number in range(action_dim)]
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self._chosen = len(chosen)
         self.gaussian = algo.head == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
         self.log_std_min = algo.log_std_min
@@ -61,6 +64,11 @@ class ResidualActor(nn.Module):
         # Small or zero, so that training starts from the base policy.
         nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
         nn.init.zeros_(self.head.bias)
+        self.stack = [*self.trunk.parameters(), *self.head.parameters()]
+        inputs = observation_dim + (numbers if self.sees_base else 0)
+        self._native = Perceptrons(
+            (inputs, *algo.hidden, self.head.out_features), normed=algo.actor_layer_norm, by_output=True
+        )
 
     def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
@@ -69,21 +77,29 @@ class ResidualActor(nn.Module):
             observation: newest frame (B, observation_dim).
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
-        x = (observation - self.observation_mean) * self.observation_scale
-        if self.sees_base:
-            x = torch.cat([x, base_plan], dim=-1)
-        out = self.head(self.trunk(x))
+        rest = base_plan if self.sees_base else None
+        if self._native.apply_to(observation, rest, self.stack):
+            scaling = self.observation_mean, self.observation_scale
+            out = self._native(observation, *scaling, rest, self.stack).squeeze(0)  # type: ignore[arg-type]
+        else:
+            out = self._with_torch(observation, rest)
         if not self.gaussian:
             return out, None
         mean, raw = out.chunk(2, dim=-1)
         span = (LOG_STD_MAX - self.log_std_min) / 2
         return mean, self.log_std_min + span * (torch.tanh(raw) + 1)
 
+    def _with_torch(self, observation: Tensor, rest: Tensor | None) -> Tensor:
+        x = (observation - self.observation_mean) * self.observation_scale
+        return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1)))
+
     def spread(self, residual: Tensor) -> Tensor:
         """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
         numbers that it may not correct, the same in every frame if it is held, within `reach`."""
-        rows, actions = len(residual), self.selection.shape[1]
-        full = (residual * self.reach).view(rows, -1, self.selection.shape[0]) @ self.selection
+        rows, actions = len(residual), len(self.places)
+        full = (residual * self.reach).view(rows, -1, self._chosen)
+        if self._chosen < actions:
+            full = nn.functional.pad(full, (0, 1)).index_select(-1, self.places)
         return full.expand(rows, self.frames, actions).reshape(rows, -1)
 
     def limit(self, residual: Tensor) -> Tensor:

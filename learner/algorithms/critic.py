@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from actor.policy.mlp import Perceptrons
 from config.schema import Algo
 
 
@@ -64,14 +65,27 @@ class CriticEnsemble(nn.Module):
             nn.init.zeros_(layers[-1].weight[..., 1:])  # type: ignore[index]
             nn.init.zeros_(layers[-1].bias[..., 1:])  # type: ignore[index]
         self.layers = nn.ModuleList(layers)
+        self.stack = list(self.layers.parameters())
+        inputs = observation_dim + action_features - self.linear_in
+        self._native = Perceptrons(
+            (inputs, *algo.hidden, 1 + self.linear_in), normed=algo.critic_layer_norm, by_output=False
+        )
 
-    def forward(self, observation: Tensor, action: Tensor, members: Tensor | slice = slice(None)) -> Tensor:
+    def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
         """Q of all members, or of those with these numbers (M,): (M, B)."""
-        x = (observation - self.observation_mean) * self.observation_scale
         seen = action[:, : action.shape[1] - self.linear_in]
-        out = torch.cat([x, seen], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
-        for layer in self.layers:
-            out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
+        if self._native.apply_to(observation, seen, self.stack):
+            scaling = self.observation_mean, self.observation_scale
+            out = self._native(observation, *scaling, seen, self.stack, members)  # type: ignore[arg-type]
+        else:
+            out = self._with_torch(observation, seen, slice(None) if members is None else members)
         if not self.linear_in:
             return out.squeeze(-1)
         return out[..., 0] + (out[..., 1:] * action[:, self.linear_in :]).sum(-1)
+
+    def _with_torch(self, observation: Tensor, seen: Tensor, members: Tensor | slice) -> Tensor:
+        x = (observation - self.observation_mean) * self.observation_scale
+        out = torch.cat([x, seen], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
+        for layer in self.layers:
+            out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
+        return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: bool) -> Tensor:
@@ -11,7 +11,9 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
     scale * residual was cut to [-1, 1]; unscaled, (B, k * A)."""
     if not clip:
         return residual
-    return ((base_plan + scale * residual).clamp(-1, 1) - base_plan) / scale
+    # Within (-1 - base) / scale and (1 - base) / scale: of the residual's gradient, one operator.
+    lowest = (base_plan + 1) / -scale
+    return residual.clamp(lowest, lowest + 2 / scale)
 
 
 def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
@@ -38,15 +40,17 @@ def soft_target(
         discount: gamma^m, zero where the episode terminated; truncation keeps it.
         next_q: target critics' values (M, B), of which the minimum counts.
     """
-    value = next_q.min(dim=0).values - temperature * next_log_prob
+    value = next_q.amin(dim=0) - temperature * next_log_prob
     target = reward + discount * value
     return target if clip is None else target.clamp(*clip)
 
 
 def critic_loss(q: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean squared error, summed over the members: q (N, B), target (B,), importance weights (B,)."""
-    squared = (q - target).square()
-    return (squared if weight is None else squared * weight).mean(dim=1).sum()
+    target = target.expand_as(q)
+    if weight is None:
+        return nn.functional.mse_loss(q, target, reduction="sum") / q.shape[1]
+    return ((q - target).square() * weight).sum() / q.shape[1]
 
 
 def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
@@ -56,7 +60,14 @@ def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
         return q.min(dim=0).values
     if pessimism == 0 or len(q) == 1:
         return q.mean(dim=0)
-    return q.mean(dim=0) - pessimism * q.std(dim=0)
+    return q.mean(dim=0) - pessimism * disagreement(q)
+
+
+def disagreement(q: Tensor) -> Tensor:
+    """The members' standard deviation (B,), 0 of one member alone; its gradient is 0 where they agree."""
+    # As `q.std(dim=0)`, which is slow over so few numbers on a CPU.
+    variance = (q - q.mean(dim=0)).square().sum(dim=0) / max(len(q) - 1, 1)
+    return variance.clamp_min(1e-30).sqrt()
 
 
 def actor_loss(q: Tensor, log_prob: Tensor, temperature: Tensor, residual: Tensor, penalty: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from actor.policy.residual import ResidualActor
 from config.schema import Algo
 from learner.algorithms import losses
+from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.observation_scale import RunningScale
 
@@ -34,9 +35,8 @@ class ResidualSAC:
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
         self.critic = CriticEnsemble(algo, observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        fused = self.device.type in ("cpu", "cuda")
-        self._actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=algo.actor_lr, fused=fused)
-        self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=algo.critic_lr, fused=fused)
+        self._actor_optimizer = make_adam(self.actor.parameters(), algo.actor_lr)
+        self._critic_optimizer = make_adam(self.critic.parameters(), algo.critic_lr)
         start = algo.initial_temperature
         self.log_temperature = torch.tensor(
             math.log(start) if start > 0 else -math.inf,
@@ -139,7 +139,7 @@ class ResidualSAC:
         return {
             "loss/critic": loss.detach(),
             "q_mean": q.detach().mean(),
-            "q_spread": q.detach().std(dim=0).mean() if len(q) > 1 else q.new_zeros(()),
+            "q_spread": losses.disagreement(q.detach()).mean(),
             "target_mean": target.mean(),
         }
 
@@ -216,19 +216,16 @@ class ResidualSAC:
         self._temperature_optimizer.step()
         return {"loss/temperature": loss.detach(), "temperature": self.temperature}
 
-    @torch.no_grad()
     def _track_targets(self) -> None:
-        torch._foreach_lerp_(
-            list(self.target_critic.parameters()), list(self.critic.parameters()), self.algo.tau
-        )
+        move_towards(self.target_critic.stack, self.critic.stack, self.algo.tau)
 
     def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
         executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
 
-    def _step(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
+    def _step(self, optimizer: NativeAdam | torch.optim.Adam, network: nn.Module, loss: Tensor) -> None:
+        optimizer.zero_grad()
         loss.backward()
         if self.algo.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), self.algo.grad_clip)
