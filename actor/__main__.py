@@ -1,10 +1,11 @@
 """python -m actor [Hydra overrides]: simulates and sends experience to the learner."""
 
 from actor.environment import TaskError
+from actor.headless import RenderError
 from actor.loop import run_actor
 from actor.policy.diffusion import CheckpointError
 from actor.uplink import UplinkError
 from config.cli import main
 
 if __name__ == "__main__":
-    main(__doc__ or "", run_actor, CheckpointError, TaskError, UplinkError)
+    main(__doc__ or "", run_actor, CheckpointError, TaskError, RenderError, UplinkError)
