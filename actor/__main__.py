@@ -1,6 +1,7 @@
 """python -m actor [Hydra overrides]: simulates and sends experience to the learner."""
 
 from actor.environment import TaskError
+from actor.headless import RenderError
 from actor.loop import run_actor
 from actor.policy.diffusion import CheckpointError
 from actor.spool import SpoolError
@@ -8,4 +9,6 @@ from actor.uplink import UplinkError
 from config.cli import main
 
 if __name__ == "__main__":
-    main(__doc__ or "", run_actor, CheckpointError, TaskError, UplinkError, SpoolError)
+    main(
+        __doc__ or "", run_actor, CheckpointError, TaskError, RenderError, UplinkError, SpoolError,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import gymnasium
@@ -16,7 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actor.headless import prepare_simulator, refuse_images
+from actor.cameras import (
+    STATE,
+    CameraObservation,
+    images_in,
+    missing_cameras,
+    parted,
+    rendered,
+    replaced,
+    stacked,
+)
+from actor.headless import choose_renderer, prepare_simulator
+from actor.policy.images import NO_IMAGES, Images
 from config.schema import Task
 
 
@@ -36,6 +47,8 @@ class Step:
         success: (N,) bool, of the frame just executed.
         final_observation: (N, observation_dim) float32, true last observation where the episode
             ended, else equal to `observation`.
+        images: of task.cameras, like `observation`.
+        final_images: like `final_observation`.
     """
 
     observation: Tensor
@@ -44,6 +57,8 @@ class Step:
     truncated: Tensor
     success: Tensor
     final_observation: Tensor
+    images: Images = field(default_factory=dict)
+    final_images: Images = field(default_factory=dict)
 
     @property
     def ended(self) -> Tensor:
@@ -57,6 +72,8 @@ class VectorEnvironment(Protocol):
     num_envs: int
     observation_dim: int
     action_dim: int
+    images: Images
+    """Of task.cameras, beside the newest observation."""
 
     def reset(self, seed: int | None = None) -> Tensor:
         """First observations (N, observation_dim) of new episodes everywhere.
@@ -101,24 +118,23 @@ def make_simulator(task: Task, backend: str, num_envs: int) -> gymnasium.Env:
     """ManiSkill's own environment for `task`.
 
     Raises:
-        TaskError: ManiSkill knows no such task or control mode.
+        TaskError: ManiSkill knows no such task, control mode or camera.
+        RenderError: cameras, and nothing here that renders.
     """
-    render_backend = prepare_simulator()
-    refuse_images(task.obs_mode, render_backend)
+    render_backend = choose_renderer() if task.cameras else prepare_simulator()
+    settings = dict(
+        obs_mode=task.obs_mode,
+        control_mode=task.control_mode,
+        reward_mode=task.reward_mode,
+        sim_backend=backend,
+        render_backend=render_backend,
+        max_episode_steps=task.max_episode_steps,
+        # Shapes that are drawn with the scene belong to the episode's seed. A batch cannot build one
+        # sub-environment's scene alone.
+        reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
+    )
     try:
-        return gymnasium.make(
-            task.env_id,
-            num_envs=num_envs,
-            obs_mode=task.obs_mode,
-            control_mode=task.control_mode,
-            reward_mode=task.reward_mode,
-            sim_backend=backend,
-            render_backend=render_backend,
-            max_episode_steps=task.max_episode_steps,
-            # Shapes that are drawn with the scene belong to the episode's seed. A batch cannot build one
-            # sub-environment's scene alone.
-            reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
-        )
+        made = gymnasium.make(task.env_id, num_envs=num_envs, **settings | rendered(task))
     except gymnasium.error.Error as error:
         raise TaskError(f"task.env_id={task.env_id}: {error}") from error
     except (AssertionError, KeyError, NotImplementedError) as error:
@@ -126,6 +142,11 @@ def make_simulator(task: Task, backend: str, num_envs: int) -> gymnasium.Env:
             f"task.env_id={task.env_id} with task.control_mode={task.control_mode}, "
             f"task.reward_mode={task.reward_mode} cannot be made: {error!r}"
         ) from error
+    problem = missing_cameras(task, made)
+    if problem is not None:
+        made.close()
+        raise TaskError(f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: {problem}")
+    return made
 
 
 def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.Env:
@@ -133,7 +154,8 @@ def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.En
     from mani_skill.utils.wrappers import CPUGymWrapper
 
     torch.set_num_threads(1)
-    return SeededEpisodes(CPUGymWrapper(make_simulator(task, "physx_cpu", 1)), first_seed, stride)
+    env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1))
+    return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 
 
 class ProcessEnvironment:
@@ -154,23 +176,30 @@ class ProcessEnvironment:
             # Somebody ended them: a signal to the whole group, or the kernel for want of memory.
             raise TaskError(f"simulator processes were ended while they started: {error}") from error
         self.num_envs = len(makers)
-        self.observation_dim = self._envs.single_observation_space.shape[0]  # type: ignore[index]
+        space = self._envs.single_observation_space
+        self.observation_dim = (space[STATE] if isinstance(space, gymnasium.spaces.Dict) else space).shape[0]  # type: ignore[index]
         self.action_dim = self._envs.single_action_space.shape[0]  # type: ignore[index]
+        self.images: Images = NO_IMAGES
         require_unit_actions(self._envs.single_action_space)
 
     def reset(self, seed: int | None = None) -> Tensor:
         observation, _ = self._envs.reset(seed=seed)
+        observation, self.images = parted(observation)
         return torch.from_numpy(np.array(observation, np.float32))
 
     def step(self, action: Tensor) -> Step:
         observation, reward, terminated, truncated, info = self._envs.step(action.numpy())
+        observation, self.images = parted(observation)
+        final_images = self.images
         success = np.asarray(info.get("success", np.zeros(self.num_envs)), bool).copy()
         final = np.array(observation, np.float32)
         ended = terminated | truncated
         if ended.any():
             # Where an episode ended, `info` is the reset's and the frame's own lies in final_info.
             success[ended] = np.asarray(info["final_info"]["success"], bool)[ended]
-            final[ended] = np.stack(list(info["final_obs"][ended]))
+            final_states, last_images = stacked(info["final_obs"][ended])
+            final[ended] = final_states
+            final_images = replaced(self.images, torch.from_numpy(ended), last_images)
         return Step(
             observation=torch.from_numpy(np.array(observation, np.float32)),
             reward=torch.from_numpy(np.asarray(reward, np.float32)),
@@ -178,6 +207,8 @@ class ProcessEnvironment:
             truncated=torch.from_numpy(np.asarray(truncated & ~terminated, bool)),
             success=torch.from_numpy(success),
             final_observation=torch.from_numpy(final),
+            images=self.images,
+            final_images=final_images,
         )
 
     def close(self) -> None:
@@ -187,11 +218,14 @@ class ProcessEnvironment:
 class BatchedEnvironment:
     """All sub-environments in one simulator (ManiSkillVectorEnv); tensors stay on its device."""
 
-    def __init__(self, envs: Any, seed: int) -> None:
+    def __init__(self, envs: Any, seed: int, cameras: tuple[str, ...] = ()) -> None:
         self._envs = envs
         self._seed = seed
+        self._cameras = cameras
         self.num_envs = envs.num_envs
-        self.observation_dim = envs.single_observation_space.shape[0]
+        space = envs.single_observation_space
+        self.observation_dim = (space[STATE] if cameras else space).shape[0]
+        self.images: Images = NO_IMAGES
         self.action_dim = envs.single_action_space.shape[0]
         require_unit_actions(envs.single_action_space)
 
@@ -199,11 +233,13 @@ class BatchedEnvironment:
     def make(cls, task: Task, backend: str, num_envs: int, seed: int) -> BatchedEnvironment:
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
-        return cls(ManiSkillVectorEnv(make_simulator(task, backend, num_envs), auto_reset=True), seed)
+        envs = ManiSkillVectorEnv(make_simulator(task, backend, num_envs), auto_reset=True)
+        return cls(envs, seed, task.cameras)
 
     def reset(self, seed: int | None = None) -> Tensor:
         first = self._seed if seed is None else seed
         observation, _ = self._envs.reset(seed=[first + i for i in range(self.num_envs)])
+        observation, self.images = self._parted(observation)
         return observation.float().clone()
 
     def step(self, action: Tensor) -> Step:
@@ -211,7 +247,8 @@ class BatchedEnvironment:
         ended = terminated | truncated
         # After a reset, ManiSkill's info is the new episode's; the frame's own lies in final_info.
         frame_info = info.get("final_info", info)
-        final = info.get("final_observation", observation)
+        final, final_images = self._parted(info.get("final_observation", observation))
+        observation, self.images = self._parted(observation)
         return Step(
             observation=observation.float().clone(),
             reward=reward.float(),
@@ -219,7 +256,16 @@ class BatchedEnvironment:
             truncated=truncated & ~terminated,
             success=frame_info["success"].bool().clone(),
             final_observation=torch.where(ended[:, None], final, observation).float(),
+            images=self.images,
+            final_images=replaced(self.images, ended, {c: i[ended] for c, i in final_images.items()}),
         )
+
+    def _parted(self, observation: Any) -> tuple[Tensor, Images]:
+        """State and images of ManiSkill's observation."""
+        if not self._cameras:
+            return observation, NO_IMAGES
+        images = images_in(observation, self._cameras)
+        return observation[STATE], {camera: image.clone() for camera, image in images.items()}
 
     def close(self) -> None:
         self._envs.close()
@@ -244,9 +290,13 @@ class _Maker:
         return single_environment(*self._arguments)
 
 
-def require_task(env_id: str) -> None:
-    """Raise TaskError unless ManiSkill knows `env_id`; costs its import."""
-    prepare_simulator()
+def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
+    """Raise TaskError unless ManiSkill knows `env_id`, RenderError for cameras where nothing renders; costs
+    ManiSkill's import."""
+    if cameras:
+        choose_renderer()
+    else:
+        prepare_simulator()
     if env_id not in gymnasium.registry:
         raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
 
@@ -258,9 +308,10 @@ def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> Vect
     goes on from there.
 
     Raises:
-        TaskError: unknown task, control mode or unsuitable action space.
+        TaskError: unknown task, control mode or camera, or unsuitable action space.
+        RenderError: cameras, and nothing here that renders.
     """
-    require_task(task.env_id)
+    require_task(task.env_id, task.cameras)
     if backend == "physx_cpu":
         return ProcessEnvironment([_Maker(task, seed + i, num_envs) for i in range(num_envs)])
     return BatchedEnvironment.make(task, backend, num_envs, seed)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
+from actor.headless import RenderError
 from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
 from actor.policy.diffusion import CheckpointError
@@ -55,14 +56,14 @@ def run_episodes(
     started = time.monotonic()
     successes: dict[int, bool] = {}
     played = [0] * envs.num_envs
-    policy.begin(envs.reset(first_seed))
+    policy.begin(envs.reset(first_seed), images=envs.images)
     while len(successes) < episodes:
         if not goes_on():
             return None
         step = envs.step(policy.act().action)
-        policy.observe(step.observation)
+        policy.observe(step.observation, step.images)
         if step.ended.any():
-            policy.begin(step.observation, step.ended)
+            policy.begin(step.observation, step.ended, step.images)
         for env in step.ended.nonzero()[:, 0].tolist():
             index = env + played[env] * envs.num_envs
             played[env] += 1
@@ -167,7 +168,7 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     settings = config.learner.evaluation
-    require_task(config.task.env_id)
+    require_task(config.task.env_id, config.task.cameras)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
     uplink = Uplink(
         config.wire,
@@ -191,4 +192,4 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.cli import main
 
-    main(__doc__ or "", run_evaluator, CheckpointError, TaskError, UplinkError)
+    main(__doc__ or "", run_evaluator, CheckpointError, TaskError, RenderError, UplinkError)

@@ -15,6 +15,7 @@ import torch
 
 from actor.environment import TaskError, make_environment, require_task
 from actor.evaluate import Outcome, run_episodes
+from actor.headless import RenderError
 from actor.policy.base import make_base
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion import CheckpointError
@@ -29,7 +30,7 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
         CheckpointError, TaskError: see their messages.
     """
     settings = config.learner.evaluation
-    require_task(config.task.env_id)
+    require_task(config.task.env_id, config.task.cameras)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
     envs = make_environment(config.task, config.actor.backend, settings.num_envs, settings.first_seed)
     try:
@@ -72,4 +73,4 @@ def run(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.cli import main
 
-    main(__doc__ or "", run, CheckpointError, TaskError)
+    main(__doc__ or "", run, CheckpointError, TaskError, RenderError)

@@ -1,19 +1,36 @@
-"""ManiSkill on a host with no Vulkan device.
+"""ManiSkill on a host with no Vulkan device, or with one that is software alone.
 
 ``render_backend="none"`` stops ManiSkill from rendering, but sapien's loaders still
 build a ``RenderMaterial`` for every link, and that raises where no Vulkan device exists.
 State observations never look at a material, so a plain record takes its place.
+
+Cameras need a device. The processor can be one: with Debian's ``chromium`` comes a Vulkan driver that draws
+without a GPU, slowly. ManiSkill cannot name its device, so we do.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# Where Vulkan's loader is told which drivers there are.
+_DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+# SwiftShader, of Debian's chromium.
+_SOFTWARE_DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json"
+_SOFTWARE_DEVICE = "pci:0"
+# Our name for a render backend that ManiSkill's parser does not know.
+_SOFTWARE_BACKEND = "software"
+
+
+class RenderError(RuntimeError):
+    """Cameras on a host that cannot draw; the message says what to install."""
 
 
 class HeadlessMaterial:
@@ -42,12 +59,13 @@ def prepare_simulator() -> str:
     """Import ManiSkill so that state tasks run here, and return the render backend to ask for.
 
     Returns:
-        ``"gpu"`` where a Vulkan device exists, else ``"none"``, after replacing the material
-        class in every module that holds it. Safe to call more than once.
+        ``"gpu"`` where a GPU draws, else ``"none"``, after replacing the material
+        class in every module that holds it if there is no device at all. Safe to call more than once.
     """
     if vulkan_device_found():
         _register_tasks()
-        return "gpu"
+        # Materials can be had from a software device as well, which ManiSkill cannot name.
+        return "gpu" if _device_draws("cuda") else "none"
     import sapien.render
 
     # The class that is replaced, remembered on the replacement: a second call finds no original.
@@ -66,13 +84,67 @@ def _register_tasks() -> None:
     import actor.tasks  # noqa: F401
 
 
-def refuse_images(obs_mode: str, render_backend: str) -> None:
-    """Raise RuntimeError if `obs_mode` needs pictures that this host cannot draw."""
-    if render_backend == "none" and obs_mode not in ("state", "state_dict", "none"):
-        raise RuntimeError(
-            f"obs_mode={obs_mode} needs a Vulkan device and this host has none: "
-            "use obs_mode=state, or run on a host with a GPU driver"
+def choose_renderer() -> str:
+    """Import ManiSkill so that cameras work here, and return the render backend to ask for.
+
+    Call it before anything else of the process needs a device: Vulkan looks for drivers once.
+
+    Raises:
+        RenderError: nothing here draws.
+    """
+    _offer_software_driver()
+    if not vulkan_device_found():
+        raise RenderError(
+            "task.cameras needs a Vulkan device and this host shows none: install a GPU driver with Vulkan, "
+            "or a software device (apt-get install chromium), or set VK_ICD_FILENAMES to another one's file"
         )
+    _register_tasks()
+    if _device_draws("cuda"):
+        return "gpu"
+    _teach_backend(_SOFTWARE_DEVICE)
+    return _SOFTWARE_BACKEND
+
+
+def _offer_software_driver() -> None:
+    """Let Vulkan find a driver that needs no GPU, where there is no GPU and nobody chose a driver."""
+    has_gpu = any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev/dri").glob("render*"))
+    if has_gpu or any(name in os.environ for name in _DRIVER_VARIABLES):
+        return
+    if Path(_SOFTWARE_DRIVER).is_file():
+        os.environ["VK_ICD_FILENAMES"] = _SOFTWARE_DRIVER
+
+
+def _device_draws(name: str) -> bool:
+    import sapien
+
+    try:
+        return bool(sapien.Device(name).can_render())
+    except RuntimeError:
+        return False
+
+
+def _teach_backend(device: str) -> None:
+    """Let ManiSkill take `_SOFTWARE_BACKEND` for a device that its own parser cannot name."""
+    import mani_skill.envs.sapien_env as simulators
+    import sapien
+
+    if not _device_draws(device):
+        raise RenderError(
+            f"there is a Vulkan device here, but it is neither a CUDA GPU nor {device}: "
+            "set VK_ICD_FILENAMES to the file of one that is"
+        )
+    parse = simulators.parse_sim_and_render_backend
+    parse = getattr(parse, "original", parse)
+
+    def parse_ours_as_well(sim_backend: str, render_backend: str) -> Any:
+        if render_backend != _SOFTWARE_BACKEND:
+            return parse(sim_backend, render_backend)
+        backend = parse(sim_backend, "none")
+        backend.render_device, backend.render_backend = sapien.Device(device), "sapien_cpu"
+        return backend
+
+    parse_ours_as_well.original = parse  # type: ignore[attr-defined]
+    simulators.parse_sim_and_render_backend = parse_ours_as_well
 
 
 def _replace_everywhere(original: type) -> None:

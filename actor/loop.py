@@ -37,7 +37,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     settings, algo = config.actor, config.algo
     os.nice(settings.nice)
     torch.set_num_threads(settings.threads)
-    require_task(config.task.env_id)
+    require_task(config.task.env_id, config.task.cameras)
     seed = config.seed * 97 + settings.index + 1
     base = make_base(config.base, config.task, settings.device, seed)
     uplink = Uplink(

@@ -52,7 +52,7 @@ class Rollout:
         self.rows = 0
         self.statistics = EpisodeStatistics()
         self._newest = envs.reset()
-        policy.begin(self._newest)
+        policy.begin(self._newest, images=envs.images)
 
     def step(self) -> None:
         """One frame in every sub-environment."""
@@ -62,9 +62,9 @@ class Rollout:
         closed = (self._frames == self._every) | step.ended.cpu()
         if closed.any():
             self._close(closed.nonzero()[:, 0], chosen, step)
-        self._policy.observe(step.observation)
+        self._policy.observe(step.observation, step.images)
         if step.ended.any():
-            self._policy.begin(step.observation, step.ended)
+            self._policy.begin(step.observation, step.ended, step.images)
         self._newest = step.observation
         self._count(step)
 
@@ -121,9 +121,9 @@ class Rollout:
         cut = rows[truncated]
         if len(cut):
             device = step.final_observation.device
-            plans[truncated] = self._policy.plan_at(
-                step.final_observation[cut.to(device)], cut.to(device)
-            ).cpu()
+            at = cut.to(device)
+            images = {camera: image[at] for camera, image in step.final_images.items()}
+            plans[truncated] = self._policy.plan_at(step.final_observation[at], at, images).cpu()
         return plans
 
     def _count(self, step: Step) -> None:

@@ -48,6 +48,8 @@ class Task(Section, frozen=True):
     env_id: str
     control_mode: str
     obs_mode: Literal["state"]
+    cameras: tuple[str, ...]
+    camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
@@ -55,6 +57,12 @@ class Task(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.at_least(1, "max_episode_steps")
+        # Videos store the colours of two by two pixels as one.
+        sizes_fit = all(size >= 16 and size % 2 == 0 for size in self.camera_size)
+        self.require(sizes_fit, "camera_size", "two even numbers of 16 or more")
+        plain = all(name.replace("_", "").isalnum() for name in self.cameras)
+        distinct = len(set(self.cameras)) == len(self.cameras)
+        self.require(plain and distinct, "cameras", "different names of letters, digits and _")
 
 
 class Base(Section, frozen=True, tag_field="type"):
@@ -88,6 +96,7 @@ class LeRobotSettings(Base, frozen=True, tag="lerobot"):
 
     control_mode: str
     observation: dict[str, tuple[int, int]] | None
+    cameras: dict[str, str] | None
     instruction: str
     overrides: dict[str, Any] | None
 

@@ -92,6 +92,11 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     demos = config.learner.demos
     if config.algo.prior_fraction == 0 or demos is None:
         return None
+    if base.cameras:
+        raise RunError(
+            f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "
+            "set learner.demos=null algo.prior_fraction=0"
+        )
     sources = [demos] if isinstance(demos, str) else demos
     plan_key = msgspec.json.encode(config.base).decode()
     fps = config.learner.fps

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from actor.environment import Step
+from actor.policy.images import NO_IMAGES, Images
 
 
 class CountingBase:
@@ -16,10 +17,12 @@ class CountingBase:
         self.obs_horizon, self.act_horizon = 2, act_horizon
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.fingerprint = "counting"
+        self.cameras: tuple[str, ...] = ()
         self.planned = 0
         self.histories: list[Tensor] = []
 
-    def plan(self, history: Tensor) -> Tensor:
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        assert images.keys() == set(self.cameras)
         assert history.shape[1:] == (self.obs_horizon, self.observation_dim), history.shape
         self.planned += len(history)
         self.histories.append(history.clone())
@@ -35,16 +38,35 @@ class ScriptedEnvironment:
     """Many sub-environments with partial resets: episode lengths and endings are scripted.
 
     observation[0] = 100 * (episode + 1) + frame, observation[1] = sub-environment; reward = frame.
+    Every pixel of camera i is the observation's first two numbers and i.
     """
 
-    def __init__(self, lengths: list[list[int]], ends: str = "truncated", action_dim: int = 2) -> None:
+    def __init__(
+        self,
+        lengths: list[list[int]],
+        ends: str = "truncated",
+        action_dim: int = 2,
+        cameras: tuple[str, ...] = (),
+    ) -> None:
         self.num_envs, self.observation_dim, self.action_dim = len(lengths), 3, action_dim
-        self._lengths, self._ends = lengths, ends
+        self._lengths, self._ends, self._cameras = lengths, ends, cameras
         self._episode = [0] * self.num_envs
         self._frame = [0] * self.num_envs
 
     def _observation(self, env: int) -> list[float]:
         return [100.0 * (self._episode[env] + 1) + self._frame[env], float(env), 0.0]
+
+    @property
+    def images(self) -> Images:
+        return self.pictures(self.reset())
+
+    def pictures(self, observation: Tensor) -> Images:
+        """Images (N, 16, 32, 3) that belong to observations."""
+        pixels = observation.to(torch.uint8)[:, None, None]
+        return {
+            camera: (pixels + torch.tensor([0, 0, i], dtype=torch.uint8)).repeat(1, 16, 32, 1)
+            for i, camera in enumerate(self._cameras)
+        }
 
     def reset(self, seed: int | None = None) -> Tensor:
         return torch.tensor([self._observation(i) for i in range(self.num_envs)])
@@ -64,13 +86,16 @@ class ScriptedEnvironment:
                 self._episode[env], self._frame[env] = self._episode[env] + 1, 0
         over = torch.tensor(ended)
         terminated = over if self._ends == "terminated" else torch.zeros_like(over)
+        final_observation = torch.where(over[:, None], torch.tensor(final), self.reset())
         return Step(
             observation=self.reset(),
             reward=torch.tensor(reward),
             terminated=terminated,
             truncated=over & ~terminated,
             success=terminated,
-            final_observation=torch.where(over[:, None], torch.tensor(final), self.reset()),
+            final_observation=final_observation,
+            images=self.images,
+            final_images=self.pictures(final_observation),
         )
 
     def close(self) -> None:

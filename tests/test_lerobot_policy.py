@@ -179,8 +179,12 @@ def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
 
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("transformers")), reason="the extra is installed here")
-@pytest.mark.parametrize(("kind", "extra"), [("smolvla", "smolvla"), ("pi0", "transformers-dep")])
+@pytest.mark.parametrize(
+    ("kind", "extra"), [("smolvla", "smolvla"), ("pi0", "transformers-dep"), ("groot", "groot")]
+)
 def test_a_missing_extra_is_named(kind: str, extra: str, tmp_path: Path) -> None:
     make_policy_config(kind, device="cpu").save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=rf"{kind} policy.*lerobot\[{extra}\]"):
+    with pytest.raises(
+        CheckpointError, match=rf"the extra {kind}, pip install -e '.\[{kind}\]'.*lerobot\[{extra}\]"
+    ):
         load(tmp_path)

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from actor.policy.diffusion import CheckpointError, DiffusionBase, load_agent
+from actor.policy.images import NO_IMAGES, Images
 from actor.policy.maniskill2 import PaddedBase, padding_hint
 from actor.policy.zero import ZeroBase
 from config.schema import Base, DiffusionSettings, LeRobotSettings, Task, ZeroSettings
@@ -23,9 +24,15 @@ class BasePolicy(Protocol):
     action_dim: int
     fingerprint: str
     """Hash of the weights; learner and actors compare it."""
+    cameras: tuple[str, ...]
+    """Of the task, whose images it looks at."""
 
-    def plan(self, history: Tensor) -> Tensor:
-        """Plans (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim)."""
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """Plans (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim).
+
+        Args:
+            images: of its cameras, u1 (B, obs_horizon, height, width, 3) each.
+        """
         ...
 
     def reseed(self, seed: int) -> None:

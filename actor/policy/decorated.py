@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.base import BasePolicy
+from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.residual import ResidualActor
 from protocol.messages import Behaviour
 
@@ -70,6 +71,7 @@ class DecoratedPolicy:
         actions = base.action_dim
         float_zeros = lambda *shape: torch.zeros(shape, device=self._device)  # noqa: E731
         self._history = float_zeros(num_envs, base.obs_horizon, base.observation_dim)
+        self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
         self._plan = float_zeros(num_envs, base.act_horizon, actions)
         self._base_plan = float_zeros(num_envs, residual_every, actions)
         self._chosen_residual = float_zeros(num_envs, residual_every, actions)
@@ -89,21 +91,23 @@ class DecoratedPolicy:
         self.weights_version = version
         self.behaviour = behaviour
 
-    def begin(self, observation: Tensor, fresh: Tensor | None = None) -> None:
+    def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """Start episodes at `observation` (N, O) in sub-environments `fresh` (N,) bool; None: all.
 
         The history is filled with the first observation, and the plan counts as used up.
         """
         rows = self._rows if fresh is None else fresh.nonzero()[:, 0]
         self._history[rows] = observation[rows].to(self._device)[:, None]
+        self._images.begin(rows, images)
         self._cursor[rows] = self._base.act_horizon
         self._noise_left[rows] = 0
         if self.behaviour.mask_episodes:
             self._episode_acts[rows] = self._uniform01(len(rows)) < self.behaviour.mask_probability
 
-    def observe(self, observation: Tensor) -> None:
+    def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Append the newest observations (N, O) to the histories."""
         self._history = torch.cat([self._history[:, 1:], observation.to(self._device)[:, None]], dim=1)
+        self._images.observe(images)
 
     @torch.no_grad()
     def act(self) -> Chosen:
@@ -124,21 +128,23 @@ class DecoratedPolicy:
             version=self._version.clone(),
         )
 
-    def plan_at(self, observation: Tensor, rows: Tensor) -> Tensor:
-        """Base plans (R, k, A) at final observations (R, O) of sub-environments `rows`.
+    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """Base plans (R, k, A) at final observations (R, O) and images of sub-environments `rows`.
 
         Leaves no trace: the histories are those of the episode that ended.
         """
         newest = observation.to(self._device)[:, None]
         history = torch.cat([self._history[rows][:, 1:], newest], dim=1)
         self.base_calls += len(rows)
-        return self._base.plan(history)[:, : self._every].to(self._device)
+        plan = self._base.plan(history, self._images.ending_with(rows, images))
+        return plan[:, : self._every].to(self._device)
 
     def _plan_where_used_up(self) -> None:
         used_up = (self._cursor >= self._base.act_horizon).nonzero()[:, 0]
         if len(used_up):
             self.base_calls += len(used_up)
-            self._plan[used_up] = self._base.plan(self._history[used_up]).to(self._device)
+            plan = self._base.plan(self._history[used_up], self._images.of(used_up))
+            self._plan[used_up] = plan.to(self._device)
             self._cursor[used_up] = 0
 
     def _decide(self, rows: Tensor) -> None:

@@ -20,6 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from actor.policy.compiled import NativeError
+from actor.policy.images import NO_IMAGES, Images
 from actor.policy.native import NativeSampler
 from actor.policy.unet import ConditionalUnet1D
 
@@ -92,6 +93,8 @@ class DiffusionAgent(nn.Module):
 class DiffusionBase:
     """A frozen diffusion policy as a base: observation histories in, plans out."""
 
+    cameras = ()
+
     def __init__(
         self,
         agent: DiffusionAgent,
@@ -129,7 +132,7 @@ class DiffusionBase:
         self._generator.manual_seed(seed)
 
     @torch.no_grad()
-    def plan(self, history: Tensor) -> Tensor:
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, obs_dim)."""
         history = history.to(self.device, torch.float32)
         sample = torch.randn(

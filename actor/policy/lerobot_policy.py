@@ -20,18 +20,21 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.policies.utils import populate_queues
-from lerobot.utils.constants import ACTION
+from lerobot.utils.constants import ACTION, OBS_IMAGE, OBS_IMAGES
 from lerobot.utils.import_utils import register_third_party_plugins
 from torch import Tensor
 
 from actor.policy.diffusion import CheckpointError
+from actor.policy.images import NO_IMAGES, Images
 from config.schema import LeRobotSettings, Task
 from config.spaces import spaces_of
 
 log = logging.getLogger(__name__)
 
 # Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. All of them
-# import transformers, and some only find out in the middle of their construction.
+# import transformers, and some only find out in the middle of their construction. Those of ours in
+# pyproject.toml are called like the policy.
+OUR_EXTRAS = ("pi0", "smolvla", "groot")
 EXTRAS = {
     "smolvla": "smolvla",
     "groot": "groot",
@@ -62,8 +65,20 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
             f"base {settings.path}: its {config.type} policy cannot be loaded: {error}"
         ) from error
     fields = observation_fields(config, settings, spaces_of(task).observation_dim)
+    cameras = image_cameras(config, settings, task)
     processors = _load_processors(config, settings.path, device)
-    return LeRobotBase(policy, processors, fields, settings, device=device, seed=seed)
+    # Features may leave some of the task's numbers out.
+    observation_dim = spaces_of(task).observation_dim or max((end for _, end in fields.values()), default=0)
+    return LeRobotBase(
+        policy,
+        processors,
+        fields,
+        settings,
+        observation_dim=observation_dim,
+        feature_cameras=cameras,
+        device=device,
+        seed=seed,
+    )
 
 
 def observation_fields(
@@ -72,17 +87,13 @@ def observation_fields(
     """Which numbers [first, end) of the task's observation make up each of the policy's features.
 
     Raises:
-        CheckpointError: images, or sizes that do not add up; names both sides.
+        CheckpointError: sizes that do not add up; names both sides.
     """
-    wanted = {name: tuple(feature.shape) for name, feature in (config.input_features or {}).items()}
-    images = [
-        name for name, feature in (config.input_features or {}).items() if feature.type is FeatureType.VISUAL
-    ]
-    if images:
-        raise CheckpointError(
-            f"base {settings.path} looks at images ({', '.join(images)}), the task gives its state alone: "
-            "choose a policy that was trained on states"
-        )
+    wanted = {
+        name: tuple(feature.shape)
+        for name, feature in (config.input_features or {}).items()
+        if feature.type is not FeatureType.VISUAL
+    }
     fields = settings.observation or _in_turn(wanted)
     for name, shape in wanted.items():
         first, end = fields.get(name, (0, 0))
@@ -100,6 +111,30 @@ def observation_fields(
             f"{observation_dim}: choose a base that was trained on this task, or set base.observation"
         )
     return {name: fields[name] for name in wanted}
+
+
+def image_cameras(config: PreTrainedConfig, settings: LeRobotSettings, task: Task) -> dict[str, str]:
+    """Which of the task's cameras each of the policy's image features is.
+
+    Raises:
+        CheckpointError: a feature without a camera, or of another size; names both sides.
+    """
+    chosen = settings.cameras or {f"{OBS_IMAGES}.{camera}": camera for camera in task.cameras}
+    width, height = task.camera_size
+    for name, feature in config.image_features.items():
+        camera = chosen.get(name)
+        if camera not in task.cameras:
+            raise CheckpointError(
+                f"base {settings.path} looks at {name}, which base.cameras says is {camera or 'no camera'}, "
+                f"the task has the cameras {list(task.cameras)}: set task.cameras=[<camera>] and "
+                f"base.cameras={{{name}: <camera>}}"
+            )
+        if tuple(feature.shape) != (3, height, width):
+            raise CheckpointError(
+                f"base {settings.path} takes {name} of shape {list(feature.shape)}, task.camera_size gives "
+                f"{[3, height, width]}: set task.camera_size=[{feature.shape[2]},{feature.shape[1]}]"
+            )
+    return {name: chosen[name] for name in config.image_features}
 
 
 def _in_turn(wanted: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
@@ -120,17 +155,20 @@ class LeRobotBase:
         fields: dict[str, tuple[int, int]],
         settings: LeRobotSettings,
         *,
+        observation_dim: int,
+        feature_cameras: dict[str, str],
         device: str,
         seed: int,
     ) -> None:
         self._policy = policy.to(device).eval().requires_grad_(False)
         self._before, self._after = processors
-        self._fields, self._settings = fields, settings
+        self._fields, self._settings, self._feature_cameras = fields, settings, feature_cameras
+        self.cameras = tuple(sorted(set(feature_cameras.values())))
         self._device = torch.device(device)
         self.obs_horizon = policy.config.n_obs_steps
         self.act_horizon = settings.act_horizon
         self.action_dim = policy.config.output_features[ACTION].shape[0]
-        self.observation_dim = max(end for _, end in fields.values())
+        self.observation_dim = observation_dim
         self.fingerprint = _fingerprint(policy, processors)
         self._call: Callable[[dict[str, Any]], Tensor] = policy.predict_action_chunk
         self.reseed(seed)
@@ -144,14 +182,16 @@ class LeRobotBase:
             self._random_state = self._random_states()
 
     @torch.no_grad()
-    def plan(self, history: Tensor) -> Tensor:
-        """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim)."""
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim), and
+        images u1 (B, obs_horizon, height, width, 3) of its cameras."""
         rows, frames, _ = history.shape
         # LeRobot's queues are the batch's, ours are the sub-environments': none of them may survive.
         self._policy.reset()
         batch: dict[str, Any] = {}
         for frame in range(frames):
-            batch = self._processed(history[:, frame].to(self._device, torch.float32))
+            shown = {camera: images[camera][:, frame] for camera in self.cameras}
+            batch = self._processed(history[:, frame].to(self._device, torch.float32), shown)
             if isinstance(getattr(self._policy, "_queues", None), dict):
                 self._policy._queues = populate_queues(self._policy._queues, batch)
         with self._own_randomness():
@@ -163,24 +203,42 @@ class LeRobotBase:
         processed = self._after(chunk.reshape(rows * chunk.shape[1], -1))
         return processed.view(rows, chunk.shape[1], -1).to(self._device, torch.float32)
 
-    def _processed(self, observation: Tensor) -> dict[str, Any]:
+    def _processed(self, observation: Tensor, images: Images) -> dict[str, Any]:
         batch: dict[str, Any] = {
             name: observation[:, first:end] for name, (first, end) in self._fields.items()
         }
+        for name, camera in self._feature_cameras.items():
+            # As LeRobot reads them from a dataset: channels first, in [0, 1].
+            batch[name] = images[camera].to(self._device).movedim(-1, -3).contiguous() / 255
         processed = self._before(batch | {"task": [self._settings.instruction] * len(observation)})
         # The pipeline adds an empty action, which policies with queues would take for one.
-        return {name: value for name, value in processed.items() if name != ACTION}
+        processed = {name: value for name, value in processed.items() if name != ACTION}
+        return processed | self._image_queues(processed)
+
+    def _image_queues(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Images once more, as those policies want them that keep them in queues."""
+        queues = getattr(self._policy, "_queues", None)
+        if not self._feature_cameras or not isinstance(queues, dict):
+            return {}
+        features = [batch[name] for name in self._policy.config.image_features]
+        stacked = {OBS_IMAGES: torch.stack(features, dim=-4), OBS_IMAGE: features[0]}
+        return {name: value for name, value in stacked.items() if name in queues}
 
     def _check_chunk(self) -> None:
         """One plan, so that what does not fit is said now; raises CheckpointError."""
         probe = torch.zeros(1, self.obs_horizon, self.observation_dim)
+        shapes = {self._feature_cameras[n]: f.shape for n, f in self._policy.config.image_features.items()}
+        pictures = {
+            camera: torch.zeros(1, self.obs_horizon, height, width, 3, dtype=torch.uint8)
+            for camera, (_, height, width) in shapes.items()
+        }
         path, kind = self._settings.path, self._policy.config.type
         try:
-            planned = self.plan(probe).shape
+            planned = self.plan(probe, pictures).shape
         except NotImplementedError:
             # One action at a time (sac): a plan of one.
             self._call = lambda batch: self._policy.select_action(batch)[:, None]
-            planned = self.plan(probe).shape
+            planned = self.plan(probe, pictures).shape
         if planned[1] < self.act_horizon:
             raise CheckpointError(
                 f"base {path}, a {kind} policy, plans {planned[1]} actions, base.act_horizon asks for "
@@ -222,6 +280,9 @@ def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
             raise CheckpointError(f"base.overrides.{name}: a {config.type} policy has no such setting")
         setattr(config, name, value)
     config.device = device
+    if hasattr(config, "pretrained_backbone_weights"):
+        # The policy's own weights come in their place: nothing to download.
+        config.pretrained_backbone_weights = None
     return config
 
 
@@ -241,10 +302,11 @@ def _policy_class(kind: str, path: str) -> Any:
 
 def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
     extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
-    version = importlib.metadata.version("lerobot")
+    theirs = f"'lerobot{extra}=={importlib.metadata.version('lerobot')}'"
+    ours = f"the extra {kind}, pip install -e '.[{kind}]', brings {theirs}"
     return CheckpointError(
         f"base {path} is a {kind} policy, and a package for it is missing ({what}): "
-        f"pip install 'lerobot{extra}=={version}'"
+        + (ours if kind in OUR_EXTRAS else f"pip install {theirs}")
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.diffusion import CheckpointError, DiffusionBase
+from actor.policy.images import NO_IMAGES, Images
 
 if TYPE_CHECKING:
     from actor.policy.base import BasePolicy
@@ -24,6 +25,8 @@ class PaddedBase:
         CheckpointError: the base does not take `pad_obs_to` numbers.
     """
 
+    cameras = ()
+
     def __init__(self, base: DiffusionBase, pad_obs_to: int, path: str) -> None:
         if base.observation_dim != pad_obs_to:
             raise CheckpointError(
@@ -36,7 +39,7 @@ class PaddedBase:
         self.action_dim = base.action_dim
         self.fingerprint = f"{base.fingerprint}-{pad_obs_to}"
 
-    def plan(self, history: Tensor) -> Tensor:
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
         pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
         before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]

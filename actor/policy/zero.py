@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.diffusion import CheckpointError
+from actor.policy.images import NO_IMAGES, Images
 from config.schema import Task, ZeroSettings
 from config.spaces import spaces_of
 
@@ -19,6 +20,7 @@ class ZeroBase:
 
     obs_horizon = 1
     fingerprint = "zero"
+    cameras = ()
 
     def __init__(self, settings: ZeroSettings, task: Task) -> None:
         spaces = spaces_of(task)
@@ -30,7 +32,7 @@ class ZeroBase:
         self.act_horizon = settings.act_horizon
         self.observation_dim, self.action_dim = spaces.observation_dim, spaces.action_dim
 
-    def plan(self, history: Tensor) -> Tensor:
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Zeros (B, act_horizon, action_dim)."""
         return torch.zeros(len(history), self.act_horizon, self.action_dim, device=history.device)
 
