@@ -51,6 +51,7 @@ class NativeAdam:
     def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
         self._parameters, self._lr = parameters, lr
         self._moments = [[torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2)]
+        self._moments_at = [addresses(moments) for moments in self._moments]
         self._sizes = _sizes(parameters)
         self._steps = 0
 
@@ -66,7 +67,7 @@ class NativeAdam:
         self._steps += 1
         library().adam_step(  # type: ignore[union-attr]
             len(gradients), self._sizes, addresses(self._parameters), addresses(gradients),
-            *(addresses(moments) for moments in self._moments), self._lr, *BETAS, EPSILON, self._steps,
+            *self._moments_at, self._lr, *BETAS, EPSILON, self._steps,
         )  # fmt: skip
 
 
