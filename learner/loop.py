@@ -15,7 +15,7 @@ from actor.policy.spec import experience_spec
 from config.schema import Config
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.products import use_fast_products
-from learner.algorithms.residual_sac import ResidualSAC
+from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoint import TrainingState, save_checkpoint
 from learner.intake import Intake, Received
@@ -127,7 +127,7 @@ class Learner:
         if prior_ring is not None and config.algo.scale_observations != "off":
             self._seen.add(prior_ring.observation.cpu().numpy())
             self._algorithm.scale_observations(self._seen)
-        self._figures: dict[str, torch.Tensor] = {}
+        self._figures: Figures = {}
         self._lag_s = float("nan")
         self.progress = RunProgress(config)
         self._checkpoints = config.run_dir / "checkpoints"
@@ -288,7 +288,7 @@ class Learner:
         if point is None:
             return
         self._journal.prune(self._store.committed())
-        point |= {name: float(value) for name, value in self._figures.items()}
+        point |= {name: float(value()) for name, value in self._figures.items()}
         point |= {
             "decisions": self._pace.decisions,
             "version": self._broadcast.version,

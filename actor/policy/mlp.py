@@ -89,11 +89,12 @@ class Perceptrons:
         return _make, self._sizes
 
     def apply_to(self, observation: Tensor, rest: Tensor | None, parameters: list[Tensor]) -> bool:
-        """Whether native code computes this: float32, CPU, one thread, no gradient by the observation."""
+        """Whether native code computes this: float32 on the CPU, one thread, no gradient by the observation.
+        A network's parameters are all alike."""
         return (
             len(self._widths) <= MOST_LAYERS
             and torch.get_num_threads() == 1
-            and all(_plain(tensor) and tensor.is_contiguous() for tensor in parameters)
+            and _plain(parameters[0])
             and _plain(observation)
             and not observation.requires_grad
             and (rest is None or _plain(rest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from learner.algorithms import losses
 from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.observation_scale import RunningScale
+
+# What to show of an update, each computed when somebody looks; tensors without gradient.
+Figures = dict[str, Callable[[], Tensor]]
 
 
 class ResidualSAC:
@@ -109,13 +113,9 @@ class ResidualSAC:
             network.observation_mean.copy_(torch.from_numpy(seen.mean))  # type: ignore[operator]
             network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
 
-    def update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(self, batch: dict[str, Tensor]) -> Figures:
         """One update from a batch with the fields of `learner.replay.ring.Batch`, and `weight` where
-        rows were drawn by priority.
-
-        Returns:
-            Figures as tensors without gradient, so that nothing waits for the device.
-        """
+        rows were drawn by priority; its figures."""
         figures = self._step_critic(batch)
         self.updates += 1
         if self._actor_is_due():
@@ -128,7 +128,7 @@ class ResidualSAC:
         past_warmup = self.updates > self.algo.critic_warmup_updates
         return past_warmup and self.updates % self.algo.actor_delay == 0
 
-    def _step_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _step_critic(self, batch: dict[str, Tensor]) -> Figures:
         target = self.bootstrap_target(batch)
         q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
         weight = batch.get("weight")
@@ -136,11 +136,12 @@ class ResidualSAC:
             self.errors = (q.detach() - target).abs().mean(dim=0)
         loss = losses.critic_loss(q, target, weight)
         self._step(self._critic_optimizer, self.critic, loss)
+        q, loss = q.detach(), loss.detach()
         return {
-            "loss/critic": loss.detach(),
-            "q_mean": q.detach().mean(),
-            "q_spread": losses.disagreement(q.detach()).mean(),
-            "target_mean": target.mean(),
+            "loss/critic": lambda: loss,
+            "q_mean": q.mean,
+            "q_spread": lambda: losses.disagreement(q).mean(),
+            "target_mean": target.mean,
         }
 
     @torch.no_grad()
@@ -170,7 +171,7 @@ class ResidualSAC:
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
         return self.actor.limit(residual + noise)
 
-    def _climb_critic(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _climb_critic(self, batch: dict[str, Tensor]) -> Figures:
         observation, base_plan = batch["observation"], batch["base_plan"]
         sample = self.actor.sample(observation, base_plan, self._rng)
         self.critic.requires_grad_(False)
@@ -181,14 +182,10 @@ class ResidualSAC:
         )
         self._step(self._actor_optimizer, self.actor, loss)
         self.critic.requires_grad_(True)
-        figures = {
-            "loss/actor": loss.detach(),
-            "residual_size": sample.residual.detach().abs().mean(),
-            "residual_at_bound": (sample.residual.detach().abs() > 0.95).float().mean(),
-        }
-        return figures | self._step_temperature(sample.log_prob)
+        residual = sample.residual.detach()
+        return _actor_figures(loss.detach(), residual) | self._step_temperature(sample.log_prob)
 
-    def _imitate_advantage(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _imitate_advantage(self, batch: dict[str, Tensor]) -> Figures:
         """Move towards executed residuals that turned out better than the policy's own."""
         observation, base_plan = batch["observation"], batch["base_plan"]
         mode = self.actor.mode(observation, base_plan)
@@ -198,23 +195,18 @@ class ResidualSAC:
             weight = losses.advantage_weights(advantage, self.algo.advantage_sharpness)
         loss = losses.imitation_loss(mode, batch["residual"], weight)
         self._step(self._actor_optimizer, self.actor, loss)
-        size = mode.detach().abs()
-        return {
-            "loss/actor": loss.detach(),
-            "advantage_mean": advantage.mean(),
-            "advantage_deviation": advantage.std(),
-            "residual_size": size.mean(),
-            "residual_at_bound": (size > 0.95).float().mean(),
-        }
+        figures: Figures = {"advantage_mean": advantage.mean, "advantage_deviation": advantage.std}
+        return figures | _actor_figures(loss.detach(), mode.detach())
 
-    def _step_temperature(self, log_prob: Tensor) -> dict[str, Tensor]:
+    def _step_temperature(self, log_prob: Tensor) -> Figures:
         if self._temperature_optimizer is None:
             return {}
         loss = losses.temperature_loss(self.log_temperature, log_prob, self.target_entropy)
         self._temperature_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._temperature_optimizer.step()
-        return {"loss/temperature": loss.detach(), "temperature": self.temperature}
+        loss = loss.detach()
+        return {"loss/temperature": lambda: loss, "temperature": lambda: self.temperature}
 
     def _track_targets(self) -> None:
         move_towards(self.target_critic.stack, self.critic.stack, self.algo.tau)
@@ -230,3 +222,11 @@ class ResidualSAC:
         if self.algo.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), self.algo.grad_clip)
         optimizer.step()
+
+
+def _actor_figures(loss: Tensor, residual: Tensor) -> Figures:
+    return {
+        "loss/actor": lambda: loss,
+        "residual_size": lambda: residual.abs().mean(),
+        "residual_at_bound": lambda: (residual.abs() > 0.95).float().mean(),
+    }
