@@ -5,7 +5,8 @@
 Rows of the default task (observation 42, action 7, episodes of 50 frames). On disk: the whole store,
 from messages to a closed dataset, beside LeRobot's own writer and pyarrow alone with the same rows. In
 memory: the ring beside a bare index_select of the same rows (where transitions begin and where they
-end) and lerobot.rl's ReplayBuffer. One thread for torch. Medians over the rounds; prints one JSON object.
+end), lerobot.rl's ReplayBuffer and stable-baselines3's where that is installed, with 100,000 rows each. One
+thread for torch. Medians over the rounds; prints one JSON object.
 """
 
 from __future__ import annotations
@@ -131,22 +132,37 @@ def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
     return rate(len(frames), write)
 
 
-def growth(folder: Path, frames: int, parts: int = 10) -> list[float]:
-    """Frames a second of each part of one long dataset, with more commits than by default."""
+def growth(folder: Path, frames: int, parts: int = 10) -> dict[str, Any]:
+    """Each part of one long dataset, with more commits than by default, and its end, where shards become one.
+
+    Processor time a frame beside frames a second: other work on the machine changes the latter alone.
+    """
     sent = list(messages(frames // parts, K))
     decisions = -(-EPISODE // K)
-    episodes = len(sent) * ROWS // SUB_ENVS // decisions
-    rates = []
+    written = len(sent) * ROWS // SUB_ENVS // decisions * SUB_ENVS * EPISODE
+    rates, costs = [], []
+    started = time.perf_counter()
     with open_store(folder, flush_s=2.0) as store:
         for part in range(parts):
-            started = time.perf_counter()
+            before = time.perf_counter(), time.process_time()
             for columns in sent:
                 # Another session each time: its episodes begin anew.
                 store.add("actor", part, columns)
             while store.pending:
                 time.sleep(0.001)
-            rates.append(episodes * SUB_ENVS * EPISODE / (time.perf_counter() - started))
-    return rates
+            rates.append(written / (time.perf_counter() - before[0]))
+            costs.append((time.process_time() - before[1]) / written)
+        ending = time.perf_counter()
+    ended = time.perf_counter()
+    return {
+        "frames": store.frames,
+        "frames_per_s_by_tenth": [round(value) for value in rates],
+        "cpu_us_per_frame_by_tenth": [round(1e6 * value, 2) for value in costs],
+        "cpu_ratio_last_to_first_tenth": round(costs[-1] / costs[0], 2),
+        "ending_s": round(ended - ending, 1),
+        "frames_per_s_with_the_end": round(store.frames / (ended - started)),
+        "files_of_frames": len(list((folder / "data").rglob("*.parquet"))),
+    }
 
 
 def disk(rounds: int, frames: int) -> dict[str, Any]:
@@ -158,24 +174,24 @@ def disk(rounds: int, frames: int) -> dict[str, Any]:
             results["ours"].append(store_rate(folder, 200_000, K))
             results["ceiling"].append(pyarrow_rate(folder, Path(place) / "ceiling.parquet"))
             results["peer"].append(lerobot_rate(folder, Path(place) / f"theirs-{number}"))
-        parts = growth(Path(place) / "long", frames)
+        grown = growth(Path(place) / "long", frames)
     middle = {name: statistics.median(values) for name, values in results.items()}
     return {
         "frames_written_per_s": compared(middle["ours"], middle["peer"], middle["ceiling"]),
-        "frames_written_per_s_by_tenth": [round(value) for value in parts],
-        "frames_in_growth": frames,
+        "growth": grown,
     }
 
 
-def memory(rounds: int, capacity: int) -> dict[str, Any]:
-    """Figures of the ring at one size, after it has wrapped around."""
+def memory(rounds: int, capacity: int, peers: dict[str, Callable[[], object]]) -> dict[str, Any]:
+    """Figures of the ring at one size, after it has wrapped around.
+
+    Args:
+        peers: what each other buffer does for a batch.
+    """
     ring, rng = Ring(capacity, O, K * A), np.random.default_rng(0)
-    sent = list(messages(int(capacity * 1.05 * K), K))
-    started = time.perf_counter()
-    for columns in sent:
-        ring.add("actor", columns)
-    adds = len(sent) * ROWS / (time.perf_counter() - started)
+    adds = add_rate(ring, list(messages(int(capacity * 1.05 * K), K)))
     draws: dict[int, list[float]] = {1: [], 5: []}
+    others: dict[str, list[float]] = {name: [] for name in peers}
     bare: list[float] = []
     # In short turns, so that all sides meet the same neighbours on the machine.
     for _ in range(rounds * 20):
@@ -185,6 +201,8 @@ def memory(rounds: int, capacity: int) -> dict[str, Any]:
         pairs = [(torch.from_numpy(start), torch.from_numpy(ring.following[start])) for start in starts]
         pair = iter(pairs)
         bare.append(rate(25, lambda pair=pair: repeat(25, select, ring, pair)))
+        for name, sample in peers.items():
+            others[name].append(rate(25, lambda sample=sample: repeat(25, sample)))
     ceiling = statistics.median(bare)
     return {
         "transitions_added_per_s": round(adds),
@@ -192,8 +210,16 @@ def memory(rounds: int, capacity: int) -> dict[str, Any]:
             f"batches_of_{BATCH}_per_s_{n}_step": compared(statistics.median(rates), None, ceiling)
             for n, rates in draws.items()
         },
+        **{
+            f"batches_of_{BATCH}_per_s_of_{name}": round(statistics.median(rates))
+            for name, rates in others.items()
+        },
         "planned_mb": round(ring.nbytes / 1e6),
     }
+
+
+def add_rate(ring: Ring, sent: list[Columns]) -> float:
+    return rate(len(sent) * ROWS, lambda: [ring.add("actor", columns) for columns in sent])
 
 
 def draw(ring: Ring, rng: np.random.Generator, n: int) -> object:
@@ -211,23 +237,31 @@ def select(ring: Ring, pairs: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> ob
     return ring._rows.index_select(0, start), ring._rows[:, : O + K * A].index_select(0, end)
 
 
-def lerobot_buffer(rounds: int, capacity: int = 100_000, rows: int = 100_000) -> dict[str, float]:
-    """lerobot.rl's ReplayBuffer with the same numbers a transition."""
+def lerobot_buffer(rows: int = 100_000) -> tuple[float, Callable[[], object]]:
+    """lerobot.rl's ReplayBuffer with the same numbers a transition: adds a second, and a batch of it."""
     from lerobot.rl.buffer import ReplayBuffer
 
-    buffer = ReplayBuffer(capacity, "cpu", ["observation.state"], use_drq=False, storage_device="cpu")
+    buffer = ReplayBuffer(rows, "cpu", ["observation.state"], use_drq=False, storage_device="cpu")
     state, action = {"observation.state": torch.ones(1, O)}, torch.ones(1, 2 * K * A)
+    added = rate(rows, lambda: repeat(rows, buffer.add, state, action, 0.0, state, False, False))
+    return added, lambda: buffer.sample(BATCH)
 
-    def add() -> None:
-        for _ in range(rows):
-            buffer.add(state, action, 0.0, state, False, False)
 
-    added = rate(rows, add)
-    sampled = [rate(25, lambda: repeat(25, buffer.sample, BATCH)) for _ in range(rounds * 20)]
-    return {
-        "transitions_added_per_s": round(added),
-        f"batches_of_{BATCH}_per_s": round(statistics.median(sampled)),
-    }
+def stable_baselines3_buffer(rows: int = 100_000) -> tuple[float, Callable[[], object]] | None:
+    """The same of stable-baselines3's ReplayBuffer, SUB_ENVS rows an add; None where it is not installed."""
+    if importlib.util.find_spec("stable_baselines3") is None:
+        return None
+    from gymnasium.spaces import Box
+    from stable_baselines3.common.buffers import ReplayBuffer  # pyright: ignore[reportMissingImports]
+
+    spaces = (Box(-1, 1, (numbers,), np.float32) for numbers in (O, 2 * K * A))
+    buffer = ReplayBuffer(rows, *spaces, device="cpu", n_envs=SUB_ENVS)
+    state, action = np.ones((SUB_ENVS, O), np.float32), np.ones((SUB_ENVS, 2 * K * A), np.float32)
+    reward, done, infos = np.zeros(SUB_ENVS), np.zeros(SUB_ENVS), [{}] * SUB_ENVS
+    calls = rows // SUB_ENVS
+    words = (state, state, action, reward, done, infos)
+    added = rate(calls * SUB_ENVS, lambda: repeat(calls, buffer.add, *words))
+    return added, lambda: buffer.sample(BATCH)
 
 
 def compared(ours: float, peer: float | None, ceiling: float) -> dict[str, float | None]:
@@ -250,12 +284,15 @@ def main(words: list[str]) -> None:
     parser.add_argument("--capacities", type=int, nargs="+", default=[200_000, 4_000_000])
     args = parser.parse_args(words)
     torch.set_num_threads(1)
-    found = importlib.util.find_spec("stable_baselines3") is not None
+    made = {"lerobot_rl": lerobot_buffer(), "stable_baselines3": stable_baselines3_buffer()}
+    there = {name: buffer for name, buffer in made.items() if buffer is not None}
+    peers = {name: sample for name, (_, sample) in there.items()}
     result = {
+        "ring": {str(capacity): memory(args.rounds, capacity, peers) for capacity in args.capacities},
+        "transitions_added_per_s_of": {
+            name: round(there[name][0]) if name in there else "not installed, left out" for name in made
+        },
         "disk": disk(args.rounds, args.frames),
-        "ring": {str(capacity): memory(args.rounds, capacity) for capacity in args.capacities},
-        "lerobot_rl_replay_buffer": lerobot_buffer(args.rounds),
-        "stable_baselines3": "installed, not measured" if found else "not installed, left out",
     }
     headline = result["disk"]["frames_written_per_s"]
     sys.stdout.write(json.dumps(result | {name: headline[name] for name in headline}) + "\n")

@@ -110,7 +110,7 @@ def test_batches_are_views_of_two_selections_and_of_the_ring_s_own_type():
 
 def test_planned_bytes_are_there_from_the_start():
     ring = Ring(1000, 42, 28)
-    assert ring.nbytes == 1000 * 98 * 4 + 1001 * (8 + 4 + 1)
+    assert ring.nbytes == 1000 * 98 * 4 + 1001 * 16
     small = filled(20, messages([[5]], frames=40))
     assert small.nbytes == Ring(20, 3, 2).nbytes
 
