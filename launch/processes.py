@@ -1,13 +1,17 @@
-"""Child processes in groups of their own: their lines, their ends, and that nothing is left running."""
+"""Child processes in groups of their own: their lines, their ends, and that nothing is left running, even if
+this process is killed."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import logging
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -41,8 +45,10 @@ class Ended:
     code: int
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we could ask
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Child:
@@ -60,11 +66,16 @@ class Child:
             stderr=subprocess.STDOUT,
             env={**os.environ, **dict(command.env)},
             process_group=0,
-            preexec_fn=_die_with_parent,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
         )
         assert self._process.stdout is not None
         self.output = self._process.stdout
         os.set_blocking(self.output.fileno(), False)
+
+    @property
+    def group(self) -> int:
+        """Of its processes; the number of the child itself."""
+        return self._process.pid
 
     def signal(self, number: int, group: bool) -> None:
         """Send to the child or to its whole group; one that is gone is no error."""
@@ -106,6 +117,30 @@ class Child:
         self._file.close()
 
 
+class Guard:
+    """A process beside this one that ends the groups it was told of, should this one be killed."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("guard.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-IS", program], stdin=subprocess.PIPE, process_group=0, text=True
+        )
+
+    def tell(self, word: str, group: int) -> None:
+        """`+`: this group is to be ended; `-`: it is gone."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: the run goes on without
+            self._process.stdin.write(f"{word}{group}\n")
+            self._process.stdin.flush()
+
+    def dismiss(self) -> None:
+        """Nobody is left to guard."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
 class Team:
     """All children of a run."""
 
@@ -114,11 +149,14 @@ class Team:
         self._log_dir = log_dir
         self._echo = echo
         self._children: list[Child] = []
+        self._guard: Guard | None = None  # while there is somebody to guard
         self._selector = selectors.DefaultSelector()
 
     def start(self, command: Command) -> None:
         """Raises OSError where the program cannot be started."""
         child = Child(command, self._log_dir / f"{command.name}.log", self._echo)
+        self._guard = self._guard or Guard()
+        self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)
 
@@ -153,4 +191,9 @@ class Team:
             self._selector.unregister(child.output)
         child.clear()
         self._children.remove(child)
+        assert self._guard is not None
+        self._guard.tell("-", child.group)
+        if not self._children:
+            self._guard.dismiss()
+            self._guard = None
         return end

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.guard import PATIENCE_S
 from launch.run import compose_config, make_commands
 
 # A supervisor with children that are given as (name, role, Python source).
@@ -171,11 +172,23 @@ def test_workers_of_a_dead_child_are_gone(end: str, start: Callable[..., Run]) -
     assert code == (0 if end == "pass" else {"sys.exit(1)": 1}.get(end, 128 + signal.SIGKILL))
 
 
-def test_killed_supervisor_leaves_nobody(start: Callable[..., Run]) -> None:
-    run = start(learner=WAIT, actor=WAIT)
+@pytest.mark.parametrize("child", [WAIT, WITH_WORKER + WAIT, WITH_WORKER + STUBBORN])
+def test_killed_supervisor_leaves_nobody(child: str, start: Callable[..., Run]) -> None:
+    run = start(learner=WAIT, actor=child)
     run.wait_until_up()
     run.process.kill()
-    assert run.finish()[0] == -signal.SIGKILL
+    assert run.process.wait(20) == -signal.SIGKILL
+    wait_for(lambda: not run.left(), "nobody is left running", timeout_s=PATIENCE_S + 10)
+
+
+def test_the_guard_ends_with_the_last_child(start: Callable[..., Run]) -> None:
+    look = "import subprocess; print(subprocess.check_output(['ps', '-eo', 'pid=,ppid=,args='], text=True))"
+    run = start(learner=look)
+    code, output = run.finish()
+    lines = [line.split("|")[1].split() for line in output.splitlines() if "guard.py" in line]
+    [guard] = [int(pid) for pid, parent, *_ in lines if int(parent) == run.process.pid]
+    assert code == 0
+    assert not is_running(guard)
 
 
 # --- the command itself ------------------------------------------------------------------------

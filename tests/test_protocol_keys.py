@@ -243,12 +243,22 @@ def test_beyond_loopback_needs_keys_or_insecure(side, host: str, free_ports: tup
         side(endpoint(free_ports, None, host=host), LIMITS)
 
 
+def assert_both_ways(learner_at: Endpoint, client_at: Endpoint) -> None:
+    learner, client = LearnerChannel(learner_at, LIMITS), ClientChannel(client_at, LIMITS, "actor-0")
+    try:
+        assert talk(learner, client, timeout_s=10.0) == (True, True)
+    finally:
+        client.close()
+        learner.close()
+
+
 def test_insecure_binds_beyond_loopback(free_ports: tuple[int, int]) -> None:
-    LearnerChannel(endpoint(free_ports, None, host="0.0.0.0", insecure=True), LIMITS).close()
+    assert_both_ways(endpoint(free_ports, None, host="0.0.0.0", insecure=True), endpoint(free_ports, None))
 
 
 def test_localhost_is_loopback(free_ports: tuple[int, int]) -> None:
-    LearnerChannel(endpoint(free_ports, None, host="localhost"), LIMITS).close()
+    at = endpoint(free_ports, None, host="localhost")
+    assert_both_ways(at, at)
 
 
 @pytest.mark.parametrize("key", ["experience_port", "weights_port"])

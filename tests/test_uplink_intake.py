@@ -367,7 +367,9 @@ def test_who_connects_before_the_first_weights_gets_them_too(wire: Wire) -> None
     with learning(wire) as intake, acting(wire) as uplink:
         assert uplink.newest_weights() is None
         intake.publish(make_weights(1))
-        pump_until(uplink.newest_weights, uplink)
+        got: list[Weights] = []
+        pump_until(lambda: got.extend(w for w in [uplink.newest_weights()] if w) or got, uplink)
+    assert [weights.version for weights in got] == [1]
 
 
 def test_weights_with_a_wrong_digest_are_ignored(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
@@ -387,8 +389,10 @@ def test_published_weights_do_not_follow_the_learners_own(wire: Wire) -> None:
     with learning(wire) as intake:
         intake.publish(weights)
         weights.columns["layer.weight"][:] = np.nan
+        got: list[Weights] = []
         with acting(wire) as uplink:
-            pump_until(uplink.newest_weights, uplink)
+            pump_until(lambda: got.extend(w for w in [uplink.newest_weights()] if w) or got, uplink)
+    np.testing.assert_array_equal(got[0].columns["layer.weight"], np.full((3, 4), 1, np.float32))
 
 
 def test_everybody_hears_of_progress_even_if_it_is_the_learners_last_word(wire: Wire) -> None:
@@ -399,8 +403,10 @@ def test_everybody_hears_of_progress_even_if_it_is_the_learners_last_word(wire: 
             intake.announce(msgspec.structs.replace(PROGRESS, version=9))
             pump_until(lambda: all(u.progress and u.progress.version == 9 for u in (one, two)), one, two)
             intake.announce(msgspec.structs.replace(PROGRESS, finished=True))
+            assert not any(u.progress and u.progress.finished for u in (one, two))
         # Nobody read it before the learner was gone.
         pump_until(lambda: all(u.progress and u.progress.finished for u in (one, two)), one, two)
+        assert [u.progress.version for u in (one, two) if u.progress] == [0, 0]
 
 
 def test_a_silent_actor_is_gone_and_comes_back(wire: Wire) -> None:
