@@ -142,7 +142,8 @@ class Perceptrons:
         given = Input(
             rows, numbers, observation.stride(0),
             0 if rest is None else rest.shape[1], 0 if rest is None else rest.stride(0),
-            observation.data_ptr(), mean.data_ptr(), scale.data_ptr(), None if rest is None else rest.data_ptr(),
+            observation.data_ptr(), mean.data_ptr(), scale.data_ptr(),
+            None if rest is None else rest.data_ptr(),
         )  # fmt: skip
         out = observation.new_empty((count, rows, self._widths[-1]))
         kept = self._room(network, count, rows) if keep else None
@@ -218,7 +219,14 @@ class _Tracked(torch.autograd.Function):
             list(ctx.saved_tensors), kept, gradients[0],
             of_parameters=any(ctx.needs_input_grad[5:]), rest=ctx.rest if ctx.needs_input_grad[4] else 0,
         )  # fmt: skip
-        return None, None, None, None, by_rest, *(by_parameters or itertools.repeat(None, len(ctx.saved_tensors)))
+        return (
+            None,
+            None,
+            None,
+            None,
+            by_rest,
+            *(by_parameters or itertools.repeat(None, len(ctx.saved_tensors))),
+        )
 
 
 def _plain(tensor: Tensor) -> bool:
@@ -227,4 +235,3 @@ def _plain(tensor: Tensor) -> bool:
 
 def _rows(matrix: Tensor) -> Tensor:
     return matrix if matrix.stride(1) == 1 else matrix.contiguous()
-

@@ -61,7 +61,9 @@ class NativeAdam:
 
     def step(self) -> None:
         """Raises ValueError: a parameter has no gradient."""
-        gradients = [parameter.grad.contiguous() for parameter in self._parameters if parameter.grad is not None]
+        gradients = [
+            parameter.grad.contiguous() for parameter in self._parameters if parameter.grad is not None
+        ]
         if len(gradients) < len(self._parameters):
             raise ValueError(f"{len(gradients)} of {len(self._parameters)} parameters have a gradient")
         self._steps += 1
