@@ -1,10 +1,10 @@
 """Updates of the residual a second on a CPU: python -m benchmarks.updates (a minute, one thread).
 
-ours: `ResidualSAC.update` and `Batches.next` from a filled ring, as the learner calls them. peer: the plain
-way, the same algorithm with a list of separate `nn.Sequential` critics, torch's own products and Adam step by
-step. ceiling: the matrix products of an update alone, by oneDNN at the same shapes, into memory that is
-there. For the default recipe and the published one. Seconds are of processor time, so that others' turns do
-not count.
+ours: `ResidualSAC.update` and `Batches.next` from a filled ring, as the learner calls them. peer: the
+plain way, the same algorithm with a list of separate `nn.Sequential` critics, torch's own products and Adam
+step by step. ceiling: the matrix products of an update alone, by oneDNN at the same shapes, into memory that
+is there. For the default recipe and the published one. Seconds are of processor time, so that the turns of
+other processes do not count.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def bare_products(algo: Algo, features: int) -> Callable[[], None]:
 
 
 def seconds_a_call(sides: dict[str, Callable[[], Any]], calls: int) -> dict[str, float]:
-    """Median of each side, in turns of `calls` calls, so that a busy moment of the machine hits all."""
+    """Median of each side, in turns of `calls` calls, so that a busy moment hits all of them."""
     spent: dict[str, list[float]] = {name: [] for name in sides}
     until = time.perf_counter() + SECONDS
     while time.perf_counter() < until or len(spent["ours"]) < 4:

@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kBlock = 128;         // rows that go through a member together
 constexpr int kMostLayers = 16;     // as in mlp.py
+constexpr int kNarrow = 4;          // outputs up to which the last layer is dot products
 constexpr float kEpsilon = 1e-5f;   // of torch's layer norm
 
 struct Layer {
@@ -55,7 +56,8 @@ Layer layer_of(const Network& net, float* const* parameters, int member, int ind
             normed ? own[3] + first : nullptr};
 }
 
-// Where a forward pass keeps what the backward pass reads: x, then member after member, layer after layer.
+// Where a forward pass keeps what the backward pass reads: x, then of each member and hidden layer what it gave,
+// or, where it is normed, what the norm gave: the rest is sooner computed again than read.
 class Kept {
   public:
     Kept(const Network& net, int rows, float* data) : net_(net), rows_(round_up(rows, kHeight)), data_(data) {
@@ -63,16 +65,18 @@ class Kept {
     }
     size_t size(int members) const { return matrix_size(0) + members * member_size_; }
     float* x() const { return data_; }
-    float* hidden(int member, int layer) const { return begin(member, layer); }
-    float* normalised(int member, int layer) const { return begin(member, layer) + matrix_size(layer + 1); }
-    float* inverse_deviation(int member, int layer) const {
-        return begin(member, layer) + 2 * matrix_size(layer + 1);
+    float* hidden(int member, int layer, int row) const {
+        return begin(member, layer) + size_t(row) * stride_of(net_.widths[layer + 1]);
+    }
+    float* normalised(int member, int layer, int row) const { return hidden(member, layer, row); }
+    float* inverse_deviation(int member, int layer, int row) const {
+        return begin(member, layer) + matrix_size(layer + 1) + row;
     }
 
   private:
     size_t matrix_size(int width) const { return size_t(rows_) * stride_of(net_.widths[width]); }
     size_t layer_size(int layer) const {
-        return net_.normed ? 2 * matrix_size(layer + 1) + round_up(rows_, 16) : matrix_size(layer + 1);
+        return matrix_size(layer + 1) + (net_.normed ? round_up(rows_, 16) : 0);
     }
     float* begin(int member, int layer) const {
         float* p = data_ + matrix_size(0) + member * member_size_;
@@ -93,7 +97,7 @@ struct Prepared {
 
 struct Rooms {
     Prepared prepared;
-    Room x, buffers[2], sums[3], inputs, zeros, mask;
+    Room x, buffers[2], hidden, narrow, sums[3], inputs, zeros, mask;
 };
 thread_local Rooms rooms;
 
@@ -164,6 +168,27 @@ void plain_relu(float* z, int rows, int width) {
         for (int v = 0; v < vectors_of(width); v++) at(z, v) = relu(at(z, v));
 }
 
+// Weights of a last layer with few outputs, a padded row for each.
+const float* rows_of_weights(const Layer& layer, bool by_output) {
+    int stride = stride_of(layer.inputs);
+    float* rows = rooms.narrow.get(size_t(layer.outputs) * stride);
+    std::fill(rows, rows + size_t(layer.outputs) * stride, 0.0f);
+    for (int o = 0; o < layer.outputs; o++)
+        for (int k = 0; k < layer.inputs; k++)
+            rows[o * stride + k] = layer.weight[by_output ? o * layer.inputs + k : k * layer.outputs + o];
+    return rows;
+}
+
+void dot_products(const float* in, int rows, const Layer& layer, const float* weights, float* out) {
+    int stride = stride_of(layer.inputs);
+    for (int r = 0; r < rows; r++, in += stride)
+        for (int o = 0; o < layer.outputs; o++) {
+            Vector sum = {};
+            for (int v = 0; v < vectors_of(layer.inputs); v++) sum += at(in, v) * at(weights + o * stride, v);
+            *out++ = total(sum) + layer.bias[o];
+        }
+}
+
 // `keep`: hidden layers go to the member's place in `kept`, of which x alone is there otherwise.
 void forward_member(const Network& net, int member, int place, const Kept& kept, bool keep, int rows, float* out) {
     Prepared& prepared = rooms.prepared;
@@ -176,6 +201,9 @@ void forward_member(const Network& net, int member, int place, const Kept& kept,
         if (layer.scale) padded(prepared.scale[i], layer.scale, layer.outputs);
         if (layer.scale) padded(prepared.shift[i], layer.shift, layer.outputs);
     }
+    const float* narrow = nullptr;
+    if (net.widths[last + 1] <= kNarrow)
+        narrow = rows_of_weights(layer_of(net, net.parameters, member, last), net.by_output);
     float* buffers[2];
     for (int i = 0; i < 2; i++) buffers[i] = rooms.buffers[i].get(size_t(kBlock) * stride_of(widest(net)));
     for (int first = 0; first < rows; first += kBlock) {
@@ -183,22 +211,26 @@ void forward_member(const Network& net, int member, int place, const Kept& kept,
         const float* in = kept.x() + size_t(first) * stride_of(net.widths[0]);
         for (int i = 0; i <= last; i++) {
             Layer layer = layer_of(net, net.parameters, member, i);
-            size_t offset = size_t(first) * stride_of(layer.outputs);
-            float* h = keep && i < last ? kept.hidden(place, i) + offset : buffers[i % 2];
+            if (i == last && layer.outputs <= kNarrow) break;
+            float* h = keep && i < last && !layer.scale ? kept.hidden(place, i, first) : buffers[i % 2];
             prepared.weight[i].multiply(in, height, prepared.bias[i].get(0), 0, h);
             if (layer.scale) {
                 float unread[kBlock];
                 norm_relu(h, height, layer, prepared.scale[i].get(0), prepared.shift[i].get(0), h,
-                          keep ? kept.normalised(place, i) + offset : h,
-                          keep ? kept.inverse_deviation(place, i) + first : unread);
+                          keep ? kept.normalised(place, i, first) : h,
+                          keep ? kept.inverse_deviation(place, i, first) : unread);
             } else if (i < last) {
                 plain_relu(h, height, layer.outputs);
             }
             in = h;
         }
         int width = net.widths[last + 1];
-        for (int r = 0; r < count; r++)
-            std::memcpy(out + size_t(first + r) * width, in + r * stride_of(width), width * sizeof(float));
+        float* to = out + size_t(first) * width;
+        if (width <= kNarrow)
+            dot_products(in, count, layer_of(net, net.parameters, member, last), narrow, to);
+        else
+            for (int r = 0; r < count; r++)
+                std::memcpy(to + size_t(r) * width, in + r * stride_of(width), width * sizeof(float));
     }
 }
 
@@ -209,15 +241,16 @@ void backward_relu(float* d, const float* hidden, int rows, int width) {
         for (int v = 0; v < vectors_of(width); v++) at(d, v) = at(hidden, v) <= 0.0f ? Vector{} : at(d, v);
 }
 
-// d: gradient by what ReLU got -> by the product; adds to those by scale and shift.
-void backward_norm(float* d, const float* normalised, const float* inverse_deviation, int rows, int width,
-                   const float* scale, float* d_scale, float* d_shift) {
+// d: gradient by a hidden layer's output -> by its product, through ReLU and norm; adds to those by scale and shift.
+void backward_norm_relu(float* d, const float* normalised, const float* inverse_deviation, int rows, int width,
+                        const float* scale, const float* shift, float* d_scale, float* d_shift) {
     int stride = stride_of(width), vectors = vectors_of(width);
     const float* mask = filled(rooms.mask, width, 1.0f);
     for (int r = 0; r < rows; r++, d += stride, normalised += stride) {
         Vector sum = {}, sum_with_x = {};
         for (int v = 0; v < vectors; v++) {
-            Vector g = at(d, v), x = at(normalised, v);
+            Vector x = at(normalised, v), y = x * at(scale, v) + at(shift, v);
+            Vector g = y <= 0.0f ? Vector{} : at(d, v);
             at(d_shift, v) += g;
             at(d_scale, v) += g * x;
             g *= at(scale, v);
@@ -229,6 +262,20 @@ void backward_norm(float* d, const float* normalised, const float* inverse_devia
         for (int v = 0; v < vectors; v++)
             at(d, v) = (at(d, v) - mean - at(normalised, v) * mean_with_x) * inverse * at(mask, v);
     }
+}
+
+// What a layer got in the forward pass.
+const float* input_of(const Network& net, const Kept& kept, int place, int layer, int first, int rows) {
+    int width = net.widths[layer], stride = stride_of(width);
+    if (layer == 0) return kept.x() + size_t(first) * stride;
+    if (!net.normed) return kept.hidden(place, layer - 1, first);
+    const float* normalised = kept.normalised(place, layer - 1, first);
+    const float *scale = rooms.prepared.scale[layer - 1].get(0), *shift = rooms.prepared.shift[layer - 1].get(0);
+    float* out = rooms.hidden.get(size_t(kBlock) * stride);
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors_of(width); v++)
+            at(out + r * stride, v) = relu(at(normalised + r * stride, v) * at(scale, v) + at(shift, v));
+    return out;
 }
 
 // to (+)= the first `width` of each of `count` padded numbers.
@@ -244,7 +291,8 @@ void add_rows(const float* d, int rows, int width, float* sum) {
 // From a gradient d by a layer's product and the layer's input: those by its weight and bias.
 void weight_gradient(const Network& net, const Layer& layer, const float* in, const float* d, int rows,
                      const Layer& gradient, bool add) {
-    if (net.by_output)
+    // Of one output alone both lie the same way.
+    if (net.by_output || layer.outputs == 1)
         outer_product(d, layer.outputs, in, layer.inputs, rows, gradient.weight, add);
     else
         outer_product(in, layer.inputs, d, layer.outputs, rows, gradient.weight, add);
@@ -257,12 +305,11 @@ void weight_gradient(const Network& net, const Layer& layer, const float* in, co
 void backward_hidden(const Layer& layer, const Kept& kept, int place, int index, int first, int rows, float* d,
                      const Layer* gradient, bool add) {
     int width = layer.outputs;
-    size_t offset = size_t(first) * stride_of(width);
-    backward_relu(d, kept.hidden(place, index) + offset, rows, width);
-    if (!layer.scale) return;
+    if (!layer.scale) return backward_relu(d, kept.hidden(place, index, first), rows, width);
     float *d_scale = filled(rooms.sums[1], width, 0.0f), *d_shift = filled(rooms.sums[2], width, 0.0f);
-    backward_norm(d, kept.normalised(place, index) + offset, kept.inverse_deviation(place, index) + first, rows,
-                  width, rooms.prepared.scale[index].get(0), d_scale, d_shift);
+    backward_norm_relu(d, kept.normalised(place, index, first), kept.inverse_deviation(place, index, first), rows,
+                       width, rooms.prepared.scale[index].get(0), rooms.prepared.shift[index].get(0), d_scale,
+                       d_shift);
     if (!gradient) return;
     give(d_scale, width, gradient->scale, add);
     give(d_shift, width, gradient->shift, add);
@@ -273,6 +320,7 @@ void prepare_backward(const Network& net, int member, int first_input) {
     for (int i = 0; i < net.layers; i++) {
         Layer layer = layer_of(net, net.parameters, member, i);
         if (layer.scale) padded(rooms.prepared.scale[i], layer.scale, layer.outputs);
+        if (layer.scale) padded(rooms.prepared.shift[i], layer.shift, layer.outputs);
         int first = i ? 0 : first_input, stride = net.by_output ? layer.inputs : layer.outputs;
         const float* weight = layer.weight + (net.by_output ? first : size_t(first) * stride);
         rooms.prepared.weight[i].pack(weight, stride, layer.outputs, layer.inputs - first, !net.by_output);
@@ -298,9 +346,8 @@ void backward_member(const Network& net, int member, const Kept& kept, int rows,
             const Layer* into = wanted.parameters ? &gradient : nullptr;
             float* d = buffers[i % 2];
             if (i < last) backward_hidden(layer, kept, member, i, first, count, d, into, first > 0);
-            const float* in = i ? kept.hidden(member, i - 1) : kept.x();
             if (into)
-                weight_gradient(net, layer, in + size_t(first) * stride_of(layer.inputs), d, count, gradient, first > 0);
+                weight_gradient(net, layer, input_of(net, kept, member, i, first, count), d, count, gradient, first > 0);
             if (i) rooms.prepared.weight[i].multiply(d, height, zeros, 0, buffers[(i + 1) % 2]);
         }
         if (!wanted.inputs) continue;
