@@ -197,6 +197,7 @@ class Learner(Section, frozen=True):
     demos: str | tuple[str, ...] | None
     robot_type: str
     fps: int
+    record_images: Literal["video", "image"] | None
     store_queue_episodes: int
     store_flush_s: float
     journal: JournalSettings

@@ -72,7 +72,9 @@ def _run(config: Config, stop: threading.Event) -> None:
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)
     journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
-    intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=journal)
+    # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
+    queue_rows = min(config.wire.credit_rows, journal.room_rows(spec))
+    intake = Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
     try:
         shown = msgspec.to_builtins(config)
         with Metrics(run_dir, config.learner.wandb, shown, resume=resume) as metrics:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from actor.policy.base import BasePolicy
+from actor.policy.spec import recorded_cameras
 from config.schema import Config
 from config.schema import Learner as LearnerSettings
 from learner.replay.lerobot_store import LeRobotStore
@@ -78,6 +79,8 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
         flush_s=config.learner.store_flush_s,
         state_dim=state_dim,
         budget=make_budget(config.learner),
+        cameras=recorded_cameras(config),
+        images=config.learner.record_images,
     )
 
 
