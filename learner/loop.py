@@ -115,7 +115,8 @@ class Learner:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics, self._journal = metrics, journal
-        self._ring = make_ring(self._settings.replay_capacity, config, base)
+        images = self._settings.replay_images
+        self._ring = make_ring(self._settings.replay_capacity, config, base, images=images)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         prior_ring = None if prior is None else make_prior_ring(prior, config, base)
         self._batches = Batches(

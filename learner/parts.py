@@ -106,10 +106,12 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
 
 
-def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
-    """A replay of the run's decisions."""
+def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:
+    """A replay of the run's decisions, with the recorded cameras' images if there are any."""
     numbers = config.algo.residual_every * base.action_dim
-    return Ring(capacity, base.observation_dim, numbers, device=config.learner.replay_device)
+    cameras = recorded_cameras(config) if images else None
+    device = config.learner.replay_device
+    return Ring(capacity, base.observation_dim, numbers, device=device, cameras=cameras)
 
 
 def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.environment import TaskError
@@ -17,6 +18,8 @@ from actor.rollout import Rollout
 from learner.checks import check_experience
 from learner.replay.lerobot_format import DatasetError
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.restore import restore_ring
+from learner.replay.ring import Ring
 from learner.replay.shards import Budget
 from learner.replay.surgery import Selection, export, merge, repair
 from learner.replay.verify import verify
@@ -206,3 +209,64 @@ def test_a_missing_or_broken_video_is_found_and_repaired(tmp_path: Path) -> None
     assert any("is missing" in line for line in verify(folder))
     with pytest.raises(DatasetError, match="holds no whole episode.*is missing"):
         repair(folder)
+
+
+def ring_of(columns: Columns, cameras: dict[str, tuple[int, int]] | None = SIZES) -> Ring:
+    ring = Ring(64, 3, 8, cameras=cameras)
+    ring.add("a", columns)
+    return ring
+
+
+def test_a_rings_images_belong_to_its_observations_also_after_wrapping_around() -> None:
+    ring, plain = ring_of(experience()), ring_of(experience(), None)
+    assert ring.nbytes - plain.nbytes == 64 * 2 * 16 * 32 * 3 and not plain.keeps_images
+    for _ in range(9):
+        ring.add("a", experience())
+    assert ring.position > 2 * ring.capacity
+    batch, seen = ring.sample_with_images(200, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0)
+    same = ring.sample(200, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0)
+    assert all(torch.equal(one, other) for one, other in zip(batch, same, strict=True))
+    pairs = ((batch.observation, seen.images), (batch.next_observation, seen.next_images))
+    for i, camera in enumerate(CAMERAS):
+        for observation, images in pairs:
+            expected = observation.numpy().astype(np.uint8) + np.array([0, 0, i], np.uint8)
+            shown = images[camera].numpy()
+            assert np.array_equal(shown, np.broadcast_to(expected[:, None, None], shown.shape))
+    with pytest.raises(ValueError, match="keeps no images"):
+        plain.sample_with_images(1, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0)
+
+
+@pytest.mark.parametrize("images", ["image", "video"])
+def test_a_rings_images_come_back_from_the_dataset(images: str, tmp_path: Path) -> None:
+    """To the bit from pictures, as the video shows them from videos; final images are exact in both."""
+    columns = experience(12)
+    with make_store(tmp_path / "replay", images) as store:
+        ring = Ring(64, 3, 8, cameras=SIZES)
+        for session in range(2):
+            store.add("a", session, columns, ring.add("a", columns))
+    back = Ring(64, 3, 8, cameras=SIZES)
+    assert restore_ring(tmp_path / "replay", back) > 6
+    draw = dict(n_step=2, gamma=0.9, reward_offset=0.0)
+    batch, seen = back.sample_with_images(200, np.random.default_rng(0), **draw)
+    for observation, found in (
+        (batch.observation, seen.images), (batch.next_observation, seen.next_images),
+    ):  # fmt: skip
+        for i, camera in enumerate(CAMERAS):
+            expected = observation.numpy().astype(np.uint8) + np.array([0, 0, i], np.uint8)
+            shown = found[camera].numpy().astype(int)
+            assert np.abs(shown - expected[:, None, None]).max() <= TOLERANCE[images]
+    if images == "image":
+        slots = np.flatnonzero(back.following != back.unknown)
+        assert len(slots) > 3 and np.array_equal(back.following[slots], ring.following[slots])
+        for camera in CAMERAS:
+            assert torch.equal(back._images.at(slots)[camera], ring._images.at(slots)[camera])
+
+
+def test_a_ring_that_keeps_images_refuses_a_dataset_without_any(tmp_path: Path) -> None:
+    with LeRobotStore(
+        tmp_path / "replay", repo_id="seen", observation_dim=3, action_dim=2, fps=20, robot_type="panda",
+        task="t", queue_episodes=8, flush_s=600.0,
+    ) as store:  # fmt: skip
+        store.add("a", 0, experience(12))
+    with pytest.raises(DatasetError, match=r"learner\.replay_images=false"):
+        restore_ring(tmp_path / "replay", Ring(64, 3, 8, cameras=SIZES))

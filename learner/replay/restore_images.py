@@ -21,7 +21,7 @@ from learner.replay.video import from_png, read_frames
 
 
 def read_pictures(folder: Path, number: int, spec: DatasetSpec) -> Pictures:
-    """Of all rows of one shard in the order of `restore.read_rows`: decisions, then known final observations."""
+    """Of all rows of one shard, as `restore.read_rows` orders them: decisions, then known final ones."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
     sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
     start = np.flatnonzero(frames["decision_start"].to_numpy())
