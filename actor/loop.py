@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from actor.environment import make_environment, require_task
+from actor.environment import TaskError, make_environment, require_task
 from actor.policy.base import check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.residual import ResidualActor
@@ -19,6 +19,7 @@ from actor.rollout import Rollout
 from actor.uplink import Uplink
 from actor.weights import adopt_newest
 from config.schema import Config
+from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +41,13 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     require_task(config.task.env_id, config.task.cameras)
     seed = config.seed * 97 + settings.index + 1
     base = make_base(config.base, config.task, settings.device, seed)
+    spec = experience_spec(config, base)
+    rows = rows_in_a_message(config, spec)
     uplink = Uplink(
         config.wire,
         actor_id=settings.id or f"actor-{settings.index}",
         role="actor",
-        spec=experience_spec(config, base),
+        spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
     )
@@ -64,13 +67,29 @@ def run_actor(config: Config, stop: threading.Event) -> None:
                 device=settings.device,
                 seed=seed,
             )
-            simulate(
-                Rollout(envs, policy, algo.residual_every), policy, uplink, settings.rows_per_batch, stop
-            )
+            rollout = Rollout(envs, policy, algo.residual_every, spec.cameras)
+            simulate(rollout, policy, uplink, rows, stop)
         finally:
             envs.close()
     finally:
         uplink.close()
+
+
+def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
+    """actor.rows_per_batch, or as many as fit where rows with images are large.
+
+    Raises:
+        TaskError: not even those of one step of all sub-environments fit.
+    """
+    # A message is sent once it has enough rows: the last step may add one of each sub-environment.
+    room = config.wire.max_message_bytes // spec.row_bytes - config.actor.num_envs
+    if room < 1:
+        raise TaskError(
+            f"rows of {spec.row_bytes} bytes with task.cameras, task.camera_size of {config.actor.num_envs} "
+            f"sub-environments exceed wire.max_message_bytes={config.wire.max_message_bytes}: raise it, "
+            "or make the images smaller"
+        )
+    return min(config.actor.rows_per_batch, room)
 
 
 def simulate(

@@ -6,6 +6,7 @@ columns that `protocol.messages.Experience` describes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,9 +34,19 @@ class EpisodeStatistics:
 
 
 class Rollout:
-    """Steps the environment with the policy and collects closed decisions."""
+    """Steps the environment with the policy and collects closed decisions.
 
-    def __init__(self, envs: VectorEnvironment, policy: DecoratedPolicy, residual_every: int) -> None:
+    Args:
+        cameras: whose images are collected as well.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnvironment,
+        policy: DecoratedPolicy,
+        residual_every: int,
+        cameras: Collection[str] = (),
+    ) -> None:
         self._envs = envs
         self._policy = policy
         n, k = envs.num_envs, residual_every
@@ -52,6 +63,11 @@ class Rollout:
         self.rows = 0
         self.statistics = EpisodeStatistics()
         self._newest = envs.reset()
+        self._newest_images = envs.images
+        self._images = {
+            camera: torch.zeros((n, k, *envs.images[camera].shape[1:]), dtype=torch.uint8)
+            for camera in cameras
+        }
         policy.begin(self._newest, images=envs.images)
 
     def step(self) -> None:
@@ -65,7 +81,7 @@ class Rollout:
         self._policy.observe(step.observation, step.images)
         if step.ended.any():
             self._policy.begin(step.observation, step.ended, step.images)
-        self._newest = step.observation
+        self._newest, self._newest_images = step.observation, step.images
         self._count(step)
 
     def take(self) -> Columns:
@@ -83,6 +99,8 @@ class Rollout:
         self._action[at] = chosen.action.cpu()
         self._reward[at] = step.reward.cpu()
         self._success[at] = step.success.cpu()
+        for camera, images in self._images.items():
+            images[at] = self._newest_images[camera].cpu()
         self._frames += 1
 
     def _close(self, rows: Tensor, chosen: Chosen, step: Step) -> None:
@@ -106,12 +124,16 @@ class Rollout:
             "final_observation": step.final_observation.cpu()[rows[ended]],
             "final_base_plan": self._final_plans(rows[ended], truncated[ended], step),
         }
+        for camera, images in self._images.items():
+            part[f"image.{camera}"] = images[rows]
+            part[f"final_image.{camera}"] = step.final_images[camera].cpu()[rows[ended]]
         self._closed.append({name: value.numpy() for name, value in part.items()})
         self.rows += len(rows)
         self._decision[rows] += 1
         self._decision[rows[ended]] = 0
         self._episode[rows[ended]] += 1
-        for column in (self._observation, self._action, self._reward, self._success, self._frames):
+        recorded = (self._observation, self._action, self._reward, self._success, self._frames)
+        for column in (*recorded, *self._images.values()):
             column[rows] = 0
 
     def _final_plans(self, rows: Tensor, truncated: Tensor, step: Step) -> Tensor:

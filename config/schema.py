@@ -199,6 +199,8 @@ class Learner(Section, frozen=True):
     demos: str | tuple[str, ...] | None
     robot_type: str
     fps: int
+    record_images: Literal["video", "image"] | None
+    replay_images: bool
     store_queue_episodes: int
     store_flush_s: float
     journal: JournalSettings

@@ -60,7 +60,11 @@ def _has_rows(columns: Columns, name: str) -> bool:
 
 def _layout(rows: int, ends: int, spec: ExperienceSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
     k, observation, action = spec.residual_every, spec.observation_dim, spec.action_dim
-    return {
+    images: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for camera, (height, width) in spec.cameras.items():
+        images[f"image.{camera}"] = ("u1", (rows, k, height, width, 3))
+        images[f"final_image.{camera}"] = ("u1", (ends, height, width, 3))
+    return images | {
         "observation": ("f4", (rows, k, observation)),
         "action": ("f4", (rows, k, action)),
         "base_plan": ("f4", (rows, k, action)),

@@ -72,7 +72,9 @@ def _run(config: Config, stop: threading.Event) -> None:
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)
     journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
-    intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=journal)
+    # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
+    queue_rows = min(config.wire.credit_rows, journal.room_rows(spec))
+    intake = Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
     try:
         shown = msgspec.to_builtins(config)
         with Metrics(run_dir, config.learner.wandb, shown, resume=resume) as metrics:
@@ -114,7 +116,8 @@ class Learner:
         self._config, self._settings = config, config.learner
         self._algorithm, self._intake, self._store, self._stop = algorithm, intake, store, stop
         self._metrics, self._journal = metrics, journal
-        self._ring = make_ring(self._settings.replay_capacity, config, base)
+        images = self._settings.replay_images
+        self._ring = make_ring(self._settings.replay_capacity, config, base, images=images)
         log.info("replay: %d rows planned, %.0f MB in memory", self._ring.capacity, self._ring.nbytes / 1e6)
         prior_ring = None if prior is None else make_prior_ring(prior, config, base)
         self._batches = Batches(

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from actor.policy.base import BasePolicy
+from actor.policy.spec import recorded_cameras
 from config.schema import Config
 from config.schema import Learner as LearnerSettings
 from learner.replay.lerobot_store import LeRobotStore
@@ -78,6 +79,8 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
         flush_s=config.learner.store_flush_s,
         state_dim=state_dim,
         budget=make_budget(config.learner),
+        cameras=recorded_cameras(config),
+        images=config.learner.record_images,
     )
 
 
@@ -103,8 +106,8 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
 
 
-def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
-    """A replay of the run's decisions."""
+def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:
+    """A replay of the run's decisions, with the recorded cameras' images if there are any."""
     numbers = config.algo.residual_every * base.action_dim
     return Ring(
         capacity,
@@ -112,6 +115,7 @@ def make_ring(capacity: int, config: Config, base: BasePolicy) -> Ring:
         numbers,
         device=config.learner.replay_device,
         prioritised=config.algo.priority_exponent > 0,
+        cameras=recorded_cameras(config) if images else None,
     )
 
 

@@ -19,7 +19,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all messages; `kind` in the header is the class name."""
 
 
-class ExperienceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ExperienceSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What both sides must agree on before a single row is sent."""
 
     env_id: str
@@ -32,6 +34,15 @@ class ExperienceSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     residual_scale: float
     policy: str
     """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
+    cameras: dict[str, tuple[int, int]] = {}
+    """Height and width of each camera whose images come with the experience; left out if there are none."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Roughly, and at most, the bytes of one row of experience."""
+        image_bytes = sum(3 * height * width for height, width in self.cameras.values())
+        numbers = self.residual_every * (self.observation_dim + 3 * self.action_dim + 2)
+        return 4 * numbers + 40 + (self.residual_every + 1) * image_bytes
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +107,13 @@ class Experience(Message, frozen=True, tag="experience"):
     final_observation   f4 (F, O)      true last observation of each
     final_base_plan     f4 (F, k, A)   the base's plan there; zeros where terminated
     ==================  =============  =======================================================
+
+    and for each camera of the spec, with its height H and width W:
+
+    ==================  ==================  ==================================================
+    image.<camera>        u1 (D, k, H, W, 3)  like observation
+    final_image.<camera>  u1 (F, H, W, 3)     like final_observation
+    ==================  ==================  ==================================================
     """
 
     session: int

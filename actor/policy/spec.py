@@ -8,6 +8,13 @@ from config.schema import Config
 from protocol.messages import ExperienceSpec
 
 
+def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
+    """Height and width of the cameras whose images are sent and kept."""
+    width, height = config.task.camera_size
+    cameras = () if config.learner.record_images is None else config.task.cameras
+    return dict.fromkeys(cameras, (height, width))
+
+
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
     """The spec that a Hello carries and a learner compares."""
     return ExperienceSpec(
@@ -20,4 +27,5 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         base_fingerprint=base.fingerprint,
         residual_scale=config.algo.residual_scale,
         policy=describe(config.algo),
+        cameras=recorded_cameras(config),
     )

@@ -19,6 +19,8 @@ _ROW_COLUMNS = (
     *_FRAME_COLUMNS, "frames", "terminated", "truncated", "sub_env", "episode", "decision", "weights_version",
 )  # fmt: skip
 
+IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
+
 EXPERIENCE_COLUMNS = frozenset((*_ROW_COLUMNS, "final_row", "final_observation", "final_base_plan"))
 
 
@@ -52,6 +54,10 @@ class Episode:
     """f4 (k, A)"""
     last_residual: np.ndarray
     """f4 (k, A)"""
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    """Camera -> u1 (T, H, W, 3), like the observations."""
+    final_images: dict[str, np.ndarray] = field(default_factory=dict)
+    """Camera -> u1 (H, W, 3), zeros where unknown."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -73,6 +79,8 @@ class _Message:
     position: np.ndarray
     base_plan: np.ndarray
     residual: np.ndarray
+    images: dict[str, np.ndarray]
+    """u1 (D, k, H, W, 3)"""
 
 
 @dataclass
@@ -190,6 +198,11 @@ def _sorted_message(columns: Columns, order: np.ndarray, position: int) -> _Mess
         position=(position + np.arange(rows) + finals_before)[order],
         base_plan=columns["base_plan"][order],
         residual=columns["residual"][order],
+        images={
+            name.removeprefix(IMAGE_PREFIX): images[order]
+            for name, images in columns.items()
+            if name.startswith(IMAGE_PREFIX)
+        },
     )
 
 
@@ -210,8 +223,10 @@ def _join(lane: Lane, opened: _Open, columns: Columns | None, row: int) -> Episo
     values = np.concatenate([message.values[part] for message, part in opened.parts])
     every = values.shape[1]
     values = values.reshape(-1, values.shape[2])
+    executed: np.ndarray | slice = slice(None)
     if frames.min() < every:
-        values = values[(np.arange(every) < frames[:, None]).reshape(-1)]
+        executed = (np.arange(every) < frames[:, None]).reshape(-1)
+        values = values[executed]
     decision_start = np.zeros(len(values), bool)
     decision_start[np.cumsum(frames) - frames] = True
     last, at = opened.parts[-1][0], opened.parts[-1][1].stop - 1
@@ -236,4 +251,16 @@ def _join(lane: Lane, opened: _Open, columns: Columns | None, row: int) -> Episo
         final_base_plan=np.zeros_like(plan) if columns is None else columns["final_base_plan"][final],
         last_base_plan=plan,
         last_residual=last.residual[at],
+        images={
+            camera: np.concatenate([message.images[camera][part] for message, part in opened.parts]).reshape(
+                -1, *images.shape[2:]
+            )[executed]
+            for camera, images in last.images.items()
+        },
+        final_images={
+            camera: np.zeros_like(images[0, 0])
+            if columns is None
+            else columns[FINAL_IMAGE_PREFIX + camera][final]
+            for camera, images in last.images.items()
+        },
     )

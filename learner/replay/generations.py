@@ -83,6 +83,10 @@ class Generation:
         os.replace(grown, path)
         self._written.add(path)
 
+    def take(self, path: Path, name: str) -> None:
+        """Take a file of another folder as it is, by a link where the file system has them."""
+        self._link(path, self.root / name)
+
     def remove(self, name: str) -> None:
         """Leave a file out of this generation."""
         path = self.root / name
@@ -190,7 +194,7 @@ def recover(folder: Path) -> None:
     before = beside(folder, "before")
     if before.exists() and not folder.exists():
         os.rename(before, folder)
-    for kind in ("before", "next", "shard"):
+    for kind in ("before", "next", "shard", "videos"):
         remove(beside(folder, kind))
 
 

@@ -125,8 +125,7 @@ class Journal:
 
     def room_rows(self, spec: ExperienceSpec) -> int:
         """Rows that may wait for the disk, so that they measure at most `journal.pending_bytes`."""
-        row_bytes = 4 * spec.residual_every * (spec.observation_dim + 3 * spec.action_dim + 2) + 40
-        return max(1, self._settings.pending_bytes // row_bytes)
+        return max(1, self._settings.pending_bytes // spec.row_bytes)
 
     def replay(self) -> Iterator[Replayed]:
         """The experience that the journal holds, oldest first; to be read to its end.

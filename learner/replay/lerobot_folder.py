@@ -26,11 +26,19 @@ from learner.replay.lerobot_format import (
     file_number,
     read_parquet,
 )
+from learner.replay.lerobot_images import video_numbers
 from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
 
 if TYPE_CHECKING:
     from learner.replay.lerobot_writer import Committed
+
+
+# In what two datasets must agree, so that one can go on where the other ends.
+SAME_KIND = (
+    "task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every", "cameras",
+    "images",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -94,7 +102,9 @@ def read_spec(folder: Path) -> DatasetSpec:
         )
     origin = read_json(folder, ORIGIN_PATH)
     try:
-        return DatasetSpec(**{field.name: origin[field.name] for field in dataclasses.fields(DatasetSpec)})
+        # Replays from before there were cameras do not mention any.
+        said = {"cameras": {}, "images": None} | origin
+        return DatasetSpec(**{field.name: said[field.name] for field in dataclasses.fields(DatasetSpec)})
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{folder / ORIGIN_PATH} is broken: {error!r}") from error
 
@@ -117,7 +127,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     missing = found.features().keys() - info["features"].keys()
     if missing:
         raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
-    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
+    for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)
         if ours != theirs and not (key == "residual_every" and ours is None):
             raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")
@@ -131,7 +141,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
         position = max(position, next_position(table))
     return Committed(
         shards=tuple(shards),
-        next_number=max((shard.number for shard in shards), default=-1) + 1,
+        next_number=max([*(shard.number for shard in shards), *video_numbers(folder)], default=-1) + 1,
         statistics=MergedStatistics.from_json(read_json(folder, STATS_PATH), spec.slices()),
         actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
         settled=settled,

@@ -19,6 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from learner.replay.episodes import Episode, Lane
+from learner.replay.lerobot_images import (
+    VIDEO_PATH,
+    channels,
+    episode_columns,
+    feature_name,
+    image_features,
+    sidecar_columns,
+)
 from learner.replay.lerobot_stats import STATISTICS
 
 FILES_PER_CHUNK = 1000
@@ -61,8 +69,14 @@ class DatasetSpec:
     environment's (observation.environment_state), as policies expect it; None: all are observation.state."""
     residual_every: int | None = None
     """Frames of a decision; None before the first one is known."""
+    cameras: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    """Height and width of each camera's images."""
+    images: str | None = None
+    """"video" or "image": how they are kept; None where there are no cameras."""
 
     def __post_init__(self) -> None:
+        if bool(self.cameras) != (self.images in ("video", "image")):
+            raise ValueError(f"images must be video or image for cameras alone, got {self.images!r}")
         for key in ("observation_dim", "action_dim", "fps"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
@@ -94,6 +108,10 @@ class DatasetSpec:
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Column -> dtype, shape, names, as info.json lists them."""
+        return self.number_features() | image_features(self)
+
+    def number_features(self) -> dict[str, dict[str, Any]]:
+        """Those that are no images."""
         kinds = {
             **{name: ("float32", width) for name, width in self.observation_columns.items()},
             "action": ("float32", self.action_dim),
@@ -116,8 +134,10 @@ class DatasetSpec:
         return {name: {"dtype": d, "shape": [width], "names": None} for name, (d, width) in kinds.items()}
 
     def slices(self) -> dict[str, slice]:
-        """Column -> its place where all columns lie side by side in one matrix."""
-        widths = {name: feature["shape"][0] for name, feature in self.features().items()}
+        """Column -> its place where all columns lie side by side in one matrix, the channels of the
+        cameras last."""
+        widths = {name: feature["shape"][0] for name, feature in self.number_features().items()}
+        widths |= {feature_name(camera): 3 for camera in self.cameras}
         ends = np.cumsum(list(widths.values()))
         return {
             name: slice(int(end) - width, int(end))
@@ -138,7 +158,7 @@ class DatasetSpec:
             "fps": self.fps,
             "splits": {"train": f"0:{episodes}"},
             "data_path": DATA_PATH,
-            "video_path": None,
+            "video_path": VIDEO_PATH if self.images == "video" else None,
             "features": self.features(),
         }
 
@@ -218,9 +238,11 @@ def fixed_lists(values: np.ndarray) -> pa.Array:
     return flat if width == 1 else pa.FixedSizeListArray.from_arrays(flat, width)
 
 
-def sidecar_table(episodes: list[Episode], first_episode: int) -> pa.Table:
+def sidecar_table(
+    episodes: list[Episode], first_episode: int, spec: DatasetSpec, image_statistics: np.ndarray, number: int
+) -> pa.Table:
     """What the frames do not say of each episode: who sent it, how it ended, its last decision whole,
-    and each decision's place in the stream of rows."""
+    each decision's place in the stream of rows, and what `lerobot_images.sidecar_columns` says."""
     identity = {
         "episode_index": np.arange(first_episode, first_episode + len(episodes)),
         "actor_id": pa.array([episode.lane[0] for episode in episodes], pa.string()),
@@ -236,7 +258,9 @@ def sidecar_table(episodes: list[Episode], first_episode: int) -> pa.Table:
         name: _fixed_lists_of([getattr(episode, name) for episode in episodes])
         for name in ("final_observation", "final_base_plan", "last_base_plan", "last_residual")
     }
-    return pa.table({**identity, **ends, **numbers, "positions": _ragged([e.positions for e in episodes])})
+    images = sidecar_columns(episodes, spec, image_statistics, number)
+    positions = _ragged([episode.positions for episode in episodes])
+    return pa.table({**identity, **ends, **numbers, "positions": positions, **images})
 
 
 def _fixed_lists_of(arrays: list[np.ndarray]) -> pa.Array:
@@ -256,6 +280,7 @@ def episodes_table(
     statistics: np.ndarray,
     spec: DatasetSpec,
     number: int,
+    sidecar: pa.Table,
 ) -> pa.Table:
     """The table in meta/episodes for E episodes in the number-th file and f8 (E, 9, D) statistics."""
     count = len(lengths)
@@ -267,9 +292,12 @@ def episodes_table(
         "dataset_to_index": pa.array(ends),
         "tasks": pa.array([[spec.task]] * count),
     }
+    columns |= episode_columns(sidecar, lengths, spec)
+    pictures = image_features(spec)
     for feature, at in spec.slices().items():
+        lists = channels if feature in pictures else _lists
         for i, name in enumerate(STATISTICS):
-            columns[f"stats/{feature}/{name}"] = _lists(statistics[:, i, at])
+            columns[f"stats/{feature}/{name}"] = lists(statistics[:, i, at])
         columns[f"stats/{feature}/count"] = _lists(lengths[:, None])
     return placed(pa.table(columns), number)
 
@@ -282,7 +310,7 @@ def placed(episodes: pa.Table, number: int) -> pa.Table:
     return episodes
 
 
-def with_column(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
+def with_column(table: pa.Table, name: str, values: np.ndarray | pa.Array) -> pa.Table:
     """The table with one column set anew, or added."""
     at = table.schema.get_field_index(name)
     if at < 0:
@@ -298,9 +326,9 @@ def episode_lengths(frames: pa.Table) -> np.ndarray:
 
 
 def as_matrix(frames: pa.Table, spec: DatasetSpec) -> np.ndarray:
-    """f8 (N, D), all columns side by side as `DatasetSpec.slices` says."""
+    """f8 (N, D), all columns but images side by side as `DatasetSpec.slices` says."""
     columns = []
-    for name in spec.features():
+    for name in spec.number_features():
         flat = frames[name].combine_chunks()
         flat = flat.flatten() if pa.types.is_fixed_size_list(flat.type) else flat
         columns.append(flat.to_numpy(zero_copy_only=False).reshape(len(frames), -1))

@@ -5,7 +5,7 @@ All features lie side by side in one matrix, so that many episodes cost a handfu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,18 @@ def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.stack([*ordered, mean, std, *(padded[episode, rank] for rank in ranks)], axis=1)
 
 
+def describe_images(images: np.ndarray) -> np.ndarray:
+    """Statistics over all pixels of an episode's images u1 (T, H, W, 3): f8 (9, 3), of values in [0, 1]."""
+    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(3)], axis=1)
+    levels, total = np.arange(256.0)[:, None], counts[:, 0].sum()
+    mean = (counts * levels).sum(0) / total
+    std = np.sqrt((counts * (levels - mean) ** 2).sum(0) / total)
+    below = counts.cumsum(0)
+    ranks = [1, total, *(np.ceil(q * total) for q in QUANTILES.values())]
+    lowest, highest, *quantiles = [np.argmax(below >= rank, axis=0) for rank in ranks]
+    return np.stack([lowest, highest, mean, std, *quantiles]) / 255
+
+
 class MergedStatistics:
     """Statistics over all episodes so far, merged as `lerobot.datasets.compute_stats` merges them.
 
@@ -57,7 +69,7 @@ class MergedStatistics:
         """What `as_json` said."""
         merged = np.empty((len(STATISTICS), max(at.stop for at in slices.values())))
         for feature, at in slices.items():
-            merged[:, at] = [content[feature][name] for name in STATISTICS]
+            merged[:, at] = [np.ravel(content[feature][name]) for name in STATISTICS]
         return cls(int(next(iter(content.values()))["count"][0]), merged)
 
     def plus(self, statistics: np.ndarray, counts: np.ndarray) -> MergedStatistics:
@@ -73,13 +85,19 @@ class MergedStatistics:
         merged[_STD] = np.sqrt(np.tensordot(weights, spread, 1))
         return MergedStatistics(int(counts.sum()), merged)
 
-    def as_json(self, slices: Mapping[str, slice]) -> dict[str, dict[str, list[Any]]]:
-        """What stats.json holds; `slices` says which columns of the matrix are whose."""
+    def as_json(
+        self, slices: Mapping[str, slice], images: Collection[str] = ()
+    ) -> dict[str, dict[str, list[Any]]]:
+        """What stats.json holds; `slices` says which columns of the matrix are whose, `images` which of
+        them are channels."""
         if self._merged is None:
             raise ValueError("there are no statistics before the first episode")
         return {
             feature: {
-                **{name: self._merged[i, at].tolist() for i, name in enumerate(STATISTICS)},
+                **{
+                    name: self._merged[i, at].reshape((3, 1, 1) if feature in images else (-1,)).tolist()
+                    for i, name in enumerate(STATISTICS)
+                },
                 "count": [self.count],
             }
             for feature, at in slices.items()

@@ -6,13 +6,21 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 
-from learner.replay.episodes import EXPERIENCE_COLUMNS, Episode, EpisodeAssembler, Lane
+from learner.replay.episodes import (
+    EXPERIENCE_COLUMNS,
+    FINAL_IMAGE_PREFIX,
+    IMAGE_PREFIX,
+    Episode,
+    EpisodeAssembler,
+    Lane,
+)
 from learner.replay.lerobot_format import DatasetError, DatasetSpec, visualiser_command
 from learner.replay.lerobot_writer import LeRobotWriter
 from learner.replay.shards import Budget, patience
@@ -52,6 +60,8 @@ class LeRobotStore:
         flush_s: seconds between commits; more in a run of many hours, see `shards.patience`.
         state_dim: how many first numbers of an observation are the robot's own, see `DatasetSpec`.
         budget: how much of the newest experience stays; None keeps everything.
+        cameras: height and width of each camera's images, which come with the columns.
+        images: "video" or "image", how they are kept.
 
     Raises:
         DatasetError: `folder` holds something else.
@@ -72,8 +82,14 @@ class LeRobotStore:
         flush_s: float,
         state_dim: int | None = None,
         budget: Budget | None = None,
+        cameras: Mapping[str, tuple[int, int]] | None = None,
+        images: str | None = None,
     ) -> None:
-        spec = DatasetSpec(repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim)
+        spec = DatasetSpec(
+            repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim,
+            cameras={camera: list(size) for camera, size in (cameras or {}).items()},
+            images=images if cameras else None,
+        )  # fmt: skip
         if queue_episodes < 1:
             raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")
         if not flush_s > 0:
@@ -204,6 +220,12 @@ class LeRobotStore:
             "final_observation": (ends, o),
             "final_base_plan": (ends, self._horizon, a),
         }
+        for camera, size in self._spec.cameras.items():
+            expected[IMAGE_PREFIX + camera] = (rows, self._horizon, *size, 3)
+            expected[FINAL_IMAGE_PREFIX + camera] = (ends, *size, 3)
+        missing = expected.keys() - columns.keys()
+        if missing:
+            raise ValueError(f"columns lack {', '.join(sorted(missing))}")
         for name, shape in expected.items():
             if columns[name].shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {columns[name].shape}")

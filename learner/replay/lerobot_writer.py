@@ -34,8 +34,20 @@ from learner.replay.lerobot_format import (
     sidecar_table,
     with_column,
 )
+from learner.replay.lerobot_images import (
+    episode_columns,
+    image_columns,
+    image_features,
+    image_statistics,
+    statistics_of,
+    video_name,
+    video_numbers,
+    with_channels,
+    with_videos,
+)
 from learner.replay.lerobot_stats import MergedStatistics, describe
 from learner.replay.shards import FULL_BYTES, Budget, Shard, groups_to_merge, oldest_to_drop
+from learner.replay.video import VideoWriter, join
 
 # Readers find an episode's row group by these; bounds of the other columns would only cost time.
 _BOUNDED_COLUMNS = ["episode_index", "index", "frame_index"]
@@ -75,6 +87,7 @@ class _Open:
     statistics: list[np.ndarray] = field(default_factory=list)
     episodes: list[Episode] = field(default_factory=list)
     frames: int = 0
+    videos: dict[str, VideoWriter] = field(default_factory=dict)
 
 
 class LeRobotWriter:
@@ -117,14 +130,23 @@ class LeRobotWriter:
             first_episode=self.committed.episodes + before,
             first_index=self.committed.frames + (0 if self._open is None else self._open.frames),
         )
-        table = pa.table({name: fixed_lists(values) for name, values in columns.items()})
+        plain = {name: fixed_lists(values) for name, values in columns.items()}
+        table = pa.table({**plain, **image_columns(episodes, self.spec)})
         if self._open is None:
             self._open = self._open_shard(table.schema)
         lengths = np.array([len(episode) for episode in episodes])
         write_row_groups(self._open.writer, table, lengths)
         matrix = np.column_stack([*columns.values()]).astype(np.float64, copy=False)
-        self._open.statistics.append(describe(matrix, lengths))
+        self._open.statistics.append(
+            with_channels(describe(matrix, lengths), image_statistics(episodes, self.spec))
+        )
         self._open.lengths.append(lengths)
+        for camera, video in self._open.videos.items():
+            for episode in episodes:
+                video.add(episode.images[camera])
+        if self.spec.cameras:
+            # Pictures are written: only the last of each episode is needed again.
+            episodes = [replace(episode, images={}) for episode in episodes]
         self._open.episodes += episodes
         self._open.frames += len(table)
 
@@ -144,7 +166,7 @@ class LeRobotWriter:
         those that it has listed."""
         if max(groups_to_merge([shard.size for shard in self.committed.shards]), default=1) > 1:
             generation = Generation(self._folder)
-            self._replace(generation, compact(generation, self.committed))
+            self._replace(generation, compact(generation, self.committed, self.spec))
 
     def _replace(self, generation: Generation, state: Committed) -> None:
         write_description(generation, state, self.spec)
@@ -162,7 +184,12 @@ class LeRobotWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         generations.reached("open", path)
         file = pa.OSFile(str(path), "wb")
-        return _Open(file, shard_writer(file, schema))
+        videos = {
+            camera: VideoWriter(beside(self._folder, "videos") / f"{camera}.mp4", self.spec.fps, *size)
+            for camera, size in self.spec.cameras.items()
+            if self.spec.images == "video"
+        }
+        return _Open(file, shard_writer(file, schema), videos=videos)
 
     def _add_shard(self, generation: Generation, state: Committed, opened: _Open) -> Committed:
         generations.reached("close", beside(self._folder, "shard"))
@@ -171,10 +198,16 @@ class LeRobotWriter:
         number = state.next_number
         data = file_name(DATA_PATH, number)
         generation.move_in(beside(self._folder, "shard"), data)
+        for camera, video in opened.videos.items():
+            video.close()
+            generation.move_in(video.path, video_name(camera, number))
         lengths, statistics = np.concatenate(opened.lengths), np.concatenate(opened.statistics)
-        sidecar = sidecar_table(opened.episodes, state.episodes)
+        pictures = statistics[..., statistics.shape[2] - 3 * len(self.spec.cameras) :]
+        sidecar = sidecar_table(opened.episodes, state.episodes, self.spec, pictures, number)
         generation.write_table(file_name(SIDECAR_PATH, number), sidecar)
-        episodes = episodes_table(state.episodes, state.frames, lengths, statistics, self.spec, number)
+        episodes = episodes_table(
+            state.episodes, state.frames, lengths, statistics, self.spec, number, sidecar
+        )
         generation.write_table(file_name(EPISODES_PATH, number), episodes)
         settled = dict(state.settled)
         for episode in opened.episodes:
@@ -209,8 +242,9 @@ def write_row_groups(writer: pq.ParquetWriter, table: pa.Table, lengths: np.ndar
         first += frames
 
 
-def compact(generation: Generation, state: Committed) -> Committed:
-    """Small neighbours become one shard each, under new numbers, as does what lies behind them."""
+def compact(generation: Generation, state: Committed, spec: DatasetSpec) -> Committed:
+    """Small neighbours become one shard each, under new numbers, as does what lies behind them. Videos keep
+    their own numbers until they are joined."""
     shards, number, first = [], state.next_number, 0
     for count in groups_to_merge([shard.size for shard in state.shards]):
         group = state.shards[first : first + count]
@@ -218,19 +252,24 @@ def compact(generation: Generation, state: Committed) -> Committed:
         if count == 1 and number == state.next_number:
             shards.append(group[0])
             continue
-        size = _renumber(generation, group[0], number) if count == 1 else _join(generation, group, number)
+        if count == 1:
+            size = _renumber(generation, group[0], number)
+        else:
+            size = _join(generation, group, number, spec)
         shards.append(Shard(number, sum(s.episodes for s in group), sum(s.frames for s in group), size))
         number += 1
     return replace(state, shards=tuple(shards), next_number=number)
 
 
-def _join(generation: Generation, group: tuple[Shard, ...], number: int) -> int:
+def _join(generation: Generation, group: tuple[Shard, ...], number: int, spec: DatasetSpec) -> int:
     tables = {
         pattern: pa.concat_tables(
             [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in group]
         )
         for pattern in PATTERNS
     }
+    if spec.images == "video":
+        tables = _join_videos(generation, tables, number, spec)
     size = write_shard(generation, number, tables)
     _remove(generation, group)
     return size
@@ -246,6 +285,41 @@ def _renumber(generation: Generation, shard: Shard, number: int) -> int:
     return shard.size
 
 
+def _join_videos(
+    generation: Generation, tables: dict[str, pa.Table], number: int, spec: DatasetSpec
+) -> dict[str, pa.Table]:
+    """Make one video for each camera of those that the tables name; returns the tables that name it."""
+    old = list(dict.fromkeys(tables[SIDECAR_PATH]["video"].to_pylist()))
+    starts: list[int] = []
+    for camera in spec.cameras:
+        paths = [generation.root / video_name(camera, each) for each in old]
+        generation.write(
+            video_name(camera, number), lambda path, paths=paths: starts.extend(join(paths, path, spec.fps))
+        )
+        for each in old:
+            generation.remove(video_name(camera, each))
+    places = {each: (number, start) for each, start in zip(old, starts, strict=False)}
+    sidecar = with_videos(tables[SIDECAR_PATH], places)
+    episodes = tables[EPISODES_PATH]
+    for name, values in episode_columns(sidecar, episodes["length"].to_numpy(), spec).items():
+        episodes = with_column(episodes, name, values)
+    return tables | {SIDECAR_PATH: sidecar, EPISODES_PATH: episodes}
+
+
+def remove_unused_videos(generation: Generation, state: Committed, spec: DatasetSpec) -> None:
+    """Leave out the videos that no episode of `state` is in."""
+    if spec.images != "video":
+        return
+    tables = [
+        read_parquet(generation.root / file_name(SIDECAR_PATH, shard.number), columns=["video"])
+        for shard in state.shards
+    ]
+    used = {number for table in tables for number in table["video"].to_pylist()}
+    for number in set(video_numbers(generation.root)) - used:
+        for camera in spec.cameras:
+            generation.remove(video_name(camera, number))
+
+
 def drop_oldest(generation: Generation, state: Committed, count: int, spec: DatasetSpec) -> Committed:
     """Leave out the oldest shards; what stays counts from 0 again, under new numbers."""
     forgotten = dict(state.forgotten)
@@ -258,6 +332,7 @@ def drop_oldest(generation: Generation, state: Committed, count: int, spec: Data
         sidecar = read_parquet(generation.root / file_name(SIDECAR_PATH, shard.number))
         kept = add_tables(generation, kept, spec, frames, sidecar)
     _remove(generation, state.shards)
+    remove_unused_videos(generation, kept, spec)
     return kept
 
 
@@ -274,12 +349,14 @@ def add_tables(
     numbers = state.episodes + np.arange(len(lengths))
     frames = with_column(frames, "episode_index", np.repeat(numbers, lengths))
     frames = with_column(frames, "index", state.frames + np.arange(len(frames)))
-    statistics = describe(as_matrix(frames, spec), lengths)
+    statistics = with_channels(describe(as_matrix(frames, spec), lengths), statistics_of(sidecar, spec))
     number = state.next_number
     tables = {
         DATA_PATH: frames,
         SIDECAR_PATH: with_column(sidecar, "episode_index", numbers),
-        EPISODES_PATH: episodes_table(state.episodes, state.frames, lengths, statistics, spec, number),
+        EPISODES_PATH: episodes_table(
+            state.episodes, state.frames, lengths, statistics, spec, number, sidecar
+        ),
     }
     size = write_shard(generation, number, tables)
     return replace(
@@ -317,7 +394,7 @@ def write_description(generation: Generation, state: Committed, spec: DatasetSpe
         tasks = pd.DataFrame({"task_index": [0]}, index=[spec.task])
         generation.write(TASKS_PATH, tasks.to_parquet)
     generation.write_json(ORIGIN_PATH, spec.origin(list(state.actors), state.forgotten))
-    generation.write_json(STATS_PATH, state.statistics.as_json(spec.slices()))
+    generation.write_json(STATS_PATH, state.statistics.as_json(spec.slices(), image_features(spec)))
     generation.write_json(INFO_PATH, spec.info(state.episodes, state.frames))
 
 

@@ -14,12 +14,14 @@ from learner.replay.lerobot_folder import read_spec
 from learner.replay.lerobot_format import (
     DATA_PATH,
     SIDECAR_PATH,
+    DatasetError,
     DatasetSpec,
     episode_lengths,
     file_name,
     file_number,
     read_parquet,
 )
+from learner.replay.restore_images import read_pictures
 from learner.replay.ring import Ring
 from learner.replay.verify import parquet_files
 
@@ -46,9 +48,11 @@ def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
         frame_cost: taken from the reward of every executed frame, see `learner.replay.rewards`.
 
     Raises:
-        DatasetError: not a dataset of this replay.
+        DatasetError: not a dataset of this replay, or without the images that the ring keeps.
     """
     spec = read_spec(folder)
+    if ring.keeps_images and not spec.cameras:
+        raise DatasetError(f"{folder} holds no images: set learner.replay_images=false")
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.position = max(newest, default=-1) + 1
@@ -59,6 +63,8 @@ def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
             continue
         rows = read_rows(folder, number, spec, frame_cost)
         ring.restore(*rows)
+        if ring.keeps_images:
+            ring.restore_images(rows.positions, read_pictures(folder, number, spec))
         restored += int((rows.positions >= ring.position - ring.capacity).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored

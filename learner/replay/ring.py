@@ -12,12 +12,14 @@ its transitions begin, and where they end. Those rows may be on a GPU; the point
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from learner.replay.ring_images import Pictures, RingImages, SeenTransitions
 from learner.replay.succession import Succession
 from learner.replay.sum_tree import SumTree
 from protocol.messages import Columns
@@ -60,6 +62,7 @@ class Ring:
         residual_numbers: k * A, the flat width of a base plan and of a residual.
         device: where rows and batches are.
         prioritised: whether `sample_prioritised` may be called.
+        cameras: height and width of each whose images are kept as well, see `sample_with_images`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Ring:
         *,
         device: str | torch.device = "cpu",
         prioritised: bool = False,
+        cameras: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.capacity = capacity
         self._widths = (observation_dim, residual_numbers, residual_numbers)
@@ -83,13 +87,15 @@ class Ring:
         self._succession = Succession()
         self._priorities = SumTree(capacity) if prioritised else None
         self._highest_priority = 1.0
+        self._images = RingImages(capacity, cameras, device) if cameras else None
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Bytes that are planned, all of them at the start."""
         tree = 0 if self._priorities is None else self._priorities.nbytes
-        return self._rows.numel() * self._rows.element_size() + self._facts.nbytes + tree
+        images = 0 if self._images is None else self._images.nbytes
+        return self._rows.numel() * self._rows.element_size() + self._facts.nbytes + tree + images
 
     @property
     def unlinked(self) -> int:
@@ -145,6 +151,9 @@ class Ring:
                 return first
             self.position = max(self.position, first + total)
             self._write(first, block, reward, terminated)
+            if self._images is not None:
+                oldest = self.position - self.capacity
+                self._images.add(columns, first + offsets, first + final_offsets, oldest)
             links = [(first + offsets[finals], first + final_offsets)]
             links += self._succession.links(actor_id, columns, first + offsets)
             self._point(*(np.concatenate(ends) for ends in zip(*links, strict=True)))
@@ -185,6 +194,34 @@ class Ring:
         with self._lock:
             start = self._draw(rows, rng)
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+
+    @property
+    def keeps_images(self) -> bool:
+        """Whether images of cameras are in it."""
+        return self._images is not None
+
+    def restore_images(self, positions: np.ndarray, pictures: Pictures) -> None:
+        """Put the images of rows at these positions back, as `restore` does with the rows."""
+        with self._lock:
+            self._image_rows().restore(positions, pictures, self.position - self.capacity)
+
+    def sample_with_images(
+        self, rows: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
+    ) -> tuple[Batch, SeenTransitions]:
+        """As `sample`, the same rows for the same `rng`, with the images at both ends of each transition.
+
+        Raises:
+            ValueError: nothing can be sampled yet, or the ring keeps no images.
+        """
+        images = self._image_rows()
+        with self._lock:
+            start = self._draw(rows, rng)
+            batch = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            end = start
+            for _ in range(n_step):
+                after = self.following[end]
+                end = np.where(after == self.unknown, end, after)
+            return batch, SeenTransitions(images.at(start), images.at(end))
 
     def sample_prioritised(
         self,
@@ -323,6 +360,11 @@ class Ring:
             if len(found) >= rows:
                 return found[:rows]
         raise ValueError(f"no transition among {len(self)} rows: every decision waits for its successor")
+
+    def _image_rows(self) -> RingImages:
+        if self._images is None:
+            raise ValueError("the ring keeps no images: make it with cameras")
+        return self._images
 
     def _tree(self) -> SumTree:
         if self._priorities is None:

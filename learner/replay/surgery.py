@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.generations import Generation, recover
-from learner.replay.lerobot_folder import read_forgotten, read_info, read_json, read_spec, standing
+from learner.replay.lerobot_folder import (
+    SAME_KIND,
+    read_forgotten,
+    read_info,
+    read_json,
+    read_spec,
+    standing,
+)
 from learner.replay.lerobot_format import (
     DATA_PATH,
     ORIGIN_PATH,
@@ -27,8 +34,21 @@ from learner.replay.lerobot_format import (
     read_parquet,
     with_column,
 )
-from learner.replay.lerobot_writer import Committed, add_tables, compact, write_description
-from learner.replay.verify import parquet_files, problem_with_frames, verify, why_unreadable
+from learner.replay.lerobot_images import video_name, video_numbers, with_videos
+from learner.replay.lerobot_writer import (
+    Committed,
+    add_tables,
+    compact,
+    remove_unused_videos,
+    write_description,
+)
+from learner.replay.verify import (
+    parquet_files,
+    problem_with_frames,
+    problems_with_videos,
+    verify,
+    why_unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ def repair(folder: Path) -> Repaired:
     state = Committed(
         actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
         forgotten=read_forgotten(folder),
-        next_number=max(map(file_number, old), default=-1) + 1,
+        next_number=max([*map(file_number, old), *video_numbers(folder)], default=-1) + 1,
     )
     generation, dropped = Generation(folder), []
     for path in parquet_files(folder / "data"):
@@ -97,6 +117,7 @@ def repair(folder: Path) -> Repaired:
         raise DatasetError(f"{folder} holds no whole episode: {'; '.join(dropped) or 'no data'}")
     for path in old:
         generation.remove(str(path.relative_to(folder)))
+    remove_unused_videos(generation, state, spec)
     write_description(generation, state, spec)
     generation.replace()
     return Repaired(state.episodes, state.frames, tuple(dropped))
@@ -135,7 +156,7 @@ def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -
     if not state.shards:
         shutil.rmtree(generation.root)
         raise DatasetError("no episode is left to write")
-    state = compact(generation, state)
+    state = compact(generation, state, spec)
     write_description(generation, state, spec)
     generation.replace()
     return state
@@ -170,6 +191,9 @@ def _whole_prefix(
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
+    problem = next(problems_with_videos(folder, sidecar, episode_lengths(frames), spec), None)
+    if problem is not None:
+        return *_no_tables(), problem
     lengths = episode_lengths(frames)
     count, problem = _leading(lambda n: _problem_of(frames, sidecar, lengths, n, state, spec), len(lengths))
     if problem is not None:
@@ -219,7 +243,7 @@ def _no_tables() -> tuple[pa.Table, pa.Table]:
 def _check_same_kind(first: Path, other: Path) -> None:
     read_info(other)
     ours, theirs = read_spec(first), read_spec(other)
-    for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
+    for key in SAME_KIND:
         if getattr(ours, key) != getattr(theirs, key):
             raise DatasetError(f"{other} has {key} {getattr(theirs, key)}, {first} {getattr(ours, key)}")
 
@@ -248,8 +272,26 @@ def _add_dataset(
         frames = with_column(frames, "actor", numbers[frames["actor"].to_numpy()])
         sidecar = _moved(sidecar.filter(pa.array(kept)), positions)
         _check_new(sidecar, seen, source)
+        if spec.images == "video":
+            sidecar, state = _take_videos(generation, state, spec, source, sidecar)
         state = add_tables(generation, state, spec, frames, sidecar)
     return state
+
+
+def _take_videos(
+    generation: Generation, state: Committed, spec: DatasetSpec, source: Path, sidecar: pa.Table
+) -> tuple[pa.Table, Committed]:
+    """Take the videos of these episodes whole, under new numbers; others may be in them too."""
+    places = {}
+    for number in dict.fromkeys(sidecar["video"].to_pylist()):
+        for camera in spec.cameras:
+            path = source / video_name(camera, number)
+            if not path.exists():
+                raise DatasetError(f"{path} is missing: repair {source} first")
+            generation.take(path, video_name(camera, state.next_number))
+        places[number] = (state.next_number, 0)
+        state = replace(state, next_number=state.next_number + 1)
+    return with_videos(sidecar, places), state
 
 
 def _moved(sidecar: pa.Table, by: int) -> pa.Table:

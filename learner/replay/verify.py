@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from learner.replay.lerobot_folder import read_info, read_json, standing
-from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, read_parquet
+from learner.replay.lerobot_folder import read_info, read_json, read_spec, standing
+from learner.replay.lerobot_format import ORIGIN_PATH, STATS_PATH, DatasetError, DatasetSpec, read_parquet
+from learner.replay.lerobot_images import video_name, video_numbers
+from learner.replay.video import count_frames
 
 
 def verify(folder: Path) -> list[str]:
@@ -46,7 +49,44 @@ def _look(folder: Path) -> list[str]:
     problems += _wrong_statistics(folder, info)
     if (folder / ORIGIN_PATH).exists():
         problems += _wrong_sidecar(folder, lengths)
+        problems += _wrong_videos(folder)
     return problems
+
+
+def _wrong_videos(folder: Path) -> Iterator[str]:
+    spec, tables = read_spec(folder), []
+    if spec.images != "video":
+        return
+    for path in parquet_files(folder / "sidecar"):
+        sidecar = read_parquet(path, columns=["video", "video_frame"])
+        lengths = read_parquet(folder / "meta/episodes" / path.relative_to(folder / "sidecar"), ["length"])
+        yield from problems_with_videos(folder, sidecar, lengths["length"].to_numpy(), spec)
+        tables.append(sidecar)
+    used = {number for table in tables for number in table["video"].to_pylist()}
+    for number in sorted(set(video_numbers(folder)) - used):
+        yield f"video {number} belongs to no episode"
+
+
+def problems_with_videos(
+    folder: Path, sidecar: pa.Table, lengths: np.ndarray, spec: DatasetSpec
+) -> Iterator[str]:
+    """Videos of these episodes that are missing, broken or too short."""
+    if spec.images != "video":
+        return
+    numbers, stops = sidecar["video"].to_numpy(), sidecar["video_frame"].to_numpy() + lengths
+    for number in dict.fromkeys(numbers.tolist()):
+        needed = int(stops[numbers == number].max())
+        for name in (video_name(camera, number) for camera in spec.cameras):
+            if not (folder / name).exists():
+                yield f"{name} is missing"
+                continue
+            try:
+                frames = count_frames(folder / name)
+            except (av.FFmpegError, IndexError) as error:
+                yield f"{name}: broken: {error}"
+                continue
+            if frames < needed:
+                yield f"{name} has {frames} frames, episodes in it end at {needed}"
 
 
 def problem_with_frames(frames: pa.Table, first_episode: int, first_index: int, fps: float) -> str | None:
@@ -76,6 +116,8 @@ def problem_with_frames(frames: pa.Table, first_episode: int, first_index: int, 
 def _non_finite(frames: pa.Table, index: np.ndarray) -> str | None:
     for name in frames.column_names:
         column = frames[name].combine_chunks()
+        if pa.types.is_struct(column.type):
+            column = column.field("bytes")
         flat = column.flatten() if pa.types.is_nested(column.type) else column
         if pa.types.is_floating(flat.type):
             bad = np.flatnonzero(~np.isfinite(flat.to_numpy(zero_copy_only=False)))
