@@ -44,8 +44,10 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
     for head, payload, end in scan(path):
         if isinstance(head, Snapshot):
             _require_spec(head.spec, spec, path)
-        held = isinstance(head, Batch) and head.frame_bytes
-        yield Recovered(head, _decode(head, payload, limits, path) if held else None, end)
+        message = None
+        if isinstance(head, Batch) and head.frame_bytes:
+            message = _decode(head, payload, limits, path)
+        yield Recovered(head, message, end)
     if end != path.stat().st_size:
         raise JournalError(
             f"{path} is damaged at byte {end}, before the journal's tail: "
