@@ -20,21 +20,18 @@ from learner.replay.journal_format import (
     Head,
     JournalError,
     SessionEnd,
-    Snapshot,
     Totals,
     VersionMark,
     encode_record,
-    scan,
     segment_number,
     segment_path,
     segment_paths,
-    split_payload,
     sync_folder,
     write_all,
 )
+from learner.replay.journal_recovery import cut_torn_tail, read_segment
 from learner.replay.ledger import Committed, Ledger, Segment
-from protocol.arrays import Limits, ProtocolError
-from protocol.codec import decode_from_client
+from protocol.arrays import Limits
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
 from protocol.peers import Peer, SessionState
 
@@ -95,7 +92,7 @@ class Journal:
         self.next_position = 0
         """Of the next row in the stream of rows; after `replay`, and before `start` it may be raised."""
         folder.mkdir(parents=True, exist_ok=True)
-        _cut_torn_tail(folder)
+        cut_torn_tail(folder)
 
     @property
     def sessions(self) -> list[SessionState]:
@@ -135,21 +132,14 @@ class Journal:
         """
         for path in segment_paths(self._folder):
             segment = Segment(path)
-            for head, payload, end in scan(path):
-                self._require_spec(head, path)
+            for head, message, end in read_segment(path, self._ledger.spec, self._limits):
                 self._ledger.add(head)
                 segment.size = end
-                if not isinstance(head, Batch) or not head.frame_bytes:
+                if not isinstance(head, Batch) or message is None:
                     continue
-                message = self._decode(head, payload, path)
                 self._index(segment, head, message)
                 if isinstance(message, Experience):
                     yield Replayed(head.actor_id, head.session, message.columns, head.position)
-            if segment.size != path.stat().st_size:
-                raise JournalError(
-                    f"{path} is damaged at byte {segment.size}, before the journal's tail: "
-                    "move it away to go on without its rows"
-                )
             self._segments.append(segment)
         self.next_position = max(self.next_position, self._ledger.totals.positions)
 
@@ -251,27 +241,11 @@ class Journal:
             if before == 0 or before < _WRITE_BYTES <= self._pending_bytes:
                 self._changed.notify_all()
 
-    def _require_spec(self, head: Head, path: Path) -> None:
-        if not isinstance(head, Snapshot) or head.spec == self._ledger.spec:
-            return
-        for name in head.spec.__struct_fields__:
-            held, ours = getattr(head.spec, name), getattr(self._ledger.spec, name)
-            if held != ours:
-                raise JournalError(f"{path} holds rows of {name} {held}, this run has {name} {ours}")
-
     def _index(self, segment: Segment, head: Batch, message: Experience | Evaluation) -> None:
         if isinstance(message, Experience):
             segment.touch(head.actor_id, head.session, message.columns)
         else:
             self._ledger.add_evaluation(message)
-
-    def _decode(self, head: Batch, payload: bytes, path: Path) -> Experience | Evaluation:
-        try:
-            message = decode_from_client(split_payload(head, payload), self._limits)
-        except ProtocolError as error:
-            raise JournalError(f"{path} holds a message that is none here: {error}") from error
-        assert isinstance(message, Experience | Evaluation), message
-        return message
 
     def _run(self) -> None:
         try:
@@ -356,27 +330,3 @@ class Journal:
             segment.path.unlink()
         if segments:
             sync_folder(self._folder)
-
-
-def _cut_torn_tail(folder: Path) -> None:
-    """Cut the newest segment behind its last whole record, and say so; sync what is left."""
-    paths = segment_paths(folder)
-    if not paths:
-        return
-    newest = paths[-1]
-    size, whole = newest.stat().st_size, 0
-    for record in scan(newest):
-        whole = record.end
-    if whole < size:
-        log.warning("%s: cut a torn tail of %d bytes behind byte %d", newest, size - whole, whole)
-    if whole == 0:
-        newest.unlink()
-        sync_folder(folder)
-        _cut_torn_tail(folder)
-        return
-    descriptor = os.open(newest, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, whole)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
