@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.generations import Generation, recover
-from learner.replay.lerobot_folder import read_forgotten, read_info, read_json, read_spec, standing
+from learner.replay.lerobot_folder import (
+    read_forgotten,
+    read_info,
+    read_json,
+    read_spec,
+    read_whole_spec,
+    standing,
+)
 from learner.replay.lerobot_format import (
     DATA_PATH,
     ORIGIN_PATH,
@@ -73,6 +80,7 @@ def repair(folder: Path) -> Repaired:
         DatasetError: not of this replay, or not a single episode is whole.
     """
     recover(folder)
+    read_info(folder)
     spec = read_spec(folder)
     if not verify(folder):
         info = read_info(folder)
@@ -125,7 +133,7 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
 
 
 def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> Committed:
-    spec = replace(read_spec(sources[0]), repo_id=target.name)
+    spec = replace(read_whole_spec(sources[0]), repo_id=target.name)
     for source in sources:
         _check_same_kind(sources[0], source)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,10 +155,14 @@ def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     Raises:
         DatasetError: a file is missing or broken.
     """
+    names = set(read_spec(folder).features())
     for path in parquet_files(folder / "data"):
         other = folder / file_name(SIDECAR_PATH, file_number(path))
         try:
-            yield read_parquet(path), read_parquet(other)
+            frames, sidecar = read_parquet(path), read_parquet(other)
+            if lacking := names - set(frames.column_names):
+                raise DatasetError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
+            yield frames, sidecar
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{folder} is damaged (repair it first): {error}") from error
 
@@ -170,6 +182,8 @@ def _whole_prefix(
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
+    if lacking := spec.features().keys() - set(frames.column_names):
+        return *_no_tables(), f"{file_name(DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}"
     lengths = episode_lengths(frames)
     count, problem = _leading(lambda n: _problem_of(frames, sidecar, lengths, n, state, spec), len(lengths))
     if problem is not None:
@@ -217,8 +231,7 @@ def _no_tables() -> tuple[pa.Table, pa.Table]:
 
 
 def _check_same_kind(first: Path, other: Path) -> None:
-    read_info(other)
-    ours, theirs = read_spec(first), read_spec(other)
+    ours, theirs = read_spec(first), read_whole_spec(other)
     for key in ("task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every"):
         if getattr(ours, key) != getattr(theirs, key):
             raise DatasetError(f"{other} has {key} {getattr(theirs, key)}, {first} {getattr(ours, key)}")
