@@ -266,7 +266,7 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
 
 def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("ours", "v2.1", "slow", "columns", "cut"):
-        make_replay(tmp_path / name, fps=10 if name == "slow" else 20)
+        make_replay(tmp_path / name, name, fps=10 if name == "slow" else 20)
     episodes = [Demonstration(np.ones((4, OBS), np.float32), np.ones((3, ACT), np.float32), np.ones(3, bool))]
     write_lerobot(tmp_path / "theirs", episodes, task="push", robot_type="panda", fps=20)
     info = json.loads((tmp_path / "ours/meta/info.json").read_text())
