@@ -7,6 +7,16 @@ from learner.loop import run_learner
 from learner.parts import RunError
 from learner.replay.demonstrations import DemonstrationError
 from learner.replay.journal import JournalError
+from learner.replay.lerobot_format import DatasetError
 
 if __name__ == "__main__":
-    main(__doc__ or "", run_learner, CheckpointError, DemonstrationError, IntakeError, JournalError, RunError)
+    main(
+        __doc__ or "",
+        run_learner,
+        CheckpointError,
+        DatasetError,
+        DemonstrationError,
+        IntakeError,
+        JournalError,
+        RunError,
+    )

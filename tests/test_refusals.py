@@ -139,6 +139,16 @@ def test_a_used_run_name_is_refused_by_a_real_learner(ports: list[str], tmp_path
     assert_one_line(*run("learner", "name=twice", "resume=new", *ports), "twice", "name=")
 
 
+def test_a_foreign_replay_in_the_run_s_folder_is_refused_by_a_real_learner(
+    ports: list[str], tmp_path: Path
+) -> None:
+    meta = tmp_path / "mine" / "replay" / "meta"
+    meta.mkdir(parents=True)
+    (meta / "info.json").write_text('{"codebase_version": "v2.1"}')
+    assert_one_line(*run("learner", "name=mine", *ports), "mine/replay has LeRobot's format v2.1, not v3.0: ")
+    assert [path.name for path in meta.iterdir()] == ["info.json"]
+
+
 def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:
     config = make_config("algo.residual_dims=[0,1,2]", *ports)
     base = make_base(config.base, config.task, "cpu", 0)

@@ -20,8 +20,9 @@ import pytest
 
 from launch.viz import read_replay
 from learner.replay.__main__ import main
+from learner.replay.demonstrations import Demonstration
 from learner.replay.episodes import EpisodeAssembler
-from learner.replay.lerobot_demonstrations import read_lerobot
+from learner.replay.lerobot_demonstrations import read_lerobot, write_lerobot
 from learner.replay.lerobot_format import DatasetError, DatasetSpec, with_column
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.lerobot_writer import LeRobotWriter
@@ -250,7 +251,7 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
         (["merge", "out", "a", "a"], "episode ('peg', 7, 0, 0) is in an earlier dataset already"),
         (["merge", "fast", "a"], "fast exists already"),
         (["export", "a", "out", "--actor", "nobody"], "no episode is left to write"),
-        (["repair", "old"], "was not written by this replay"),
+        (["repair", "old"], "has LeRobot's format v2.1, not v3.0: convert it"),
         (["info", "old"], "has LeRobot's format v2.1, not v3.0: convert it with python -m lerobot"),
         (["info", "nothing"], "is no LeRobot dataset: it has no meta/info.json"),
     ):
@@ -261,6 +262,42 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
         assert said in (heard := capfd.readouterr().err)
         assert heard.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+
+def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("ours", "v2.1", "slow", "columns", "cut"):
+        make_replay(tmp_path / name, name, fps=10 if name == "slow" else 20)
+    episodes = [Demonstration(np.ones((4, OBS), np.float32), np.ones((3, ACT), np.float32), np.ones(3, bool))]
+    write_lerobot(tmp_path / "theirs", episodes, task="push", robot_type="panda", fps=20)
+    info = json.loads((tmp_path / "ours/meta/info.json").read_text())
+    (tmp_path / "v2.1/meta/info.json").write_text(json.dumps(info | {"codebase_version": "v2.1"}))
+    fewer = {name: feature for name, feature in info["features"].items() if name != "residual"}
+    (tmp_path / "columns/meta/info.json").write_text(json.dumps(info | {"features": fewer}))
+    path = shard(tmp_path / "cut", "data", 2)
+    pq.write_table(pq.read_table(path).drop_columns(["next.success"]), path)
+    said = {
+        "v2.1": "v2.1 has LeRobot's format v2.1, not v3.0: convert it with python -m lerobot",
+        "theirs": "theirs was not written by this replay (no meta/residual_rl.json): use it as prior data",
+        "columns": "columns lacks the columns residual",
+        "cut": "cut/data/chunk-000/file-002.parquet lacks the columns next.success",
+    }
+    out, ours = str(tmp_path / "out"), str(tmp_path / "ours")
+    capfd.readouterr()  # what LeRobot's writer said
+    for name, line in said.items():
+        for words in (["export", str(tmp_path / name), out], ["merge", out, ours, str(tmp_path / name)]):
+            assert main(words) == 1
+            assert line in (heard := capfd.readouterr().err) and heard.count("\n") == 1
+            assert not (tmp_path / "out").exists()
+    assert main(["merge", out, ours, str(tmp_path / "slow")]) == 1
+    assert "slow has fps 10, " in capfd.readouterr().err
+    for name in ("v2.1", "theirs"):
+        assert main(["repair", str(tmp_path / name)]) == 1
+        assert said[name] in capfd.readouterr().err
+    # What is there of another one may be looked at; what is not there of ours is mended.
+    assert main(["verify", str(tmp_path / "theirs")]) == main(["info", str(tmp_path / "theirs")]) == 0
+    assert verify(tmp_path / "v2.1") != [] and verify(tmp_path / "cut") != []
+    assert "lacks the columns next.success" in repair(tmp_path / "cut").dropped[0]
+    assert open_with_lerobot(tmp_path / "cut").num_episodes == 2
 
 
 def test_info_says_what_is_in_it(tmp_path: Path, repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,11 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.surgery import Selection, export
 from learner.replay.verify import verify
 from tests.identifiable import ACT, OBS, make_stream, pack
 
@@ -133,25 +136,70 @@ def test_observation_is_the_robot_s_part_and_the_environment_s(replay: Path) -> 
     assert shapes["observation.environment_state"] == [OBS - STATE]
 
 
-def test_edit_dataset_deletes_an_episode_from_a_copy(
-    replay: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+@contextlib.contextmanager
+def growing(folder: Path) -> Iterator[None]:
+    """A replay of twelve episodes like `replay`, which goes on getting one more every tenth of a second."""
+    truths, _ = make_stream("peg", 0, [12 + n for n in range(12)], sub_envs=1)
+    left = threading.Event()
+
+    def feed(store: LeRobotStore) -> None:
+        session = 1
+        while not left.wait(0.1):
+            store.add("peg", session, pack(truths[0].rows))
+            session += 1
+
+    with open_store(folder) as store:
+        for truth in truths:
+            store.add("peg", 0, pack(truth.rows))
+        while store.episodes < len(truths):
+            store.raise_if_failed()
+            time.sleep(0.001)
+        feeder = threading.Thread(target=feed, args=(store,))
+        feeder.start()
+        try:
+            yield
+        finally:
+            left.set()
+            feeder.join()
+        assert store.episodes > len(truths)
+
+
+def delete_second_episode(copy: Path, environment: dict[str, str]) -> list[float]:
+    """The first number of every episode that lerobot-edit-dataset leaves of a copy."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    shutil.copytree(replay, tmp_path / "copy")
     # Without a new name, this version of the program moves a folder that it then does not find.
     lerobot(
-        "lerobot-edit-dataset", "--repo_id", REPO, "--root", str(tmp_path / "copy"), "--new_repo_id", "less",
+        "lerobot-edit-dataset", "--repo_id", REPO, "--root", str(copy), "--new_repo_id", "less",
         "--operation.type", "delete_episodes", "--operation.episode_indices", "[1]",
         environment=environment,
     )  # fmt: skip
-    dataset = LeRobotDataset("less", root=tmp_path / "copy/less")
-    assert (dataset.num_episodes, len(dataset)) == (11, sum(range(12, 24)) - 13)
+    dataset = LeRobotDataset("less", root=copy / "less")
     starts = [row["dataset_from_index"] for row in dataset.meta.episodes]
-    first = [float(dataset[start]["observation.state"][0]) for start in starts]
+    assert len(starts) == dataset.num_episodes
+    assert verify(copy / "less") == []
+    return [float(dataset[start]["observation.state"][0]) for start in starts]
+
+
+def test_edit_dataset_deletes_an_episode_from_a_copy(
+    replay: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(replay, tmp_path / "copy")
+    first = delete_second_episode(tmp_path / "copy", environment)
     assert first == [1000.0 * n for n in range(12) if n != 1]
-    assert verify(tmp_path / "copy/less") == []
     assert verify(replay) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_edit_dataset_deletes_an_episode_from_a_copy_of_one_that_grows(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with growing(tmp_path / "replay"):
+        copied = export(tmp_path / "replay", tmp_path / "copy", Selection()).episodes
+        first = delete_second_episode(tmp_path / "copy", environment)
+    assert copied >= 12
+    assert first == [1000.0 * n for n in range(12) if n != 1] + [0.0] * (copied - 12)
 
 
 def test_visualiser_reads_it_while_it_grows(environment: dict[str, str], tmp_path: Path) -> None:
@@ -172,16 +220,27 @@ def test_visualiser_reads_it_while_it_grows(environment: dict[str, str], tmp_pat
     assert (tmp_path / "out/tests_replay_episode_1.rrd").stat().st_size > 1000
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_act_trains_on_it(replay: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def train_act(replay: Path, out: Path, environment: dict[str, str]) -> int:
+    """Bytes of the weights after twenty steps of lerobot-train."""
     lerobot(
         "lerobot-train", "--dataset.repo_id", REPO, "--dataset.root", str(replay), "--policy.type", "act",
         "--policy.device", "cpu", "--policy.push_to_hub", "false", "--policy.chunk_size", "8",
         "--policy.n_action_steps", "8", "--policy.dim_model", "64", "--policy.dim_feedforward", "128",
         "--steps", "20", "--batch_size", "8", "--num_workers", "0", "--log_freq", "5", "--save_freq", "20",
-        "--eval_freq", "0", "--output_dir", str(tmp_path / "out"), "--wandb.enable", "false",
+        "--eval_freq", "0", "--output_dir", str(out), "--wandb.enable", "false",
         environment=environment,
     )  # fmt: skip
-    weights = tmp_path / "out/checkpoints/000020/pretrained_model/model.safetensors"
-    assert weights.stat().st_size > 10_000
+    return (out / "checkpoints/000020/pretrained_model/model.safetensors").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_act_trains_on_it(replay: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    assert train_act(replay, tmp_path / "out", environment) > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_act_trains_on_it_while_it_grows(environment: dict[str, str], tmp_path: Path) -> None:
+    with growing(tmp_path / "replay"):
+        assert train_act(tmp_path / "replay", tmp_path / "out", environment) > 10_000

@@ -109,6 +109,19 @@ def read_spec(folder: Path) -> DatasetSpec:
         raise DatasetError(f"{folder / ORIGIN_PATH} is broken: {error!r}") from error
 
 
+def read_whole_spec(folder: Path) -> DatasetSpec:
+    """The same of a dataset that has all the columns that the writer gave it.
+
+    Raises:
+        DatasetError: another version, written by something else, or without some columns; says which.
+    """
+    info, spec = read_info(folder), read_spec(folder)
+    missing = spec.features().keys() - info["features"].keys()
+    if missing:
+        raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
+    return spec
+
+
 def read_forgotten(folder: Path) -> dict[Lane, int]:
     """Episodes of each lane that had to go."""
     settled = read_json(folder, ORIGIN_PATH)["settled"]
@@ -123,10 +136,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     """
     from learner.replay.lerobot_writer import Committed
 
-    info, found = read_info(folder), read_spec(folder)
-    missing = found.features().keys() - info["features"].keys()
-    if missing:
-        raise DatasetError(f"{folder} lacks the columns {', '.join(sorted(missing))}")
+    found = read_whole_spec(folder)
     for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)
         if ours != theirs and not (key == "residual_every" and ours is None):

@@ -19,6 +19,7 @@ from learner.replay.lerobot_folder import (
     read_info,
     read_json,
     read_spec,
+    read_whole_spec,
     standing,
 )
 from learner.replay.lerobot_format import (
@@ -93,6 +94,7 @@ def repair(folder: Path) -> Repaired:
         DatasetError: not of this replay, or not a single episode is whole.
     """
     recover(folder)
+    read_info(folder)
     spec = read_spec(folder)
     if not verify(folder):
         info = read_info(folder)
@@ -146,7 +148,7 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
 
 
 def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> Committed:
-    spec = replace(read_spec(sources[0]), repo_id=target.name)
+    spec = replace(read_whole_spec(sources[0]), repo_id=target.name)
     for source in sources:
         _check_same_kind(sources[0], source)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -168,10 +170,14 @@ def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     Raises:
         DatasetError: a file is missing or broken.
     """
+    names = set(read_spec(folder).features())
     for path in parquet_files(folder / "data"):
         other = folder / file_name(SIDECAR_PATH, file_number(path))
         try:
-            yield read_parquet(path), read_parquet(other)
+            frames, sidecar = read_parquet(path), read_parquet(other)
+            if lacking := names - set(frames.column_names):
+                raise DatasetError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
+            yield frames, sidecar
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{folder} is damaged (repair it first): {error}") from error
 
@@ -191,6 +197,8 @@ def _whole_prefix(
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
+    if lacking := spec.number_features().keys() - set(frames.column_names):
+        return *_no_tables(), f"{file_name(DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}"
     problem = next(problems_with_videos(folder, sidecar, episode_lengths(frames), spec), None)
     if problem is not None:
         return *_no_tables(), problem
@@ -241,8 +249,7 @@ def _no_tables() -> tuple[pa.Table, pa.Table]:
 
 
 def _check_same_kind(first: Path, other: Path) -> None:
-    read_info(other)
-    ours, theirs = read_spec(first), read_spec(other)
+    ours, theirs = read_spec(first), read_whole_spec(other)
     for key in SAME_KIND:
         if getattr(ours, key) != getattr(theirs, key):
             raise DatasetError(f"{other} has {key} {getattr(theirs, key)}, {first} {getattr(ours, key)}")
