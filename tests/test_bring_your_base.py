@@ -107,7 +107,9 @@ def test_a_published_checkpoint_of_maniskill2_runs(
 def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
     episodes = read_maniskill(repository / "bases" / "PickCube-v1" / "demos.h5", 3)
     folder = save(tmp_path / "act", *make_policy("act", episodes, 18))
-    command = readme(repository, "base=lerobot").replace("<folder or hub id>", str(folder))
+    command = readme(repository, "base=lerobot", "learner.demos=bases").replace(
+        "<folder or hub id>", str(folder)
+    )
     run(repository, command, *RUN, *places)
     assert_ran(tmp_path)
 

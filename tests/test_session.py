@@ -465,7 +465,13 @@ def test_a_client_that_ignores_its_credit_is_held_back() -> None:
 @pytest.mark.parametrize("field", SPEC.__struct_fields__)
 def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -> None:
     value = getattr(SPEC, field)
-    theirs = value + "x" if isinstance(value, str) else value + 1
+    match value:
+        case str():
+            theirs = value + "x"
+        case dict():
+            theirs = value | {"top": (4, 6)}
+        case _:
+            theirs = value + 1
     spec = msgspec.structs.replace(SPEC, **{field: theirs})
     reason = mismatch(hello(spec=spec), SPEC)
     assert reason is not None

@@ -103,7 +103,7 @@ class Recording:
     def __init__(self, envs):
         self._envs = envs
         self.num_envs, self.observation_dim = envs.num_envs, envs.observation_dim
-        self.action_dim = envs.action_dim
+        self.action_dim, self.images = envs.action_dim, envs.images
         self.episodes, self._going = [], [[] for _ in range(envs.num_envs)]
 
     def reset(self, seed=None):

@@ -85,7 +85,11 @@ class Generation:
 
     def take(self, path: Path, name: str) -> None:
         """Take a file of another folder as it is, by a link where the file system has them."""
-        self._link(path, self.root / name)
+        # Not to a view's link, which lasts no longer than the view.
+        if path.is_symlink():
+            self.write(name, lambda target: shutil.copyfile(path, target))
+        else:
+            self._link(path, self.root / name)
 
     def remove(self, name: str) -> None:
         """Leave a file out of this generation."""

@@ -59,18 +59,22 @@ def standing(folder: Path) -> Iterator[Path]:
         raise DatasetError(str(error)) from error
 
 
+class BrokenError(DatasetError):
+    """A file of a dataset that cannot be read."""
+
+
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the dataset.
 
     Raises:
-        DatasetError: it is missing or broken.
+        DatasetError: it is missing; a BrokenError if it is broken.
     """
     try:
         return json.loads((folder / name).read_text())
     except FileNotFoundError:
         raise DatasetError(f"{folder} is no LeRobot dataset: it has no {name}") from None
     except ValueError as error:
-        raise DatasetError(f"{folder / name} is broken: {error}") from error
+        raise BrokenError(f"{folder / name} is broken: {error}") from error
 
 
 def read_info(folder: Path) -> dict[str, Any]:

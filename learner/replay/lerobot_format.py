@@ -110,6 +110,10 @@ class DatasetSpec:
         """Column -> dtype, shape, names, as info.json lists them."""
         return self.number_features() | image_features(self)
 
+    def table_columns(self) -> set[str]:
+        """Those that lie in the files of frames: all but videos."""
+        return {name for name, feature in self.features().items() if feature["dtype"] != "video"}
+
     def number_features(self) -> dict[str, dict[str, Any]]:
         """Those that are no images."""
         kinds = {

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from learner.replay.generations import Generation, recover
 from learner.replay.lerobot_folder import (
     SAME_KIND,
+    BrokenError,
     read_forgotten,
     read_info,
     read_json,
@@ -94,7 +95,8 @@ def repair(folder: Path) -> Repaired:
         DatasetError: not of this replay, or not a single episode is whole.
     """
     recover(folder)
-    read_info(folder)
+    with contextlib.suppress(BrokenError):  # it is made anew
+        read_info(folder)
     spec = read_spec(folder)
     if not verify(folder):
         info = read_info(folder)
@@ -170,7 +172,7 @@ def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     Raises:
         DatasetError: a file is missing or broken.
     """
-    names = set(read_spec(folder).features())
+    names = read_spec(folder).table_columns()
     for path in parquet_files(folder / "data"):
         other = folder / file_name(SIDECAR_PATH, file_number(path))
         try:
@@ -197,7 +199,7 @@ def _whole_prefix(
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
-    if lacking := spec.number_features().keys() - set(frames.column_names):
+    if lacking := spec.table_columns() - set(frames.column_names):
         return *_no_tables(), f"{file_name(DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}"
     problem = next(problems_with_videos(folder, sidecar, episode_lengths(frames), spec), None)
     if problem is not None:
