@@ -87,7 +87,7 @@ def _run(config: Config, stop: threading.Event) -> None:
                 if not stop.is_set():
                     learner.conclude()
             finally:
-                store.close()
+                store.close(compact=not stop.is_set())
             if not stop.is_set():
                 write_summary(run_dir, config, learner.progress, store)
                 intake.announce(learner.announcement(finished=True))

@@ -320,6 +320,21 @@ def test_store_goes_on_with_what_is_there(make_store: Callable[..., LeRobotStore
     np.testing.assert_allclose(state["std"], frames.std(0), rtol=1e-9)
 
 
+def test_who_waits_for_the_end_does_not_wait_for_files_to_be_joined(
+    make_store: Callable[..., LeRobotStore], tmp_path: Path
+) -> None:
+    truths, _ = make_stream("peg", 0, [6, 3, 5], sub_envs=1)
+    store = make_store(flush_s=0.01)
+    for number, truth in enumerate(truths, start=1):
+        store.add("peg", 0, pack(truth.rows))
+        wait_for(lambda number=number: store.episodes == number, "commit")
+    store.close(compact=False)
+    assert len(list((tmp_path / "replay/data").rglob("*.parquet"))) == 3
+    assert_same(load(tmp_path / "replay"), truths, ["peg"])
+    make_store().close()
+    assert len(list((tmp_path / "replay/data").rglob("*.parquet"))) == 1
+
+
 def test_episodes_are_committed_when_committed_says_so(
     make_store: Callable[..., LeRobotStore], tmp_path: Path
 ) -> None:

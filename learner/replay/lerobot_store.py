@@ -106,6 +106,7 @@ class LeRobotStore:
         self._inbox: deque[_Message] = deque()
         self._pending = 0
         self._closing = False
+        self._compacts = True
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="lerobot-store", daemon=True)
         self._thread.start()
@@ -173,14 +174,20 @@ class LeRobotStore:
         if self._error is not None:
             raise RuntimeError(f"writing the replay in {self._folder} failed: {self._error}") from self._error
 
-    def close(self) -> None:
+    def close(self, *, compact: bool = True) -> None:
         """Write everything that is whole and end the thread; may be called twice.
+
+        Args:
+            compact: leave as few files as possible, which rewrites the small ones; not for somebody who waits
+                for the end, nor where the dataset will go on.
 
         Raises:
             RuntimeError: the writer failed.
         """
         with self._changed:
             first, self._closing = not self._closing, True
+            if first:
+                self._compacts = compact
             self._changed.notify_all()
         self._thread.join()
         self.raise_if_failed()
@@ -251,7 +258,8 @@ class LeRobotStore:
                 sizes = [shard.size for shard in self._writer.committed.shards]
                 due_s = time.monotonic() + self._flush_s * patience(sizes)
         self._writer.commit()
-        self._writer.compact()
+        if self._compacts:
+            self._writer.compact()
 
     def _wait(self, until_s: float) -> bool:
         """Wait for a message, the end or the time; False once closed and empty."""
