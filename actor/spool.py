@@ -115,7 +115,7 @@ def find_leftovers(folder: Path, actor_id: str) -> list[Spool]:
         SpoolError: a folder that cannot be read.
     """
     try:
-        of_actor = _of_actor(folder, actor_id).iterdir()
+        of_actor = [path for path in _of_actor(folder, actor_id).iterdir() if path.name.isdecimal()]
         folders = sorted(of_actor, key=lambda path: path.stat().st_mtime_ns)
     except FileNotFoundError:
         return []

@@ -81,11 +81,19 @@ class TrainingState:
 
 
 def write_checkpoint(place: Path, content: dict[str, Any]) -> None:
-    """Write `content` beside `place` and rename it over."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content` beside `place` and rename it over.
+
+    Raises:
+        CheckpointError: as when the disk is full; what was at `place` stays.
+    """
     fresh = place.with_name(f"{place.name}.new")
-    with fresh.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(place)
+    # Torch's writer turns what the disk said into a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{place} cannot be written: {error}: make room, then start again") from error

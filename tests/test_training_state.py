@@ -127,3 +127,13 @@ def test_a_broken_file_is_refused_by_its_name(tmp_path: Path) -> None:
     place.write_bytes(place.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"training\.pt does not fit"):
         Parts().state(tmp_path).load()
+
+
+def test_a_full_disk_is_named_and_the_newest_whole_file_stays(tmp_path: Path) -> None:
+    parts = Parts()
+    state = parts.state(tmp_path)
+    state.save()
+    (tmp_path / "training.pt.new").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"training\.pt cannot be written"):
+        state.save()
+    assert parts.state(tmp_path).load()
