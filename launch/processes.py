@@ -154,8 +154,8 @@ class Team:
 
     def start(self, command: Command) -> None:
         """Raises OSError where the program cannot be started."""
+        self._guard = self._guard or Guard()  # first: no child is ever without it
         child = Child(command, self._log_dir / f"{command.name}.log", self._echo)
-        self._guard = self._guard or Guard()
         self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)

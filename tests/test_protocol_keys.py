@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import socket
 import stat
@@ -48,16 +49,18 @@ def endpoint(ports: tuple[int, int], keys_dir: Path | None, **changes: object) -
 
 
 def talk(learner: LearnerChannel, client: ClientChannel, timeout_s: float) -> tuple[bool, bool]:
-    """Whether a word reached the learner, and a publication the client, before the timeout."""
+    """Whether a word of now reached the learner, and one the client, before the timeout."""
     deadline_s = time.monotonic() + timeout_s
+    word = secrets.token_bytes(8)  # what is still on its way from earlier talk does not count
     heard = published = False
     while time.monotonic() < deadline_s and not (heard and published):
         with contextlib.suppress(ChannelError):  # ZeroMQ gives up on who was turned away
-            client.send([b"hello"])
-        learner.publish([b"weights"])
+            client.send([word])
+        learner.publish([word])
         learner.wait(0.02)
-        heard = heard or learner.receive() is not None
-        published = published or client.receive_newest_weights() is not None
+        while (arrival := learner.receive()) is not None:
+            heard = heard or arrival.frames == [word]
+        published = published or client.receive_newest_weights() == [word]
     return heard, published
 
 
@@ -113,8 +116,8 @@ def test_a_revoked_key_is_shut_out_while_the_learner_runs(
         assert talk(learner, friend, timeout_s=10.0) == (True, True)
         (keys_dir / "allowed" / "actor-box.public").unlink()
         learner.refresh_allowed()
-        box.receive_newest_weights()
         assert talk(learner, box, timeout_s=0.7) == (False, False)
+        box.receive_newest_weights()  # of the first talk
         assert talk(learner, friend, timeout_s=10.0) == (True, True)
         assert box.receive_newest_weights() is None
         make_keys(keys_dir, ["late"])
