@@ -102,6 +102,7 @@ class SeededEpisodes(gymnasium.Wrapper):
         self._next_seed = first
         self._stride = stride
 
+    @torch.inference_mode()
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         if seed is not None:
             self._next_seed = seed
@@ -109,6 +110,7 @@ class SeededEpisodes(gymnasium.Wrapper):
         self._next_seed += self._stride
         return observation, {}
 
+    @torch.inference_mode()
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
@@ -153,8 +155,11 @@ def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.En
     """One CPU simulator with numpy at its border, in this process."""
     from mani_skill.utils.wrappers import CPUGymWrapper
 
+    from actor.quick_simulator import quicken
+
     torch.set_num_threads(1)
     env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1))
+    quicken()
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 
 
