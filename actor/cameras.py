@@ -7,10 +7,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from torch import Tensor
 
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.images import Images
 from config.schema import Task
 
 STATE = "state"
@@ -50,22 +49,6 @@ class CameraObservation(gymnasium.ObservationWrapper):
 
     def observation(self, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {STATE: observation[STATE], **images_in(observation, self._cameras)}
-
-
-def parted(observation: Any) -> tuple[np.ndarray, Images]:
-    """State and images of what `CameraObservation` gave, or of a state alone."""
-    if not isinstance(observation, dict):
-        return observation, NO_IMAGES
-    images = {camera: torch.from_numpy(image) for camera, image in observation.items() if camera != STATE}
-    return observation[STATE], images
-
-
-def stacked(observations: np.ndarray) -> tuple[np.ndarray, Images]:
-    """As `_parted`, of single observations in an array of objects."""
-    if not isinstance(observations[0], dict):
-        return np.stack(list(observations)), NO_IMAGES
-    names = observations[0].keys()
-    return parted({name: np.stack([observation[name] for observation in observations]) for name in names})
 
 
 def replaced(images: Images, rows: Tensor, others: Images) -> Images:

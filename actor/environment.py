@@ -6,8 +6,6 @@ for `physx_cuda`. Both start the next episode within the step that ended the las
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,10 +19,8 @@ from actor.cameras import (
     CameraObservation,
     images_in,
     missing_cameras,
-    parted,
     rendered,
     replaced,
-    stacked,
 )
 from actor.headless import choose_renderer, prepare_simulator
 from actor.policy.images import NO_IMAGES, Images
@@ -163,63 +159,6 @@ def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.En
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 
 
-class ProcessEnvironment:
-    """CPU simulators, each in a process of its own (gymnasium's AsyncVectorEnv)."""
-
-    def __init__(self, makers: list[Callable[[], gymnasium.Env]]) -> None:
-        from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-
-        # Imports are paid once, in the server that every worker is forked from.
-        multiprocessing.set_forkserver_preload(["actor.environment", "mani_skill.envs"])
-        try:
-            self._envs = AsyncVectorEnv(
-                makers,  # type: ignore[arg-type]
-                context="forkserver",
-                autoreset_mode=AutoresetMode.SAME_STEP,
-            )
-        except (EOFError, ConnectionError) as error:
-            # Somebody ended them: a signal to the whole group, or the kernel for want of memory.
-            raise TaskError(f"simulator processes were ended while they started: {error}") from error
-        self.num_envs = len(makers)
-        space = self._envs.single_observation_space
-        self.observation_dim = (space[STATE] if isinstance(space, gymnasium.spaces.Dict) else space).shape[0]  # type: ignore[index]
-        self.action_dim = self._envs.single_action_space.shape[0]  # type: ignore[index]
-        self.images: Images = NO_IMAGES
-        require_unit_actions(self._envs.single_action_space)
-
-    def reset(self, seed: int | None = None) -> Tensor:
-        observation, _ = self._envs.reset(seed=seed)
-        observation, self.images = parted(observation)
-        return torch.from_numpy(np.array(observation, np.float32))
-
-    def step(self, action: Tensor) -> Step:
-        observation, reward, terminated, truncated, info = self._envs.step(action.numpy())
-        observation, self.images = parted(observation)
-        final_images = self.images
-        success = np.asarray(info.get("success", np.zeros(self.num_envs)), bool).copy()
-        final = np.array(observation, np.float32)
-        ended = terminated | truncated
-        if ended.any():
-            # Where an episode ended, `info` is the reset's and the frame's own lies in final_info.
-            success[ended] = np.asarray(info["final_info"]["success"], bool)[ended]
-            final_states, last_images = stacked(info["final_obs"][ended])
-            final[ended] = final_states
-            final_images = replaced(self.images, torch.from_numpy(ended), last_images)
-        return Step(
-            observation=torch.from_numpy(np.array(observation, np.float32)),
-            reward=torch.from_numpy(np.asarray(reward, np.float32)),
-            terminated=torch.from_numpy(np.asarray(terminated, bool)),
-            truncated=torch.from_numpy(np.asarray(truncated & ~terminated, bool)),
-            success=torch.from_numpy(success),
-            final_observation=torch.from_numpy(final),
-            images=self.images,
-            final_images=final_images,
-        )
-
-    def close(self) -> None:
-        self._envs.close(terminate=True)
-
-
 class BatchedEnvironment:
     """All sub-environments in one simulator (ManiSkillVectorEnv); tensors stay on its device."""
 
@@ -285,16 +224,6 @@ def require_unit_actions(space: Any) -> None:
         )
 
 
-class _Maker:
-    """Makes one sub-environment in its worker; a class, since the worker receives it pickled."""
-
-    def __init__(self, task: Task, first_seed: int, stride: int) -> None:
-        self._arguments = (task, first_seed, stride)
-
-    def __call__(self) -> gymnasium.Env:
-        return single_environment(*self._arguments)
-
-
 def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
     """Raise TaskError unless ManiSkill knows `env_id`, RenderError for cameras where nothing renders; costs
     ManiSkill's import."""
@@ -306,8 +235,12 @@ def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
         raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
 
 
-def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> VectorEnvironment:
+def make_environment(
+    task: Task, backend: str, num_envs: int, seed: int, processes: int | None = None
+) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
+
+    CPU simulators run in `processes` processes; None: one less than there are processors.
 
     On `physx_cuda` only the first episodes are seeded one by one; the simulator's own generator
     goes on from there.
@@ -318,5 +251,7 @@ def make_environment(task: Task, backend: str, num_envs: int, seed: int) -> Vect
     """
     require_task(task.env_id, task.cameras)
     if backend == "physx_cpu":
-        return ProcessEnvironment([_Maker(task, seed + i, num_envs) for i in range(num_envs)])
+        from actor.simulator_processes import ProcessEnvironment, processes_for
+
+        return ProcessEnvironment(task, num_envs, processes_for(num_envs, processes), seed)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

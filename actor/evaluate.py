@@ -179,7 +179,9 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     )
     try:
         uplink.connect()
-        envs = make_environment(config.task, config.actor.backend, settings.num_envs, settings.first_seed)
+        envs = make_environment(
+            config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
+        )
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
             Evaluator(config, base, envs, uplink, stop).run()

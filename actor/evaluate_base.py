@@ -32,7 +32,9 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
     settings = config.learner.evaluation
     require_task(config.task.env_id, config.task.cameras)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
-    envs = make_environment(config.task, config.actor.backend, settings.num_envs, settings.first_seed)
+    envs = make_environment(
+        config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
+    )
     try:
         policy = EvaluatedPolicy(
             base,

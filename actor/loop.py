@@ -54,7 +54,11 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     try:
         uplink.connect()
         envs = make_environment(
-            config.task, settings.backend, settings.num_envs, (seed * SEEDS_PER_ACTOR) % 2**31
+            config.task,
+            settings.backend,
+            settings.num_envs,
+            (seed * SEEDS_PER_ACTOR) % 2**31,
+            settings.processes,
         )
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)

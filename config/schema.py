@@ -134,6 +134,7 @@ class Actor(Section, frozen=True):
     index: int
     count: int
     num_envs: int
+    processes: int | None
     backend: Literal["physx_cpu", "physx_cuda"]
     device: str
     threads: int
@@ -144,6 +145,7 @@ class Actor(Section, frozen=True):
     def __post_init__(self) -> None:
         self.at_least(0, "index", "nice")
         self.at_least(1, "count", "num_envs", "threads", "rows_per_batch")
+        self.require(self.processes is None or self.processes >= 1, "processes", "at least 1, or null")
 
 
 class Wandb(Section, frozen=True):

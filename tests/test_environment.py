@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from actor.environment import BatchedEnvironment, TaskError, make_environment
+from actor.simulator_processes import processes_for
 from tests.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)
@@ -115,3 +116,26 @@ def test_an_unknown_task_is_one_clear_error():
 def test_a_control_mode_that_the_task_lacks_names_both():
     with pytest.raises(TaskError, match="pd_nonsense"):
         BatchedEnvironment.make(msgspec.structs.replace(TASK, control_mode="pd_nonsense"), "physx_cpu", 1, 0)
+
+
+def test_how_sub_environments_share_processes_changes_nothing():
+    played = []
+    for processes in (1, 2, 4):
+        envs = make_environment(TASK, "physx_cpu", 4, seed=7, processes=processes)
+        try:
+            frames = [envs.reset()]
+            generator = torch.Generator().manual_seed(0)
+            for _ in range(7):  # across an episode's end
+                step = envs.step(torch.rand(4, envs.action_dim, generator=generator) * 2 - 1)
+                frames += [step.observation, step.final_observation, step.ended.float(), step.reward]
+        finally:
+            envs.close()
+        played.append(frames)
+    assert all(torch.equal(a, b) for other in played[1:] for a, b in zip(played[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "asked", "found"), [(12, 1, 1), (12, 5, 4), (12, 12, 12), (12, 99, 12), (7, 6, 1), (1, 3, 1)]
+)
+def test_processes_share_sub_environments_evenly(num_envs, asked, found):
+    assert processes_for(num_envs, asked) == found
