@@ -165,7 +165,7 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     Raises:
         CheckpointError, TaskError, UplinkError: see their messages.
     """
-    os.nice(config.actor.nice)
+    os.nice(config.learner.evaluation.nice)
     torch.set_num_threads(config.actor.threads)
     settings = config.learner.evaluation
     require_task(config.task.env_id, config.task.cameras)

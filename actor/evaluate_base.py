@@ -58,7 +58,7 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
 
 def run(config: Config, stop: threading.Event) -> None:
     """Evaluate and print."""
-    os.nice(config.actor.nice)
+    os.nice(config.learner.evaluation.nice)
     torch.set_num_threads(config.actor.threads)
     outcome = evaluate_base(config, stop)
     if outcome is None:

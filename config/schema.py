@@ -163,11 +163,12 @@ class Evaluation(Section, frozen=True):
     every_s: float
     interim_episodes: int
     num_envs: int
+    nice: int
     final_timeout_s: float
 
     def __post_init__(self) -> None:
         self.at_least(1, "episodes", "interim_episodes", "num_envs")
-        self.at_least(0, "first_seed")
+        self.at_least(0, "first_seed", "nice")
         self.positive("every_s", "final_timeout_s")
 
 
