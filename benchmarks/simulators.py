@@ -1,9 +1,9 @@
 """Frames a second of CPU simulators: python -m benchmarks.simulators [sub-environments] (one minute).
 
 ours: `make_environment` as an actor calls it. peer: ManiSkill's way on a CPU, gymnasium's AsyncVectorEnv with
-a process for each sub-environment. ceiling: our processes doing the steps of PhysX alone, of an arm that stands
-still. Random pushes that last, sides in turns. Beside the rates, processor time a frame, which other work on
-the machine changes less.
+a process for each sub-environment. ceiling: our processes doing the steps of PhysX alone, of an arm at rest.
+Random pushes that last, sides in turns. Beside the rates, processor time a frame, which other work on the
+machine changes less.
 """
 
 from __future__ import annotations
