@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def download(args: argparse.Namespace) -> Path:
         )
     try:
         download_demo.main(argparse.Namespace(uid=args.task, output_dir=str(args.out), quiet=False))
-    except OSError as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise SystemExit(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
     return take_downloaded(args.out / args.task, args.control_mode, args.episodes)
 
