@@ -102,6 +102,7 @@ def choose_renderer() -> str:
     if _device_draws("cuda"):
         return "gpu"
     _teach_backend(_SOFTWARE_DEVICE)
+    log.info("the processor draws the cameras: the first picture takes half a minute or more")
     return _SOFTWARE_BACKEND
 
 

@@ -34,14 +34,18 @@ OVERRIDES = (
 
 
 def save_policy(
-    folder: Path, kind: str, features: tuple[str, ...], state: int = ROBOT
+    folder: Path,
+    kind: str,
+    features: tuple[str, ...],
+    state: int = ROBOT,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> tuple[Path, Any, Any, Any]:
     """A small policy of random weights over a state and images, with normalisers that do something."""
     config = make_policy_config(
         kind,
         input_features={
             STATE: PolicyFeature(FeatureType.STATE, (state,)),
-            **{name: PolicyFeature(FeatureType.VISUAL, (3, HEIGHT, WIDTH)) for name in features},
+            **{name: PolicyFeature(FeatureType.VISUAL, (3, *size)) for name in features},
         },
         output_features={ACTION: PolicyFeature(FeatureType.ACTION, (7,))},
         device="cpu",

@@ -178,13 +178,39 @@ def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
     torch.testing.assert_close(base.plan(history), 0.1 * history[..., :7].repeat(1, 4, 1))
 
 
-@pytest.mark.skipif(bool(importlib.util.find_spec("transformers")), reason="the extra is installed here")
+def pretend(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
+    """That these top-level modules are or are not installed, with nothing of theirs below."""
+    ask = importlib.util.find_spec
+
+    def answer(name: str) -> object:
+        top, _, below = name.partition(".")
+        return ask(name) if top not in found else (found[top] and not below) or None
+
+    monkeypatch.setattr(importlib.util, "find_spec", answer)
+
+
 @pytest.mark.parametrize(
-    ("kind", "extra"), [("smolvla", "smolvla"), ("pi0", "transformers-dep"), ("groot", "groot")]
+    ("kind", "extra", "there"),
+    [
+        ("smolvla", "smolvla", []),
+        ("pi0", "transformers-dep", []),
+        ("groot", "groot", []),
+        ("groot", "groot", ["transformers"]),
+    ],
 )
-def test_a_missing_extra_is_named(kind: str, extra: str, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named(kind: str, extra: str, there: list[str], tmp_path, monkeypatch) -> None:
     make_policy_config(kind, device="cpu").save_pretrained(tmp_path)
+    pretend(monkeypatch, **{name: name in there for name in ("transformers", "tree")})
     with pytest.raises(
         CheckpointError, match=rf"the extra {kind}, pip install -e '.\[{kind}\]'.*lerobot\[{extra}\]"
     ):
+        load(tmp_path)
+
+
+def test_a_transformers_without_lerobots_changes_is_named_before_billions_of_numbers_are_built(
+    tmp_path: Path, monkeypatch
+) -> None:
+    make_policy_config("pi0", device="cpu").save_pretrained(tmp_path)
+    pretend(monkeypatch, transformers=True)
+    with pytest.raises(CheckpointError, match=r"siglip\.check.*transformers.git@fix/lerobot_openpi"):
         load(tmp_path)

@@ -31,9 +31,8 @@ from config.spaces import spaces_of
 
 log = logging.getLogger(__name__)
 
-# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. All of them
-# import transformers, and some only find out in the middle of their construction. Those of ours in
-# pyproject.toml are called like the policy.
+# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. Those of ours
+# in pyproject.toml are called like the policy.
 OUR_EXTRAS = ("pi0", "smolvla", "groot")
 EXTRAS = {
     "smolvla": "smolvla",
@@ -44,6 +43,11 @@ EXTRAS = {
     "pi05": "transformers-dep",
     "pi0_fast": "transformers-dep",
 }
+# What they import, asked for before anything is built: some only find out in the middle of that, with
+# billions of numbers in memory. All of them want transformers, those of openpi one with LeRobot's changes.
+OPENPI = "transformers.models.siglip.check"
+OPENPI_BRANCH = "'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi'"
+MORE_MODULES = {"groot": ["tree"], "pi0": [OPENPI], "pi05": [OPENPI], "pi0_fast": [OPENPI]}
 
 
 def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: int) -> LeRobotBase:
@@ -287,8 +291,9 @@ def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
 
 
 def _policy_class(kind: str, path: str) -> Any:
-    if kind in EXTRAS and importlib.util.find_spec("transformers") is None:
-        raise _missing_package(kind, path, "no module named transformers")
+    for module in ["transformers", *MORE_MODULES.get(kind, [])] if kind in EXTRAS else []:
+        if importlib.util.find_spec(module) is None:
+            raise _missing_package(kind, path, f"no module named {module}")
     try:
         return get_policy_class(kind)
     except ImportError as error:
@@ -304,10 +309,10 @@ def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
     extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
     theirs = f"'lerobot{extra}=={importlib.metadata.version('lerobot')}'"
     ours = f"the extra {kind}, pip install -e '.[{kind}]', brings {theirs}"
-    return CheckpointError(
-        f"base {path} is a {kind} policy, and a package for it is missing ({what}): "
-        + (ours if kind in OUR_EXTRAS else f"pip install {theirs}")
-    )
+    how = ours if kind in OUR_EXTRAS else f"pip install {theirs}"
+    if OPENPI in MORE_MODULES.get(kind, []):
+        how += f"; then, for LeRobot's changes to transformers, pip install {OPENPI_BRANCH}"
+    return CheckpointError(f"base {path} is a {kind} policy, and a package for it is missing ({what}): {how}")
 
 
 def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[Any, Any]:
