@@ -82,8 +82,8 @@ def smolvla(tmp_path_factory: pytest.TempPathFactory):
 def load(folder: Path, *overrides: str):
     config = make_config(
         "base=lerobot", f"base.path={folder}", "task.cameras=[base_camera]",
-        f"task.camera_size=[{SIZE},{SIZE}]", f"base.cameras={{{TOP}: base_camera}}", f"base.observation={{{STATE}: [0, 18]}}",
-        "base.instruction=pick", *overrides,
+        f"task.camera_size=[{SIZE},{SIZE}]", f"base.cameras={{{TOP}: base_camera}}",
+        f"base.observation={{{STATE}: [0, 18]}}", "base.instruction=pick", *overrides,
     )  # fmt: skip
     return make_base(config.base, config.task, "cpu", 0)
 
