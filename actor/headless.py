@@ -84,6 +84,7 @@ def _register_tasks() -> None:
     import actor.tasks  # noqa: F401
 
 
+@functools.cache
 def choose_renderer() -> str:
     """Import ManiSkill so that cameras work here, and return the render backend to ask for.
 

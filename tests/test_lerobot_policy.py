@@ -91,6 +91,39 @@ def test_every_sub_environment_plans_as_lerobot_does_alone_in_an_episode(kind, r
     policy.config.n_action_steps = n_action_steps
 
 
+@pytest.mark.parametrize(
+    ("kind", "actions", "overrides"),
+    [
+        ("tdmpc", 4, []),
+        ("tdmpc", 2, ["base.overrides={n_action_repeats: 2, n_action_steps: 1}"]),
+        ("sac", 1, []),
+    ],
+)
+def test_other_kinds_plan_what_lerobot_executes_first(kind, actions, overrides, episodes, tmp_path) -> None:
+    """TD-MPC lays its plans out in its own way and may repeat one action; SAC gives one at a time."""
+    policy, before, after = make_policy(kind, episodes, ROBOT)
+    base = load(save(tmp_path, policy, before, after), f"base.act_horizon={actions}", *overrides)
+    if overrides:
+        policy.config.n_action_repeats, policy.config.n_action_steps = 2, 1
+    observation = observations_of(episodes, 1)[0]
+    base.reseed(7)
+    plan = base.plan(observation[:, None])
+    assert plan.shape == (5, actions, 7)
+    policy.eval().reset()
+    torch.manual_seed(7)
+    for frame in range(actions):
+        theirs = after(policy.select_action(before(features(observation))))
+        torch.testing.assert_close(plan[:, frame], theirs, atol=1e-5, rtol=0)
+    with pytest.raises(CheckpointError, match="base.act_horizon to at most"):
+        load(tmp_path, "base.act_horizon=6", "algo.residual_every=6", *overrides)
+
+
+def test_what_gives_no_actions_is_no_base(tmp_path: Path) -> None:
+    make_policy_config("reward_classifier", device="cpu").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="of type reward_classifier, gives no actions"):
+        load(tmp_path)
+
+
 def test_plans_of_a_batch_equal_plans_alone(act, episodes) -> None:
     base = load(act[0])
     history = observations_of(episodes, 1).transpose(0, 1)
