@@ -1,6 +1,6 @@
 """Demonstrations: parts that survive a stop, ManiSkill's conversion and layout, and LeRobot's.
 
-tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 9 of PickCube-v1).
+tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 58 of PickCube-v1).
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ def make_part(parts: Parts, number: int, chosen: list[int], lost: int = 0) -> No
 def test_parts_are_merged_in_the_order_of_their_seeds_and_cut_to_what_was_asked_for(tmp_path: Path) -> None:
     parts = Parts(tmp_path, MODE, 0, "success")
     make_part(parts, 1, [2])
-    make_part(parts, 0, [0, 1], lost=1)
+    make_part(parts, 0, [1, 0], lost=1)  # seeds 2 and 8, then 58
     assert parts.merge(tmp_path, 3) == (3, 2)
-    assert parts.merge(tmp_path, 2) == (2, 1)
+    assert parts.merge(tmp_path, 2) == (3, 2)
+    assert parts.merge(tmp_path, 1) == (2, 1)
     merged = tmp_path / "planned.h5"
     assert [item["episode_id"] for item in episodes_of(merged)] == [0, 1]
     assert [item["episode_seed"] for item in episodes_of(merged)] == [
-        item["episode_seed"] for item in episodes_of(REAL)[:2]
+        item["episode_seed"] for item in (episodes_of(REAL)[1], episodes_of(REAL)[0])
     ]
     with h5py.File(merged) as ours, h5py.File(REAL) as real:
         assert set(ours) == {"traj_0", "traj_1"}
-        assert np.array_equal(ours["traj_1/actions"][:], real["traj_1/actions"][:])
+        assert np.array_equal(ours["traj_1/actions"][:], real["traj_0/actions"][:])
         assert set(ours["traj_1"]) == set(real["traj_1"])
 
 
