@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -150,6 +151,17 @@ def test_processors_count_in_the_fingerprint(act, episodes, tmp_path: Path) -> N
     _, other, _ = make_policy("act", episodes[:1], ROBOT)
     save(tmp_path, policy, other, after)
     assert load(tmp_path).fingerprint != load(act[0]).fingerprint
+
+
+def test_a_hub_id_is_read_from_the_hubs_cache(act, tmp_path: Path, monkeypatch) -> None:
+    """As huggingface_hub leaves a download; nothing is asked over the network."""
+    snapshot = tmp_path / "models--someone--act" / "snapshots" / ("0" * 40)
+    shutil.copytree(act[0], snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load(Path("someone/act")).fingerprint == load(act[0]).fingerprint
 
 
 def test_missing_weights_are_refused(act, tmp_path: Path) -> None:
