@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
 from actor.headless import RenderError
 from actor.policy.base import BasePolicy, check_base_fits, make_base
-from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
+from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion import CheckpointError
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
@@ -36,6 +37,22 @@ class Outcome:
     successes: list[bool]
     seeds: list[int]
     wall_s: float
+
+
+def evaluated_policy(
+    config: Config, base: BasePolicy, num_envs: int, plays: Literal["base", "full"]
+) -> EvaluatedPolicy:
+    """`base`, alone or with a residual that is still untrained, as the run's settings compose them."""
+    return EvaluatedPolicy(
+        base,
+        ResidualActor(config.algo, base.observation_dim, base.action_dim),
+        num_envs=num_envs,
+        residual_every=config.algo.residual_every,
+        residual_scale=config.algo.residual_scale,
+        device=config.actor.device,
+        seed=config.learner.evaluation.first_seed,
+        plays=plays,
+    )
 
 
 def run_episodes(
@@ -89,38 +106,30 @@ class Evaluator:
     ) -> None:
         self._settings = config.learner.evaluation
         self._base, self._envs, self._uplink, self._stop = base, envs, uplink, stop
-        self._policy = EvaluatedPolicy(
-            base,
-            ResidualActor(config.algo, base.observation_dim, base.action_dim),
-            num_envs=envs.num_envs,
-            residual_every=config.algo.residual_every,
-            residual_scale=config.algo.residual_scale,
-            device=config.actor.device,
-            seed=self._settings.first_seed,
-        )
+        self._policies = {
+            plays: evaluated_policy(config, base, envs.num_envs, plays) for plays in ("base", "full")
+        }
 
     def run(self) -> None:
         """Base first, then the residual as weights arrive, until the final ones are done."""
         self._evaluate("base", self._settings.episodes, lambda: not self._stop.is_set())
         last_s = time.monotonic()
-        final = False
+        full, final = self._policies["full"], False
         while not self._stop.is_set() and not self._finished():
             self._uplink.pump()
-            weights = adopt_newest(self._uplink, self._policy)
+            weights = adopt_newest(self._uplink, full)
             final = final or (weights is not None and weights.final)
             if final:
                 self._evaluate("full", self._settings.episodes, lambda: not self._stop.is_set())
                 self._wait_for_the_end()
                 return
-            if time.monotonic() - last_s >= self._settings.every_s and self._policy.weights_version > 0:
+            if time.monotonic() - last_s >= self._settings.every_s and full.weights_version > 0:
                 self._evaluate("full", self._settings.interim_episodes, self._no_final_weights_yet)
                 last_s = time.monotonic()
             self._stop.wait(0.05)
 
-    def _evaluate(self, kind: str, episodes: int, goes_on: Callable[[], bool]) -> None:
-        version = self._policy.weights_version
-        if kind == "base":
-            self._policy.behaviour = BASE_ALONE
+    def _evaluate(self, kind: Literal["base", "full"], episodes: int, goes_on: Callable[[], bool]) -> None:
+        policy = self._policies[kind]
         # The base stays stochastic, but its noise is the same in every evaluation.
         self._base.reseed(self._settings.first_seed)
 
@@ -128,10 +137,10 @@ class Evaluator:
             self._uplink.pump()
             return goes_on()
 
-        log.info("evaluating %s v%d over %d episodes", kind, version, episodes)
+        log.info("evaluating %s v%d over %d episodes", kind, policy.weights_version, episodes)
         outcome = run_episodes(
             self._envs,
-            self._policy,
+            policy,
             first_seed=self._settings.first_seed,
             episodes=episodes,
             goes_on=pumping,
@@ -139,7 +148,7 @@ class Evaluator:
         if outcome is not None:
             self._uplink.send_evaluation(
                 policy=kind,
-                version=version,
+                version=policy.weights_version,
                 successes=outcome.successes,
                 seeds=outcome.seeds,
                 wall_s=outcome.wall_s,

@@ -14,12 +14,10 @@ import threading
 import torch
 
 from actor.environment import TaskError, make_environment, require_task
-from actor.evaluate import Outcome, run_episodes
+from actor.evaluate import Outcome, evaluated_policy, run_episodes
 from actor.headless import RenderError
 from actor.policy.base import make_base
-from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion import CheckpointError
-from actor.policy.residual import ResidualActor
 from config.schema import Config
 
 
@@ -36,18 +34,9 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
         config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
     )
     try:
-        policy = EvaluatedPolicy(
-            base,
-            ResidualActor(config.algo, base.observation_dim, base.action_dim),
-            num_envs=envs.num_envs,
-            residual_every=config.algo.residual_every,
-            residual_scale=config.algo.residual_scale,
-            device=config.actor.device,
-            seed=settings.first_seed,
-        )
         return run_episodes(
             envs,
-            policy,
+            evaluated_policy(config, base, envs.num_envs, "base"),
             first_seed=settings.first_seed,
             episodes=settings.episodes,
             goes_on=lambda: not stop.is_set(),

@@ -84,6 +84,7 @@ def _register_tasks() -> None:
     import actor.tasks  # noqa: F401
 
 
+@functools.cache
 def choose_renderer() -> str:
     """Import ManiSkill so that cameras work here, and return the render backend to ask for.
 
@@ -102,6 +103,7 @@ def choose_renderer() -> str:
     if _device_draws("cuda"):
         return "gpu"
     _teach_backend(_SOFTWARE_DEVICE)
+    log.info("the processor draws the cameras: the first picture takes half a minute or more")
     return _SOFTWARE_BACKEND
 
 

@@ -60,19 +60,23 @@ class Parts:
             found.append(Part(**json.loads(place.read_text())))
         return found
 
-    def merge(self, folder: Path, episodes: int | None) -> tuple[int, int]:
-        """Write the first `episodes` demonstrations, in the order of their seeds, to `folder` in
-        ManiSkill's layout; returns how many were planned and how many of these converted."""
+    def merge(self, folder: Path, episodes: int) -> tuple[int, int]:
+        """Write the first `episodes` demonstrations that survived their conversion, in the order of their
+        seeds, to `folder` in ManiSkill's layout, and what was planned for them; returns how many were
+        planned and how many of these converted."""
         places = [self.path(number) for number in range(len(self.finished()))]
         planned = [(place / f"{PLANNED}.h5", item) for place in places for item in _episodes(place, PLANNED)]
-        planned = planned[:episodes]
-        seeds = {item["episode_seed"] for _, item in planned}
         converted = [
             (place / f"{self._converted}.h5", item)
             for place in places
             for item in _episodes(place, self._converted)
-            if item["episode_seed"] in seeds
         ]
+        if len(converted) > episodes:
+            beyond = converted[episodes][1]["episode_seed"]
+            planned, converted = (
+                [(path, item) for path, item in found if item["episode_seed"] < beyond]
+                for found in (planned, converted)
+            )
         for name, chosen in ((PLANNED, planned), (self._converted, converted)):
             if chosen:
                 _write(folder / f"{name}.h5", chosen)

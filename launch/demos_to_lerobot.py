@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import datasets
+
 from learner.replay.demonstrations import DemonstrationError, read_maniskill
 from learner.replay.lerobot_demonstrations import write_lerobot
 
@@ -18,6 +20,7 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     source, target = Path(words[0]), Path(words[1])
+    datasets.disable_progress_bars()  # LeRobot shows two an episode
     try:
         episodes = read_maniskill(source)
         write_lerobot(target, episodes, task=_task(source), robot_type=ROBOT, fps=FPS)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]"
     )
     parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id")
-    parser.add_argument("--episodes", type=int, default=100, help="demonstrations to plan")
+    parser.add_argument("--episodes", type=int, default=100, help="demonstrations wanted, converted")
     parser.add_argument("--source", choices=["plan", "download"], default="plan", help="or ManiSkill's own")
     parser.add_argument("--keep", choices=["success", "all"], default="success", help="which plans to keep")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="planners side by side")
@@ -113,8 +114,8 @@ class Planning:
         if sum(part.attempts for part in done) >= limit:
             raise SystemExit(
                 f"{self._args.task}: only {sum(part.successes for part in done)} of "
-                f"{sum(part.attempts for part in done)} plans succeeded: raise max_attempts_per_episode "
-                "to go on"
+                f"{sum(part.attempts for part in done)} plans succeeded, {sum(p.converted for p in done)} of "
+                "these also in the other control mode: raise max_attempts_per_episode to go on"
             )
         # A part beyond the first gap may be there already, from a run that was stopped.
         while self._parts.path(self._next).is_dir():
@@ -123,8 +124,7 @@ class Planning:
         self._next += 1
 
     def _enough(self) -> bool:
-        kept = [p.successes if self._args.keep == "success" else p.attempts for p in self._parts.finished()]
-        return sum(kept) >= self._args.episodes
+        return sum(part.converted for part in self._parts.finished()) >= self._args.episodes
 
     def _check(self) -> None:
         for number, worker in enumerate(self._workers):
@@ -172,7 +172,7 @@ def download(args: argparse.Namespace) -> Path:
         )
     try:
         download_demo.main(argparse.Namespace(uid=args.task, output_dir=str(args.out), quiet=False))
-    except OSError as error:
+    except (OSError, zipfile.BadZipFile) as error:
         raise SystemExit(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
     return take_downloaded(args.out / args.task, args.control_mode, args.episodes)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launch.overview import write_overview
 from launch.runs import find_run
-from learner.replay.lerobot_folder import standing
+from learner.replay.lerobot_folder import read_info, standing
 from learner.replay.lerobot_format import DatasetError, visualiser_command
 from learner.replay.outcomes import Outcome, read_outcomes, read_repo_id
 
@@ -73,10 +73,11 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     """The visualiser's command line.
 
     Raises:
-        VizError: there is no such run or episode, or no display for a window.
+        VizError: there is no such run or episode, nothing that reads its videos, or no display for a window.
     """
     replay = run_dir / "replay"
     outcomes, repo_id = read_replay(run_dir)
+    require_video_reader(replay)
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
     if save is not None:
         return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
@@ -112,6 +113,21 @@ def read_replay(run_dir: Path) -> tuple[list[Outcome], str]:
             return read_outcomes(view), read_repo_id(replay)
     except DatasetError as error:
         raise VizError(str(error)) from None
+
+
+def require_video_reader(replay: Path) -> None:
+    """Raise VizError where LeRobot would fail on the replay's videos, with a page of traces."""
+    if all(feature["dtype"] != "video" for feature in read_info(replay)["features"].values()):
+        return
+    try:
+        import torchcodec  # noqa: F401
+    except ModuleNotFoundError:
+        return  # LeRobot reads with PyAV then
+    except (OSError, RuntimeError):
+        raise VizError(
+            "LeRobot's visualiser reads videos with FFmpeg's libraries, which this system does not have: "
+            "apt-get install ffmpeg, or record with learner.record_images=image"
+        ) from None
 
 
 def choose_episode(outcomes: list[Outcome], word: str) -> int:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.policy.diffusion import DiffusionAgent, DiffusionSpec, save_agent
 from learner.replay.demonstrations import read_maniskill
 from tests.helpers import left_running
 from tests.lerobot_policies import make_policy, save
+from tests.test_cameras import renderer
+from tests.test_lerobot_images import save_policy
+
+__all__ = ["renderer"]
 
 RUN = (
     "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",
@@ -34,7 +40,7 @@ def section(repository: Path) -> list[str]:
     text = (repository / "README.md").read_text()
     part = text[text.index("## Bring your base") :].split("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", part, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
 def readme(repository: Path, *words: str) -> str:
@@ -46,7 +52,7 @@ def readme(repository: Path, *words: str) -> str:
 
 def run(repository: Path, command: str, *more: str, timeout_s: float = 500) -> str:
     """What `command` with further keys prints; it must succeed and leave nobody running."""
-    words = [*command.split(), *more]
+    words = [*shlex.split(command), *more]
     process = subprocess.Popen(
         words, cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
@@ -112,6 +118,34 @@ def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list
     )
     run(repository, command, *RUN, *places)
     assert_ran(tmp_path)
+
+
+# Each simulator's process and the evaluator compile their shaders for half a minute or more.
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("kept", ["image", "video"])
+def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
+    renderer: None, kept: str, repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    save_policy(tmp_path / "act", "act", ("observation.images.top",), size=(96, 96))
+    command = readme(repository, "base=lerobot", "task.cameras=[base_camera]")
+    command = command.replace("<folder or hub id>", str(tmp_path / "act"))
+    output = run(repository, command, *RUN, *places, f"learner.record_images={kept}", timeout_s=1200)
+    assert "the processor draws the cameras" in output or any(Path("/dev").glob("nvidia[0-9]*"))
+    assert_ran(tmp_path)
+    replay = tmp_path / "runs" / "small" / "replay"
+    dataset = LeRobotDataset("small", root=replay, video_backend="pyav")
+    assert dataset.meta.camera_keys == ["observation.images.base_camera"]
+    assert dataset.features["observation.images.base_camera"]["dtype"] == kept
+    pictures = [dataset[i]["observation.images.base_camera"] for i in (0, 1, len(dataset) - 1)]
+    assert all(picture.shape == (3, 96, 96) and picture.std() > 0.05 for picture in pictures)
+    assert (pictures[0] - pictures[2]).abs().max() > 0.1, "the arm does not move"
+    words = ["bash", "launch/viz.sh", str(tmp_path / "runs" / "small"), "last", "--save", str(tmp_path)]
+    shown = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=300)
+    if shown.returncode:
+        assert kept == "video" and "apt-get install ffmpeg" in shown.stderr.splitlines()[-1], shown.stderr
+    else:
+        assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
 
 
 @pytest.mark.timeout(1100)

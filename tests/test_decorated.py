@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from actor.policy.decorated import BASE_ALONE, Behaviour
+from actor.policy.decorated import BASE_ALONE, Behaviour, EvaluatedPolicy
 from actor.policy.diffusion import DiffusionAgent, DiffusionBase, DiffusionSpec
 from actor.policy.residual import ResidualActor
 from tests.fakes import CountingBase
@@ -139,3 +140,23 @@ def test_a_mask_by_episodes_holds_until_the_episode_ends():
     policy.begin(torch.zeros(4000, 3), torch.arange(4000) < 2000)
     after = policy.act().residual.flatten(1).any(1)
     assert after[:2000].all() and torch.equal(after[2000:], acts[0][2000:])
+
+
+@pytest.mark.parametrize("behaviour", [BASE_ALONE, acting(1.0, noise_std=0.5)])
+@pytest.mark.parametrize("plays", ["base", "full"])
+def test_what_is_evaluated_does_not_depend_on_the_behaviour_of_the_weights(plays, behaviour):
+    config = make_config("algo.residual_every=4", "algo.residual_scale=0.5")
+    made = ResidualActor(config.algo, 3, 2)
+    policy = EvaluatedPolicy(
+        CountingBase(), made, num_envs=6, residual_every=4, residual_scale=0.5, device="cpu", seed=0,
+        plays=plays,
+    )  # fmt: skip
+    torch.nn.init.constant_(made.head.bias, 20.0)  # tanh = 1 in every number
+    policy.adopt(3, made.state_dict(), behaviour)
+    observation = torch.rand(6, 3)
+    policy.begin(observation)
+    plan = CountingBase().plan(observation[:, None].expand(6, 2, 3))
+    for frame in range(4):
+        expected = plan[:, frame] + (0.5 if plays == "full" else 0)
+        assert torch.equal(policy.act().action, expected)
+        policy.observe(observation)

@@ -1,25 +1,31 @@
 """Demonstrations: parts that survive a stop, ManiSkill's conversion and layout, and LeRobot's.
 
-tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 9 of PickCube-v1).
+tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 58 of PickCube-v1).
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
-import shutil
 import signal
 import subprocess
+import threading
 import time
+import zipfile
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from mani_skill.utils import download_demo
 
 from launch import demos_to_lerobot
 from launch.demo_parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
-from launch.make_demos import download, parse_arguments, take_downloaded
+from launch.make_demos import download, parse_arguments
 from learner.replay.demonstrations import read_maniskill
 from tests.helpers import left_running
 
@@ -47,17 +53,18 @@ def make_part(parts: Parts, number: int, chosen: list[int], lost: int = 0) -> No
 def test_parts_are_merged_in_the_order_of_their_seeds_and_cut_to_what_was_asked_for(tmp_path: Path) -> None:
     parts = Parts(tmp_path, MODE, 0, "success")
     make_part(parts, 1, [2])
-    make_part(parts, 0, [0, 1], lost=1)
+    make_part(parts, 0, [1, 0], lost=1)  # seeds 2 and 8, then 58
     assert parts.merge(tmp_path, 3) == (3, 2)
-    assert parts.merge(tmp_path, 2) == (2, 1)
+    assert parts.merge(tmp_path, 2) == (3, 2)
+    assert parts.merge(tmp_path, 1) == (2, 1)
     merged = tmp_path / "planned.h5"
     assert [item["episode_id"] for item in episodes_of(merged)] == [0, 1]
     assert [item["episode_seed"] for item in episodes_of(merged)] == [
-        item["episode_seed"] for item in episodes_of(REAL)[:2]
+        item["episode_seed"] for item in (episodes_of(REAL)[1], episodes_of(REAL)[0])
     ]
     with h5py.File(merged) as ours, h5py.File(REAL) as real:
         assert set(ours) == {"traj_0", "traj_1"}
-        assert np.array_equal(ours["traj_1/actions"][:], real["traj_1/actions"][:])
+        assert np.array_equal(ours["traj_1/actions"][:], real["traj_0/actions"][:])
         assert set(ours["traj_1"]) == set(real["traj_1"])
 
 
@@ -73,13 +80,36 @@ def test_what_was_finished_is_kept_and_what_was_not_is_made_again(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real trajectories, laid out as ManiSkill's archives are, converted by ManiSkill's replay."""
-    folder = tmp_path_factory.mktemp("demos") / "PickCube-v1"
-    (folder / "motionplanning").mkdir(parents=True)
-    for suffix in (".h5", ".json"):
-        shutil.copy(REAL.with_suffix(suffix), folder / "motionplanning" / f"trajectory{suffix}")
-    return take_downloaded(folder, MODE, episodes=2)
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that is served where ManiSkill's download looks: the real trajectories of PickCube, laid out
+    as its archives are, something that is no archive for StackCube, and nothing else."""
+    folder = tmp_path_factory.mktemp("served")
+    with zipfile.ZipFile(folder / "PickCube-v1.zip", "w") as archive:
+        for suffix in (".h5", ".json"):
+            name = f"PickCube-v1/motionplanning/trajectory{suffix}"
+            archive.write(REAL.with_suffix(suffix), name)
+    (folder / "StackCube-v1.zip").write_bytes(b"no archive")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "127.0.0.1")
+        for task, source in download_demo.DATASET_SOURCES.items():
+            url = f"http://127.0.0.1:{server.server_port}/{task}.zip?download=true"
+            patch.setattr(source, "raw_dataset_url", url)
+        yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def downloading(task: str, out: Path) -> argparse.Namespace:
+    return parse_arguments([f"task={task}", "source=download", "episodes=2", f"out={out}"])
+
+
+@pytest.fixture(scope="module")
+def converted(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Downloaded by ManiSkill's own code, converted by ManiSkill's replay."""
+    return download(downloading("PickCube-v1", tmp_path_factory.mktemp("demos")))
 
 
 def test_a_downloaded_archive_becomes_states_and_the_chosen_control_mode(converted: Path) -> None:
@@ -105,6 +135,12 @@ def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp
         1.0,
     )
     assert demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")]) == 1
+
+
+@pytest.mark.parametrize("task", ["StackCube-v1", "PushCube-v1"])
+def test_an_archive_that_is_broken_or_missing_is_one_line(task: str, archives: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="could not be downloaded: "):
+        download(downloading(task, tmp_path))
 
 
 def test_a_task_without_an_archive_is_named_beside_those_that_have_one() -> None:

@@ -214,6 +214,16 @@ def test_a_base_for_another_task_is_refused_naming_both_sides(checkpoint):
         make_base(config.base, config.task, "cpu", 0)
 
 
+def test_a_base_of_another_task_of_the_same_sizes_is_a_warning_naming_both(tmp_path, caplog):
+    for env_id, agent_id in (("PushCube-v1", "PushCube-v1"), ("PullCube-v1", "PushCube-v1")):
+        agent = DiffusionAgent(small_spec(env_id=agent_id, obs_dim=35, act_dim=7))
+        save_agent(tmp_path, agent, agent, {})
+        assert not caplog.records
+        config = make_config(f"base.path={tmp_path}", f"task.env_id={env_id}")
+        make_base(config.base, config.task, "cpu", 0)
+    assert "was trained on PushCube-v1, the task is PullCube-v1" in caplog.text
+
+
 def test_a_task_that_nobody_listed_is_checked_at_the_simulator(checkpoint):
     config = make_config(f"base.path={checkpoint[0]}", "task.env_id=Mine-v1", "task.control_mode=mine")
     arguments = checkpoint[0] / "args.json"

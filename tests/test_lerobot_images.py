@@ -34,14 +34,18 @@ OVERRIDES = (
 
 
 def save_policy(
-    folder: Path, kind: str, features: tuple[str, ...], state: int = ROBOT
+    folder: Path,
+    kind: str,
+    features: tuple[str, ...],
+    state: int = ROBOT,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
 ) -> tuple[Path, Any, Any, Any]:
     """A small policy of random weights over a state and images, with normalisers that do something."""
     config = make_policy_config(
         kind,
         input_features={
             STATE: PolicyFeature(FeatureType.STATE, (state,)),
-            **{name: PolicyFeature(FeatureType.VISUAL, (3, HEIGHT, WIDTH)) for name in features},
+            **{name: PolicyFeature(FeatureType.VISUAL, (3, *size)) for name in features},
         },
         output_features={ACTION: PolicyFeature(FeatureType.ACTION, (7,))},
         device="cpu",
@@ -92,6 +96,7 @@ def as_lerobot(observation: Tensor, images: dict[str, Tensor]) -> dict[str, Tens
     pictures = {
         name: images[camera].permute(0, 3, 1, 2).float() / 255
         for name, camera in ((TOP, "base_camera"), (WRIST, "hand_camera"))
+        if camera in images
     }
     return {STATE: observation[:, :ROBOT], **pictures}
 
@@ -120,6 +125,24 @@ def test_every_sub_environment_plans_as_lerobot_does_alone_in_an_episode(saved) 
             action = after(policy.select_action(before(as_lerobot(observation[env, frame][None], one))))
             torch.testing.assert_close(plan[:, frame % 4], action, atol=1e-4, rtol=0)
     policy.config.n_action_steps = n_action_steps
+
+
+def test_vqbet_plans_from_its_history_of_images_as_lerobot_does(tmp_path: Path) -> None:
+    folder, policy, before, after = save_policy(tmp_path, "vqbet", (TOP,))
+    base = load(folder)
+    observation, images = episode(8, envs=2)
+    shown = {"base_camera": images["base_camera"]}
+    policy.eval().reset()
+    for frame in range(8):
+        if frame % 4 == 0:
+            # The three newest frames, the first one repeated where there are fewer.
+            seen = [max(0, frame + i) for i in (-2, -1, 0)]
+            base.reseed(frame)
+            plan = base.plan(observation[:, seen], {camera: v[:, seen] for camera, v in shown.items()})
+            torch.manual_seed(frame)
+        now = {camera: values[:, frame] for camera, values in shown.items()}
+        action = after(policy.select_action(before(as_lerobot(observation[:, frame], now))))
+        torch.testing.assert_close(plan[:, frame % 4], action, atol=1e-4, rtol=0)
 
 
 def test_plans_of_a_batch_equal_plans_alone_and_depend_on_the_images(tmp_path: Path) -> None:

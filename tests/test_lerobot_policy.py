@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -91,6 +92,39 @@ def test_every_sub_environment_plans_as_lerobot_does_alone_in_an_episode(kind, r
     policy.config.n_action_steps = n_action_steps
 
 
+@pytest.mark.parametrize(
+    ("kind", "actions", "overrides"),
+    [
+        ("tdmpc", 4, []),
+        ("tdmpc", 2, ["base.overrides={n_action_repeats: 2, n_action_steps: 1}"]),
+        ("sac", 1, []),
+    ],
+)
+def test_other_kinds_plan_what_lerobot_executes_first(kind, actions, overrides, episodes, tmp_path) -> None:
+    """TD-MPC lays its plans out in its own way and may repeat one action; SAC gives one at a time."""
+    policy, before, after = make_policy(kind, episodes, ROBOT)
+    base = load(save(tmp_path, policy, before, after), f"base.act_horizon={actions}", *overrides)
+    if overrides:
+        policy.config.n_action_repeats, policy.config.n_action_steps = 2, 1
+    observation = observations_of(episodes, 1)[0]
+    base.reseed(7)
+    plan = base.plan(observation[:, None])
+    assert plan.shape == (5, actions, 7)
+    policy.eval().reset()
+    torch.manual_seed(7)
+    for frame in range(actions):
+        theirs = after(policy.select_action(before(features(observation))))
+        torch.testing.assert_close(plan[:, frame], theirs, atol=1e-5, rtol=0)
+    with pytest.raises(CheckpointError, match="base.act_horizon to at most"):
+        load(tmp_path, "base.act_horizon=6", "algo.residual_every=6", *overrides)
+
+
+def test_what_gives_no_actions_is_no_base(tmp_path: Path) -> None:
+    make_policy_config("reward_classifier", device="cpu").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="of type reward_classifier, gives no actions"):
+        load(tmp_path)
+
+
 def test_plans_of_a_batch_equal_plans_alone(act, episodes) -> None:
     base = load(act[0])
     history = observations_of(episodes, 1).transpose(0, 1)
@@ -117,6 +151,17 @@ def test_processors_count_in_the_fingerprint(act, episodes, tmp_path: Path) -> N
     _, other, _ = make_policy("act", episodes[:1], ROBOT)
     save(tmp_path, policy, other, after)
     assert load(tmp_path).fingerprint != load(act[0]).fingerprint
+
+
+def test_a_hub_id_is_read_from_the_hubs_cache(act, tmp_path: Path, monkeypatch) -> None:
+    """As huggingface_hub leaves a download; nothing is asked over the network."""
+    snapshot = tmp_path / "models--someone--act" / "snapshots" / ("0" * 40)
+    shutil.copytree(act[0], snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load(Path("someone/act")).fingerprint == load(act[0]).fingerprint
 
 
 def test_missing_weights_are_refused(act, tmp_path: Path) -> None:
@@ -178,13 +223,39 @@ def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
     torch.testing.assert_close(base.plan(history), 0.1 * history[..., :7].repeat(1, 4, 1))
 
 
-@pytest.mark.skipif(bool(importlib.util.find_spec("transformers")), reason="the extra is installed here")
+def pretend(monkeypatch: pytest.MonkeyPatch, **found: bool) -> None:
+    """That these top-level modules are or are not installed, with nothing of theirs below."""
+    ask = importlib.util.find_spec
+
+    def answer(name: str) -> object:
+        top, _, below = name.partition(".")
+        return ask(name) if top not in found else (found[top] and not below) or None
+
+    monkeypatch.setattr(importlib.util, "find_spec", answer)
+
+
 @pytest.mark.parametrize(
-    ("kind", "extra"), [("smolvla", "smolvla"), ("pi0", "transformers-dep"), ("groot", "groot")]
+    ("kind", "extra", "there"),
+    [
+        ("smolvla", "smolvla", []),
+        ("pi0", "transformers-dep", []),
+        ("groot", "groot", []),
+        ("groot", "groot", ["transformers"]),
+    ],
 )
-def test_a_missing_extra_is_named(kind: str, extra: str, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named(kind: str, extra: str, there: list[str], tmp_path, monkeypatch) -> None:
     make_policy_config(kind, device="cpu").save_pretrained(tmp_path)
+    pretend(monkeypatch, **{name: name in there for name in ("transformers", "tree")})
     with pytest.raises(
         CheckpointError, match=rf"the extra {kind}, pip install -e '.\[{kind}\]'.*lerobot\[{extra}\]"
     ):
+        load(tmp_path)
+
+
+def test_a_transformers_without_lerobots_changes_is_named_before_billions_of_numbers_are_built(
+    tmp_path: Path, monkeypatch
+) -> None:
+    make_policy_config("pi0", device="cpu").save_pretrained(tmp_path)
+    pretend(monkeypatch, transformers=True)
+    with pytest.raises(CheckpointError, match=r"siglip\.check.*transformers.git@fix/lerobot_openpi"):
         load(tmp_path)

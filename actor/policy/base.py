@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from actor.policy.maniskill2 import PaddedBase, padding_hint
 from actor.policy.zero import ZeroBase
 from config.schema import Base, DiffusionSettings, LeRobotSettings, Task, ZeroSettings
 from config.spaces import spaces_of
+
+log = logging.getLogger(__name__)
 
 
 class BasePolicy(Protocol):
@@ -91,6 +94,9 @@ def _load_diffusion(base: DiffusionSettings, task: Task, device: str, seed: int)
         )
     agent = load_agent(Path(base.path))
     _check_control_mode(base.path, agent.spec.control_mode, task)
+    trained_for, ours = (name.rpartition("-v")[0] for name in (agent.spec.env_id, task.env_id))
+    if not ours.startswith(trained_for):
+        log.warning("base %s was trained on %s, the task is %s", base.path, agent.spec.env_id, task.env_id)
     made = DiffusionBase(
         agent, base.act_horizon, base.inference_steps, device=device, seed=seed, native=base.native
     )

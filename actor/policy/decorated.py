@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -197,14 +198,22 @@ class DecoratedPolicy:
 
 
 class EvaluatedPolicy(DecoratedPolicy):
-    """The same composition for evaluation: deterministic tanh(mean), nothing masked, no noise."""
+    """The same composition for evaluation, whatever the behaviour that weights come with: no mask, no noise.
+
+    Args:
+        plays: "base": the base alone; "full": every decision with its residual, deterministic tanh(mean).
+    """
+
+    def __init__(self, *composed: Any, plays: Literal["base", "full"], **settings: Any) -> None:
+        super().__init__(*composed, **settings)
+        self.plays = plays
 
     def _decide(self, rows: Tensor) -> None:
         frames = self._cursor[rows, None] + torch.arange(self._every, device=self._device)
         base_plan = self._plan[rows[:, None], frames]
         self._base_plan[rows] = base_plan
         self._version[rows] = self.weights_version
-        if self.behaviour.mask_probability > 0:
+        if self.plays == "full":
             residual = self._residual.mode(self._history[rows, -1], base_plan.flatten(1))
             self._chosen_residual[rows] = residual.view_as(base_plan)
         else:

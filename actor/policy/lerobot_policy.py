@@ -31,9 +31,8 @@ from config.spaces import spaces_of
 
 log = logging.getLogger(__name__)
 
-# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. All of them
-# import transformers, and some only find out in the middle of their construction. Those of ours in
-# pyproject.toml are called like the policy.
+# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. Those of ours
+# in pyproject.toml are called like the policy.
 OUR_EXTRAS = ("pi0", "smolvla", "groot")
 EXTRAS = {
     "smolvla": "smolvla",
@@ -44,6 +43,11 @@ EXTRAS = {
     "pi05": "transformers-dep",
     "pi0_fast": "transformers-dep",
 }
+# What they import, asked for before anything is built: some only find out in the middle of that, with
+# billions of numbers in memory. All of them want transformers, those of openpi one with LeRobot's changes.
+OPENPI = "transformers.models.siglip.check"
+OPENPI_BRANCH = "'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi'"
+MORE_MODULES = {"groot": ["tree"], "pi0": [OPENPI], "pi05": [OPENPI], "pi0_fast": [OPENPI]}
 
 
 def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: int) -> LeRobotBase:
@@ -55,6 +59,8 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
     """
     register_third_party_plugins()
     config = _read_config(settings, device)
+    if ACTION not in (config.output_features or {}):
+        raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
     policy_class = _policy_class(config.type, settings.path)
     try:
         policy = policy_class.from_pretrained(settings.path, config=config, strict=True)
@@ -113,6 +119,12 @@ def observation_fields(
     return {name: fields[name] for name in wanted}
 
 
+def image_features(config: PreTrainedConfig) -> dict[str, Any]:
+    """What the policy wants to see. Not config.image_features: SAC's are a list of names."""
+    features = config.input_features or {}
+    return {name: feature for name, feature in features.items() if feature.type is FeatureType.VISUAL}
+
+
 def image_cameras(config: PreTrainedConfig, settings: LeRobotSettings, task: Task) -> dict[str, str]:
     """Which of the task's cameras each of the policy's image features is.
 
@@ -121,7 +133,7 @@ def image_cameras(config: PreTrainedConfig, settings: LeRobotSettings, task: Tas
     """
     chosen = settings.cameras or {f"{OBS_IMAGES}.{camera}": camera for camera in task.cameras}
     width, height = task.camera_size
-    for name, feature in config.image_features.items():
+    for name, feature in image_features(config).items():
         camera = chosen.get(name)
         if camera not in task.cameras:
             raise CheckpointError(
@@ -134,7 +146,7 @@ def image_cameras(config: PreTrainedConfig, settings: LeRobotSettings, task: Tas
                 f"base {settings.path} takes {name} of shape {list(feature.shape)}, task.camera_size gives "
                 f"{[3, height, width]}: set task.camera_size=[{feature.shape[2]},{feature.shape[1]}]"
             )
-    return {name: chosen[name] for name in config.image_features}
+    return {name: chosen[name] for name in image_features(config)}
 
 
 def _in_turn(wanted: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
@@ -171,6 +183,8 @@ class LeRobotBase:
         self.observation_dim = observation_dim
         self.fingerprint = _fingerprint(policy, processors)
         self._call: Callable[[dict[str, Any]], Tensor] = policy.predict_action_chunk
+        if policy.config.type == "tdmpc":
+            self._call = lambda batch: _tdmpc_chunk(policy, batch)
         self.reseed(seed)
         self._check_chunk()
         self.reseed(seed)
@@ -220,14 +234,14 @@ class LeRobotBase:
         queues = getattr(self._policy, "_queues", None)
         if not self._feature_cameras or not isinstance(queues, dict):
             return {}
-        features = [batch[name] for name in self._policy.config.image_features]
+        features = [batch[name] for name in self._feature_cameras]
         stacked = {OBS_IMAGES: torch.stack(features, dim=-4), OBS_IMAGE: features[0]}
         return {name: value for name, value in stacked.items() if name in queues}
 
     def _check_chunk(self) -> None:
         """One plan, so that what does not fit is said now; raises CheckpointError."""
         probe = torch.zeros(1, self.obs_horizon, self.observation_dim)
-        shapes = {self._feature_cameras[n]: f.shape for n, f in self._policy.config.image_features.items()}
+        shapes = {self._feature_cameras[n]: f.shape for n, f in image_features(self._policy.config).items()}
         pictures = {
             camera: torch.zeros(1, self.obs_horizon, height, width, 3, dtype=torch.uint8)
             for camera, (_, height, width) in shapes.items()
@@ -265,6 +279,13 @@ class LeRobotBase:
             torch.cuda.set_rng_state(states[1], self._device)
 
 
+def _tdmpc_chunk(policy: Any, batch: dict[str, Any]) -> Tensor:
+    """Plans (B, T, A): this one policy returns (T, B, A), and its select_action may repeat the first one."""
+    actions = policy.predict_action_chunk(batch)
+    repeats = policy.config.n_action_repeats
+    return (actions if repeats == 1 else actions[:1].repeat(repeats, 1, 1)).transpose(0, 1)
+
+
 def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
     if Path(settings.path).is_dir() and not (Path(settings.path) / "config.json").is_file():
         raise CheckpointError(f"no LeRobot policy at {settings.path}: config.json is missing")
@@ -287,8 +308,9 @@ def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
 
 
 def _policy_class(kind: str, path: str) -> Any:
-    if kind in EXTRAS and importlib.util.find_spec("transformers") is None:
-        raise _missing_package(kind, path, "no module named transformers")
+    for module in ["transformers", *MORE_MODULES.get(kind, [])] if kind in EXTRAS else []:
+        if importlib.util.find_spec(module) is None:
+            raise _missing_package(kind, path, f"no module named {module}")
     try:
         return get_policy_class(kind)
     except ImportError as error:
@@ -304,10 +326,10 @@ def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
     extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
     theirs = f"'lerobot{extra}=={importlib.metadata.version('lerobot')}'"
     ours = f"the extra {kind}, pip install -e '.[{kind}]', brings {theirs}"
-    return CheckpointError(
-        f"base {path} is a {kind} policy, and a package for it is missing ({what}): "
-        + (ours if kind in OUR_EXTRAS else f"pip install {theirs}")
-    )
+    how = ours if kind in OUR_EXTRAS else f"pip install {theirs}"
+    if OPENPI in MORE_MODULES.get(kind, []):
+        how += f"; then, for LeRobot's changes to transformers, pip install {OPENPI_BRANCH}"
+    return CheckpointError(f"base {path} is a {kind} policy, and a package for it is missing ({what}): {how}")
 
 
 def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import logging
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,6 +70,15 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+class Seen(NamedTuple):
+    """Inputs (B, numbers): (observation - mean) * scale and, beside it, rest, if there is one."""
+
+    observation: Tensor
+    mean: Tensor
+    scale: Tensor
+    rest: Tensor | None
+
+
 class Perceptrons:
     """What `mlp.cpp` computes, for networks of these sizes; knows no parameters.
 
@@ -88,61 +97,44 @@ class Perceptrons:
     def __reduce__(self) -> tuple[Any, ...]:
         return _make, self._sizes
 
-    def apply_to(self, observation: Tensor, rest: Tensor | None, parameters: list[Tensor]) -> bool:
+    def apply_to(self, seen: Seen, parameters: list[Tensor]) -> bool:
         """Whether native code computes this: float32 on the CPU, one thread, no gradient by the observation.
         A network's parameters are all alike."""
         return (
             len(self._widths) <= MOST_LAYERS
             and torch.get_num_threads() == 1
             and _plain(parameters[0])
-            and _plain(observation)
-            and not observation.requires_grad
-            and (rest is None or _plain(rest))
+            and _plain(seen.observation)
+            and not seen.observation.requires_grad
+            and (seen.rest is None or _plain(seen.rest))
             and library() is not None
         )
 
-    def __call__(
-        self,
-        observation: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        rest: Tensor | None,
-        parameters: list[Tensor],
-        members: Tensor | None = None,
-    ) -> Tensor:
-        """Outputs (M, B, outputs) of inputs ((observation - mean) * scale, rest), side by side.
+    def __call__(self, seen: Seen, parameters: list[Tensor], members: Tensor | None = None) -> Tensor:
+        """Outputs (M, B, outputs).
 
         Args:
-            observation, rest: (B, numbers).
             parameters: of each layer weight, bias and, where it is normed, scale and shift; of all members.
             members: those to compute (M,), without gradient; None: all.
         """
-        tracked = parameters if rest is None else [*parameters, rest]
+        tracked = parameters if seen.rest is None else [*parameters, seen.rest]
         if members is None and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tracked):
-            return _Tracked.apply(self, observation, mean, scale, rest, *parameters)  # type: ignore[return-value]
-        return self.run(observation, mean, scale, rest, parameters, members, keep=False)[0]
+            return _Tracked.apply(self, *seen, *parameters)  # type: ignore[return-value]
+        return self.run(seen, parameters, members, keep=False)[0]
 
     @torch.no_grad()
     def run(
-        self,
-        observation: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        rest: Tensor | None,
-        parameters: list[Tensor],
-        members: Tensor | None = None,
-        *,
-        keep: bool,
+        self, seen: Seen, parameters: list[Tensor], members: Tensor | None = None, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The outputs and, with `keep`, what `gradients` reads."""
+        """As a call, without gradient; with `keep` also what `gradients` reads."""
         network = self._network(parameters)
-        rows, numbers = observation.shape
-        observation, rest = _rows(observation), None if rest is None else _rows(rest)
+        rows, numbers = seen.observation.shape
+        observation, rest = _rows(seen.observation), None if seen.rest is None else _rows(seen.rest)
         count = self._members(parameters) if members is None else len(members)
         given = Input(
             rows, numbers, observation.stride(0),
             0 if rest is None else rest.shape[1], 0 if rest is None else rest.stride(0),
-            observation.data_ptr(), mean.data_ptr(), scale.data_ptr(),
+            observation.data_ptr(), seen.mean.data_ptr(), seen.scale.data_ptr(),
             None if rest is None else rest.data_ptr(),
         )  # fmt: skip
         out = observation.new_empty((count, rows, self._widths[-1]))
@@ -199,14 +191,14 @@ def _make(widths: tuple[int, ...], normed: bool, by_output: bool) -> Perceptrons
 
 
 class _Tracked(torch.autograd.Function):
-    """Of perceptrons, observation, mean, scale, rest, and parameters; gradients by the last two."""
+    """Of perceptrons, what is `Seen`, and parameters; gradients by its rest and by the parameters."""
 
     @staticmethod
     def forward(ctx: Any, perceptrons: Perceptrons, *inputs: Any) -> Tensor:
-        *seen, rest = inputs[:4]
-        ctx.perceptrons, ctx.rest = perceptrons, 0 if rest is None else rest.shape[1]
-        ctx.save_for_backward(*inputs[4:])
-        out, ctx.kept = perceptrons.run(*seen, rest, list(inputs[4:]), keep=True)
+        seen, parameters = Seen(*inputs[:4]), inputs[4:]
+        ctx.perceptrons, ctx.rest = perceptrons, 0 if seen.rest is None else seen.rest.shape[1]
+        ctx.save_for_backward(*parameters)
+        out, ctx.kept = perceptrons.run(seen, list(parameters), keep=True)
         return out
 
     @staticmethod
@@ -219,14 +211,8 @@ class _Tracked(torch.autograd.Function):
             list(ctx.saved_tensors), kept, gradients[0],
             of_parameters=any(ctx.needs_input_grad[5:]), rest=ctx.rest if ctx.needs_input_grad[4] else 0,
         )  # fmt: skip
-        return (
-            None,
-            None,
-            None,
-            None,
-            by_rest,
-            *(by_parameters or itertools.repeat(None, len(ctx.saved_tensors))),
-        )
+        by_parameters = by_parameters or itertools.repeat(None, len(ctx.saved_tensors))
+        return *itertools.repeat(None, 4), by_rest, *by_parameters
 
 
 def _plain(tensor: Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons
+from actor.policy.mlp import Perceptrons, Seen
 from config.schema import Algo
 
 LOG_STD_MAX = 2.0
@@ -78,9 +78,9 @@ class ResidualActor(nn.Module):
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
         rest = base_plan if self.sees_base else None
-        if self._native.apply_to(observation, rest, self.stack):
-            scaling = self.observation_mean, self.observation_scale
-            out = self._native(observation, *scaling, rest, self.stack).squeeze(0)  # type: ignore[arg-type]
+        seen = Seen(observation, self.observation_mean, self.observation_scale, rest)  # type: ignore[arg-type]
+        if self._native.apply_to(seen, self.stack):
+            out = self._native(seen, self.stack).squeeze(0)
         else:
             out = self._with_torch(observation, rest)
         if not self.gaussian:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons
+from actor.policy.mlp import Perceptrons, Seen
 from config.schema import Algo
 
 
@@ -73,19 +73,19 @@ class CriticEnsemble(nn.Module):
 
     def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
         """Q of all members, or of those with these numbers (M,): (M, B)."""
-        seen = action[:, : action.shape[1] - self.linear_in]
-        if self._native.apply_to(observation, seen, self.stack):
-            scaling = self.observation_mean, self.observation_scale
-            out = self._native(observation, *scaling, seen, self.stack, members)  # type: ignore[arg-type]
+        rest = action[:, : action.shape[1] - self.linear_in]
+        seen = Seen(observation, self.observation_mean, self.observation_scale, rest)  # type: ignore[arg-type]
+        if self._native.apply_to(seen, self.stack):
+            out = self._native(seen, self.stack, members)
         else:
-            out = self._with_torch(observation, seen, slice(None) if members is None else members)
+            out = self._with_torch(observation, rest, slice(None) if members is None else members)
         if not self.linear_in:
             return out.squeeze(-1)
         return out[..., 0] + (out[..., 1:] * action[:, self.linear_in :]).sum(-1)
 
-    def _with_torch(self, observation: Tensor, seen: Tensor, members: Tensor | slice) -> Tensor:
+    def _with_torch(self, observation: Tensor, rest: Tensor, members: Tensor | slice) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
-        out = torch.cat([x, seen], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
+        out = torch.cat([x, rest], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
         for layer in self.layers:
             out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
         return out
