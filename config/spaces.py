@@ -29,9 +29,14 @@ class _File(Section, frozen=True):
 
 def spaces_of(task: Task) -> Spaces:
     """What is known of `task` without a simulator."""
+    return known_spaces(task.env_id, task.control_mode)
+
+
+def known_spaces(env_id: str, control_mode: str) -> Spaces:
+    """As `spaces_of`, by names."""
     file = _read()
-    mode = task.control_mode
-    return Spaces(file.observations.get(task.env_id), file.actions.get(mode), mode in file.absolute)
+    dims = file.observations.get(env_id), file.actions.get(control_mode)
+    return Spaces(*dims, control_mode in file.absolute)
 
 
 @cache

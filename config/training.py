@@ -39,7 +39,7 @@ class Training(Section, frozen=True):
     control_mode: str
     demos: str
     max_episodes: int | None
-    observation: tuple[str, ...]
+    observation: tuple[str, ...] | None
     out: str
     keep_demos: int
     resume: Literal["auto", "new", "must"]

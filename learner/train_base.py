@@ -23,6 +23,7 @@ from rich.progress import Progress, TaskID, TextColumn
 from actor.policy.diffusion import save_agent
 from config.cli import wants_help
 from config.schema import ConfigError
+from config.spaces import known_spaces
 from config.training import Training, compose_training, training_defaults
 from learner.base_evaluation import BaseEvaluations, Evaluated
 from learner.base_tracker import BaseTracker
@@ -64,6 +65,21 @@ def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
     """What the network is trained on."""
     pairs = [(episode.observations, episode.actions) for episode in episodes]
     return make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
+
+
+def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> None:
+    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards."""
+    known = known_spaces(settings.task, settings.control_mode)
+    for what, wanted, numbers in (
+        ("observation", known.observation_dim, episodes[0].observations.shape[1]),
+        ("action", known.action_dim, episodes[0].actions.shape[1]),
+    ):
+        if wanted not in (None, numbers):
+            raise DemonstrationError(
+                f"{settings.demos} has {numbers} {what} numbers, task={settings.task} "
+                f"control_mode={settings.control_mode} has {wanted}: choose other demos, or other features "
+                "of a LeRobot dataset with observation=[...]"
+            )
 
 
 def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
@@ -206,6 +222,7 @@ def main(words: list[str]) -> int:
         torch.set_num_threads(settings.threads)
         settings.folder.mkdir(parents=True, exist_ok=True)
         episodes = read_episodes(settings)
+        require_task_sizes(settings, episodes)
         data = windows_of(settings, episodes)
         log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
         keep_demonstrations(settings, episodes)

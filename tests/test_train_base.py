@@ -20,8 +20,8 @@ from learner import base_trainer
 from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
-from learner.replay.demonstrations import read_maniskill
-from learner.train_base import read_episodes, windows_of
+from learner.replay.demonstrations import DemonstrationError, read_maniskill
+from learner.train_base import read_episodes, require_task_sizes, windows_of
 from learner.windows import Windows
 from tests.helpers import make_config
 
@@ -178,10 +178,25 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
 
     episodes = read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
     write_lerobot(tmp_path / "demos", episodes, task="PickCube-v1", robot_type="panda", fps=20)
-    theirs = read_windows(settings_of(tmp_path, f"demos={tmp_path / 'demos'}"))
     ours = read_windows(settings_of(tmp_path))
+    settings = settings_of(tmp_path, f"demos={tmp_path / 'demos'}")
+    require_task_sizes(settings, read_episodes(settings))
+    theirs = read_windows(settings)
     assert torch.equal(theirs.history, ours.history)
     assert torch.equal(theirs.actions, ours.actions)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("task=PushCube-v1", "has 42 observation numbers, task=PushCube-v1 .* has 35"),
+        ("control_mode=pd_joint_delta_pos", "has 7 action numbers, .*pd_joint_delta_pos has 8"),
+    ],
+)
+def test_demonstrations_of_another_task_are_refused_before_the_training(change, says, tmp_path) -> None:
+    settings = settings_of(tmp_path, change)
+    with pytest.raises(DemonstrationError, match=says):
+        require_task_sizes(settings, read_episodes(settings))
 
 
 def logged_artifacts(folder: Path) -> list:
