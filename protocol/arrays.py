@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -67,11 +68,20 @@ def describe(array: np.ndarray) -> tuple[ArrayDescription, memoryview]:
     return ArrayDescription(name, array.shape), plain.data
 
 
-def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np.ndarray:
-    """A read-only array over `buffer`, not copied.
+class Layout(NamedTuple):
+    """An array that may exist: its description, checked."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    size: int
+    """Bytes."""
+
+
+def check_description(description: ArrayDescription, limits: Limits) -> Layout:
+    """What `description` says, if it is within the limits.
 
     Raises:
-        ProtocolError: unknown dtype, too many dimensions, or a size that is not the buffer's.
+        ProtocolError: unknown dtype, too many dimensions, or no possible shape.
     """
     dtype = DTYPES.get(description.dtype)
     if dtype is None:
@@ -82,12 +92,21 @@ def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np
     # numpy refuses larger sizes in its own ways, even beside a zero.
     if not all(0 <= size < 2**31 for size in shape):
         raise ArrayError(f"no possible shape: {shape}")
-    described, held = math.prod(shape) * dtype.itemsize, len(buffer)
-    if described != held:
-        raise ArrayError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
-    if dtype.kind == "b" and bytes(buffer).strip(b"\0\1"):
+    return Layout(dtype, shape, math.prod(shape) * dtype.itemsize)
+
+
+def restore(layout: Layout, buffer: Buffer) -> np.ndarray:
+    """A read-only array over `buffer`, not copied.
+
+    Raises:
+        ProtocolError: a size that is not the buffer's, or a truth value that is none.
+    """
+    dtype, shape, size = layout
+    if size != len(buffer):
+        raise ArrayError(f"{dtype.str[1:]} {shape} needs {size} bytes, the frame holds {len(buffer)}")
+    if dtype.kind == "b" and bytes(buffer).translate(None, b"\0\1"):
         raise ArrayError("a truth value that is neither 0 nor 1")
-    array = np.frombuffer(buffer, dtype).reshape(shape)
+    array = np.ndarray(shape, dtype, buffer)
     if array.flags.writeable:
         array.flags.writeable = False
     return array

@@ -6,8 +6,9 @@ the arrays follow as frames in the same order.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Union, cast, get_args
 
 import msgspec
 import numpy as np
@@ -15,13 +16,23 @@ import numpy as np
 from protocol.arrays import (
     ArrayDescription,
     Buffer,
+    Layout,
     LimitError,
     Limits,
     ProtocolError,
+    check_description,
     describe,
     restore,
 )
-from protocol.messages import PROTOCOL_VERSION, FromClient, FromLearner, Message
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Columns,
+    Experience,
+    FromClient,
+    FromLearner,
+    Message,
+    Weights,
+)
 
 
 class VersionError(ProtocolError):
@@ -49,7 +60,30 @@ class _Envelope(NamedTuple):
     message: msgspec.Raw
 
 
+def _with_raw_columns(kind: type[Message]) -> type[msgspec.Struct]:
+    """The same message with its columns as they came: what they describe is read separately."""
+    fields = [
+        (field.name, msgspec.Raw if field.type == Columns else field.type)
+        for field in msgspec.structs.fields(kind)
+    ]
+    tag = kind.__struct_config__.tag
+    return msgspec.defstruct(
+        kind.__name__, fields, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=tag
+    )
+
+
+_WITH_ARRAYS: dict[type, type[Message]] = {_with_raw_columns(kind): kind for kind in (Experience, Weights)}
+_RAW: dict[Any, Any] = {kind: raw for raw, kind in _WITH_ARRAYS.items()}
+
+
+def _make_decoder(kinds: Any) -> msgspec.msgpack.Decoder[Any]:
+    union: Any = Union[tuple(_RAW.get(kind, kind) for kind in get_args(kinds))]  # noqa: UP007
+    return msgspec.msgpack.Decoder(union)
+
+
 _envelope_decoder = msgspec.msgpack.Decoder(_Envelope)
+_columns_decoder = msgspec.msgpack.Decoder(dict[str, ArrayDescription])
+_client_decoder, _learner_decoder = _make_decoder(FromClient), _make_decoder(FromLearner)
 
 
 def encode(message: Message, limits: Limits) -> list[Buffer]:
@@ -85,41 +119,64 @@ def decode_from_client(frames: Sequence[Buffer], limits: Limits) -> FromClient:
         VersionError: another protocol version.
         ProtocolError: anything else that is not a message within the limits.
     """
-    return _decode(frames, limits, FromClient)
+    return _decode(frames, limits, _client_decoder)
 
 
 def decode_from_learner(frames: Sequence[Buffer], limits: Limits) -> FromLearner:
     """The message of a learner; otherwise as `decode_from_client`."""
-    return _decode(frames, limits, FromLearner)
+    return _decode(frames, limits, _learner_decoder)
 
 
-def _decode(frames: Sequence[Buffer], limits: Limits, kinds: Any) -> Any:
+def _decode(frames: Sequence[Buffer], limits: Limits, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
     _check_size(frames, limits)
-    buffers = iter(frames[1:])
-
-    def restore_array(kind: type, value: Any) -> np.ndarray:
-        if kind is not np.ndarray:
-            raise NotImplementedError(kind)
-        description = msgspec.convert(value, ArrayDescription)
-        buffer = next(buffers, None)
-        if buffer is None:
-            raise FrameCountError("no frame holds this array")
-        return restore(description, buffer, limits)
-
     try:
         version, raw = _envelope_decoder.decode(frames[0])
         if version != PROTOCOL_VERSION:
             raise VersionError(f"protocol version {version}, this side speaks {PROTOCOL_VERSION}")
-        message = msgspec.msgpack.decode(raw, type=kinds, dec_hook=restore_array)
+        message = decoder.decode(raw)
+        kind = _WITH_ARRAYS.get(message.__class__)
+        if kind is not None:
+            fields = msgspec.structs.asdict(message)
+            fields["columns"] = _restore(bytes(fields["columns"]), frames, limits)
+            return kind(**fields)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        # msgspec wraps what `restore_array` raised, and adds the place.
-        kind = type(error.__cause__) if isinstance(error.__cause__, ProtocolError) else HeaderError
         # The error quotes what came: line ends in it must not forge lines of a log.
-        raise kind(f"header: {' '.join(str(error).split())}") from error
-    left = sum(1 for _ in buffers)
-    if left:
-        raise FrameCountError(f"{left} more frames than the header describes")
+        raise HeaderError(f"header: {' '.join(str(error).split())}") from error
+    if len(frames) > 1:
+        raise FrameCountError(f"{len(frames) - 1} more frames than the header describes")
     return message
+
+
+def _restore(described: bytes, frames: Sequence[Buffer], limits: Limits) -> Columns:
+    """The columns of a message, over its frames."""
+    layouts = _read_layouts(described, limits)
+    if len(frames) <= len(layouts):
+        raise FrameCountError(f"no frame holds {list(layouts)[len(frames) - 1]!r}")
+    if len(frames) > len(layouts) + 1:
+        raise FrameCountError(f"{len(frames) - 1 - len(layouts)} more frames than the header describes")
+    columns: Columns = {}
+    for index, (name, layout) in enumerate(layouts.items(), 1):
+        try:
+            columns[name] = restore(layout, frames[index])
+        except ProtocolError as error:
+            raise _placed(error, name) from error
+    return columns
+
+
+@functools.lru_cache(maxsize=64)
+def _read_layouts(described: bytes, limits: Limits) -> dict[str, Layout]:
+    """Columns as the header describes them; the same words come again in nearly every message."""
+    layouts: dict[str, Layout] = {}
+    for name, description in _columns_decoder.decode(described).items():
+        try:
+            layouts[name] = check_description(description, limits)
+        except ProtocolError as error:
+            raise _placed(error, name) from error
+    return layouts
+
+
+def _placed(error: ProtocolError, name: str) -> ProtocolError:
+    return type(error)(f"header: {error} - at {name!r}")
 
 
 def _check_size(frames: Sequence[Buffer], limits: Limits) -> None:

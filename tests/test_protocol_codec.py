@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from protocol.arrays import DTYPES, Limits, ProtocolError, describe, restore, weights_digest
+from protocol.arrays import (
+    DTYPES,
+    Limits,
+    ProtocolError,
+    check_description,
+    describe,
+    restore,
+    weights_digest,
+)
 from protocol.codec import VersionError, decode_from_client, decode_from_learner, encode
 from protocol.messages import Experience, Heartbeat, Welcome
 
@@ -85,7 +93,7 @@ def _header(**changes: object) -> bytes:
         ([_header(shape=[-2, -1]), b"\0" * 8], "no possible shape"),
         ([_header(shape=[2, 1, 1, 1, 1]), b"\0" * 8], "5 dimensions, at most 4"),
         ([_header(dtype="b1"), b"\0\2"], "neither 0 nor 1"),
-        ([_header()], "no frame holds this array"),
+        ([_header()], "no frame holds 'a'"),
         ([_header(), b"\0" * 8, b""], "1 more frames"),
         ([_header(), *[b"\0" * 8] * 9], "9 arrays, at most 8"),
         ([b"\0" * 5000], "5000 header bytes, at most 4096"),
@@ -150,4 +158,4 @@ def test_digest_changes_with_names_and_values_and_not_with_order() -> None:
 def test_strided_arrays_cross_in_their_logical_order() -> None:
     array = np.arange(12, dtype=np.int32).reshape(3, 4).T
     description, buffer = describe(array)
-    np.testing.assert_array_equal(restore(description, bytes(buffer), LIMITS), array)
+    np.testing.assert_array_equal(restore(check_description(description, LIMITS), bytes(buffer)), array)

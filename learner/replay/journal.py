@@ -32,7 +32,7 @@ from learner.replay.journal_format import (
 )
 from learner.replay.journal_recovery import cut_torn_tail, read_segment
 from learner.replay.ledger import Committed, Ledger, Segment
-from protocol.arrays import Limits
+from protocol.arrays import Buffer, Limits
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
 from protocol.peers import Peer, SessionState
 
@@ -162,7 +162,7 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int:
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer]) -> int:
         """Queue one numbered message of `peer`; who calls bounds what waits (`room_rows`).
 
         Args:
@@ -235,7 +235,7 @@ class Journal:
             self._file = None
 
     def _queue(
-        self, head: Head, frames: Sequence[bytes] = (), message: Experience | Evaluation | None = None
+        self, head: Head, frames: Sequence[Buffer] = (), message: Experience | Evaluation | None = None
     ) -> None:
         self.raise_if_failed()
         parts = encode_record(head, frames)

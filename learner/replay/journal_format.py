@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 import xxhash
 
+from protocol.arrays import Buffer
 from protocol.messages import Evaluation, ExperienceSpec
 from protocol.peers import SessionState
 
@@ -98,7 +99,7 @@ class Record(NamedTuple):
     end: int
 
 
-def encode_record(head: Head, frames: Sequence[bytes] = ()) -> list[bytes]:
+def encode_record(head: Head, frames: Sequence[Buffer] = ()) -> list[Buffer]:
     """The record's bytes in parts; frames are not copied."""
     encoded = _encoder.encode(head)
     lengths = _LENGTHS.pack(len(encoded), sum(map(len, frames)))
