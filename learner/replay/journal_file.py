@@ -21,7 +21,7 @@ BLOCK_BYTES = 4096
 # One write. Large, as it costs the same whatever it holds.
 SHEET_BYTES = 1 << 22
 # Kept for the next rows; what a burst takes beyond them goes back to the system.
-_MOST_FREE = 6
+_MOST_FREE = 16
 # 0 where the system has no such thing.
 _PAST_THE_CACHE = getattr(os, "O_DIRECT", 0)
 
