@@ -97,8 +97,14 @@ class LearnerChannel:
         if self._door.refresh_allowed():
             self._open()
 
-    def receive(self) -> Arrival | None:
-        """The next message, or None. Frames are bytes: arrays over them are aligned."""
+    def receive(self, most: int) -> list[Arrival]:
+        """What has come, up to so many messages. Frames are read-only, and arrays over them are aligned."""
+        arrivals: list[Arrival] = []
+        while len(arrivals) < most and (arrival := self._receive_one()) is not None:
+            arrivals.append(arrival)
+        return arrivals
+
+    def _receive_one(self) -> Arrival | None:
         try:
             first = self._router.recv(_NOBLOCK, copy=False)
         except zmq.Again:
