@@ -4,8 +4,9 @@
 
 Two processes over loopback: an uplink that sends batches of decisions of the default task, and an intake
 with a journal whose rows are drained. Ceilings of the same run: bare pyzmq with the same frames, and
-sequential writes of the same bytes with a sync for every `journal.sync_bytes`. Medians over the rounds;
-prints one JSON object.
+sequential writes of the same bytes with a sync for every `journal.sync_bytes`, through the page cache and
+past it: the faster of these two is what the disk can do. Medians over the rounds; prints one JSON object.
+Where others use the machine, look at the processor time: of both processes for one batch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import mmap
 import multiprocessing
 import os
 import socket
@@ -21,10 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,6 +38,7 @@ from config.schema import Config, Wire
 from launch.make_keys import make_keys
 from learner.intake import Intake
 from learner.replay.journal import Journal
+from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Columns, Experience, ExperienceSpec
@@ -77,13 +80,14 @@ def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
     intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
     intake.start()
     pipe.send("ready")
+    started_s = time.process_time()
     rows = 0
     while not pipe.poll():
         time.sleep(0.002)
         rows += sum(len(received.columns["frames"]) for received in intake.drain(timeout_s=0.05))
     intake.close()
     journal.close()
-    pipe.send(rows)
+    pipe.send((rows, time.process_time() - started_s))
 
 
 def receive_bare(port: int, pipe: Connection) -> None:
@@ -92,16 +96,26 @@ def receive_bare(port: int, pipe: Connection) -> None:
     router = context.socket(zmq.ROUTER)
     router.bind(f"tcp://127.0.0.1:{port}")
     pipe.send("ready")
+    started_s = time.process_time()
     while True:
         identity, *frames = router.recv_multipart()
         if len(frames) == 1:  # asks whether all before has arrived
             router.send_multipart([identity, b"yes"])
             break
+    pipe.send(time.process_time() - started_s)
     context.destroy(linger=1000)
 
 
-def measure_ours(config: Config, wire: Wire, rows: int, seconds: float, scratch: Path) -> float:
-    """Rows/s from the first send until the last is durable."""
+class Rate(NamedTuple):
+    """What one side did."""
+
+    rows_per_s: float
+    cpu_s_per_row: float
+    """Of all its processes."""
+
+
+def measure_ours(config: Config, wire: Wire, rows: int, seconds: float, scratch: Path) -> Rate:
+    """From the first send until the last row is durable."""
     columns = make_columns(rows, np.random.default_rng(0))
     with (
         tempfile.TemporaryDirectory(dir=scratch) as folder,
@@ -109,55 +123,78 @@ def measure_ours(config: Config, wire: Wire, rows: int, seconds: float, scratch:
     ):
         uplink = Uplink(wire, actor_id="actor-0", role="actor", spec=SPEC, stop=threading.Event())
         uplink.connect()
-        started_s = time.perf_counter()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
         sent = 0
         while time.perf_counter() - started_s < seconds:
             uplink.send(columns)
             sent += rows
         assert uplink.flush(TIMEOUT_S)
-        wall_s = time.perf_counter() - started_s
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
         uplink.close()
         pipe.send("stop")
-        assert pipe.recv() == sent
-    return sent / wall_s
+        received, their_cpu_s = pipe.recv()
+        assert received == sent
+    return Rate(sent / wall_s, (cpu_s + their_cpu_s) / sent)
 
 
-def measure_socket(frames: list[Any], rows: int, seconds: float) -> float:
-    """Rows/s of bare pyzmq with the same frames, not copied by the sender."""
+def measure_socket(frames: list[Any], rows: int, seconds: float) -> Rate:
+    """Bare pyzmq with the same frames, large ones not copied by the sender."""
     [port] = free_ports(1)
-    with other_process(receive_bare, port):
+    with other_process(receive_bare, port) as pipe:
         context = zmq.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(f"tcp://127.0.0.1:{port}")
-        started_s = time.perf_counter()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
         sent = 0
         while time.perf_counter() - started_s < seconds:
             dealer.send_multipart(frames, copy=False)
             sent += rows
         dealer.send(b"all?")
         dealer.recv()
-        wall_s = time.perf_counter() - started_s
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
+        their_cpu_s = pipe.recv()
         context.destroy(linger=1000)
-    return sent / wall_s
+    return Rate(sent / wall_s, (cpu_s + their_cpu_s) / sent)
 
 
-def measure_disk(frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path) -> float:
-    """Rows/s of appending the same bytes to one file, synced in groups."""
+def measure_cached_writes(
+    frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path
+) -> Rate:
+    """Appending the same bytes to one file through the page cache, one call a message, synced in groups."""
     message = b"".join(frames)
     group = max(1, sync_bytes // len(message))
+    return _measure_writes([message] * group, 0, group * rows, seconds, scratch)
+
+
+def measure_direct_writes(
+    frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path
+) -> Rate:
+    """The same past the page cache, from aligned memory and in calls as large as the journal's."""
+    message = b"".join(frames)
+    group = max(1, sync_bytes // len(message))
+    size = group * len(message) // BLOCK_BYTES * BLOCK_BYTES
+    memory = memoryview(mmap.mmap(-1, size))
+    memory[:] = (message * group)[:size]
+    parts = [memory[start : start + SHEET_BYTES] for start in range(0, size, SHEET_BYTES)]
+    return _measure_writes(parts, os.O_DIRECT, group * rows, seconds, scratch)
+
+
+def _measure_writes(
+    group: Sequence[bytes | memoryview], flags: int, rows: int, seconds: float, scratch: Path
+) -> Rate:
     path = scratch / "ceiling"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    started_s = time.perf_counter()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags)
+    started_s, cpu_s = time.perf_counter(), time.process_time()
     written = 0
     while time.perf_counter() - started_s < seconds:
-        for _ in range(group):
-            os.write(descriptor, message)
+        for part in group:
+            assert os.write(descriptor, part) == len(part)
         os.fdatasync(descriptor)
-        written += group * rows
-    wall_s = time.perf_counter() - started_s
+        written += rows
+    wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     os.close(descriptor)
     path.unlink()
-    return written / wall_s
+    return Rate(written / wall_s, cpu_s / written)
 
 
 class other_process:
@@ -213,29 +250,39 @@ def run(rows: int, seconds: float, rounds: int, scratch: Path) -> dict[str, Any]
         bytes(frame) for frame in encode(Experience(session=2**62, sequence=10**6, columns=columns), limits)
     ]
     sync_bytes = config.learner.journal.sync_bytes
-    sides: dict[str, Callable[[], float]] = {
+    sides: dict[str, Callable[[], Rate]] = {
         "ours": lambda: measure_ours(config, make_wire(config, None), rows, seconds, scratch),
         "ours_curve": lambda: measure_ours(
             config, make_wire(config, str(scratch / "keys")), rows, seconds, scratch
         ),
         "socket": lambda: measure_socket(frames, rows, seconds),
-        "disk": lambda: measure_disk(frames, rows, seconds, sync_bytes, scratch),
+        "cached_writes": lambda: measure_cached_writes(frames, rows, seconds, sync_bytes, scratch),
+        "direct_writes": lambda: measure_direct_writes(frames, rows, seconds, sync_bytes, scratch),
     }
-    seen = {name: [] for name in sides}
+    seen: dict[str, list[Rate]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, measure in sides.items():
             seen[name].append(measure())
-    rates = {name: statistics.median(values) for name, values in seen.items()}
-    row_mb = sum(map(len, frames)) / rows / 1e6
-    ceiling = min(rates["socket"], rates["disk"])
+    return summarise(seen, rows, sum(map(len, frames)))
+
+
+def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[str, Any]:
+    """Medians over the rounds, and ours beside the lower ceiling."""
+    rates = {name: statistics.median(rate.rows_per_s for rate in each) for name, each in seen.items()}
+    cpu = {name: statistics.median(rate.cpu_s_per_row for rate in each) for name, each in seen.items()}
+    disk = max(rates["cached_writes"], rates["direct_writes"])
+    ceiling = min(rates["socket"], disk)
     result = {f"{name}_rows_per_s": round(rate) for name, rate in rates.items()}
-    result |= {f"{name}_mb_per_s": round(rate * row_mb, 1) for name, rate in rates.items()}
+    result |= {f"{name}_mb_per_s": round(rate * batch_bytes / rows / 1e6, 1) for name, rate in rates.items()}
+    result |= {f"{name}_cpu_us_per_batch": round(each * rows * 1e6) for name, each in cpu.items()}
     return result | {
-        "rows_per_batch": rows, "bytes_per_row": round(row_mb * 1e6),
-        "ceiling": "socket" if rates["socket"] < rates["disk"] else "disk",
+        "rows_per_batch": rows, "bytes_per_row": round(batch_bytes / rows),
+        "ceiling": "socket" if rates["socket"] < disk else "disk",
         "ceiling_ratio": round(rates["ours"] / ceiling, 3),
         "ceiling_ratio_curve": round(rates["ours_curve"] / ceiling, 3),
-        "rounds": {name: [round(value) for value in values] for name, values in seen.items()},
+        "ratio_to_cached_writes": round(rates["ours"] / rates["cached_writes"], 3),
+        "ratio_to_socket": round(rates["ours"] / rates["socket"], 3),
+        "rounds": {name: [round(rate.rows_per_s) for rate in each] for name, each in seen.items()},
     }  # fmt: skip
 
 

@@ -103,7 +103,8 @@ def run_in_tmux(config: Config, overrides: Sequence[str]) -> int:
     actors = [f"{c.name}.log" for c in make_commands(config, overrides) if c.role == "actor"]
     (config.run_dir / "logs").mkdir(parents=True, exist_ok=True)
     code_file = config.run_dir / "logs" / "exit_code"
-    code_file.unlink(missing_ok=True)
+    for earlier in (code_file, config.run_dir / "logs" / "launch.log"):
+        earlier.unlink(missing_ok=True)
     try:
         session.start(supervisor, tmux.panes_for(config.run_dir, actors), tmux.monitor_for(config.run_dir))
     except RuntimeError as error:
@@ -112,8 +113,13 @@ def run_in_tmux(config: Config, overrides: Sequence[str]) -> int:
     if session.attach():
         log.info("run %s goes on; see it again: tmux -L %s attach", config.name, session.socket)
         return 0
-    sys.stdout.write((config.run_dir / "logs" / "launch.log").read_text())
-    return int(code_file.read_text()) if code_file.is_file() else 1
+    report = config.run_dir / "logs" / "launch.log"
+    if report.is_file():
+        sys.stdout.write(report.read_text())
+    if code_file.is_file():
+        return int(code_file.read_text())
+    log.error("the run's first pane was killed: its processes end by themselves; resume=must goes on with it")
+    return 1
 
 
 def run_inside_tmux(config: Config, overrides: Sequence[str], stop: StopSignal) -> int:

@@ -55,6 +55,9 @@ class Session:
         if first.returncode:
             raise RuntimeError(f"tmux: {first.stderr.strip()}")
         top = first.stdout.strip()
+        # The other panes only show: without the supervisor, even a killed one, they would stay for ever.
+        its_end = f"#{{==:#{{hook_pane}},{top}}}"
+        self._tmux("set-hook", "-g", "pane-exited", f"if-shell -F '{its_end}' kill-server")
         # From here on tmux may be gone at any time: a run that fails at once takes it along.
         self._tmux("set-option", "-g", "pane-border-status", "top")
         self._tmux("set-option", "-g", "pane-border-format", " #{pane_title} ")

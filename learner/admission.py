@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from learner.checks import check_experience
-from protocol.arrays import Limits, ProtocolError
+from protocol.arrays import Buffer, Limits, ProtocolError
 from protocol.codec import VersionError, decode_from_client
 from protocol.messages import (
     Columns,
@@ -55,7 +55,7 @@ class Received(NamedTuple):
 class Log(Protocol):
     """What makes received messages durable: `learner.replay.journal.Journal`."""
 
-    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int: ...
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer]) -> int: ...
 
     def end_session(self, actor_id: str, session: int) -> None: ...
 
@@ -113,7 +113,7 @@ class Admission:
         self._adopted: dict[str, int] = {}
         self.adoption_delays_s: collections.deque[float] = collections.deque(maxlen=100)
 
-    def take_in(self, frames: Sequence[bytes], identity: bytes, address: str, now_s: float) -> Answers:
+    def take_in(self, frames: Sequence[Buffer], identity: bytes, address: str, now_s: float) -> Answers:
         """Judge one message; returns (identity, answer) pairs. Nothing that it holds raises."""
         try:
             message = decode_from_client(frames, self._limits)
@@ -229,7 +229,7 @@ class Admission:
         return [(identity, farewell)]
 
     def _take_numbered(
-        self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes], now_s: float
+        self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer], now_s: float
     ) -> Answers:
         problem = self._problem(peer, message)
         rows = len(message.columns["frames"]) if isinstance(message, Experience) and not problem else 0
@@ -265,7 +265,7 @@ class Admission:
             self.adoption_delays_s.append(now_s - when_s)
         return []
 
-    def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int:
+    def _make_durable(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer]) -> int:
         """Hand to the journal; without frames its number alone, so that it stays acknowledged. Returns the
         position of its rows."""
         if self._journal is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -19,6 +20,11 @@ _FINITE = (
     "final_base_plan",
 )
 
+_UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
+_COUNTERS = {"sub_env": 2**31 - 1, "episode": 2**63 - 1, "decision": 2**31 - 1}
+
+_Layout = dict[str, tuple[np.dtype, tuple[int, ...]]]
+
 
 def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
     """Names, dtypes, shapes, finiteness and ends of episodes, as `protocol.messages.Experience` says.
@@ -28,12 +34,11 @@ def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
     """
     _check_layout(columns, spec)
     _check_finite(columns)
-    frames = columns["frames"]
-    _check_range("frames", frames, 1, spec.residual_every)
-    for name in ("sub_env", "episode", "decision"):
-        _check_range(name, columns[name], 0, np.iinfo(columns[name].dtype).max)
-    ends = np.flatnonzero(columns["terminated"] | columns["truncated"])
-    if not np.array_equal(columns["final_row"], ends):
+    _check_range("frames", columns["frames"], 1, spec.residual_every)
+    for name, most in _COUNTERS.items():
+        _check_range(name, columns[name], 0, most)
+    [ends] = (columns["terminated"] | columns["truncated"]).nonzero()
+    if columns["final_row"].tolist() != ends.tolist():
         raise ProtocolError(
             f"final_row is {columns['final_row'][:8].tolist()}, "
             f"but rows {ends[:8].tolist()} are terminated or truncated"
@@ -42,7 +47,14 @@ def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
 
 def _check_layout(columns: Columns, spec: ExperienceSpec) -> None:
     rows, ends = (len(columns[name]) if _has_rows(columns, name) else 0 for name in ("frames", "final_row"))
-    layout = _layout(rows, ends, spec)
+    layout = _layout(
+        rows,
+        ends,
+        spec.residual_every,
+        spec.observation_dim,
+        spec.action_dim,
+        tuple((camera, tuple(size)) for camera, size in spec.cameras.items()),
+    )
     if columns.keys() != layout.keys():
         missing, foreign = sorted(layout.keys() - columns.keys()), sorted(columns.keys() - layout.keys())
         raise ProtocolError(f"columns missing: {missing or 'none'}, unknown: {foreign or 'none'}")
@@ -51,20 +63,23 @@ def _check_layout(columns: Columns, spec: ExperienceSpec) -> None:
     for name, (dtype, shape) in layout.items():
         array = columns[name]
         if array.dtype != dtype or array.shape != shape:
-            raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+            raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
 
 
 def _has_rows(columns: Columns, name: str) -> bool:
     return name in columns and columns[name].ndim > 0
 
 
-def _layout(rows: int, ends: int, spec: ExperienceSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
-    k, observation, action = spec.residual_every, spec.observation_dim, spec.action_dim
-    images: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for camera, (height, width) in spec.cameras.items():
-        images[f"image.{camera}"] = ("u1", (rows, k, height, width, 3))
-        images[f"final_image.{camera}"] = ("u1", (ends, height, width, 3))
-    return images | {
+@functools.lru_cache(maxsize=64)
+def _layout(
+    rows: int,
+    ends: int,
+    k: int,
+    observation: int,
+    action: int,
+    cameras: tuple[tuple[str, tuple[int, ...]], ...],
+) -> _Layout:
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "observation": ("f4", (rows, k, observation)),
         "action": ("f4", (rows, k, action)),
         "base_plan": ("f4", (rows, k, action)),
@@ -82,6 +97,10 @@ def _layout(rows: int, ends: int, spec: ExperienceSpec) -> dict[str, tuple[str, 
         "final_observation": ("f4", (ends, observation)),
         "final_base_plan": ("f4", (ends, k, action)),
     }
+    for camera, (height, width) in cameras:
+        layout[f"image.{camera}"] = ("u1", (rows, k, height, width, 3))
+        layout[f"final_image.{camera}"] = ("u1", (ends, height, width, 3))
+    return {name: (np.dtype(dtype), shape) for name, (dtype, shape) in layout.items()}
 
 
 def _check_finite(columns: Columns) -> None:
@@ -98,6 +117,8 @@ def _check_finite(columns: Columns) -> None:
 
 
 def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:
-    if array.min() < least or array.max() > most:
+    # Seen as unsigned, what is below `least` lies above all else: one look instead of two.
+    above = array - least if least else array
+    if above.view(_UNSIGNED[array.itemsize]).max() > most - least:
         wrong = np.flatnonzero((array < least) | (array > most))
         raise ProtocolError(f"{name}[{wrong[0]}] is {array[wrong[0]]}, allowed are {least} .. {most}")

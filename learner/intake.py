@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from config.schema import Wire
-from learner.admission import Admission, PeerStatus, Received
+from learner.admission import Admission, Answers, PeerStatus, Received
 from learner.checks import check_experience
 from learner.replay.journal import Journal
 from protocol.arrays import Limits
@@ -219,19 +219,18 @@ class Intake:
             self._tell(channel, now_s, heartbeat=heartbeat)
 
     def _receive(self, channel: LearnerChannel) -> None:
-        for _ in range(_ROUND):
-            arrival = channel.receive()
-            if arrival is None:
-                return
-            with self._changed:
-                had_news = self._has_news()
-                answers = self._admission.take_in(
-                    arrival.frames, arrival.identity, arrival.address, time.monotonic()
-                )
-                if not had_news:
-                    self._changed.notify_all()
-            for identity, message in answers:
-                channel.send(identity, encode(message, self._limits))
+        arrivals = channel.receive(_ROUND)
+        if not arrivals:
+            return
+        answers: Answers = []
+        with self._changed:
+            had_news = self._has_news()
+            for identity, address, frames in arrivals:
+                answers += self._admission.take_in(frames, identity, address, time.monotonic())
+            if not had_news and self._has_news():
+                self._changed.notify_all()
+        for identity, message in answers:
+            channel.send(identity, encode(message, self._limits))
 
     def _tell(self, channel: LearnerChannel, now_s: float, *, heartbeat: bool) -> None:
         """Send what is new and what is owed; at a heartbeat, to everybody alive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,6 +14,9 @@ from protocol.messages import Columns
 # Little-endian plain numbers. Never objects: unpickling them would run the sender's code.
 DTYPES = {name: np.dtype(f"<{name}") for name in ("f4", "f8", "i4", "i8", "u1", "b1")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+# Of arrays that share a frame: that of the largest number.
+ALIGNMENT = 8
 
 Buffer = bytes | memoryview
 
@@ -45,16 +49,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_message_bytes: int
 
 
-class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the header says about the array in its frame."""
+class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the header says about one array."""
 
     dtype: str
     """A key of DTYPES."""
     shape: tuple[int, ...]
+    behind: bool = False
+    """In the frame of the array before it, at the next multiple of ALIGNMENT; else in the next frame."""
 
 
-def describe(array: np.ndarray) -> tuple[ArrayDescription, memoryview]:
-    """The description and the bytes of `array` in C order; a contiguous array is not copied.
+def describe(array: np.ndarray) -> tuple[str, memoryview]:
+    """Name of the dtype, and the bytes of `array` in C order; a contiguous array is not copied.
 
     Raises:
         ProtocolError: a dtype that does not cross the wire.
@@ -64,14 +70,23 @@ def describe(array: np.ndarray) -> tuple[ArrayDescription, memoryview]:
         raise ProtocolError(f"dtype {array.dtype} does not cross the wire: use one of {', '.join(DTYPES)}")
     # A view of bytes: memoryview.cast refuses empty shapes.
     plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return ArrayDescription(name, array.shape), plain.data
+    return name, plain.data
 
 
-def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np.ndarray:
-    """A read-only array over `buffer`, not copied.
+class Layout(NamedTuple):
+    """An array that may exist: its description, checked."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    size: int
+    """Bytes."""
+
+
+def check_description(description: ArrayDescription, limits: Limits) -> Layout:
+    """What `description` says, if it is within the limits.
 
     Raises:
-        ProtocolError: unknown dtype, too many dimensions, or a size that is not the buffer's.
+        ProtocolError: unknown dtype, too many dimensions, or no possible shape.
     """
     dtype = DTYPES.get(description.dtype)
     if dtype is None:
@@ -82,12 +97,22 @@ def restore(description: ArrayDescription, buffer: Buffer, limits: Limits) -> np
     # numpy refuses larger sizes in its own ways, even beside a zero.
     if not all(0 <= size < 2**31 for size in shape):
         raise ArrayError(f"no possible shape: {shape}")
-    described, held = math.prod(shape) * dtype.itemsize, len(buffer)
-    if described != held:
-        raise ArrayError(f"{description.dtype} {shape} needs {described} bytes, the frame holds {held}")
-    if dtype.kind == "b" and bytes(buffer).strip(b"\0\1"):
+    return Layout(dtype, shape, math.prod(shape) * dtype.itemsize)
+
+
+def restore(layout: Layout, frame: Buffer, start: int = 0) -> np.ndarray:
+    """A read-only array over the bytes of `frame` from `start` on, not copied.
+
+    Raises:
+        ProtocolError: the frame is too short, or a truth value is none.
+    """
+    dtype, shape, size = layout
+    if start + size > len(frame):
+        held = max(0, len(frame) - start)
+        raise ArrayError(f"{dtype.str[1:]} {shape} needs {size} bytes, the frame holds {held}")
+    if dtype.kind == "b" and bytes(frame[start : start + size]).translate(None, b"\0\1"):
         raise ArrayError("a truth value that is neither 0 nor 1")
-    array = np.frombuffer(buffer, dtype).reshape(shape)
+    array = np.ndarray(shape, dtype, frame, start)
     if array.flags.writeable:
         array.flags.writeable = False
     return array

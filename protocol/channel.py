@@ -32,6 +32,8 @@ __all__ = ["Arrival", "ChannelError", "ClientChannel", "Endpoint", "LearnerChann
 
 # Plain numbers: as enumerations they cost more than the calls that they go to.
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+# ZeroMQ puts frames up to this size side by side, at any address; longer ones each in memory of its own.
+_SHARED_BYTES = 8192
 # How long a port that was just given up may stay in use.
 _REBIND_TIMEOUT_S = 5.0
 
@@ -41,7 +43,7 @@ class Arrival(NamedTuple):
 
     identity: bytes
     address: str
-    frames: list[bytes]
+    frames: list[Buffer]
 
 
 def new_pair() -> KeyPair:
@@ -95,17 +97,23 @@ class LearnerChannel:
         if self._door.refresh_allowed():
             self._open()
 
-    def receive(self) -> Arrival | None:
-        """The next message, or None. Frames are bytes: arrays over them are aligned."""
+    def receive(self, most: int) -> list[Arrival]:
+        """What has come, up to so many messages. Frames are read-only, and arrays over them are aligned."""
+        arrivals: list[Arrival] = []
+        while len(arrivals) < most and (arrival := self._receive_one()) is not None:
+            arrivals.append(arrival)
+        return arrivals
+
+    def _receive_one(self) -> Arrival | None:
         try:
             first = self._router.recv(_NOBLOCK, copy=False)
         except zmq.Again:
             return None
-        frames: list[bytes] = []
+        frames: list[Buffer] = []
         frame = first
         while frame.more:
             frame = self._router.recv(_NOBLOCK, copy=False)
-            frames.append(frame.bytes)
+            frames.append(frame.bytes if len(frame) <= _SHARED_BYTES else frame.buffer.toreadonly())
         return Arrival(first.bytes, str(first.get("Peer-Address") or ""), frames)
 
     def send(self, identity: bytes, frames: list[Buffer]) -> None:

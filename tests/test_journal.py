@@ -251,7 +251,7 @@ def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("learner.replay.journal.os.fdatasync", full)
+    monkeypatch.setattr("learner.replay.journal_file.os.fdatasync", full)
     writer.append(7, 0, messages()[0])
     with pytest.raises(JournalError, match="No space left on device"):
         writer.journal.use_version(1)
@@ -262,7 +262,7 @@ def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.M
 
 def test_many_messages_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     syncs = []
-    monkeypatch.setattr("learner.replay.journal.os.fdatasync", lambda _: syncs.append(1))
+    monkeypatch.setattr("learner.replay.journal_file.os.fdatasync", lambda _: syncs.append(1))
     slow = msgspec.structs.replace(SETTINGS, sync_s=0.2)
     writer = Writer(tmp_path, slow)
     [columns] = messages(episodes=1, rows=100)

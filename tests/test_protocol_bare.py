@@ -22,7 +22,7 @@ from learner.replay.journal import Journal
 from tests.test_journal import LIMITS, SETTINGS
 from tests.test_uplink_intake import SPEC, TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 2
+VERSION = 3
 
 
 class BareClient:
@@ -71,7 +71,7 @@ class BareClient:
         )  # fmt: skip
 
     def experience(self, sequence: int, episode: int) -> None:
-        """One row that ends an episode after one frame, by truncation."""
+        """One row, each array in a frame of its own, that ends an episode after one frame, by truncation."""
         k, o, a = 4, 5, 3
 
         def floats(shape: list[int], value: float) -> tuple[str, list[int], bytes]:
@@ -155,8 +155,28 @@ def test_a_bare_client_gets_weights_both_ways_and_can_check_them(
         check_weights(msgpack.unpackb(header)[1], frames)
 
 
+SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "u1": 1, "b1": 1}
+
+
+def split_frames(columns: dict[str, dict[str, Any]], frames: list[bytes]) -> dict[str, bytes]:
+    """The bytes of each array."""
+    arrays: dict[str, bytes] = {}
+    waiting = iter(frames)
+    frame, end = b"", 0
+    for name, description in columns.items():
+        if not description.get("behind", False):
+            assert end == len(frame)
+            frame, start = next(waiting), 0
+        else:
+            start = (end + 7) // 8 * 8
+        end = start + SIZES[description["dtype"]] * int(np.prod(description["shape"]))
+        arrays[name] = frame[start:end]
+    assert end == len(frame) and next(waiting, None) is None
+    return arrays
+
+
 def check_weights(message: dict[str, Any], frames: list[bytes]) -> None:
-    arrays = dict(zip(message["columns"], frames, strict=True))
+    arrays = split_frames(message["columns"], frames)
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(name.encode() + b"\0" + arrays[name])

@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from protocol.arrays import DTYPES, Limits, ProtocolError, describe, restore, weights_digest
+from protocol.arrays import (
+    DTYPES,
+    Limits,
+    ProtocolError,
+    weights_digest,
+)
 from protocol.codec import VersionError, decode_from_client, decode_from_learner, encode
+from protocol.messages import PROTOCOL_VERSION as VERSION
 from protocol.messages import Experience, Heartbeat, Welcome
 
 LIMITS = Limits(max_header_bytes=4096, max_arrays=8, max_rank=4, max_message_bytes=1 << 20)
@@ -70,7 +76,7 @@ def test_arrays_are_neither_copied_on_the_way_out_nor_in() -> None:
 def _header(**changes: object) -> bytes:
     array = {"dtype": "f4", "shape": [2]} | changes
     fields = {"kind": "experience", "session": 1, "sequence": 0, "columns": {"a": array}}
-    return msgspec.msgpack.encode([2, fields])
+    return msgspec.msgpack.encode([VERSION, fields])
 
 
 @pytest.mark.parametrize(
@@ -85,21 +91,22 @@ def _header(**changes: object) -> bytes:
         ([_header(shape=[-2, -1]), b"\0" * 8], "no possible shape"),
         ([_header(shape=[2, 1, 1, 1, 1]), b"\0" * 8], "5 dimensions, at most 4"),
         ([_header(dtype="b1"), b"\0\2"], "neither 0 nor 1"),
-        ([_header()], "no frame holds this array"),
+        ([_header()], "no frame holds 'a'"),
         ([_header(), b"\0" * 8, b""], "1 more frames"),
         ([_header(), *[b"\0" * 8] * 9], "9 arrays, at most 8"),
         ([b"\0" * 5000], "5000 header bytes, at most 4096"),
         ([_header(), b"\0" * (1 << 20)], "bytes, at most 1048576"),
         (
-            [msgspec.msgpack.encode([2, {"kind": "experience", "session": 1}])],
+            [msgspec.msgpack.encode([VERSION, {"kind": "experience", "session": 1}])],
             "missing required field",
         ),
-        ([msgspec.msgpack.encode([2, {"kind": "store"}])], "Invalid value 'store'"),
-        ([msgspec.msgpack.encode([2, {"kind": "st\nore"}])], "Invalid value 'st ore'"),
+        ([msgspec.msgpack.encode([VERSION, {"kind": "store"}])], "Invalid value 'store'"),
+        ([msgspec.msgpack.encode([VERSION, {"kind": "st\nore"}])], "Invalid value 'st ore'"),
         (
-            [msgspec.msgpack.encode([2, {"kind": "heartbeat", "session": "1", "figures": {}}])],
+            [msgspec.msgpack.encode([VERSION, {"kind": "heartbeat", "session": "1", "figures": {}}])],
             "Expected `int`, got `str`",
         ),
+        ([_header(behind=True), b"\0" * 9], "its arrays need 8 bytes, frame 1 holds 9"),
         ([_header(evil=1), b"\0" * 8], "unknown field `evil`"),
     ],
 )
@@ -109,7 +116,7 @@ def test_what_is_wrong_is_said(frames: list[bytes], says: str) -> None:
 
 
 def test_another_version_is_said_whatever_its_message_holds() -> None:
-    with pytest.raises(VersionError, match="version 9, this side speaks 2"):
+    with pytest.raises(VersionError, match="version 9, this side speaks 3"):
         decode_from_learner([msgspec.msgpack.encode([9, {"something": "new"}])], LIMITS)
 
 
@@ -149,5 +156,29 @@ def test_digest_changes_with_names_and_values_and_not_with_order() -> None:
 
 def test_strided_arrays_cross_in_their_logical_order() -> None:
     array = np.arange(12, dtype=np.int32).reshape(3, 4).T
-    description, buffer = describe(array)
-    np.testing.assert_array_equal(restore(description, bytes(buffer), LIMITS), array)
+    _, frame = as_bytes(encode(experience(a=array), LIMITS))
+    np.testing.assert_array_equal(np.frombuffer(frame, np.int32).reshape(4, 3), array)
+
+
+def test_small_arrays_share_a_frame_and_stay_aligned() -> None:
+    columns = {
+        "large": np.zeros(50_000, np.float32),
+        "flags": np.ones(3, bool),
+        "wide": np.arange(5, dtype=np.int64),
+        "none": np.zeros((0, 4), np.float32),
+        "also large": np.zeros(50_000, np.float32),
+    }
+    frames = encode(experience(**columns), LIMITS)
+    assert [len(frame) for frame in frames[1:]] == [200_000, 8 + 40, 200_000]
+    decoded = decode_from_client(as_bytes(frames), LIMITS)
+    assert isinstance(decoded, Experience)
+    for name, array in columns.items():
+        np.testing.assert_array_equal(decoded.columns[name], array)
+        assert decoded.columns[name].flags.aligned
+
+
+def test_a_message_of_version_2_is_read_as_journals_hold_it() -> None:
+    fields = msgspec.msgpack.decode(_header())[1]
+    decoded = decode_from_client([msgspec.msgpack.encode([2, fields]), np.float32([1, 2]).tobytes()], LIMITS)
+    assert isinstance(decoded, Experience)
+    assert decoded.columns["a"].tolist() == [1, 2]

@@ -58,7 +58,7 @@ def talk(learner: LearnerChannel, client: ClientChannel, timeout_s: float) -> tu
             client.send([word])
         learner.publish([word])
         learner.wait(0.02)
-        while (arrival := learner.receive()) is not None:
+        for arrival in learner.receive(most=8):
             heard = heard or arrival.frames == [word]
         published = published or client.receive_newest_weights() == [word]
     return heard, published

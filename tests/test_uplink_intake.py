@@ -511,7 +511,7 @@ def test_another_protocol_version_is_refused_in_words(wire: Wire) -> None:
         finally:
             vandal.channel.close()
     assert isinstance(refused, Refused)
-    assert refused.reason == "protocol version 99, this side speaks 2: install the same release on both sides"
+    assert refused.reason == "protocol version 99, this side speaks 3: install the same release on both sides"
 
 
 def _set(name: str, place: object, value: object) -> Callable[[Columns], None]:

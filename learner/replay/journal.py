@@ -1,13 +1,13 @@
 """Append-only log of received messages: what makes an ack durable and a learner restartable.
 
-One thread appends and syncs in groups. A segment is deleted once every episode with rows in it is in
-the dataset. Opened on a folder that holds a journal, it first gives back what that holds (`replay`).
+Who appends copies the record; one thread writes and syncs in groups. A segment is deleted once every episode
+with rows in it is in the dataset. Opened on a folder that holds a journal, it first gives back what that
+holds (`replay`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.schema import JournalSettings
+from learner.replay.journal_file import SHEET_BYTES, SegmentFile, Sheet, Stage
 from learner.replay.journal_format import (
     Batch,
     Head,
     JournalError,
     SessionEnd,
+    Snapshot,
     Totals,
     VersionMark,
     encode_record,
@@ -27,11 +29,10 @@ from learner.replay.journal_format import (
     segment_path,
     segment_paths,
     sync_folder,
-    write_all,
 )
 from learner.replay.journal_recovery import cut_torn_tail, read_segment
 from learner.replay.ledger import Committed, Ledger, Segment
-from protocol.arrays import Limits
+from protocol.arrays import Buffer, Limits
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
 from protocol.peers import Peer, SessionState
 
@@ -39,8 +40,6 @@ __all__ = ["Journal", "JournalError", "Replayed"]
 
 log = logging.getLogger(__name__)
 
-# Bytes that wake the writer before a sync is due: few wake-ups, and little is left to write at the sync.
-_WRITE_BYTES = 1 << 22
 # Versions that are marked as used ahead of their publication, so that publishing never waits.
 _VERSIONS_AHEAD = 2
 
@@ -55,10 +54,15 @@ class Replayed(NamedTuple):
     """Of its first row in the stream of rows, as it was for that process."""
 
 
-class _Pending(NamedTuple):
-    head: Head
-    message: Experience | Evaluation | None
-    parts: list[bytes]
+class _Group(NamedTuple):
+    """What one sync makes durable."""
+
+    next_sequences: dict[int, int]
+    """Session -> first sequence number behind the group."""
+    version: int
+    """The highest that was marked."""
+    snapshot: Snapshot | None
+    """Of all up to here, if the next segment begins here."""
 
 
 class Journal:
@@ -77,16 +81,18 @@ class Journal:
     def __init__(self, folder: Path, settings: JournalSettings, spec: ExperienceSpec, limits: Limits) -> None:
         self._folder = folder
         self._settings = settings
+        self._step = min(SHEET_BYTES, settings.sync_bytes)
         self._limits = limits
         self._ledger = Ledger(spec)
         self._segments: list[Segment] = []  # guarded by _changed, as all below
         self._changed = threading.Condition()
-        self._pending: list[_Pending] = []
-        self._pending_bytes = 0
+        self._stage = Stage()
+        self._touched: Segment | None = None  # holds what is appended now; the last of _segments, or the next
+        self._next_sequences: dict[int, int] = {}  # of what was appended since the last sync
         self._closing = False
         self._failure: BaseException | None = None
         self._marked_version = self._durable_version = 0
-        self._descriptor: int | None = None
+        self._file: SegmentFile | None = None
         self._thread: threading.Thread | None = None
         self._on_durable: Callable[[dict[int, int]], None] = lambda _: None
         self.next_position = 0
@@ -152,11 +158,11 @@ class Journal:
         """
         self._on_durable = on_durable
         self._marked_version = self._durable_version = self._ledger.version
-        self._begin_segment()
+        self._begin_segment(self._ledger.snapshot())
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[bytes]) -> int:
+    def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer]) -> int:
         """Queue one numbered message of `peer`; who calls bounds what waits (`room_rows`).
 
         Args:
@@ -224,22 +230,30 @@ class Journal:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _queue(
-        self, head: Head, frames: Sequence[bytes] = (), message: Experience | Evaluation | None = None
+        self, head: Head, frames: Sequence[Buffer] = (), message: Experience | Evaluation | None = None
     ) -> None:
         self.raise_if_failed()
-        # The checksum is made here: in the writer it would wait for the interpreter at every frame.
-        item = _Pending(head, message, encode_record(head, frames))
+        parts = encode_record(head, frames)
         with self._changed:
-            self._pending.append(item)
-            before = self._pending_bytes
-            self._pending_bytes += sum(map(len, item.parts))
-            if before == 0 or before < _WRITE_BYTES <= self._pending_bytes:
+            before = self._stage.used
+            self._stage.add(parts)
+            self._note(head, message)
+            # Few wake-ups, and little is left to write at the sync.
+            if before == 0 or before // self._step < self._stage.used // self._step:
                 self._changed.notify_all()
+
+    def _note(self, head: Head, message: Experience | Evaluation | None) -> None:
+        self._ledger.add(head)
+        if isinstance(head, Batch):
+            self._next_sequences[head.session] = head.sequence + 1
+            if message is not None:
+                assert self._touched is not None
+                self._index(self._touched, head, message)
 
     def _index(self, segment: Segment, head: Batch, message: Experience | Evaluation) -> None:
         if isinstance(message, Experience):
@@ -257,73 +271,76 @@ class Journal:
                 self._changed.notify_all()
 
     def _write_group(self) -> bool:
-        """Append what comes until a sync is due, sync, say so; False once closed and empty."""
-        due_s, group = None, []
-        unsynced_bytes = 0
-        while True:
-            pending = self._take(due_s)
-            if due_s is None and pending:
-                due_s = time.monotonic() + self._settings.sync_s
-            unsynced_bytes += self._write(pending)
-            group += [item.head for item in pending]
-            over = due_s is not None and time.monotonic() >= due_s
-            if over or self._closing or unsynced_bytes >= self._settings.sync_bytes:
-                break
-        if group:
-            assert self._descriptor is not None
-            os.fdatasync(self._descriptor)
-            self._tell(group)
-        if self._segments[-1].size >= self._settings.segment_bytes:
-            self._begin_segment()
-        return bool(group) or not self._closing
-
-    def _take(self, due_s: float | None) -> list[_Pending]:
-        """What was queued; waits for the first, or until there is much or `due_s`."""
-        timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
-        least = 1 if due_s is None else _WRITE_BYTES
+        """Write what comes until a sync is due, sync, say so; False once closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending_bytes >= least or self._closing, timeout_s)
-            taken, self._pending, self._pending_bytes = self._pending, [], 0
-            return taken
-
-    def _write(self, pending: list[_Pending]) -> int:
-        if not pending:
-            return 0
-        assert self._descriptor is not None
-        written = 0
-        segment = self._segments[-1]
-        for item in pending:
-            # One call a record: the kernel copies one large call of many parts five times slower.
-            written += write_all(self._descriptor, item.parts)
-            self._ledger.add(item.head)
-            if isinstance(item.head, Batch) and item.message is not None:
-                self._index(segment, item.head, item.message)
-        segment.size += written
-        return written
-
-    def _tell(self, group: list[Head]) -> None:
-        """Only now may anybody forget these rows."""
-        next_sequences = {head.session: head.sequence + 1 for head in group if isinstance(head, Batch)}
-        versions = [head.version for head in group if isinstance(head, VersionMark)]
-        if versions:
+            self._changed.wait_for(lambda: self._stage.used or self._closing)
+        due_s = time.monotonic() + self._settings.sync_s
+        assert self._file is not None
+        group, written = None, 0
+        while group is None:
+            sheets, group = self._take(due_s, written)
+            self._file.write(sheets)
+            written += sum(sheet.used for sheet in sheets)
             with self._changed:
-                self._durable_version = max(versions)
-                self._changed.notify_all()
-        if next_sequences:
-            self._on_durable(next_sequences)
+                self._segments[-1].size = self._file.size
+                self._stage.give_back(sheets)
+        if written:
+            self._file.sync()
+            self._tell(group)
+        if group.snapshot is not None:
+            self._begin_segment(group.snapshot)
+        return written > 0 or not self._closing
 
-    def _begin_segment(self) -> None:
-        number = segment_number(self._segments[-1].path) + 1 if self._segments else 1
-        segment = Segment(segment_path(self._folder, number))
-        before = self._descriptor
-        self._descriptor = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        segment.size = write_all(self._descriptor, encode_record(self._ledger.snapshot()))
-        os.fsync(self._descriptor)
+    def _take(self, due_s: float, written: int) -> tuple[list[Sheet], _Group | None]:
+        """What is to be written now; with the group, if a sync is due behind it."""
+
+        def is_over() -> bool:
+            much = written + self._stage.used >= self._settings.sync_bytes
+            return much or self._closing or time.monotonic() >= due_s
+
+        with self._changed:
+            left_s = max(0.0, due_s - time.monotonic())
+            self._changed.wait_for(lambda: self._stage.used >= SHEET_BYTES or is_over(), left_s)
+            if not is_over():
+                return self._stage.take_full(), None
+            sheets = self._stage.take_all()
+            next_sequences, self._next_sequences = self._next_sequences, {}
+            assert self._file is not None
+            size = self._file.size + sum(sheet.used for sheet in sheets)
+            snapshot = None
+            if (sheets or written) and size >= self._settings.segment_bytes:
+                # Taken here: what is appended from now on belongs to the next segment.
+                snapshot = self._ledger.snapshot()
+                self._touched = Segment(self._next_path())
+            return sheets, _Group(next_sequences, self._ledger.version, snapshot)
+
+    def _tell(self, group: _Group) -> None:
+        """Only now may anybody forget these rows."""
+        with self._changed:
+            if group.version > self._durable_version:
+                self._durable_version = group.version
+                self._changed.notify_all()
+        if group.next_sequences:
+            self._on_durable(group.next_sequences)
+
+    def _begin_segment(self, snapshot: Snapshot) -> None:
+        segment = self._touched or Segment(self._next_path())
+        before, self._file = self._file, SegmentFile(segment.path)
+        stage = Stage()
+        stage.add(encode_record(snapshot))
+        self._file.write(stage.take_all())
+        self._file.sync()
         sync_folder(self._folder)
         if before is not None:
-            os.close(before)
+            before.close()
+        segment.size = self._file.size
         with self._changed:
             self._segments.append(segment)
+            self._touched = segment
+
+    def _next_path(self) -> Path:
+        number = segment_number(self._segments[-1].path) + 1 if self._segments else 1
+        return segment_path(self._folder, number)
 
     def _delete(self, segments: list[Segment]) -> None:
         for segment in segments:

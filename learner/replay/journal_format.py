@@ -3,6 +3,7 @@
 A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
 numbers, head and payload), the head (msgpack), the payload (the frames of a message as they came over the
 wire).
+What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself.
 Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
 """
 
@@ -17,14 +18,13 @@ from typing import NamedTuple
 import msgspec
 import xxhash
 
+from protocol.arrays import Buffer
 from protocol.messages import Evaluation, ExperienceSpec
 from protocol.peers import SessionState
 
 _PREFIX = struct.Struct("<IIQ")
 _LENGTHS = struct.Struct("<II")
 _SUFFIX = ".journal"
-# Buffers that one writev takes (IOV_MAX of Linux is 1024).
-_MOST_BUFFERS = 1000
 # A head is some hundred bytes; a snapshot names thousands of sessions. More is damage.
 _MOST_HEAD_BYTES = 1 << 24
 
@@ -81,7 +81,11 @@ class VersionMark(msgspec.Struct, tag="version", array_like=True):
     version: int
 
 
-Head = Snapshot | Batch | SessionEnd | VersionMark
+class Padding(msgspec.Struct, tag="padding", array_like=True):
+    """Nothing: files are written in whole blocks."""
+
+
+Head = Snapshot | Batch | SessionEnd | VersionMark | Padding
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Head)
@@ -95,7 +99,7 @@ class Record(NamedTuple):
     end: int
 
 
-def encode_record(head: Head, frames: Sequence[bytes] = ()) -> list[bytes]:
+def encode_record(head: Head, frames: Sequence[Buffer] = ()) -> list[Buffer]:
     """The record's bytes in parts; frames are not copied."""
     encoded = _encoder.encode(head)
     lengths = _LENGTHS.pack(len(encoded), sum(map(len, frames)))
@@ -106,17 +110,13 @@ def encode_record(head: Head, frames: Sequence[bytes] = ()) -> list[bytes]:
     return [lengths + checksum.intdigest().to_bytes(8, "little") + encoded, *frames]
 
 
-def write_all(descriptor: int, parts: Sequence[bytes]) -> int:
-    """Append all parts; returns how many bytes these are."""
-    total = 0
-    for first in range(0, len(parts), _MOST_BUFFERS):
-        some = parts[first : first + _MOST_BUFFERS]
-        wanted = sum(map(len, some))
-        written = os.writev(descriptor, some)
-        while written < wanted:  # a file system may take less at once
-            written += os.write(descriptor, b"".join(some)[written:])
-        total += wanted
-    return total
+def padding(gap: int, block: int) -> bytes:
+    """One record of `gap` bytes, or of `block` more where nothing is that small; none for 0."""
+    if gap == 0:
+        return b""
+    least = _PREFIX.size + len(_encoder.encode(Padding()))
+    zeros = gap - least if gap >= least else gap + block - least
+    return b"".join(encode_record(Padding(), [bytes(zeros)]))
 
 
 def scan(path: Path) -> Iterator[Record]:

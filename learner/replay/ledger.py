@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from learner.replay.journal_format import Batch, Head, SessionEnd, Snapshot, Totals, VersionMark
+from learner.replay.journal_format import Batch, Head, Padding, SessionEnd, Snapshot, Totals, VersionMark
 from protocol.messages import Columns, Evaluation, ExperienceSpec
 from protocol.peers import MOST_PEERS, SessionState
 
@@ -61,6 +61,8 @@ class Ledger:
                     self.sessions[head.session] = msgspec.structs.replace(state, ended=True)
             case VersionMark():
                 self.version = max(self.version, head.version)
+            case Padding():
+                pass
 
     def _merge(self, state: SessionState) -> None:
         before = self.sessions.pop(state.session, None)

@@ -1,0 +1,143 @@
+"""Bytes on their way to a segment: gathered in aligned memory, written past the page cache.
+
+Through the page cache a record costs the processor several times what the disk's own copy of it does, and
+the sync has to wait for the kernel's writer besides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from learner.replay.journal_format import padding
+from protocol.arrays import Buffer
+
+# What disks and file systems ask of memory, sizes and places in the file where the page cache is left out.
+BLOCK_BYTES = 4096
+# One write. Large, as it costs the same whatever it holds.
+SHEET_BYTES = 1 << 22
+# Kept for the next rows; what a burst takes beyond them goes back to the system.
+_MOST_FREE = 16
+# 0 where the system has no such thing.
+_PAST_THE_CACHE = getattr(os, "O_DIRECT", 0)
+
+
+class Sheet:
+    """Aligned memory for one write."""
+
+    def __init__(self) -> None:
+        # A block more, for the padding behind a last record that nearly filled it.
+        memory = mmap.mmap(-1, SHEET_BYTES + BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory = memoryview(memory)
+        self.used = 0
+        self.padding = 0
+        """Bytes of `used` that are no record of anybody's."""
+
+
+class Stage:
+    """Records that wait to be written, one behind another in sheets. One caller at a time."""
+
+    def __init__(self) -> None:
+        self._full: list[Sheet] = []
+        self._filling = Sheet()
+        self._free: list[Sheet] = []
+        self.used = 0
+        """Bytes that wait."""
+
+    def add(self, parts: Sequence[Buffer]) -> None:
+        """Copy one record, given in parts."""
+        for part in parts:
+            sheet, size = self._filling, len(part)
+            end = sheet.used + size
+            if end <= SHEET_BYTES:
+                sheet.memory[sheet.used : end] = part
+                sheet.used = end
+            else:
+                self._split(memoryview(part))
+            self.used += size
+
+    def take_full(self) -> list[Sheet]:
+        """Those that hold as much as they can; the newest record's end may be missing."""
+        taken, self._full = self._full, []
+        self.used -= sum(sheet.used for sheet in taken)
+        return taken
+
+    def take_all(self) -> list[Sheet]:
+        """All of them, whole records and whole blocks: the last is filled up with padding."""
+        last = self._filling
+        if not last.used:
+            return self.take_full()
+        gap = padding(-last.used % BLOCK_BYTES, BLOCK_BYTES)
+        last.memory[last.used : last.used + len(gap)] = gap
+        last.used += len(gap)
+        last.padding = len(gap)
+        self._full.append(last)
+        self._filling = self._blank()
+        self.used += len(gap)
+        return self.take_full()
+
+    def give_back(self, sheets: list[Sheet]) -> None:
+        """These were written."""
+        self._free = (self._free + sheets)[:_MOST_FREE]
+
+    def _split(self, part: memoryview) -> None:
+        """Copy what goes over the end of a sheet, or of several."""
+        while len(part):
+            sheet = self._filling
+            some = part[: SHEET_BYTES - sheet.used]
+            sheet.memory[sheet.used : sheet.used + len(some)] = some
+            sheet.used += len(some)
+            part = part[len(some) :]
+            if sheet.used == SHEET_BYTES:
+                self._full.append(sheet)
+                self._filling = self._blank()
+
+    def _blank(self) -> Sheet:
+        sheet = self._free.pop() if self._free else Sheet()
+        sheet.used = sheet.padding = 0
+        return sheet
+
+
+class SegmentFile:
+    """A new file that sheets are appended to.
+
+    Args:
+        path: must not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._padding = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        try:
+            self._descriptor = os.open(path, flags | _PAST_THE_CACHE, 0o644)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # Some file systems have no way past the page cache. Some have made the file all the same.
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            self._descriptor = os.open(path, flags, 0o644)
+
+    def write(self, sheets: Sequence[Sheet]) -> None:
+        """Append whole blocks; on disk after `sync`."""
+        for sheet in sheets:
+            start = 0
+            while start < sheet.used:  # a file system may take less at once
+                written = os.pwrite(self._descriptor, sheet.memory[start : sheet.used], self.size + start)
+                start += written if start + written == sheet.used else written // BLOCK_BYTES * BLOCK_BYTES
+            self.size += sheet.used
+            self._padding = sheet.padding
+
+    def sync(self) -> None:
+        """Return once all that was written is on disk."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Without a sync. The file ends where its last record does; a crash may leave the padding."""
+        os.ftruncate(self._descriptor, self.size - self._padding)
+        os.close(self._descriptor)
