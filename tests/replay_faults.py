@@ -1,10 +1,14 @@
-"""A process that writes a replay and dies at a chosen step; what must hold afterwards.
+"""A process that receives experience and dies at a chosen step; what must hold afterwards.
 
-python -m tests.replay_faults [POINTS] dies at so many points (200) and says what it found.
+    python -m tests.replay_faults [POINTS] [--images video|image] [--max-frames N]
+
+dies at so many points (200) and says what it found. With --images rows have those of a camera; with
+--max-frames the dataset is kept so small, and its oldest episodes go.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import errno
 import json
@@ -15,23 +19,42 @@ import random
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
+import msgspec
 import numpy as np
 
+from config.schema import JournalSettings
 from learner.replay import generations, shards
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.shards import Budget
 from learner.replay.verify import verify
+from protocol.messages import Columns
 from tests.identifiable import ACT, OBS, Truth, in_messages, make_stream
+from tests.test_journal import SPEC
+from tests.test_journal import Writer as JournalWriter
 
 REPO = "tests/faults"
 FULL = 7  # exit code of a process that met a full disk, said so, and ended
+CAMERA, SIZE = "top", (16, 32)
+JOURNAL = JournalSettings(sync_s=1e-4, sync_bytes=1, segment_bytes=8192, pending_bytes=1 << 20)
+
+
+class Scene(NamedTuple):
+    """What is written."""
+
+    images: str | None = None
+    """"video" or "image"; None without a camera."""
+    max_frames: int | None = None
+    """The dataset's budget."""
+
+
+PLAIN = Scene()
 
 
 class Fault(NamedTuple):
@@ -44,47 +67,109 @@ class Fault(NamedTuple):
         return f"{self.kind}-{self.at:g}"
 
 
-def journal() -> tuple[list[Truth], list[tuple[str, int, dict[str, np.ndarray]]]]:
-    """What was received, in order: two actors, one of them restarted, eleven commits and more."""
+class Sent(NamedTuple):
+    """A message of an actor."""
+
+    actor_id: str
+    session: int
+    sequence: int
+    columns: Columns
+
+
+def sent(scene: Scene = PLAIN) -> tuple[list[Truth], list[Sent]]:
+    """What actors send, in order: two of them, one restarted, eleven commits and more; and the episodes."""
     rng = random.Random(0)
     truths, messages = [], []
     for number, (actor, session) in enumerate((("peg-a", 11), ("peg-b", 12), ("peg-a", 13))):
         ended, rows = make_stream(actor, 100 * number, [rng.randint(1, 9) for _ in range(12)], sub_envs=3)
         truths += ended
-        messages += [(actor, session, columns) for columns in in_messages(rows, 7)]
+        for sequence, columns in enumerate(in_messages(rows, 7)):
+            messages.append(Sent(actor, session, sequence, with_images(columns) if scene.images else columns))
     return truths, messages
 
 
-def write(folder: Path) -> None:
-    """All of the journal, a commit a message; what was there already is passed over."""
+def with_images(columns: Columns) -> Columns:
+    """Each picture is as bright as `brightness` of its observation says."""
+    pictures = {
+        "image." + CAMERA: brightness(columns["observation"][..., 0]),
+        "final_image." + CAMERA: brightness(columns["final_observation"][:, 0]),
+    }
+    shape = (*SIZE, 3)
+    return columns | {
+        name: np.broadcast_to(level[..., None, None, None], (*level.shape, *shape)).copy()
+        for name, level in pictures.items()
+    }
+
+
+def brightness(first_number: np.ndarray) -> np.ndarray:
+    return (7 * first_number % 250).astype(np.uint8)
+
+
+def journal_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-journal")
+
+
+def acked(folder: Path) -> Path:
+    """What actors were told is durable, and forgot: a line a message."""
+    return folder.with_name(f"{folder.name}-acked")
+
+
+def write(folder: Path, scene: Scene = PLAIN) -> None:
+    """Take up what the journal holds, then receive what was never acked; a commit a message."""
+    cameras = {CAMERA: SIZE} if scene.images else {}
     store = LeRobotStore(
         folder, repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
-        task="PickCube-v1", queue_episodes=4, flush_s=1e-9,
+        task="PickCube-v1", queue_episodes=4, flush_s=1e-9, cameras=cameras, images=scene.images,
+        budget=Budget(max_frames=scene.max_frames),
     )  # fmt: skip
+    spec = msgspec.structs.replace(SPEC, cameras=cameras)
     # All commits become two shards or more at the end, one of them under another name alone.
     with (
         mock.patch.object(shards, "FULL_BYTES", 80_000),
         mock.patch.object(shards, "SMALL_BYTES", 20_000),
         store,
+        acked(folder).open("a+", buffering=1) as acks,
     ):
-        for actor, session, columns in journal()[1]:
-            store.add(actor, session, columns)
-            while store.pending and store._error is None:
-                time.sleep(1e-4)
+        received = JournalWriter(journal_of(folder), JOURNAL, spec)
+        for message in received.replayed:
+            put(store, message.actor_id, message.session, message.columns)
+        acks.seek(0)
+        forgotten = set(acks.read().splitlines())
+        known = {state.session: state.next_sequence for state in received.journal.sessions}
+        for message in sent(scene)[1]:
+            actor, session, sequence, columns = message
+            if f"{session} {sequence}" in forgotten:
+                continue
+            if sequence >= known.get(session, 0):
+                received.append(session, sequence, columns, actor)
+                while received.durable.get(session, 0) <= sequence:
+                    received.journal.raise_if_failed()
+                    time.sleep(1e-4)
+            acks.write(f"{session} {sequence}\n")
+            put(store, actor, session, columns)
+            received.journal.prune(store.committed())
+        received.journal.close()
+    received.journal.discard(store.committed())
 
 
-def steps(folder: Path) -> list[str]:
+def put(store: LeRobotStore, actor_id: str, session: int, columns: Columns) -> None:
+    store.add(actor_id, session, columns)
+    while store.pending and store._error is None:
+        time.sleep(1e-4)
+
+
+def steps(folder: Path, scene: Scene = PLAIN) -> list[str]:
     """The names of all steps that could be interrupted, in order."""
     seen: list[str] = []
     generations.reached = lambda operation, path: seen.append(operation)
     try:
-        write(folder)
+        write(folder, scene)
     finally:
         generations.reached = lambda operation, path: None
     return seen
 
 
-def die(folder: Path, fault: Fault) -> None:
+def die(folder: Path, fault: Fault, scene: Scene) -> None:
     """In a process of its own: write until the fault."""
     count = 0
 
@@ -105,19 +190,26 @@ def die(folder: Path, fault: Fault) -> None:
     if fault.kind == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(fault.at), int(fault.at)))
     try:
-        write(folder)
+        write(folder, scene)
     except RuntimeError as error:
-        os._exit(FULL if "writing the replay in" in str(error) else 1)
+        os._exit(FULL if f"in {folder}" in str(error) and "failed" in str(error) else 1)
+    except OSError as error:
+        os._exit(FULL if error.errno == errno.EFBIG else 1)
+
+
+def open_dataset(folder: Path, **more: Any) -> Any:
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    # The default backend wants FFmpeg's libraries in the system.
+    return LeRobotDataset(REPO, root=folder, video_backend="pyav", **more)
 
 
 def check(folder: Path) -> int:
     """What must hold at every moment; returns the committed episodes."""
     if not folder.exists():
         return 0
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
     assert verify(folder) == []
-    dataset = LeRobotDataset(REPO, root=folder, delta_timestamps={"action": [0.0, 0.05]})
+    dataset = open_dataset(folder, delta_timestamps={"action": [0.0, 0.05]})
     info = json.loads((folder / "meta/info.json").read_text())
     assert (dataset.num_episodes, len(dataset)) == (info["total_episodes"], info["total_frames"])
     assert len(dataset.meta.episodes) == dataset.num_episodes
@@ -125,16 +217,33 @@ def check(folder: Path) -> int:
     return dataset.num_episodes
 
 
-def check_rows_are_there_once(folder: Path) -> None:
-    """Every row of the journal, and nothing else."""
+def check_rows_are_there_once(folder: Path, scene: Scene = PLAIN) -> None:
+    """Every row that was sent, and nothing else; of the newest episodes alone where there is a budget."""
     import pyarrow.dataset
 
-    seen = pyarrow.dataset.dataset(folder / "data").to_table(columns=["observation.state", "next.truncated"])
+    seen = pyarrow.dataset.dataset(folder / "data").to_table(
+        columns=["observation.state", "next.truncated", "next.done"]
+    )
     first = [row[0] for row in seen["observation.state"].to_pylist()]
-    expected = [float(x) for truth in journal()[0] for x in truth.frames["observation"][:, 0]]
+    truths = sent()[0]
+    if scene.max_frames is not None:
+        assert 0 < len(first) <= scene.max_frames
+        truths = truths[-sum(seen["next.done"].to_pylist()) :]
+    expected = [float(x) for truth in truths for x in truth.frames["observation"][:, 0]]
     assert collections.Counter(first) == collections.Counter(expected)
-    ends = sum(not truth.terminated for truth in journal()[0])
-    assert sum(seen["next.truncated"].to_pylist()) == ends
+    assert sum(seen["next.truncated"].to_pylist()) == sum(not truth.terminated for truth in truths)
+    if scene.images:
+        check_images(folder, tolerance={"image": 0.01, "video": 5.0}[scene.images])
+
+
+def check_images(folder: Path, tolerance: float) -> None:
+    """Every picture is that of its own observation."""
+    dataset = open_dataset(folder)
+    for index in range(len(dataset)):
+        frame = dataset[index]
+        shown = 255 * frame[f"observation.images.{CAMERA}"].numpy()
+        expected = float(brightness(frame["observation.state"][0].numpy()))
+        assert shown.shape == (3, *SIZE) and np.abs(shown - expected).max() <= tolerance, index
 
 
 def context() -> multiprocessing.context.ForkServerContext:
@@ -144,9 +253,11 @@ def context() -> multiprocessing.context.ForkServerContext:
     return made
 
 
-def survive(folder: Path, fault: Fault, processes: multiprocessing.context.ForkServerContext) -> str:
+def survive(
+    folder: Path, fault: Fault, processes: multiprocessing.context.ForkServerContext, scene: Scene = PLAIN
+) -> str:
     """One fault, and all that must hold after it; says how it ended."""
-    process = processes.Process(target=die, args=(folder, fault))
+    process = processes.Process(target=die, args=(folder, fault, scene))
     process.start()
     process.join()
     ended = {-signal.SIGKILL: "killed", FULL: "disk full", 0: "written"}[process.exitcode]
@@ -155,9 +266,11 @@ def survive(folder: Path, fault: Fault, processes: multiprocessing.context.ForkS
     if fault.kind == "full":
         assert ended == "disk full"
     before = check(folder)
-    write(folder)
-    assert check(folder) == len(journal()[0]) >= before
-    check_rows_are_there_once(folder)
+    # What was acked does not come again: it is in the dataset, or the journal has it.
+    write(folder, scene)
+    after = check(folder)
+    assert scene.max_frames is not None or after == len(sent()[0]) >= before
+    check_rows_are_there_once(folder, scene)
     left = {path.name for path in folder.parent.iterdir() if path.name.startswith(f".{folder.name}.")}
     assert not left
     return ended
@@ -174,28 +287,38 @@ def make_faults(count: int, total: int, seed: int = 0) -> list[Fault]:
     return [*counted, *others, *limits]
 
 
-def main(count: int) -> None:
+def main(count: int, scene: Scene) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("learner").setLevel(logging.WARNING)
     os.environ["HF_HUB_OFFLINE"] = "1"
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         os.environ["HF_DATASETS_CACHE"] = f"{place}/cache"
-        names = steps(Path(place) / "dry")
+        dry = Path(place) / "dry"
+        dry.mkdir()
+        names = steps(dry / "replay", scene)
         outcomes = collections.Counter()
         for fault in make_faults(count, len(names)):
-            folder = Path(place) / str(fault)
+            folder = Path(place) / str(fault) / "replay"
+            folder.parent.mkdir()
             try:
-                outcomes[survive(folder, fault, context())] += 1
+                outcomes[survive(folder, fault, context(), scene)] += 1
             except AssertionError:
                 logging.error("%s broke it", fault)
                 raise
-            shutil.rmtree(folder)
+            shutil.rmtree(folder.parent)
     logging.info(
-        "%d faults at %d steps (%s), none broke it: %s; %.0f s",
-        count, len(names), dict(collections.Counter(names)), dict(outcomes), time.monotonic() - started,
+        "%s: %d faults at %d steps (%s), none broke it: %s; %.0f s", scene, count, len(names),
+        dict(collections.Counter(names)), dict(outcomes), time.monotonic() - started,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("points", nargs="?", type=int, default=200)
+    parser.add_argument("--images", choices=["video", "image"])
+    parser.add_argument("--max-frames", type=int)
+    args = parser.parse_args()
+    main(args.points, Scene(args.images, args.max_frames))

@@ -24,7 +24,7 @@ SPEC = ExperienceSpec(
     env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=OBS, action_dim=ACT, act_horizon=8,
     residual_every=K, base_fingerprint="abc", residual_scale=0.1, policy="deterministic obs [8]",
 )  # fmt: skip
-LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=4, max_message_bytes=1 << 20)
+LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)
 SETTINGS = JournalSettings(sync_s=0.01, sync_bytes=1 << 20, segment_bytes=1 << 30, pending_bytes=1 << 20)
 TIMEOUT_S = 20.0
 

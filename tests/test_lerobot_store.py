@@ -205,7 +205,10 @@ def test_episode_with_a_hole_is_dropped_and_the_next_is_whole(caplog: pytest.Log
     assembler = EpisodeAssembler()
     with caplog.at_level(logging.WARNING):
         ended = [
-            e for row in rows if row["weights_version"] != 8 for e in assembler.add("peg", 0, pack([row]))
+            e
+            for row in rows
+            if row["weights_version"] != 8
+            for e in assembler.add("peg", 0, [(pack([row]), 0)])
         ]
     assert [len(e) for e in ended] == [9, 5]
     assert ended[1].values[0, 0] == 2000
@@ -219,8 +222,8 @@ def test_what_comes_again_is_passed_over_in_silence(caplog: pytest.LogCaptureFix
     assembler = EpisodeAssembler()
     seen = []
     for upto in range(1, len(rows) + 1):
-        seen += assembler.add("peg", 0, pack(rows[max(0, upto - 3) : upto]))
-        seen += assembler.add("peg", 0, pack(rows[:upto]))
+        seen += assembler.add("peg", 0, [(pack(rows[max(0, upto - 3) : upto]), 0)])
+        seen += assembler.add("peg", 0, [(pack(rows[:upto]), 0)])
     assert [e.identity for e in seen] == [("peg", 0, 0, 0), ("peg", 0, 0, 1), ("peg", 0, 0, 2)]
     for episode, truth in zip(seen, truths, strict=True):
         np.testing.assert_array_equal(episode.values[:, :OBS], truth.frames["observation"])
@@ -230,13 +233,13 @@ def test_what_comes_again_is_passed_over_in_silence(caplog: pytest.LogCaptureFix
 def test_restarted_actor_is_another_session() -> None:
     _, rows = make_stream("peg", 0, [9], sub_envs=1)
     assembler = EpisodeAssembler()
-    assert assembler.add("peg", 1, pack(rows[:2])) == []
-    (episode,) = assembler.add("peg", 2, pack(rows))
+    assert assembler.add("peg", 1, [(pack(rows[:2]), 0)]) == []
+    (episode,) = assembler.add("peg", 2, [(pack(rows), 0)])
     (cut,) = assembler.end_session("peg", 1)
     assert (len(episode), episode.truncated, episode.final_known) == (9, False, True)
     assert (len(cut), cut.truncated, cut.terminated, cut.final_known) == (8, True, False, False)
     assert (assembler.dropped, assembler.unfinished) == (0, 0)
-    assert assembler.add("peg", 1, pack(rows)) == []
+    assert assembler.add("peg", 1, [(pack(rows), 0)]) == []
 
 
 def test_unfinished_episodes_are_left_out_and_told(

@@ -63,6 +63,26 @@ def test_errors_become_priorities_of_the_rows_that_were_drawn_in_either_ring() -
         ring.check_valid()
 
 
+def test_critics_that_diverge_stop_nothing(caplog) -> None:
+    online, prior = filled(0), filled(50)
+    batches = Batches(make_config(*WORDS).algo, online, prior, seed=0, device="cpu")
+    for _ in range(2):
+        batches.next()
+        rows = [positions for _, positions in batches._drawn]
+        before = [priorities(ring) for ring in (online, prior)]
+        batches.reprioritise(torch.tensor([np.nan, np.inf, -np.inf, np.nan, np.nan, np.nan, np.inf, 4.0]))
+        assert np.array_equal(priorities(online), before[0])
+        wanted = before[1]
+        wanted[rows[1][3]] = (4.0 + 1e-6) ** 0.5
+        np.testing.assert_allclose(priorities(prior), wanted)
+        online.check_valid()
+    assert batches.non_finite_errors == 14
+    assert [record.message for record in caplog.records if "not finite" in record.message] == [
+        "7 temporal-difference errors of a batch are not finite: the critics diverged; their rows keep their "
+        "priorities, and this is said once"
+    ]
+
+
 def test_weights_of_both_rings_make_up_for_how_often_their_rows_are_drawn() -> None:
     online, prior = filled(0), filled(50)
     high = linked(online)[0]

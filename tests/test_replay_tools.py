@@ -51,7 +51,7 @@ def make_replay(
     position = 0
     for truth in truths:
         columns = pack(truth.rows)
-        writer.append(assembler.add(actor, 7, columns, position))
+        writer.append(assembler.add(actor, 7, [(columns, position)]))
         position += len(truth.rows) + 1
         writer.commit()
     return truths
@@ -351,7 +351,7 @@ def growing(folder: Path, commits: int) -> Iterator[Callable[[], bool]]:
     def grow() -> None:
         for session in range(commits):
             for truth in make_stream("other", 0, LENGTHS, sub_envs=1)[0]:
-                writer.append(assembler.add("other", session, pack(truth.rows), 10_000 + 100 * session))
+                writer.append(assembler.add("other", session, [(pack(truth.rows), 10_000 + 100 * session)]))
             writer.commit()
             if session % 3 == 2:
                 writer.compact()
@@ -404,6 +404,22 @@ def test_errors_name_the_folder_and_not_the_view_of_it(tmp_path: Path) -> None:
     (tmp_path / "replay/meta/info.json").write_text("{")
     with pytest.raises(DatasetError, match=f"^{tmp_path}/replay/meta/info.json is broken"):
         merge([tmp_path / "replay"], tmp_path / "out")
+
+
+def test_a_file_that_cannot_be_opened_is_named_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "replay"
+    make_replay(folder)
+    (folder / "data/chunk-000/file-777.parquet").symlink_to(tmp_path / "gone.parquet")
+    for words in (
+        ["info", str(folder)],
+        ["verify", str(folder)],
+        ["export", str(folder), str(tmp_path / "out")],
+    ):
+        assert main(words) == 1
+        said = capsys.readouterr()
+        assert "file-777.parquet cannot be read: it is a link to" in said.err + said.out
 
 
 def test_no_file_that_a_reader_has_listed_goes_away_while_it_grows(tmp_path: Path) -> None:

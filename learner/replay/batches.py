@@ -7,6 +7,7 @@ ring by itself (Schaul et al. 2016, 1511.05952, section 3.3), so that `prior_fra
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from config.schema import Algo
 from learner.replay.ring import Batch, Prioritised, Ring
+
+log = logging.getLogger(__name__)
 
 # So that a row without error may be drawn again.
 _LEAST_ERROR = 1e-6
@@ -32,6 +35,8 @@ class Batches:
         self._exponent, self._correction = algo.priority_exponent, algo.priority_correction
         # Of the newest batch, ring by ring, where priorities are kept.
         self._drawn: list[tuple[Ring, np.ndarray]] = []
+        self.non_finite_errors = 0
+        """Of all batches."""
         self._rng = np.random.default_rng(seed)
         self._device = torch.device(device)
 
@@ -57,12 +62,24 @@ class Batches:
         return self._joined([part.batch for part in drawn]) | {"weight": weight / weight.max()}
 
     def reprioritise(self, errors: Tensor) -> None:
-        """Tell the newest batch's temporal-difference errors (batch_size,), of any sign."""
+        """Tell the newest batch's temporal-difference errors (batch_size,), of any sign. Rows whose error is
+        not finite, since critics diverged, keep the priority that they have."""
         priorities = (errors.abs().double().cpu().numpy() + _LEAST_ERROR) ** self._exponent
+        known = np.isfinite(priorities)
+        self._count_unknown(len(known) - int(known.sum()))
         first = 0
         for ring, positions in self._drawn:
-            ring.set_priorities(positions, priorities[first : first + len(positions)])
+            here = slice(first, first + len(positions))
+            ring.set_priorities(positions[known[here]], priorities[here][known[here]])
             first += len(positions)
+
+    def _count_unknown(self, errors: int) -> None:
+        if errors and not self.non_finite_errors:
+            log.warning(
+                "%d temporal-difference errors of a batch are not finite: the critics diverged; "
+                "their rows keep their priorities, and this is said once", errors,
+            )  # fmt: skip
+        self.non_finite_errors += errors
 
     def _joined(self, parts: list[Batch]) -> dict[str, Tensor]:
         batch = {

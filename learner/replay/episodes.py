@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,8 @@ _ROW_COLUMNS = (
 )  # fmt: skip
 
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
+
+_SMALL_COLUMNS = tuple(name for name in _ROW_COLUMNS if name not in _FRAME_COLUMNS)
 
 EXPERIENCE_COLUMNS = frozenset((*_ROW_COLUMNS, "final_row", "final_observation", "final_base_plan"))
 
@@ -69,27 +73,26 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class _Message:
-    """Columns of one message sorted by sub-environment, what belongs to a frame side by side."""
+class _Block:
+    """Rows of messages of one session, sorted by sub-environment, what belongs to a frame side by side."""
 
     values: np.ndarray
     """f4 (D, k, O + 3 A + 2)"""
-    frames: np.ndarray
-    version: np.ndarray
-    position: np.ndarray
-    base_plan: np.ndarray
-    residual: np.ndarray
+    facts: np.ndarray
+    """i8 (D, 3): frames, weights version, place in the stream of rows."""
+    observation_dim: int
+    action_dim: int
     images: dict[str, np.ndarray]
     """u1 (D, k, H, W, 3)"""
 
 
 @dataclass
 class _Open:
-    """An episode that goes on: which rows of which messages it has so far."""
+    """An episode that goes on: which rows of which blocks it has so far."""
 
     number: int
     next_decision: int = 0
-    parts: list[tuple[_Message, slice]] = field(default_factory=list)
+    parts: list[tuple[_Block, slice]] = field(default_factory=list)
 
 
 class EpisodeAssembler:
@@ -115,27 +118,34 @@ class EpisodeAssembler:
         """Episodes whose end has not arrived."""
         return len(self._open)
 
-    def add(self, actor_id: str, session: int, columns: Columns, position: int = 0) -> list[Episode]:
-        """Take the columns of one message; return the episodes that it ended, in the order they ended.
+    def add(self, actor_id: str, session: int, messages: Sequence[tuple[Columns, int]]) -> list[Episode]:
+        """Take the columns of messages of one session, one after the other; return the episodes that they
+        ended, in the order they ended. Many messages at once cost little more than one.
 
         Args:
-            position: of the message's first row in the stream of rows; a final observation takes a
+            messages: each with the place of its first row in the stream of rows; a final observation takes a
                 place of its own behind the decision that it ends.
         """
+        columns = {name: _joined(messages, name) for name in _SMALL_COLUMNS}
+        final_row = np.flatnonzero(columns["terminated"] | columns["truncated"])
         order = np.argsort(columns["sub_env"], kind="stable")
-        ended = columns["terminated"] | columns["truncated"]
-        message = _sorted_message(columns, order, position)
+        block = _sorted_block(messages, columns, order)
         rows = {name: columns[name][order] for name in ("sub_env", "episode", "decision")}
-        bounds = _run_bounds(rows, ended[order])
+        final_of = np.full(len(order), -1)
+        final_of[final_row] = np.arange(len(final_row))
+        finals = final_of[order]
+        bounds = _run_bounds(rows, finals >= 0)
         heads = [rows[name][bounds[:-1]].tolist() for name in ("sub_env", "episode", "decision")]
         whole: list[tuple[int, Episode]] = []
+        end: _End | None = None
         for first, stop, sub_env, number, decision in zip(bounds, bounds[1:], *heads, strict=False):
             lane = (actor_id, session, sub_env)
-            fits = self._extend(lane, number, decision, (message, slice(first, stop)))
-            row = int(order[stop - 1])
-            if fits and ended[row]:
+            fits = self._extend(lane, number, decision, (block, slice(first, stop)))
+            final = int(finals[stop - 1])
+            if fits and final >= 0:
+                end = end or _End(messages, columns, final_row)
                 self._settled[lane] = number + 1
-                whole.append((row, _join(lane, self._open.pop(lane), columns, row)))
+                whole.append((final, _join(lane, self._open.pop(lane), end.at(final))))
         return [episode for _, episode in sorted(whole, key=lambda pair: pair[0])]
 
     def end_session(self, actor_id: str, session: int) -> list[Episode]:
@@ -143,19 +153,19 @@ class EpisodeAssembler:
         lanes = [lane for lane in self._open if lane[:2] == (actor_id, session)]
         for lane in lanes:
             self._settled[lane] = self._open[lane].number + 1
-        return [_join(lane, self._open.pop(lane), None, 0) for lane in sorted(lanes)]
+        return [_join(lane, self._open.pop(lane), None) for lane in sorted(lanes)]
 
-    def _extend(self, lane: Lane, number: int, decision: int, part: tuple[_Message, slice]) -> bool:
+    def _extend(self, lane: Lane, number: int, decision: int, part: tuple[_Block, slice]) -> bool:
         """Append a run of decisions; False where it was seen before or does not fit."""
         opened = self._open.get(lane)
         if number < max(self._settled.get(lane, 0), opened.number if opened else 0):
             return False
         if opened is not None and number == opened.number and decision < opened.next_decision:
             seen = opened.next_decision - decision
-            message, rows = part
+            block, rows = part
             if rows.start + seen >= rows.stop:
                 return False
-            decision, part = opened.next_decision, (message, slice(rows.start + seen, rows.stop))
+            decision, part = opened.next_decision, (block, slice(rows.start + seen, rows.stop))
         elif decision == 0 and (opened is None or number > opened.number):
             self._begin(lane, number)
             opened = self._open[lane]
@@ -186,23 +196,40 @@ class EpisodeAssembler:
             log.warning("dropped episode %d of %s: a hole before decision %d", lost, lane, decision)
 
 
-def _sorted_message(columns: Columns, order: np.ndarray, position: int) -> _Message:
-    parts = [columns[name] for name in _FRAME_COLUMNS]
-    parts[-2:] = [part[..., None] for part in parts[-2:]]
-    rows = len(order)
-    finals_before = np.searchsorted(columns["final_row"], np.arange(rows))
-    return _Message(
-        values=np.concatenate(parts, axis=2, dtype=np.float32)[order],
-        frames=columns["frames"][order],
-        version=columns["weights_version"][order],
-        position=(position + np.arange(rows) + finals_before)[order],
-        base_plan=columns["base_plan"][order],
-        residual=columns["residual"][order],
-        images={
-            name.removeprefix(IMAGE_PREFIX): images[order]
-            for name, images in columns.items()
-            if name.startswith(IMAGE_PREFIX)
-        },
+def _joined(messages: Sequence[tuple[Columns, int]], name: str) -> np.ndarray:
+    if len(messages) == 1:
+        return messages[0][0][name]
+    return np.concatenate([columns[name] for columns, _ in messages])
+
+
+def _sorted_block(messages: Sequence[tuple[Columns, int]], joined: Columns, order: np.ndarray) -> _Block:
+    """The rows in this order."""
+    first, _ = messages[0]
+    widths = [first[name].shape[2] if first[name].ndim == 3 else 1 for name in _FRAME_COLUMNS]
+    ends = np.cumsum(widths)
+    values = np.empty((len(order), first["reward"].shape[1], ends[-1]), np.float32)
+    for name, width, end in zip(_FRAME_COLUMNS, widths, ends, strict=True):
+        start = 0
+        for columns, _ in messages:
+            part = columns[name]
+            values[start : start + len(part), :, end - width : end] = part.reshape(*part.shape[:2], width)
+            start += len(part)
+    facts = np.empty((len(order), 3), np.int64)
+    facts[:, 0], facts[:, 1] = joined["frames"], joined["weights_version"]
+    facts[:, 2] = np.concatenate(
+        [
+            position + rows + np.searchsorted(columns["final_row"], rows)
+            for columns, position in messages
+            for rows in [np.arange(len(columns["frames"]))]
+        ]
+    )
+    images = [name for name in first if name.startswith(IMAGE_PREFIX)]
+    return _Block(
+        values=values[order],
+        facts=facts[order],
+        observation_dim=widths[0],
+        action_dim=widths[1],
+        images={name.removeprefix(IMAGE_PREFIX): _joined(messages, name)[order] for name in images},
     )
 
 
@@ -217,50 +244,80 @@ def _run_bounds(rows: Columns, ended: np.ndarray) -> list[int]:
     return [0, *(np.flatnonzero(breaks) + 1).tolist(), len(ended)] if len(ended) else [0]
 
 
-def _join(lane: Lane, opened: _Open, columns: Columns | None, row: int) -> Episode:
-    """Lay the frames of all parts end to end; `columns` are those of the message with its last row."""
-    frames = np.concatenate([message.frames[part] for message, part in opened.parts])
-    values = np.concatenate([message.values[part] for message, part in opened.parts])
-    every = values.shape[1]
+class _Final(NamedTuple):
+    """How an episode ended, and what was seen then."""
+
+    terminated: bool
+    truncated: bool
+    observation: np.ndarray
+    base_plan: np.ndarray
+    images: dict[str, np.ndarray]
+
+
+class _End:
+    """All endings in some messages."""
+
+    def __init__(
+        self, messages: Sequence[tuple[Columns, int]], joined: Columns, final_row: np.ndarray
+    ) -> None:
+        self._terminated = joined["terminated"][final_row].tolist()
+        self._truncated = joined["truncated"][final_row].tolist()
+        self._observation = _joined(messages, "final_observation")
+        self._base_plan = _joined(messages, "final_base_plan")
+        self._images = {
+            name.removeprefix(FINAL_IMAGE_PREFIX): _joined(messages, name)
+            for name in messages[0][0]
+            if name.startswith(FINAL_IMAGE_PREFIX)
+        }
+
+    def at(self, number: int) -> _Final:
+        return _Final(
+            self._terminated[number],
+            self._truncated[number],
+            self._observation[number],
+            self._base_plan[number],
+            {camera: images[number] for camera, images in self._images.items()},
+        )
+
+
+def _join(lane: Lane, opened: _Open, final: _Final | None) -> Episode:
+    """Lay the frames of all parts end to end; without a `final` it is cut short at its last row."""
+    values = np.concatenate([block.values[part] for block, part in opened.parts])
+    facts = np.concatenate([block.facts[part] for block, part in opened.parts])
+    frames, every = facts[:, 0], values.shape[1]
+    last = opened.parts[-1][0]
+    o, a = last.observation_dim, last.action_dim
+    base_plan, residual = values[-1, :, o + a : o + 2 * a], values[-1, :, o + 2 * a : o + 3 * a]
     values = values.reshape(-1, values.shape[2])
-    executed: np.ndarray | slice = slice(None)
-    if frames.min() < every:
+    total = int(frames.sum())
+    executed: np.ndarray | slice = slice(total)
+    if total - frames[-1] < every * (len(frames) - 1):  # another one than the last is short
         executed = (np.arange(every) < frames[:, None]).reshape(-1)
-        values = values[executed]
-    decision_start = np.zeros(len(values), bool)
+    values = values[executed]
+    decision_start = np.zeros(total, bool)
     decision_start[np.cumsum(frames) - frames] = True
-    last, at = opened.parts[-1][0], opened.parts[-1][1].stop - 1
-    final = -1 if columns is None else int(np.searchsorted(columns["final_row"], row))
-    plan = last.base_plan[at]
-    observation_dim = values.shape[1] - 3 * plan.shape[1] - 2
     return Episode(
         lane=lane,
         number=opened.number,
         values=values,
         decision_start=decision_start,
-        weights_version=np.repeat(
-            np.concatenate([message.version[part] for message, part in opened.parts]), frames
-        ),
-        positions=np.concatenate([message.position[part] for message, part in opened.parts]),
-        terminated=columns is not None and bool(columns["terminated"][row]),
-        truncated=columns is None or bool(columns["truncated"][row]),
-        final_known=columns is not None,
-        final_observation=(
-            np.zeros(observation_dim, np.float32) if columns is None else columns["final_observation"][final]
-        ),
-        final_base_plan=np.zeros_like(plan) if columns is None else columns["final_base_plan"][final],
-        last_base_plan=plan,
-        last_residual=last.residual[at],
+        weights_version=np.repeat(facts[:, 1], frames),
+        positions=facts[:, 2],
+        terminated=final is not None and final.terminated,
+        truncated=final is None or final.truncated,
+        final_known=final is not None,
+        final_observation=np.zeros(o, np.float32) if final is None else final.observation,
+        final_base_plan=np.zeros_like(base_plan) if final is None else final.base_plan,
+        last_base_plan=base_plan,
+        last_residual=residual,
         images={
-            camera: np.concatenate([message.images[camera][part] for message, part in opened.parts]).reshape(
+            camera: np.concatenate([block.images[camera][part] for block, part in opened.parts]).reshape(
                 -1, *images.shape[2:]
             )[executed]
             for camera, images in last.images.items()
         },
         final_images={
-            camera: np.zeros_like(images[0, 0])
-            if columns is None
-            else columns[FINAL_IMAGE_PREFIX + camera][final]
+            camera: np.zeros_like(images[0, 0]) if final is None else final.images[camera]
             for camera, images in last.images.items()
         },
     )

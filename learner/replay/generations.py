@@ -30,6 +30,10 @@ _ATTEMPTS = 100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+class UnreadableError(OSError):
+    """A file in a folder that cannot be opened; the message names it."""
+
+
 def reached(operation: str, path: Path) -> None:
     """Called before every step that a power cut or a full disk could interrupt; tests cut here."""
 
@@ -133,6 +137,7 @@ def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".mp4")
 
     Raises:
         BlockingIOError: the folder was swapped for its next generation in each of many attempts.
+        UnreadableError: a file of the folder as it stands cannot be opened.
     """
     _allow_many_files()
     for _ in range(_ATTEMPTS):
@@ -140,7 +145,9 @@ def held(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".mp4")
             before = _identity(folder)
             try:
                 _link_opened(folder, Path(view), suffixes, opened)
-            except FileNotFoundError:
+            except UnreadableError:
+                if _identity(folder) == before:
+                    raise
                 continue
             if _identity(folder) == before:
                 yield Path(view)
@@ -166,11 +173,20 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _link_opened(folder: Path, view: Path, suffixes: tuple[str, ...], opened: contextlib.ExitStack) -> None:
     for path in _files_below(folder):
         if path.suffix in suffixes:
-            file = opened.enter_context(path.open("rb"))
+            try:
+                file = opened.enter_context(path.open("rb"))
+            except OSError as error:
+                raise UnreadableError(f"{path} cannot be read: {_reason(path, error)}") from error
             link = view / path.relative_to(folder)
             link.parent.mkdir(parents=True, exist_ok=True)
             # Opens the same file even when its name is gone.
             link.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if path.is_symlink():
+        return f"it is a link to {os.readlink(path)}: {error.strerror}"
+    return error.strerror or str(error)
 
 
 def exchange(one: Path, other: Path) -> None:

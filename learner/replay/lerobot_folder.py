@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.episodes import Lane
-from learner.replay.generations import held
+from learner.replay.generations import UnreadableError, held
 from learner.replay.lerobot_format import (
     DATA_PATH,
     INFO_PATH,
@@ -46,8 +46,8 @@ def standing(folder: Path) -> Iterator[Path]:
     """A dataset as it stands now, even if a run is writing to it; see `generations.held`.
 
     Raises:
-        DatasetError: it changes faster than it can be opened, or what was raised inside, with the name of
-            `folder` in it.
+        DatasetError: it changes faster than it can be opened, one of its files cannot be opened, or what
+            was raised inside, with the name of `folder` in it.
     """
     try:
         with held(folder) as view:
@@ -55,7 +55,7 @@ def standing(folder: Path) -> Iterator[Path]:
                 yield view
             except DatasetError as error:
                 raise DatasetError(str(error).replace(str(view), str(folder))) from error
-    except BlockingIOError as error:
+    except (BlockingIOError, UnreadableError) as error:
         raise DatasetError(str(error)) from error
 
 

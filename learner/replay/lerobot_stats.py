@@ -5,14 +5,35 @@ All features lie side by side in one matrix, so that many episodes cost a handfu
 
 from __future__ import annotations
 
+import ctypes
+import logging
 from collections.abc import Collection, Mapping
+from ctypes import c_int64, c_void_p
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from actor.policy.compiled import NativeError, compiled
+
+log = logging.getLogger(__name__)
+
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 STATISTICS = ("min", "max", "mean", "std", *QUANTILES)
 _MIN, _MAX, _MEAN, _STD = range(4)
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled `lerobot_stats.cpp`; None, and one warning, where it is not to be had."""
+    try:
+        loaded = compiled(Path(__file__).with_name("lerobot_stats.cpp"))
+    except NativeError as error:
+        log.warning("statistics of episodes with numpy, slower than native code: %s", error)
+        return None
+    loaded.describe_episodes.argtypes = [c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p]
+    return loaded
 
 
 def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -25,6 +46,20 @@ def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     Returns:
         f8 (E, 9, D)
     """
+    native = library()
+    if native is None:
+        return _describe_with_numpy(values, lengths)
+    values, lengths = np.ascontiguousarray(values, np.float64), np.ascontiguousarray(lengths, np.int64)
+    quantiles = np.array([*QUANTILES.values()])
+    described = np.empty((len(lengths), len(STATISTICS), values.shape[1]))
+    native.describe_episodes(
+        values.ctypes.data, values.shape[1], lengths.ctypes.data, len(lengths),
+        quantiles.ctypes.data, len(quantiles), described.ctypes.data,
+    )  # fmt: skip
+    return described
+
+
+def _describe_with_numpy(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     starts = np.cumsum(lengths) - lengths
     mean = np.add.reduceat(values, starts, axis=0) / lengths[:, None]
     spread = values - np.repeat(mean, lengths, axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -271,15 +272,25 @@ class LeRobotStore:
         """Write what the oldest messages ended, if there are any."""
         with self._changed:
             taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), _MESSAGES_AT_ONCE))]
-        episodes = [episode for message in taken for episode in self._ended_by(message)]
+        episodes = [episode for session in _by_session(taken) for episode in self._ended_by(session)]
         if episodes:
             self._writer.append(episodes)
         with self._changed:
             self._pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
             self._changed.notify_all()
 
-    def _ended_by(self, message: _Message) -> list[Episode]:
-        actor_id, session, columns, position = message
+    def _ended_by(self, messages: list[_Message]) -> list[Episode]:
+        actor_id, session, columns, _ = messages[0]
         if columns is None:
             return self._assembler.end_session(actor_id, session)
-        return self._assembler.add(actor_id, session, columns, position)
+        parts = [(each.columns, each.position) for each in messages if each.columns is not None]
+        if self._spec.cameras:
+            # Images of many messages are not for copying.
+            return [episode for part in parts for episode in self._assembler.add(actor_id, session, [part])]
+        return self._assembler.add(actor_id, session, parts)
+
+
+def _by_session(messages: list[_Message]) -> list[list[_Message]]:
+    """Neighbours of one session together; its end is by itself."""
+    groups = itertools.groupby(messages, key=lambda each: (each.actor_id, each.session, each.columns is None))
+    return [list(group) for _, group in groups]

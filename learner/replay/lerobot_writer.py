@@ -201,6 +201,8 @@ class LeRobotWriter:
         for camera, video in opened.videos.items():
             video.close()
             generation.move_in(video.path, video_name(camera, number))
+        if opened.videos:
+            generations.remove(beside(self._folder, "videos"))
         lengths, statistics = np.concatenate(opened.lengths), np.concatenate(opened.statistics)
         pictures = statistics[..., statistics.shape[2] - 3 * len(self.spec.cameras) :]
         sidecar = sidecar_table(opened.episodes, state.episodes, self.spec, pictures, number)

@@ -22,10 +22,8 @@ from torch import Tensor
 from learner.replay.ring_images import Pictures, RingImages, SeenTransitions
 from learner.replay.succession import Succession
 from learner.replay.sum_tree import SumTree
+from learner.replay.transitions import FACTS, find_ends, gather
 from protocol.messages import Columns
-
-# Side by side: most of a draw's time is waiting for memory, once a row instead of three times.
-_FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
 
 
 class Batch(NamedTuple):
@@ -79,8 +77,8 @@ class Ring:
         self._widths = (observation_dim, residual_numbers, residual_numbers)
         self._rows = torch.zeros((capacity, sum(self._widths)), device=device)
         # One more slot, which stands for "no row": it follows itself and is worth nothing.
-        self._facts = np.zeros(capacity + 1, _FACTS)
-        self.following, self.reward, self.terminated = (self._facts[name] for name in _FACTS.names)
+        self._facts = np.zeros(capacity + 1, FACTS)
+        self.following, self.reward, self.terminated = (self._facts[name] for name in FACTS.fields or ())
         self.following[:] = capacity
         # How many rows were ever written: row `position` lies in slot `position % capacity`.
         self.position = 0
@@ -193,7 +191,7 @@ class Ring:
         """
         with self._lock:
             start = self._draw(rows, rng)
-            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
 
     @property
     def keeps_images(self) -> bool:
@@ -216,11 +214,7 @@ class Ring:
         images = self._image_rows()
         with self._lock:
             start = self._draw(rows, rng)
-            batch = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
-            end = start
-            for _ in range(n_step):
-                after = self.following[end]
-                end = np.where(after == self.unknown, end, after)
+            batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
             return batch, SeenTransitions(images.at(start), images.at(end))
 
     def sample_prioritised(
@@ -249,7 +243,7 @@ class Ring:
             start = tree.find((np.arange(rows) + rng.random(rows)) * (tree.total / rows))
             weights = (tree[start] * (len(self) / tree.total)) ** -beta
             positions = self.position - 1 - (self.position - 1 - start) % self.capacity
-            batch = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            batch, _ = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
         return Prioritised(batch, positions, self._here(weights.astype(np.float32)))
 
     def set_priorities(self, positions: np.ndarray, priorities: np.ndarray) -> None:
@@ -270,7 +264,7 @@ class Ring:
         A chain ends early at an episode's end, or where the next successor has not arrived.
         """
         with self._lock:
-            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
 
     def check_valid(self) -> None:
         """Raise AssertionError if an invariant is broken; for tests and debugging."""
@@ -311,38 +305,23 @@ class Ring:
         if self._priorities is not None:
             self._priorities.set(slots, self._highest_priority)
 
-    def _transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
-        if n_step == 1:
-            discount = np.float32(gamma) * ~self.terminated[start]
-            reward = self.reward[start] + np.float32(reward_offset)
-            return self._gather(start, self.following[start], reward, discount)
-        chain = np.empty((n_step + 1, len(start)), np.int64)
-        chain[0] = start
-        for step in range(n_step):
-            chain[step + 1] = self.following[chain[step]]
-        there = chain[1:] != self.unknown
-        steps = there.sum(0)
-        powers = np.power(np.float32(gamma), np.arange(n_step + 1, dtype=np.float32))
-        rewards = (self.reward[chain[:-1]] + np.float32(reward_offset)) * there
-        # Flat indices of each chain's end, and of the row before it.
-        ends = steps * len(start) + np.arange(len(start))
-        flat = chain.reshape(-1)
-        discount = powers[steps] * ~self.terminated[flat[ends - len(start)]]
-        return self._gather(start, flat[ends], powers[:-1] @ rewards, discount)
-
-    def _gather(self, start: np.ndarray, end: np.ndarray, reward: np.ndarray, discount: np.ndarray) -> Batch:
+    def _transitions(
+        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
+    ) -> tuple[Batch, np.ndarray]:
+        """Transitions that begin at `start`, and the slots that they end at."""
+        ends = find_ends(self._facts, start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
         o, n, _ = self._widths
-        rows = self._rows.index_select(0, self._here(start))
-        after = self._rows[:, : o + n].index_select(0, self._here(end))
-        return Batch(
-            observation=rows[:, :o],
-            base_plan=rows[:, o : o + n],
-            residual=rows[:, o + n :],
-            reward=self._here(reward),
-            discount=self._here(discount),
+        before, after = gather(self._rows, start, ends.slots, o + n)
+        batch = Batch(
+            observation=before[:, :o],
+            base_plan=before[:, o : o + n],
+            residual=before[:, o + n :],
+            reward=self._here(ends.reward),
+            discount=self._here(ends.discount),
             next_observation=after[:, :o],
             next_base_plan=after[:, o:],
         )
+        return batch, ends.slots
 
     def _here(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._rows.device, non_blocking=True)
