@@ -1,0 +1,78 @@
+"""Laws of learner.replay.journal_file: bytes come to the disk as they were, in whole blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES, SegmentFile, Stage
+from learner.replay.journal_format import Batch, Padding, encode_record, padding, scan
+
+
+def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
+    """A record's head and a payload that tells it from others."""
+    payload = np.random.default_rng(sequence).bytes(size)
+    return Batch("actor-0", "actor", 7, sequence, [size], 1, 1, sequence, 0), payload
+
+
+def write(path: Path, groups: list[list[tuple[Batch, bytes]]]) -> None:
+    stage, file = Stage(), SegmentFile(path)
+    for group in groups:
+        for head, payload in group:
+            stage.add(encode_record(head, [payload]))
+            sheets = stage.take_full()
+            file.write(sheets)
+            stage.give_back(sheets)
+        sheets = stage.take_all()
+        assert stage.used == 0
+        file.write(sheets)
+        assert file.size % BLOCK_BYTES == 0
+        file.sync()
+        stage.give_back(sheets)
+    file.close()
+
+
+SIZES = [1, 4000, 4096, SHEET_BYTES - 100, SHEET_BYTES, 3 * SHEET_BYTES + 5, 17, 2 * SHEET_BYTES]
+
+
+@pytest.mark.parametrize("together", [1, 3, 8])
+def test_records_of_any_size_come_back(tmp_path: Path, together: int) -> None:
+    records = [batch(sequence, size) for sequence, size in enumerate(SIZES)]
+    path = tmp_path / "file"
+    write(path, [records[i : i + together] for i in range(0, len(records), together)])
+    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
+    assert [(record.head, record.payload) for record in found] == records
+    assert found[-1].end == path.stat().st_size
+
+
+def test_padding_fills_any_gap_with_one_record(tmp_path: Path) -> None:
+    for gap in range(1, BLOCK_BYTES):
+        filled = padding(gap, BLOCK_BYTES)
+        assert len(filled) in (gap, gap + BLOCK_BYTES)
+        (tmp_path / "file").write_bytes(filled)
+        assert [record.end for record in scan(tmp_path / "file")] == [len(filled)]
+    assert padding(0, BLOCK_BYTES) == b""
+
+
+def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open, refused = os.open, []
+
+    def picky(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECT:
+            os.close(really_open(path, flags & ~os.O_DIRECT, mode))  # Linux makes the file and then says no
+            refused.append(path)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return really_open(path, flags, mode)
+
+    monkeypatch.setattr("learner.replay.journal_file.os.open", picky)
+    records = [batch(0, 5000), batch(1, 50)]
+    write(tmp_path / "file", [records])
+    assert refused
+    found = [record for record in scan(tmp_path / "file") if not isinstance(record.head, Padding)]
+    assert [(record.head, record.payload) for record in found] == records
