@@ -29,7 +29,8 @@ _HANDSHAKE_FAILED = (
 )
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | _HANDSHAKE_FAILED
 _KERNELS_CONNECTIONS = Path("/proc/self/net/tcp")
-_TIME_WAIT = "06"
+# FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
+_CLOSED = {"04", "05", "06", "07", "08", "09", "0B"}
 _MOST_NAMED = 4
 
 
@@ -156,8 +157,9 @@ def _peer_of(descriptor: int, port: int) -> str | None:
 
 
 def _closed_peers(port: int) -> str:
-    """Addresses whose connections to `port` this side has just closed: the kernel remembers them for a
-    minute. The client in question is one of them; nearly always there is but one."""
+    """Addresses whose connections to `port` are closing or have just closed: the kernel remembers them for a
+    minute, at the end that closed first. The client in question is one of them; nearly always there is but
+    one. Unknown is one of another host that closed first."""
     try:
         lines = _KERNELS_CONNECTIONS.read_text().splitlines()[1:]
     except OSError:  # not Linux
@@ -165,7 +167,10 @@ def _closed_peers(port: int) -> str:
     found: set[str] = set()
     for line in lines:
         ours, theirs, state = line.split()[1:4]
-        if state == _TIME_WAIT and int(ours.rpartition(":")[2], 16) == port:
-            found.add(sockets.inet_ntoa(struct.pack("=I", int(theirs.rpartition(":")[0], 16))))
+        if state not in _CLOSED:
+            continue
+        for near, far in ((ours, theirs), (theirs, ours)):  # a client of this host is seen from both ends
+            if int(near.rpartition(":")[2], 16) == port:
+                found.add(sockets.inet_ntoa(struct.pack("=I", int(far.rpartition(":")[0], 16))))
     named = sorted(found)[:_MOST_NAMED]
     return " or ".join(named) or "an unknown address"

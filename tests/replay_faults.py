@@ -283,7 +283,8 @@ def make_faults(count: int, total: int, seed: int = 0) -> list[Fault]:
     points = count * 4 // 5
     counted = [Fault(kinds[i % len(kinds)], 1 + i * (total - 1) // max(1, points - 1)) for i in range(points)]
     others = [Fault("late", round(rng.uniform(0.0, 0.5), 4)) for _ in range((count - len(counted)) // 2)]
-    limits = [Fault("limit", rng.randint(100, 40000)) for _ in range(count - len(counted) - len(others))]
+    # Whole blocks: the journal writes past the page cache, and the kernel would take a part of one.
+    limits = [Fault("limit", 4096 * rng.randint(1, 10)) for _ in range(count - len(counted) - len(others))]
     return [*counted, *others, *limits]
 
 

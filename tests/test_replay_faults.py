@@ -43,7 +43,7 @@ def test_steps_that_can_be_interrupted_are_all_of_them(tmp_path: Path) -> None:
     "fault",
     [
         Fault("kill", 30), Fault("kill", 90), Fault("torn", 250), Fault("kill", 611), Fault("full", 33),
-        Fault("full", 500), Fault("late", 0.2), Fault("limit", 3000), Fault("limit", 20000),
+        Fault("full", 500), Fault("late", 0.2), Fault("limit", 4096), Fault("limit", 20480),
     ],
     ids=str,
 )  # fmt: skip

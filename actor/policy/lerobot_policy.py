@@ -59,9 +59,9 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
     """
     register_third_party_plugins()
     config = _read_config(settings, device)
+    policy_class = _policy_class(config.type, settings.path)
     if ACTION not in (config.output_features or {}):
         raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
-    policy_class = _policy_class(config.type, settings.path)
     try:
         policy = policy_class.from_pretrained(settings.path, config=config, strict=True)
     except ImportError as error:
