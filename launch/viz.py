@@ -1,4 +1,4 @@
-"""A run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save DIR] | RUN --all"""
+"""A run's replay in LeRobot's visualiser: python -m launch.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ EPILOG = """
 examples:
   bash launch/viz.sh my-run                       the newest episode, in a window
   bash launch/viz.sh my-run best --save out       writes out/<repo id>_episode_<n>.rrd, no window needed
+  bash launch/viz.sh my-run worst --save          the same into the run's folder
   bash launch/viz.sh my-run 12 --mode distant     serves it; the command that connects is printed
   bash launch/viz.sh my-run --all                 writes a page of all episodes, says where it is
 
 Works while the run goes on: it sees what was committed to disk. Options that are not listed here go to
 lerobot-dataset-viz as they are.
 """
+
+
+# What `--save` alone stands for: no path that anybody could name.
+_RUNS_FOLDER = Path("\0")
 
 
 class VizError(Exception):
@@ -38,9 +43,12 @@ def main(words: list[str]) -> None:
     args, passed_on = make_parser().parse_known_args(words)
     try:
         if args.all:
-            log.info("%s", make_overview(find_run(args.run), args.save))
+            folder = None if args.save == _RUNS_FOLDER else args.save
+            log.info("%s", make_overview(find_run(args.run), folder))
             return
-        argv = make_command(find_run(args.run), args.episode, args.save, passed_on)
+        run_dir = find_run(args.run)
+        folder = run_dir if args.save == _RUNS_FOLDER else args.save
+        argv = make_command(run_dir, args.episode, folder, passed_on)
     except VizError as error:
         log.error("%s", error)
         sys.exit(1)
@@ -62,7 +70,10 @@ def make_parser() -> argparse.ArgumentParser:
         "episode", nargs="?", default="last",
         help="a number, best (a success with the most reward in the fewest frames), worst, or last (default)",
     )  # fmt: skip
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write a .rrd file there, open no window")
+    parser.add_argument(
+        "--save", nargs="?", type=Path, const=_RUNS_FOLDER, metavar="DIR",
+        help="write a .rrd file there, or to the run's folder; open no window",
+    )  # fmt: skip
     parser.add_argument(
         "--all", action="store_true", help="write a page of all episodes (to the run's folder, or --save DIR)"
     )
@@ -82,7 +93,7 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     if save is not None:
         return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
     if not passed_on and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise VizError("no display for a window: add --save DIR for a file, or --mode distant to serve it")
+        raise VizError("no display for a window: add --save for a file, or --mode distant to serve it")
     return [*argv, *passed_on]
 
 

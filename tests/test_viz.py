@@ -99,12 +99,20 @@ def test_what_cannot_be_shown_is_one_clear_line(
         ([str(tmp_path / "young")], "young/replay holds no episode yet"),
         ([str(run_dir), "3"], "no episode 3: the replay holds 0 .. 2"),
         ([str(run_dir), "middle"], "episode must be a number, best, last or worst, got 'middle'"),
-        ([str(run_dir)], "no display for a window: add --save DIR"),
+        ([str(run_dir)], "no display for a window: add --save for a file"),
     ):
         ended = viz(repository, environment, *words)
         assert (ended.returncode, ended.stdout) == (1, "")
         assert said in ended.stderr
         assert ended.stderr.count("\n") == 1
+
+
+def test_save_alone_writes_to_the_runs_folder(
+    run_dir: Path, repository: Path, environment: dict[str, str]
+) -> None:
+    ended = viz(repository, environment, str(run_dir), "worst", "--save")
+    assert ended.returncode == 0, ended.stderr
+    assert len(list(run_dir.glob("*.rrd"))) == 1
 
 
 def test_videos_without_a_reader_are_one_clear_line(
