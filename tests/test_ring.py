@@ -32,8 +32,8 @@ def messages(lengths, frames, every=1, ends="truncated", rows_per_message=5):
     return sent
 
 
-def filled(capacity, sent, every=1):
-    ring = Ring(capacity, 3, every * 2)
+def filled(capacity, sent, every=1, device="cpu"):
+    ring = Ring(capacity, 3, every * 2, device=device)
     for columns in sent:
         ring.add("a", columns)
     return ring
@@ -106,6 +106,19 @@ def test_batches_are_views_of_two_selections_and_of_the_ring_s_own_type():
     assert batch.residual.shape == batch.base_plan.shape == (32, 2)
     again = ring.sample(32, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0.0)
     assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_ring_on_the_gpu_gives_the_batches_of_one_in_memory():
+    sent = messages([[5, 3], [7], [4]], frames=60)
+    draws = [
+        filled(40, sent, device=device).sample(
+            64, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0.0
+        )
+        for device in ("cpu", "cuda")
+    ]
+    assert {field.device.type for field in draws[1]} == {"cuda"}
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(*draws, strict=True))
 
 
 def test_planned_bytes_are_there_from_the_start():
