@@ -4,10 +4,14 @@
 
 Rows of the default task (observation 42, action 7, episodes of 50 frames). On disk: the whole store,
 from messages to a closed dataset, beside LeRobot's own writer and pyarrow alone with the same rows of
-frames (and once more with the tables of episodes). In
-memory: the ring beside a bare index_select of the same rows (where transitions begin and where they
-end), lerobot.rl's ReplayBuffer and stable-baselines3's where that is installed, with 100,000 rows each. One
-thread for torch. Medians over the rounds; prints one JSON object. Rates are a second of wall time, or of
+frames (and once more with the tables of episodes). In memory: the ring beside a bare index_select of the
+same rows (where transitions begin and where they end), lerobot.rl's ReplayBuffer and stable-baselines3's,
+with 100,000 rows each. The last is no part of this project; to have it in the run:
+
+    uv pip install --target /tmp/sb3 --no-deps stable-baselines3
+    PYTHONPATH=/tmp/sb3 python -m benchmarks.replay
+
+One thread for torch. Medians over the rounds; prints one JSON object. Rates are a second of wall time, or of
 processor time of all threads (--clock cpu), which leaves out waiting for the disk and for other processes.
 """
 
