@@ -193,7 +193,8 @@ def test_priorities_must_be_asked_for_and_be_numbers():
         ring.set_priorities(np.array([0]), np.array([np.nan]))
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=70), st.integers(0, 2**32 - 1))
+# Half of the smallest number of all is none.
+@given(st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=70), st.integers(0, 2**32 - 1))
 def test_tree_finds_slots_in_proportion(weights, seed):
     tree = SumTree(len(weights))
     rng = np.random.default_rng(seed)
