@@ -76,3 +76,13 @@ def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
     assert refused
     found = [record for record in scan(tmp_path / "file") if not isinstance(record.head, Padding)]
     assert [(record.head, record.payload) for record in found] == records
+
+
+def test_a_disk_that_takes_less_than_a_block_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.pwrite", lambda *_: 1000)
+    stage = Stage()
+    stage.add([bytes(5000)])
+    file = SegmentFile(tmp_path / "segment")
+    with pytest.raises(OSError, match="No space left"):
+        file.write(stage.take_all())
+    file.close()

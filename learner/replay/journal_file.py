@@ -129,7 +129,11 @@ class SegmentFile:
             start = 0
             while start < sheet.used:  # a file system may take less at once
                 written = os.pwrite(self._descriptor, sheet.memory[start : sheet.used], self.size + start)
-                start += written if start + written == sheet.used else written // BLOCK_BYTES * BLOCK_BYTES
+                rest = sheet.used - start
+                whole = written if written == rest else written // BLOCK_BYTES * BLOCK_BYTES
+                if not whole:  # less than a block: again would take as little, for ever
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                start += whole
             self.size += sheet.used
             self._padding = sheet.padding
 
