@@ -182,11 +182,14 @@ def test_killed_supervisor_leaves_nobody(child: str, start: Callable[..., Run]) 
 
 
 def test_the_guard_ends_with_the_last_child(start: Callable[..., Run]) -> None:
-    look = "import subprocess; print(subprocess.check_output(['ps', '-eo', 'pid=,ppid=,args='], text=True))"
+    # The guard is the supervisor's only other child (no `ps`: a fresh machine may have none).
+    look = (
+        "import psutil; me = psutil.Process(); "
+        "print('beside', *(c.pid for c in me.parent().children() if c.pid != me.pid))"
+    )
     run = start(learner=look)
     code, output = run.finish()
-    lines = [line.split("|")[1].split() for line in output.splitlines() if "guard.py" in line]
-    [guard] = [int(pid) for pid, parent, *_ in lines if int(parent) == run.process.pid]
+    [guard] = [int(pid) for line in output.splitlines() if "beside" in line for pid in line.split()[3:]]
     assert code == 0
     assert not is_running(guard)
 
