@@ -280,6 +280,7 @@ class Algo(Section, frozen=True):
     actor_update: Literal["gradient", "advantage"]
     advantage_sharpness: float
     actor_pessimism: float | None
+    pessimism_about: Literal["value", "advantage"]
     actor_delay: int
     critic_warmup_updates: int
     grad_clip: float | None

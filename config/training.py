@@ -23,13 +23,15 @@ class BaseEvaluation(Section, frozen=True):
     episodes: int
     first_seed: int
     num_envs: int
-    max_episode_steps: int
+    max_episode_steps: int | None
     act_horizon: int
     inference_steps: int
 
     def __post_init__(self) -> None:
         self.at_least(0, "every", "first_seed")
-        self.at_least(1, "episodes", "num_envs", "max_episode_steps", "act_horizon", "inference_steps")
+        self.at_least(1, "episodes", "num_envs", "act_horizon", "inference_steps")
+        limit = self.max_episode_steps
+        self.require(limit is None or limit > 0, "max_episode_steps", "above 0, or null")
 
 
 class Training(Section, frozen=True):
@@ -83,6 +85,14 @@ class Training(Section, frozen=True):
     def folder(self) -> Path:
         """Where checkpoints go."""
         return Path(self.out)
+
+
+def task_file(env_id: str) -> str | None:
+    """The name of the file in config/task/ that describes this task, if there is one."""
+    for path in sorted(Path(CONFIG_DIR, "task").glob("*.yaml")):
+        if OmegaConf.load(path).get("env_id") == env_id:
+            return path.stem
+    return None
 
 
 def compose_training(overrides: Sequence[str]) -> Training:

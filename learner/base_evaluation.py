@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.training import Training
+from config.training import Training, task_file
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +72,17 @@ class BaseEvaluations:
 
     def _overrides(self) -> list[str]:
         settings = self._settings.evaluation
+        known = task_file(self._settings.task)
+        limit = settings.max_episode_steps
         return [
+            # What such a file says of the scene counts: a run will play the base there.
+            *([] if known is None else [f"task={known}"]),
+            *([] if limit is None else [f"task.max_episode_steps={limit}"]),
             f"base.path={self.folder}",
             f"base.act_horizon={settings.act_horizon}",
             f"base.inference_steps={settings.inference_steps}",
             f"task.env_id={self._settings.task}",
             f"task.control_mode={self._settings.control_mode}",
-            f"task.max_episode_steps={settings.max_episode_steps}",
             "task.residual_dims=null",
             f"algo.residual_every={settings.act_horizon}",
             f"learner.evaluation.episodes={settings.episodes}",

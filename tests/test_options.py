@@ -85,6 +85,32 @@ def test_the_sum_is_clipped_in_the_target_and_in_the_actor():
         torch.testing.assert_close(residual.grad, torch.full((16, 8), 0.0 if clip else 0.1))
 
 
+class Slopes(nn.Module):
+    """Member i is worth starts[i] + slopes[i] * the sum of the residual."""
+
+    def __init__(self, starts: tuple[float, ...], slopes: tuple[float, ...]) -> None:
+        super().__init__()
+        self.starts, self.slopes = torch.tensor(starts)[:, None], torch.tensor(slopes)[:, None]
+
+    def forward(self, observation: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        return self.starts + self.slopes * features.sum(-1)
+
+
+@pytest.mark.parametrize(("slopes", "goes"), [((1.0, -1.0), 0), ((1.0, 0.9), 1), ((-1.0, -0.9), -1)])
+@pytest.mark.parametrize("starts", [(1.0, -1.0), (-1.0, 1.0)])
+def test_what_members_think_of_the_state_does_not_move_the_residual(
+    starts: tuple[float, float], slopes: tuple[float, float], goes: int
+) -> None:
+    words = ("algo.critic_input=res", "algo.clip_action=false", "algo.actor_pessimism=1")
+    algorithm = make(*words, "algo.pessimism_about=advantage", "algo.critic_warmup_updates=0")
+    algorithm.critic = Slopes(starts, slopes)  # type: ignore[assignment]
+    batch = batch_of(algorithm, rows=64)
+    for _ in range(200):
+        algorithm._climb_critic(batch)
+    residual = algorithm.actor.mode(batch["observation"], batch["base_plan"]).mean()
+    assert residual.item() == pytest.approx(0, abs=0.02) if goes == 0 else residual.item() * goes > 0.1
+
+
 def test_each_network_has_a_learning_rate_of_its_own():
     rates = ("algo.actor_lr=0.01", "algo.critic_lr=0.002", "algo.actor_delay=1", "algo.grad_clip=null")
     algorithm = make(*rates, "algo.critic_warmup_updates=0", "algo.residual_penalty=0")
@@ -191,6 +217,6 @@ def test_the_published_recipe_stays_as_published():
         target_clip=None, clip_action=False, batch_size=1024, prior_fraction=0.0, utd=0.25, tau=0.01,
         actor_lr=1e-4, critic_lr=1e-4, actor_delay=1, critic_warmup_updates=0, grad_clip=50.0,
         initial_temperature=1.0, learn_temperature=True, target_entropy=None, entropy_in_target=True,
-        noise_std=0.0, residual_penalty=0.0, actor_pessimism=None,
+        noise_std=0.0, residual_penalty=0.0, actor_pessimism=None, pessimism_about="value",
     )  # fmt: skip
     assert {name: getattr(algo, name) for name in published} == published

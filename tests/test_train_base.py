@@ -14,9 +14,11 @@ import torch
 
 from actor.policy.base import make_base
 from actor.policy.diffusion import save_agent
+from config.cli import compose_config
 from config.schema import ConfigError
 from config.training import Training, compose_training
 from learner import base_trainer
+from learner.base_evaluation import BaseEvaluations
 from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
@@ -120,6 +122,19 @@ def test_a_wrong_key_is_named(override: str, says: str) -> None:
 
 def command(out: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "learner.train_base", *SMALL, f"out={out}", *overrides]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "reconfigure", "limit"),
+    [("PegInsertionSide-v1", True, 300), ("StackCube-v1", False, 200), ("PushCube-v1", False, 100)],
+)
+def test_a_base_is_evaluated_in_the_scene_that_a_run_would_play(
+    env_id: str, reconfigure: bool, limit: int, tmp_path: Path
+) -> None:
+    evaluations = BaseEvaluations(compose_training([f"task={env_id}"]), tmp_path)
+    task = compose_config(evaluations._overrides()).task
+    evaluations.close()
+    assert (task.env_id, task.reconfigure, task.max_episode_steps) == (env_id, reconfigure, limit)
 
 
 def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) -> None:

@@ -176,6 +176,8 @@ class ResidualSAC:
         sample = self.actor.sample(observation, base_plan, self._rng)
         self.critic.requires_grad_(False)
         q = self.critic(observation, self._features(base_plan, sample.residual))
+        if self.algo.pessimism_about == "advantage":
+            q = q - self._base_value(observation, base_plan)
         q = losses.pessimistic(q, self.algo.actor_pessimism)
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
@@ -184,6 +186,15 @@ class ResidualSAC:
         self.critic.requires_grad_(True)
         residual = sample.residual.detach()
         return _actor_figures(loss.detach(), residual) | self._step_temperature(sample.log_prob)
+
+    @torch.no_grad()
+    def _base_value(self, observation: Tensor, base_plan: Tensor) -> Tensor:
+        """Each member's Q (N, B) of the base's plan as it is.
+
+        Members differ far more about a state than about what a residual changes there: without what they
+        have in common, their deviation is that of the gradient which the actor climbs.
+        """
+        return self.critic(observation, self._features(base_plan, torch.zeros_like(base_plan)))
 
     def _imitate_advantage(self, batch: dict[str, Tensor]) -> Figures:
         """Move towards executed residuals that turned out better than the policy's own."""
