@@ -241,6 +241,8 @@ class Algo(Section, frozen=True):
     gate_share: float
     gate_episodes: int
     gate_margin: float
+    confidence_from: float
+    confidence_least: float
     scale_from: float
     scale_horizon: int
     learning_starts: int
@@ -299,6 +301,10 @@ class Algo(Section, frozen=True):
         self.require(0 < self.gate_share <= 1, "gate_share", "in (0, 1]")
         self.require(0 <= self.gate_margin <= 1, "gate_margin", "in [0, 1]")
         self.require(0 < self.scale_from <= 1, "scale_from", "in (0, 1]")
+        self.require(0 < self.confidence_from <= 1, "confidence_from", "in (0, 1]")
+        self.require(
+            0 < self.confidence_least <= self.confidence_from, "confidence_least", "in (0, confidence_from]"
+        )
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")

@@ -18,8 +18,8 @@ class SuccessGate:
     """Compares episodes that the base played alone with those in which a residual acted.
 
     After every `gate_episodes` of the residual's, the share doubles if they succeeded as often as the
-    base's, less `gate_margin`, and halves if not; it stays within [gate_share, 1]. An episode counts as the
-    base's where every residual was zero.
+    base's, less `gate_margin`, and halves if not; it stays within [gate_share, 1]. So does the confidence,
+    within [confidence_least, 1]. An episode counts as the base's where every residual was zero.
     """
 
     def __init__(self, algo: Algo) -> None:
@@ -28,6 +28,8 @@ class SuccessGate:
         self._base: deque[bool] = deque(maxlen=BASE_WINDOW)
         self._residual: list[bool] = []
         self.share = algo.gate_share
+        self.confidence = algo.confidence_from
+        """How far exploration and the actor may go, (0, 1]."""
 
     @property
     def base_success(self) -> float:
@@ -38,6 +40,7 @@ class SuccessGate:
         """For `load_state` of another process."""
         return {
             "share": self.share,
+            "confidence": self.confidence,
             "base": list(self._base),
             "residual": list(self._residual),
             "acted": [[*key, acted] for key, acted in self._acted.items()],
@@ -46,6 +49,7 @@ class SuccessGate:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
         self.share, self._residual = state["share"], list(state["residual"])
+        self.confidence = state.get("confidence", self._algo.confidence_from)  # runs before it was kept
         self._base = deque(state["base"], maxlen=BASE_WINDOW)
         self._acted = {(actor_id, sub_env): acted for actor_id, sub_env, acted in state["acted"]}
 
@@ -70,5 +74,10 @@ class SuccessGate:
         if len(self._residual) < enough or len(self._base) < enough:
             return
         reached = float(np.mean(self._residual)) >= self.base_success - self._algo.gate_margin
-        self.share = min(1.0, self.share * 2) if reached else max(self._algo.gate_share, self.share / 2)
+        self.share = _moved(self.share, reached, self._algo.gate_share)
+        self.confidence = _moved(self.confidence, reached, self._algo.confidence_least)
         self._residual.clear()
+
+
+def _moved(share: float, up: bool, least: float) -> float:
+    return min(1.0, share * 2) if up else max(least, share / 2)

@@ -216,6 +216,7 @@ class Learner:
 
     def _update(self) -> None:
         """A few of the updates that are due."""
+        self._algorithm.pessimism = self._pace.pessimism
         for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
             self._figures |= self._algorithm.update(self._batches.next())
             if self._algorithm.errors is not None:
@@ -298,6 +299,7 @@ class Learner:
             "mask_probability": self._pace.mask_probability,
             "prior_clipped_share": self._prior_clipped,
             "reach": self._pace.reach,
+            "confidence": self._pace.gate.confidence,
             "updates_due": self._pace.updates_due,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "policy_lag_s": self._lag_s,

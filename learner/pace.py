@@ -75,13 +75,19 @@ class Pace:
         grown = 1.0 if horizon == 0 else min(1.0, begun / horizon)
         return self._algo.scale_from + (1 - self._algo.scale_from) * grown
 
+    @property
+    def pessimism(self) -> float | None:
+        """What the actor takes for the members' disagreement by now: the more, the less it was proved right."""
+        least = self._algo.actor_pessimism
+        return None if least is None else least / self.gate.confidence
+
     def behaviour(self) -> Behaviour:
         """How actors act from now on."""
         return Behaviour(
             mask_probability=self.mask_probability,
             mask_episodes=self._algo.mask_by == "success",
             uniform=self._algo.uniform_until_learning and not self.learning,
-            noise_std=self._algo.noise_std,
+            noise_std=self._algo.noise_std * self.gate.confidence,
             noise_ladder=self._algo.noise_ladder,
             noise_probability=self._algo.noise_probability,
             noise_hold=self._algo.noise_hold,

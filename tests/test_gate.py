@@ -74,3 +74,18 @@ def test_published_behaviour_draws_episodes_with_the_earned_share():
     behaviour = pace.behaviour()
     assert behaviour.mask_episodes and behaviour.mask_probability == 0.25
     assert not Pace(make_config("algo=policy_decorator").algo, max_behind=10).behaviour().mask_episodes
+
+
+def test_confidence_scales_noise_and_pessimism_and_survives_a_restart():
+    words = ("algo.confidence_from=0.25", "algo.confidence_least=0.125", "algo.noise_std=0.4")
+    pace = Pace(make_config(*GATE, *words, "algo.actor_pessimism=0.5").algo, max_behind=10)
+    assert (pace.behaviour().noise_std, pace.pessimism) == (0.1, 2.0)
+    play(pace.gate, "ssss", residual=0.0)
+    for outcome, noise, pessimism in (("ffff", 0.05, 4.0), ("ffff", 0.05, 4.0), ("ssss", 0.1, 2.0)):
+        play(pace.gate, outcome, residual=0.1)
+        assert (pace.behaviour().noise_std, pace.pessimism) == (noise, pessimism)
+    play(pace.gate, "s" * 12, residual=0.1)
+    assert (pace.behaviour().noise_std, pace.pessimism) == (0.4, 0.5)
+    later = Pace(make_config(*GATE, *words, "algo.actor_pessimism=0.5").algo, max_behind=10)
+    later.load_state(pace.state())
+    assert later.pessimism == 0.5

@@ -53,6 +53,8 @@ class ResidualSAC:
         self._temperature_optimizer = (
             torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
         )
+        self.pessimism = algo.actor_pessimism
+        """Of the actor from now on; its owner may change it between updates."""
         self.updates = 0
         self.errors: Tensor | None = None
         """Of the newest batch's rows (B,): |Q - target|, the members' mean; None without `weight`."""
@@ -178,7 +180,7 @@ class ResidualSAC:
         q = self.critic(observation, self._features(base_plan, sample.residual))
         if self.algo.pessimism_about == "advantage":
             q = q - self._base_value(observation, base_plan)
-        q = losses.pessimistic(q, self.algo.actor_pessimism)
+        q = losses.pessimistic(q, self.pessimism)
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
         )
