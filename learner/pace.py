@@ -77,7 +77,7 @@ class Pace:
 
     @property
     def pessimism(self) -> float | None:
-        """What the actor takes for the members' disagreement by now: the more, the less it was proved right."""
+        """What the members' disagreement costs by now: the more, the less the residual was proved right."""
         least = self._algo.actor_pessimism
         return None if least is None else least / self.gate.confidence
 
