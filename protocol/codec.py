@@ -156,7 +156,7 @@ def _join(parts: list[str | bytes], columns: Columns) -> Buffer:
     if not others:
         return bytes_of(columns[cast(str, first)])
     return b"".join(
-        [np.ascontiguousarray(columns[each]) if isinstance(each, str) else each for each in parts]
+        [np.ascontiguousarray(columns[each]).data if isinstance(each, str) else each for each in parts]
     )
 
 
