@@ -55,6 +55,8 @@ def _check_layout(columns: Columns, spec: ExperienceSpec) -> None:
         spec.action_dim,
         tuple((camera, tuple(size)) for camera, size in spec.cameras.items()),
     )
+    if rows and {name: (array.dtype, array.shape) for name, array in columns.items()} == layout:
+        return
     if columns.keys() != layout.keys():
         missing, foreign = sorted(layout.keys() - columns.keys()), sorted(columns.keys() - layout.keys())
         raise ProtocolError(f"columns missing: {missing or 'none'}, unknown: {foreign or 'none'}")
@@ -104,11 +106,8 @@ def _layout(
 
 
 def _check_finite(columns: Columns) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        # One NaN or infinity makes the sum of squares one, at a fraction of the cost of looking at each.
-        suspects = [
-            name for name in _FINITE if not math.isfinite(np.dot(flat := columns[name].ravel(), flat))
-        ]
+    # One NaN or infinity makes the sum of squares one, at a fraction of the cost of looking at each.
+    suspects = [name for name in _FINITE if not math.isfinite(np.vdot(each := columns[name], each))]
     for name in suspects:
         finite = np.isfinite(columns[name])
         if not finite.all():

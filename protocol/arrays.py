@@ -59,18 +59,22 @@ class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """In the frame of the array before it, at the next multiple of ALIGNMENT; else in the next frame."""
 
 
-def describe(array: np.ndarray) -> tuple[str, memoryview]:
-    """Name of the dtype, and the bytes of `array` in C order; a contiguous array is not copied.
+def dtype_name(dtype: np.dtype) -> str:
+    """The key of DTYPES.
 
     Raises:
         ProtocolError: a dtype that does not cross the wire.
     """
-    name = _NAMES.get(array.dtype)
+    name = _NAMES.get(dtype)
     if name is None:
-        raise ProtocolError(f"dtype {array.dtype} does not cross the wire: use one of {', '.join(DTYPES)}")
+        raise ProtocolError(f"dtype {dtype} does not cross the wire: use one of {', '.join(DTYPES)}")
+    return name
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The bytes of `array` in C order; a contiguous array is not copied."""
     # A view of bytes: memoryview.cast refuses empty shapes.
-    plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return name, plain.data
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class Layout(NamedTuple):
@@ -94,28 +98,11 @@ def check_description(description: ArrayDescription, limits: Limits) -> Layout:
     shape = description.shape
     if len(shape) > limits.max_rank:
         raise LimitError(f"{len(shape)} dimensions, at most {limits.max_rank} are allowed")
-    # numpy refuses larger sizes in its own ways, even beside a zero.
-    if not all(0 <= size < 2**31 for size in shape):
+    # numpy refuses more in its own ways, even beside a zero.
+    largest = math.prod(max(1, size) for size in shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or largest >= 2**63:
         raise ArrayError(f"no possible shape: {shape}")
     return Layout(dtype, shape, math.prod(shape) * dtype.itemsize)
-
-
-def restore(layout: Layout, frame: Buffer, start: int = 0) -> np.ndarray:
-    """A read-only array over the bytes of `frame` from `start` on, not copied.
-
-    Raises:
-        ProtocolError: the frame is too short, or a truth value is none.
-    """
-    dtype, shape, size = layout
-    if start + size > len(frame):
-        held = max(0, len(frame) - start)
-        raise ArrayError(f"{dtype.str[1:]} {shape} needs {size} bytes, the frame holds {held}")
-    if dtype.kind == "b" and bytes(frame[start : start + size]).translate(None, b"\0\1"):
-        raise ArrayError("a truth value that is neither 0 nor 1")
-    array = np.ndarray(shape, dtype, frame, start)
-    if array.flags.writeable:
-        array.flags.writeable = False
-    return array
 
 
 def weights_digest(columns: Columns) -> str:
@@ -123,5 +110,5 @@ def weights_digest(columns: Columns) -> str:
     digest = hashlib.sha256()
     for name in sorted(columns):
         digest.update(name.encode() + b"\0")
-        digest.update(describe(columns[name])[1])
+        digest.update(bytes_of(columns[name]))
     return digest.hexdigest()

@@ -7,6 +7,7 @@ the arrays follow in the same order, each in a frame of its own or behind the on
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Union, cast, get_args
 
@@ -18,13 +19,12 @@ from protocol.arrays import (
     ArrayDescription,
     ArrayError,
     Buffer,
-    Layout,
     LimitError,
     Limits,
     ProtocolError,
+    bytes_of,
     check_description,
-    describe,
-    restore,
+    dtype_name,
 )
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -94,28 +94,13 @@ _READABLE = (2, PROTOCOL_VERSION)
 _JOINED_BYTES = 1 << 17
 
 
-class _Frames:
-    """Frames of arrays, small ones side by side: each frame costs both ends and ZeroMQ its part."""
+class _Plan(NamedTuple):
+    """How columns travel."""
 
-    def __init__(self) -> None:
-        self._parts: list[list[Buffer]] = []
-        self._size = _JOINED_BYTES + 1  # of the last frame; before the first, nothing may join
-
-    def add(self, buffer: Buffer) -> bool:
-        """Place the next array; returns whether it lies behind the one before it."""
-        start = self._size + (gap := -self._size % ALIGNMENT)
-        behind = start + len(buffer) <= _JOINED_BYTES
-        if behind:
-            self._parts[-1] += [bytes(gap), buffer] if gap else [buffer]
-            self._size = start + len(buffer)
-        else:
-            self._parts.append([buffer])
-            self._size = len(buffer)
-        return behind
-
-    def join(self) -> list[Buffer]:
-        """The frames; an array that has one of its own is not copied."""
-        return [parts[0] if len(parts) == 1 else b"".join(parts) for parts in self._parts]
+    described: msgspec.Raw
+    """As the header says it."""
+    frames: list[list[str | bytes]]
+    """What lies in each frame: names of columns, and the gaps between them."""
 
 
 def encode(message: Message, limits: Limits) -> list[Buffer]:
@@ -124,23 +109,55 @@ def encode(message: Message, limits: Limits) -> list[Buffer]:
     Raises:
         ProtocolError: what the receiver with the same limits would reject.
     """
-    frames = _Frames()
-
-    def describe_array(value: Any) -> Any:
-        if isinstance(value, np.generic):
-            return cast("np.generic[Any]", value).item()
-        if not isinstance(value, np.ndarray):
-            raise ProtocolError(f"{type(value).__name__} does not cross the wire")
-        array = cast(np.ndarray, value)
-        if array.ndim > limits.max_rank:
-            raise ProtocolError(f"an array of {array.ndim} dimensions, max_rank is {limits.max_rank}")
-        dtype, buffer = describe(array)
-        return ArrayDescription(dtype, array.shape, frames.add(buffer))
-
-    header = msgspec.msgpack.encode((PROTOCOL_VERSION, message), enc_hook=describe_array)
-    encoded = [header, *frames.join()]
+    kind, frames = _RAW.get(message.__class__), []
+    if kind is not None:
+        fields = msgspec.structs.asdict(message)
+        columns: Columns = fields["columns"]
+        plan = _plan(tuple([(name, each.dtype, each.shape) for name, each in columns.items()]), limits)
+        fields["columns"] = plan.described
+        message = kind(**fields)
+        frames = [_join(parts, columns) for parts in plan.frames]
+    header = msgspec.msgpack.encode((PROTOCOL_VERSION, message), enc_hook=_plain_number)
+    encoded = [header, *frames]
     _check_size(encoded, limits)
     return encoded
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return cast("np.generic[Any]", value).item()
+    raise ProtocolError(f"{type(value).__name__} does not cross the wire")
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(columns: tuple[tuple[str, np.dtype, tuple[int, ...]], ...], limits: Limits) -> _Plan:
+    """For columns of such names, dtypes and shapes; the same come again in nearly every message."""
+    described: dict[str, ArrayDescription] = {}
+    frames: list[list[str | bytes]] = []
+    end = _JOINED_BYTES + 1  # of the last frame; before the first, nothing may join
+    for name, dtype, shape in columns:
+        if len(shape) > limits.max_rank:
+            raise ProtocolError(f"an array of {len(shape)} dimensions, max_rank is {limits.max_rank}")
+        size, gap = math.prod(shape) * dtype.itemsize, -end % ALIGNMENT
+        behind = end + gap + size <= _JOINED_BYTES
+        described[name] = ArrayDescription(dtype_name(dtype), shape, behind)
+        if behind:
+            frames[-1] += [bytes(gap), name] if gap else [name]
+            end += gap + size
+        else:
+            frames.append([name])
+            end = size
+    return _Plan(msgspec.Raw(msgspec.msgpack.encode(described)), frames)
+
+
+def _join(parts: list[str | bytes], columns: Columns) -> Buffer:
+    """One frame; an array that has one of its own is not copied."""
+    [first, *others] = parts
+    if not others:
+        return bytes_of(columns[cast(str, first)])
+    return b"".join(
+        [np.ascontiguousarray(columns[each]).data if isinstance(each, str) else each for each in parts]
+    )
 
 
 def decode_from_client(frames: Sequence[Buffer], limits: Limits) -> FromClient:
@@ -178,54 +195,81 @@ def _decode(frames: Sequence[Buffer], limits: Limits, decoder: msgspec.msgpack.D
     return message
 
 
-class _Places(NamedTuple):
-    """Where the columns of a message lie, in its frames behind the header."""
+class _Place(NamedTuple):
+    """Where a column lies in the frames of its message."""
 
-    columns: dict[str, tuple[Layout, int, int]]
-    """Name -> layout, frame, first byte in it."""
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    frame: int
+    start: int
+    """First byte in it."""
+    end: int
+
+
+class _Places(NamedTuple):
+    """Where the columns of a message lie."""
+
+    columns: dict[str, _Place]
+    truths: list[str]
+    """Those of truth values."""
     frame_sizes: list[int]
+    """Behind the header."""
 
 
 def _restore(described: bytes, frames: Sequence[Buffer], limits: Limits) -> Columns:
-    """The columns of a message, over its frames."""
+    """The columns of a message: read-only arrays over its frames, not copied."""
     places = _read_places(described, limits)
+    if [len(frame) for frame in frames[1:]] != places.frame_sizes:
+        raise _misfit(places, frames)
+    for name in places.truths:
+        _, _, frame, start, end = places.columns[name]
+        if bytes(frames[frame][start:end]).translate(None, b"\0\1"):
+            raise _placed(ArrayError("a truth value that is neither 0 nor 1"), name)
+    held = [memoryview(frame).toreadonly() for frame in frames]
+    return {
+        name: np.ndarray(shape, dtype, held[frame], start)
+        for name, (dtype, shape, frame, start, _) in places.columns.items()
+    }
+
+
+def _misfit(places: _Places, frames: Sequence[Buffer]) -> ProtocolError:
+    """What is wrong with the number or the sizes of frames."""
     more = len(frames) - 1 - len(places.frame_sizes)
     if more > 0:
-        raise FrameCountError(f"{more} more frames than the header describes")
-    columns: Columns = {}
-    for name, (layout, frame, start) in places.columns.items():
+        return FrameCountError(f"{more} more frames than the header describes")
+    for name, (dtype, shape, frame, start, end) in places.columns.items():
         if frame >= len(frames):
-            raise FrameCountError(f"no frame holds {name!r}")
-        try:
-            columns[name] = restore(layout, frames[frame], start)
-        except ProtocolError as error:
-            raise _placed(error, name) from error
-    for number, size in enumerate(places.frame_sizes, 1):
-        if len(frames[number]) != size:
-            raise ArrayError(f"its arrays need {size} bytes, frame {number} holds {len(frames[number])}")
-    return columns
+            return FrameCountError(f"no frame holds {name!r}")
+        if end > len(frames[frame]):
+            held = max(0, len(frames[frame]) - start)
+            what = f"{dtype.str[1:]} {shape} needs {end - start} bytes, the frame holds {held}"
+            return _placed(ArrayError(what), name)
+    number, size = next(
+        (number, size) for number, size in enumerate(places.frame_sizes, 1) if len(frames[number]) != size
+    )
+    return ArrayError(f"its arrays need {size} bytes, frame {number} holds {len(frames[number])}")
 
 
 @functools.lru_cache(maxsize=64)
 def _read_places(described: bytes, limits: Limits) -> _Places:
     """Columns as a header describes them; the same words come again in nearly every message."""
-    columns: dict[str, tuple[Layout, int, int]] = {}
+    columns: dict[str, _Place] = {}
     sizes: list[int] = []
     for name, description in _columns_decoder.decode(described).items():
         try:
-            layout = check_description(description, limits)
+            dtype, shape, size = check_description(description, limits)
         except ProtocolError as error:
             raise _placed(error, name) from error
+        start = 0
         if description.behind and sizes:
             start = sizes[-1] + -sizes[-1] % ALIGNMENT
-            sizes[-1] = start + layout.size
+            sizes[-1] = start + size
         else:
-            start = 0
-            sizes.append(layout.size)
-        columns[name] = (layout, len(sizes), start)
+            sizes.append(size)
+        columns[name] = _Place(dtype, shape, len(sizes), start, start + size)
     if len(columns) > limits.max_arrays:
         raise LimitError(f"{len(columns)} arrays, at most {limits.max_arrays} are allowed")
-    return _Places(columns, sizes)
+    return _Places(columns, [name for name, place in columns.items() if place.dtype.kind == "b"], sizes)
 
 
 def _placed(error: ProtocolError, name: str) -> ProtocolError:

@@ -110,7 +110,7 @@ class Mutator:
         return frames + [b"x" * self._rng.randrange(50)] * self._rng.randint(1, 20)
 
     def huge_dimensions(self) -> Frames:
-        huge = [self._rng.choice((2**31, 2**40, 2**62, 2**63 - 1, -1, 0)) for _ in range(3)]
+        huge = [self._rng.choice((2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -1, 0)) for _ in range(3)]
         dims = huge + [1] * self._rng.randrange(4)
         return self._with_array({"dtype": self._rng.choice(("f4", "f8", "b1")), "shape": dims})
 

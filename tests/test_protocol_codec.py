@@ -88,6 +88,7 @@ def _header(**changes: object) -> bytes:
         ([_header(shape=[3]), b"\0" * 8], "needs 12 bytes, the frame holds 8"),
         ([_header(shape=[2**62, 4]), b"\0" * 8], "no possible shape"),
         ([_header(shape=[0, 2**63]), b""], "no possible shape"),
+        ([_header(shape=[2**31 - 1, 2**31 - 1, 0]), b""], "no possible shape"),
         ([_header(shape=[-2, -1]), b"\0" * 8], "no possible shape"),
         ([_header(shape=[2, 1, 1, 1, 1]), b"\0" * 8], "5 dimensions, at most 4"),
         ([_header(dtype="b1"), b"\0\2"], "neither 0 nor 1"),
