@@ -34,6 +34,7 @@ ROWS = {
     "success_full": ("success: full residual", percent),
     "frames_per_s": ("frames/s", "{:.0f}".format),
     "updates_per_s": ("updates/s", "{:.1f}".format),
+    "non_finite_errors": ("errors that are not finite", _count),
     "version": ("weights version", _count),
     "policy_lag": ("policy lag, versions", "{:.1f}".format),
     "queue_rows": ("queue, rows", _count),

@@ -299,6 +299,7 @@ class Learner:
             "prior_clipped_share": self._prior_clipped,
             "reach": self._pace.reach,
             "updates_due": self._pace.updates_due,
+            "non_finite_errors": self._batches.non_finite_errors,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "policy_lag_s": self._lag_s,
             "adoption_s": self._intake.adoption_s(),
