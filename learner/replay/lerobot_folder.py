@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,15 +31,35 @@ from learner.replay.lerobot_images import video_numbers
 from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
 
-if TYPE_CHECKING:
-    from learner.replay.lerobot_writer import Committed
-
-
 # In what two datasets must agree, so that one can go on where the other ends.
 SAME_KIND = (
     "task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every", "cameras",
     "images",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a dataset holds."""
+
+    shards: tuple[Shard, ...] = ()
+    next_number: int = 0
+    statistics: MergedStatistics = field(default_factory=MergedStatistics)
+    actors: tuple[str, ...] = ()
+    settled: dict[Lane, int] = field(default_factory=dict)
+    """Episodes from 0 of each lane that are on disk, or were and had to go."""
+    forgotten: dict[Lane, int] = field(default_factory=dict)
+    """The same for lanes with episodes that had to go."""
+    next_position: int = 0
+    """Behind the newest decision's place in the stream of rows."""
+
+    @property
+    def episodes(self) -> int:
+        return sum(shard.episodes for shard in self.shards)
+
+    @property
+    def frames(self) -> int:
+        return sum(shard.frames for shard in self.shards)
 
 
 @contextlib.contextmanager
@@ -138,8 +159,6 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     Raises:
         DatasetError: not a dataset of `spec`; says in what they differ.
     """
-    from learner.replay.lerobot_writer import Committed
-
     found = read_whole_spec(folder)
     for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)

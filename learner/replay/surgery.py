@@ -16,6 +16,7 @@ from learner.replay.generations import Generation, recover
 from learner.replay.lerobot_folder import (
     SAME_KIND,
     BrokenError,
+    Committed,
     read_forgotten,
     read_info,
     read_json,
@@ -37,8 +38,7 @@ from learner.replay.lerobot_format import (
     with_column,
 )
 from learner.replay.lerobot_images import video_name, video_numbers, with_videos
-from learner.replay.lerobot_writer import (
-    Committed,
+from learner.replay.lerobot_shards import (
     add_tables,
     compact,
     remove_unused_videos,
