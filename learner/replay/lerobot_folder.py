@@ -19,6 +19,7 @@ from learner.replay.lerobot_format import (
     DATA_PATH,
     INFO_PATH,
     ORIGIN_PATH,
+    PATTERNS,
     SIDECAR_PATH,
     STATS_PATH,
     DatasetError,
@@ -27,7 +28,7 @@ from learner.replay.lerobot_format import (
     file_number,
     read_parquet,
 )
-from learner.replay.lerobot_images import video_numbers
+from learner.replay.lerobot_images import video_name, video_numbers
 from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
 
@@ -166,7 +167,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
             raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")
     forgotten = read_forgotten(folder)
     settled, position = dict(forgotten), 0
-    shards = read_shards(folder)
+    shards = read_shards(folder, found)
     for shard in shards:
         for lane, count in read_settled(folder, shard.number).items():
             settled[lane] = max(settled.get(lane, 0), count)
@@ -183,15 +184,36 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     )
 
 
-def read_shards(folder: Path) -> list[Shard]:
-    """The dataset's shards, oldest first."""
+def read_shards(folder: Path, spec: DatasetSpec) -> list[Shard]:
+    """The dataset's shards, oldest first.
+
+    Raises:
+        DatasetError: a file is missing.
+    """
     shards = []
     for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
         lengths = read_parquet(path, columns=["length"])["length"]
-        number = file_number(path)
-        size = (folder / file_name(DATA_PATH, number)).stat().st_size
-        shards.append(Shard(number, len(lengths), pc.sum(lengths).as_py(), size))
+        shards.append(measured(folder, file_number(path), len(lengths), pc.sum(lengths).as_py(), spec))
     return shards
+
+
+def measured(folder: Path, number: int, episodes: int, frames: int, spec: DatasetSpec) -> Shard:
+    """A shard whose files are in `folder`.
+
+    Raises:
+        DatasetError: a file is missing.
+    """
+    names = [file_name(pattern, number) for pattern in PATTERNS]
+    try:
+        if spec.images == "video":
+            videos = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["video"])["video"]
+            names += [video_name(camera, n) for n in videos.unique().to_pylist() for camera in spec.cameras]
+        sizes = {name: (folder / name).stat().st_size for name in names}
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{error.filename} is missing: python -m learner.replay repair {folder} keeps what comes before"
+        ) from error
+    return Shard(number, episodes, frames, sizes[file_name(DATA_PATH, number)], sum(sizes.values()))
 
 
 def read_settled(folder: Path, number: int) -> dict[Lane, int]:

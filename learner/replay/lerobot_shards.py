@@ -77,15 +77,16 @@ def compact(generation: Generation, state: Committed, spec: DatasetSpec) -> Comm
             shards.append(group[0])
             continue
         if count == 1:
-            size = _renumber(generation, group[0], number)
+            _renumber(generation, group[0], number)
         else:
-            size = _join(generation, group, number, spec)
-        shards.append(Shard(number, sum(s.episodes for s in group), sum(s.frames for s in group), size))
+            _join(generation, group, number, spec)
+        episodes, frames = sum(shard.episodes for shard in group), sum(shard.frames for shard in group)
+        shards.append(lerobot_folder.measured(generation.root, number, episodes, frames, spec))
         number += 1
     return replace(state, shards=tuple(shards), next_number=number)
 
 
-def _join(generation: Generation, group: tuple[Shard, ...], number: int, spec: DatasetSpec) -> int:
+def _join(generation: Generation, group: tuple[Shard, ...], number: int, spec: DatasetSpec) -> None:
     tables = {
         pattern: pa.concat_tables(
             [read_parquet(generation.root / file_name(pattern, shard.number)) for shard in group]
@@ -94,19 +95,17 @@ def _join(generation: Generation, group: tuple[Shard, ...], number: int, spec: D
     }
     if spec.images == "video":
         tables = _join_videos(generation, tables, number, spec)
-    size = write_shard(generation, number, tables)
+    write_shard(generation, number, tables)
     _remove(generation, group)
-    return size
 
 
-def _renumber(generation: Generation, shard: Shard, number: int) -> int:
+def _renumber(generation: Generation, shard: Shard, number: int) -> None:
     episodes = read_parquet(generation.root / file_name(EPISODES_PATH, shard.number))
     for pattern in (DATA_PATH, SIDECAR_PATH):
         name = file_name(pattern, shard.number)
         generation.move_in(generation.root / name, file_name(pattern, number))
     generation.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
     generation.remove(file_name(EPISODES_PATH, shard.number))
-    return shard.size
 
 
 def _join_videos(
@@ -182,18 +181,19 @@ def add_tables(
             state.episodes, state.frames, lengths, statistics, spec, number, sidecar
         ),
     }
-    size = write_shard(generation, number, tables)
+    write_shard(generation, number, tables)
+    shard = lerobot_folder.measured(generation.root, number, len(lengths), len(frames), spec)
     return replace(
         state,
-        shards=(*state.shards, Shard(number, len(lengths), len(frames), size)),
+        shards=(*state.shards, shard),
         next_number=number + 1,
         statistics=state.statistics.plus(statistics, lengths),
         next_position=max(state.next_position, lerobot_folder.next_position(sidecar)),
     )
 
 
-def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]) -> int:
-    """Write a shard's three files; returns the bytes of its frames.
+def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]) -> None:
+    """Write a shard's three files.
 
     Args:
         tables: for each of `PATTERNS`.
@@ -209,7 +209,6 @@ def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]
     generation.write(data, write)
     generation.write_table(file_name(SIDECAR_PATH, number), tables[SIDECAR_PATH])
     generation.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
-    return (generation.root / data).stat().st_size
 
 
 def write_description(generation: Generation, state: Committed, spec: DatasetSpec) -> None:

@@ -38,7 +38,7 @@ from learner.replay.lerobot_shards import (
     write_row_groups,
 )
 from learner.replay.lerobot_stats import describe
-from learner.replay.shards import FULL_BYTES, Budget, Shard, groups_to_merge, oldest_to_drop
+from learner.replay.shards import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
 from learner.replay.video import VideoWriter
 
 
@@ -161,8 +161,7 @@ class LeRobotWriter:
         opened.writer.close()
         opened.file.close()
         number = state.next_number
-        data = file_name(DATA_PATH, number)
-        generation.move_in(beside(self._folder, "shard"), data)
+        generation.move_in(beside(self._folder, "shard"), file_name(DATA_PATH, number))
         for camera, video in opened.videos.items():
             video.close()
             generation.move_in(video.path, video_name(camera, number))
@@ -179,7 +178,7 @@ class LeRobotWriter:
         settled = dict(state.settled)
         for episode in opened.episodes:
             settled[episode.lane] = max(settled.get(episode.lane, 0), episode.number + 1)
-        shard = Shard(number, len(lengths), opened.frames, (generation.root / data).stat().st_size)
+        shard = lerobot_folder.measured(generation.root, number, len(lengths), opened.frames, self.spec)
         return replace(
             state,
             shards=(*state.shards, shard),
