@@ -23,11 +23,8 @@ from learner.replay.lerobot_format import (
     STATS_PATH,
     TASKS_PATH,
     DatasetSpec,
-    as_matrix,
     episode_lengths,
-    episodes_table,
     file_name,
-    placed,
     read_parquet,
     with_column,
 )
@@ -41,6 +38,7 @@ from learner.replay.lerobot_images import (
     with_videos,
 )
 from learner.replay.lerobot_stats import MergedStatistics, describe
+from learner.replay.lerobot_tables import as_matrix, episodes_table, placed
 from learner.replay.shards import Shard, groups_to_merge
 from learner.replay.video import join
 

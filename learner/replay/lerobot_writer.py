@@ -13,23 +13,8 @@ from learner.replay import generations, lerobot_folder
 from learner.replay.episodes import Episode
 from learner.replay.generations import Generation, beside, recover
 from learner.replay.lerobot_folder import Committed
-from learner.replay.lerobot_format import (
-    DATA_PATH,
-    EPISODES_PATH,
-    SIDECAR_PATH,
-    DatasetSpec,
-    episodes_table,
-    file_name,
-    fixed_lists,
-    frame_columns,
-    sidecar_table,
-)
-from learner.replay.lerobot_images import (
-    image_columns,
-    image_statistics,
-    video_name,
-    with_channels,
-)
+from learner.replay.lerobot_format import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, DatasetSpec, file_name
+from learner.replay.lerobot_images import image_columns, image_statistics, video_name, with_channels
 from learner.replay.lerobot_shards import (
     compact,
     drop_oldest,
@@ -38,6 +23,7 @@ from learner.replay.lerobot_shards import (
     write_row_groups,
 )
 from learner.replay.lerobot_stats import describe
+from learner.replay.lerobot_tables import episodes_table, fixed_lists, frame_columns, sidecar_table
 from learner.replay.shards import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
 from learner.replay.video import VideoWriter
 
