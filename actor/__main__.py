@@ -3,6 +3,7 @@
 from actor.environment import TaskError
 from actor.headless import RenderError
 from actor.loop import run_actor
+from actor.policy.device import DeviceError
 from actor.policy.diffusion import CheckpointError
 from actor.spool import SpoolError
 from actor.uplink import UplinkError
@@ -10,5 +11,6 @@ from config.cli import main
 
 if __name__ == "__main__":
     main(
-        __doc__ or "", run_actor, CheckpointError, TaskError, RenderError, UplinkError, SpoolError,
+        __doc__ or "", run_actor,
+        CheckpointError, DeviceError, TaskError, RenderError, UplinkError, SpoolError,
     )  # fmt: skip

@@ -240,7 +240,7 @@ def make_environment(
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
-    CPU simulators run in `processes` processes; None: one less than there are processors.
+    CPU simulators run in up to `processes` processes; None: one less than there are processors.
 
     On `physx_cuda` only the first episodes are seeded one by one; the simulator's own generator
     goes on from there.
@@ -251,7 +251,7 @@ def make_environment(
     """
     require_task(task.env_id, task.cameras)
     if backend == "physx_cpu":
-        from actor.simulator_processes import ProcessEnvironment, processes_for
+        from actor.simulator_processes import ProcessEnvironment, shares
 
-        return ProcessEnvironment(task, num_envs, processes_for(num_envs, processes), seed)
+        return ProcessEnvironment(task, shares(num_envs, processes), seed)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

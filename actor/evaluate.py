@@ -18,8 +18,10 @@ import torch
 
 from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
 from actor.headless import RenderError
+from actor.loop import require_devices
 from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import EvaluatedPolicy
+from actor.policy.device import DeviceError
 from actor.policy.diffusion import CheckpointError
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
@@ -172,11 +174,12 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     """One evaluator, from connection to the end of the run.
 
     Raises:
-        CheckpointError, TaskError, UplinkError: see their messages.
+        CheckpointError, DeviceError, TaskError, UplinkError: see their messages.
     """
     os.nice(config.learner.evaluation.nice)
     torch.set_num_threads(config.actor.threads)
     settings = config.learner.evaluation
+    require_devices(config.actor)
     require_task(config.task.env_id, config.task.cameras)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
     uplink = Uplink(
@@ -203,4 +206,4 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.cli import main
 
-    main(__doc__ or "", run_evaluator, CheckpointError, TaskError, RenderError, UplinkError)
+    main(__doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError)

@@ -16,7 +16,9 @@ import torch
 from actor.environment import TaskError, make_environment, require_task
 from actor.evaluate import Outcome, evaluated_policy, run_episodes
 from actor.headless import RenderError
+from actor.loop import require_devices
 from actor.policy.base import make_base
+from actor.policy.device import DeviceError
 from actor.policy.diffusion import CheckpointError
 from config.schema import Config
 
@@ -25,9 +27,10 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
 
     Raises:
-        CheckpointError, TaskError: see their messages.
+        CheckpointError, DeviceError, TaskError: see their messages.
     """
     settings = config.learner.evaluation
+    require_devices(config.actor)
     require_task(config.task.env_id, config.task.cameras)
     base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
     envs = make_environment(
@@ -64,4 +67,4 @@ def run(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.cli import main
 
-    main(__doc__ or "", run, CheckpointError, TaskError, RenderError)
+    main(__doc__ or "", run, CheckpointError, DeviceError, TaskError, RenderError)

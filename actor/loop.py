@@ -13,12 +13,13 @@ import torch
 from actor.environment import TaskError, make_environment, require_task
 from actor.policy.base import check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
+from actor.policy.device import require_device
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from actor.uplink import Uplink
 from actor.weights import adopt_newest
-from config.schema import Config
+from config.schema import Actor, Config
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,15 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     """Run until the learner says that the run is over, or `stop` is set.
 
     Raises:
-        CheckpointError, TaskError: base and task do not fit, before any environment starts.
+        CheckpointError, DeviceError, TaskError: base, task and machine do not fit, before any environment
+            starts.
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
     settings, algo = config.actor, config.algo
     os.nice(settings.nice)
     torch.set_num_threads(settings.threads)
+    require_devices(settings)
     require_task(config.task.env_id, config.task.cameras)
     seed = config.seed * 97 + settings.index + 1
     base = make_base(config.base, config.task, settings.device, seed)
@@ -77,6 +80,13 @@ def run_actor(config: Config, stop: threading.Event) -> None:
             envs.close()
     finally:
         uplink.close()
+
+
+def require_devices(settings: Actor) -> None:
+    """Raise DeviceError unless policy and simulator find what they run on."""
+    require_device("actor.device", settings.device)
+    if settings.backend == "physx_cuda":
+        require_device("actor.backend=physx_cuda wants a GPU: actor.device", "cuda")
 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:

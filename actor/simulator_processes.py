@@ -6,6 +6,7 @@ frame all wait for the last, and the last is one that waits for a processor.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 from typing import Any
@@ -25,21 +26,26 @@ _FINAL = "final "
 _OUTCOME = "outcome"  # reward, terminated, truncated, success
 
 
-def processes_for(num_envs: int, asked: int | None) -> int:
-    """How many processes share `num_envs` sub-environments evenly: as many as asked, or as there are
-    processors but one, which is the learner's; fewer where that does not divide."""
+def shares(num_envs: int, asked: int | None) -> list[range]:
+    """Which of `num_envs` sub-environments share a process: as many processes as asked, or as there are
+    processors but one, which is the learner's. Shares differ by one at most; a process more that leaves the
+    largest share, which all wait for, as it is would be for nothing."""
     most = min(num_envs, asked or max(1, len(os.sched_getaffinity(0)) - 1))
-    return max(n for n in range(1, most + 1) if num_envs % n == 0)
+    largest = -(-num_envs // most)
+    processes = -(-num_envs // largest)
+    borders = [num_envs * i // processes for i in range(processes + 1)]
+    return [range(first, stop) for first, stop in itertools.pairwise(borders)]
 
 
 class Bundle(gymnasium.Env):
-    """E sub-environments as one that never ends: they reset themselves. Actions (E, action_dim).
+    """Sub-environments as one that never ends: they reset themselves. Actions (E, action_dim), E as many
+    places as the largest bundle needs, since all have one shape; what lies behind its own means nothing.
 
     Observation: state (E, observation_dim) and cameras (E, height, width, 3), to act on next; the same
     names after "final " as in `Step.final_observation`; "outcome" (E, 4) float32.
     """
 
-    def __init__(self, task: Task, seeds: range, stride: int) -> None:
+    def __init__(self, task: Task, seeds: range, stride: int, places: int) -> None:
         self._envs = [single_environment(task, seed, stride) for seed in seeds]
         single = self._envs[0].observation_space
         self._plain = not isinstance(single, gymnasium.spaces.Dict)
@@ -47,9 +53,9 @@ class Bundle(gymnasium.Env):
         shown |= {_FINAL + name: space for name, space in shown.items()}
         shown[_OUTCOME] = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(
-            {name: gymnasium.vector.utils.batch_space(space, len(seeds)) for name, space in shown.items()}
+            {name: gymnasium.vector.utils.batch_space(space, places) for name, space in shown.items()}
         )
-        self.action_space = gymnasium.vector.utils.batch_space(self._envs[0].action_space, len(seeds))
+        self.action_space = gymnasium.vector.utils.batch_space(self._envs[0].action_space, places)
         self._frame = {
             name: np.zeros(space.shape, space.dtype) for name, space in self.observation_space.spaces.items()
         }
@@ -95,17 +101,22 @@ class _Maker:
 class ProcessEnvironment:
     """Bundles, each in a process of its own (gymnasium's AsyncVectorEnv)."""
 
-    def __init__(self, task: Task, num_envs: int, processes: int, seed: int) -> None:
+    def __init__(self, task: Task, bundles: list[range], seed: int) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
         # Imports are paid once, in the server that every worker is forked from.
         multiprocessing.set_forkserver_preload(["actor.simulator_processes", "mani_skill.envs"])
-        self.num_envs = num_envs
-        self._share = num_envs // processes
-        firsts = range(seed, seed + num_envs, self._share)
+        self.num_envs = bundles[-1].stop
+        self._firsts = [bundle.start for bundle in bundles]
+        self._places = max(map(len, bundles))
+        # Of each sub-environment, where all bundles' places lie one behind the other.
+        self._at = np.concatenate([self._places * i + np.arange(len(b)) for i, b in enumerate(bundles)])
         try:
             self._bundles = AsyncVectorEnv(
-                [_Maker(task, range(first, first + self._share), num_envs) for first in firsts],
+                [
+                    _Maker(task, range(seed + b.start, seed + b.stop), self.num_envs, self._places)
+                    for b in bundles
+                ],
                 context="forkserver",
                 autoreset_mode=AutoresetMode.DISABLED,
             )
@@ -118,15 +129,19 @@ class ProcessEnvironment:
         require_unit_actions(self._bundles.single_action_space)
 
     def reset(self, seed: int | None = None) -> Tensor:
-        firsts = [None if seed is None else seed + i for i in range(0, self.num_envs, self._share)]
-        return self._unbundled(self._bundles.reset(seed=firsts)[0]).observation
+        seeds = [None if seed is None else seed + first for first in self._firsts]
+        return self._unbundled(self._bundles.reset(seed=seeds)[0]).observation
 
     def step(self, action: Tensor) -> Step:
-        bundled = action.numpy().reshape(-1, self._share, self.action_dim)
-        return self._unbundled(self._bundles.step(bundled)[0])
+        bundled = np.zeros((len(self._firsts) * self._places, self.action_dim), np.float32)
+        bundled[self._at] = action.numpy()
+        return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, self.action_dim))[0])
 
     def _unbundled(self, frames: dict[str, np.ndarray]) -> Step:
-        rows = {name: torch.from_numpy(part.reshape(-1, *part.shape[2:])) for name, part in frames.items()}
+        rows = {
+            name: torch.from_numpy(part.reshape(-1, *part.shape[2:])[self._at])
+            for name, part in frames.items()
+        }
         reward, terminated, truncated, success = rows.pop(_OUTCOME).unbind(1)
         final = {name.removeprefix(_FINAL): rows.pop(name) for name in list(rows) if name.startswith(_FINAL)}
         step = Step(

@@ -35,8 +35,8 @@ import pyarrow.parquet as pq
 import torch
 
 from learner.replay.lerobot_format import read_parquet
+from learner.replay.lerobot_shards import shard_writer
 from learner.replay.lerobot_store import LeRobotStore
-from learner.replay.lerobot_writer import shard_writer
 from learner.replay.ring import Ring
 from protocol.messages import Columns
 

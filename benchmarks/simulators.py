@@ -21,7 +21,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from actor.environment import make_environment, make_simulator
-from actor.simulator_processes import processes_for
+from actor.simulator_processes import shares
 from config.cli import compose_config
 from config.schema import Task
 
@@ -105,17 +105,17 @@ def play(step: Callable[[np.ndarray], object], choose: Callable[[], np.ndarray])
 def main() -> None:
     num_envs = int(sys.argv[1]) if len(sys.argv) > 1 else 12
     task = compose_config([]).task
-    processes = processes_for(num_envs, None)
+    bundles = shares(num_envs, None)
     asynchronous = dict(context="forkserver", autoreset_mode=AutoresetMode.SAME_STEP)
     ours = make_environment(task, "physx_cpu", num_envs, 0)
     peer = AsyncVectorEnv([PlainMaker(task)] * num_envs, **asynchronous)  # type: ignore[arg-type]
-    physics = AsyncVectorEnv([PhysicsMaker(task, num_envs // processes)] * processes, **asynchronous)  # type: ignore[arg-type]
+    physics = AsyncVectorEnv([PhysicsMaker(task, len(bundle)) for bundle in bundles], **asynchronous)  # type: ignore[arg-type]
     for envs in (ours, peer, physics):
         envs.reset(seed=0)
     sides = {
         "ours": (lambda a: ours.step(torch.from_numpy(a)), pushes((num_envs, ours.action_dim))),
         "peer": (peer.step, pushes(peer.action_space.shape or ())),
-        "ceiling": (physics.step, pushes((processes, 1))),
+        "ceiling": (physics.step, pushes((len(bundles), 1))),
     }
     rounds = {name: [] for name in sides}
     for _ in range(ROUNDS):
@@ -125,7 +125,7 @@ def main() -> None:
     costs = {
         name: statistics.median(cost for _, cost in seen) / num_envs * 1e3 for name, seen in rounds.items()
     }
-    result: dict[str, object] = {"sub_envs": num_envs, "processes": processes}
+    result: dict[str, object] = {"sub_envs": num_envs, "processes": len(bundles)}
     result |= {f"{name}_frames_per_s": round(rate) for name, rate in rates.items()}
     result |= {f"{name}_processor_ms_per_frame": round(cost, 3) for name, cost in costs.items()}
     result |= {

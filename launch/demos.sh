@@ -6,6 +6,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
 
+# Words are understood before gigabytes are fetched for them.
+case " $* " in *" --help "* | *" -h "*) exec .venv/bin/python -m launch.make_demos --help ;; esac
+.venv/bin/python -c 'import sys; from launch.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
+
 say() { echo "demos | $*"; }
 fail() {
     echo "demos | $*" >&2

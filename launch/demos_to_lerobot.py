@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ ROBOT, FPS = "panda", 20
 
 def main(words: list[str]) -> int:
     """Write all episodes of SRC.h5 to the folder DST; returns the exit code."""
-    if len(words) != 2 or "--help" in words:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
-    source, target = Path(words[0]), Path(words[1])
+    parser = argparse.ArgumentParser(prog="python -m launch.demos_to_lerobot", description=__doc__)
+    parser.add_argument("source", type=Path, metavar="SRC.h5", help="a trajectory file")
+    parser.add_argument("target", type=Path, metavar="DST", help="folder of the new dataset")
+    args = parser.parse_args(words)
+    source, target = args.source, args.target
     datasets.disable_progress_bars()  # LeRobot shows two an episode
     try:
         episodes = read_maniskill(source)

@@ -80,11 +80,14 @@ def label(task: Task, episodes: list[Demonstration]) -> list[Demonstration]:
 
 
 def main(words: list[str]) -> int:
-    """Returns 0 when something was labelled, 1 where nothing could be, 2 for wrong words."""
+    """Returns 0 when something was labelled or explained, 1 where nothing could be, 2 for wrong words."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     files = [Path(word) for word in words if "=" not in word]
-    if wants_help(words) or len(files) != 1:
-        sys.stderr.write(f"{__doc__}\n")
+    if wants_help(words):
+        sys.stdout.write(f"{__doc__}\n")
+        return 0
+    if len(files) != 1:
+        log.error("error: one FILE is wanted, got %s", " ".join(map(str, files)) or "none")
         return USAGE_ERROR
     try:
         task = compose_config([word for word in words if "=" in word]).task

@@ -27,20 +27,28 @@ from launch.plan_demos import convert, work
 log = logging.getLogger("make_demos")
 
 
+def at_least_one(text: str) -> int:
+    """A count."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
+    return int(text)
+
+
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     """Read `key=value` words, so that this script is called like every other one here."""
     parser = argparse.ArgumentParser(
-        prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]"
-    )
+        prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
+        allow_abbrev=False,
+    )  # fmt: skip
     parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id")
-    parser.add_argument("--episodes", type=int, default=100, help="demonstrations wanted, converted")
+    parser.add_argument("--episodes", type=at_least_one, default=100, help="demonstrations wanted, converted")
     parser.add_argument("--source", choices=["plan", "download"], default="plan", help="or ManiSkill's own")
     parser.add_argument("--keep", choices=["success", "all"], default="success", help="which plans to keep")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="planners side by side")
+    parser.add_argument("--processes", type=at_least_one, default=os.cpu_count(), help="planners at once")
     parser.add_argument("--out", type=Path, default=Path("demos"), help="folder to write to")
     parser.add_argument("--control_mode", default="pd_ee_delta_pose", help="of the converted actions")
     parser.add_argument("--first_seed", type=int, default=0, help="seed of the first episode tried")
-    parser.add_argument("--max_attempts_per_episode", type=int, default=5, help="before it gives up")
+    parser.add_argument("--max_attempts_per_episode", type=at_least_one, default=5, help="before it gives up")
     parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
     words = [word for word in words if word != "lerobot=false"]
     words = ["lerobot" if word == "lerobot=true" else word for word in words]

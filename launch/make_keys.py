@@ -5,10 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import sys
 from pathlib import Path
 
 from protocol.channel import new_pair
-from protocol.keys import ALLOWED, LEARNER, LOCAL_ACTOR, KeyPair, read_pair, write_pair, write_private
+from protocol.keys import (
+    ALLOWED,
+    LEARNER,
+    LOCAL_ACTOR,
+    KeyFileError,
+    KeyPair,
+    read_pair,
+    write_pair,
+    write_private,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +54,18 @@ def _name(text: str) -> str:
     return name
 
 
-def main() -> None:
+def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="bash launch/keys.sh", description=__doc__)
     parser.add_argument("names", nargs="*", type=_name, help="hosts or actors that get a pair of their own")
     parser.add_argument("--dir", type=Path, default=Path("keys"), help="the folder (default: keys)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="keys | %(message)s")
-    make_keys(arguments.dir, arguments.names)
+    try:
+        make_keys(arguments.dir, arguments.names)
+    except (KeyFileError, OSError) as error:
+        log.error("%s", error)
+        return 1
     for name in arguments.names:
         log.info(
             "to the host of %s, into %s: learner.public and actor-%s.secret (mode 600)",
@@ -60,7 +74,8 @@ def main() -> None:
             name,
         )
     log.info("start every process with wire.keys_dir=%s", arguments.dir)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

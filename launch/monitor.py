@@ -34,6 +34,7 @@ ROWS = {
     "success_full": ("success: full residual", percent),
     "frames_per_s": ("frames/s", "{:.0f}".format),
     "updates_per_s": ("updates/s", "{:.1f}".format),
+    "non_finite_errors": ("errors that are not finite", _count),
     "version": ("weights version", _count),
     "policy_lag": ("policy lag, versions", "{:.1f}".format),
     "queue_rows": ("queue, rows", _count),
@@ -106,6 +107,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--wait", action="store_true", help="the run starts anew: an older summary is no end")
     args = parser.parse_args(words)
     run_dir, console = find_run(args.run), Console()
+    if not run_dir.is_dir() and not args.wait:
+        sys.stderr.write(f"no run {run_dir}: name a folder under runs/\n")
+        return 1
     try:
         if args.once:
             show_once(run_dir, console)

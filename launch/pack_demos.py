@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from learner.replay.demonstrations import DemonstrationError, read_maniskill, wr
 
 def main(words: list[str]) -> int:
     """Write the first EPISODES of SRC, cut at their first success, to DST; returns the exit code."""
-    if len(words) not in (2, 3) or "--help" in words:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
-    limit = int(words[2]) if len(words) == 3 else None
+    parser = argparse.ArgumentParser(prog="python -m launch.pack_demos", description=__doc__)
+    parser.add_argument("source", type=Path, metavar="SRC", help="a trajectory file")
+    parser.add_argument("target", type=Path, metavar="DST", help="the file to write")
+    parser.add_argument("episodes", type=int, nargs="?", metavar="EPISODES", help="so many; all without")
+    args = parser.parse_args(words)
     try:
-        episodes = [episode.cut_at_success() for episode in read_maniskill(Path(words[0]), limit)]
+        episodes = [episode.cut_at_success() for episode in read_maniskill(args.source, args.episodes)]
     except DemonstrationError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    write_maniskill(Path(words[1]), episodes)
+    write_maniskill(args.target, episodes)
     return 0
 
 

@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from launch.intervals import wilson_interval
@@ -101,11 +102,19 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
     plt.close(figure)
 
 
+def picture(text: str) -> Path:
+    """A file that matplotlib can write."""
+    known = sorted(FigureCanvasBase.filetypes)
+    if Path(text).suffix.removeprefix(".") not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is no picture: its name must end in .{', .'.join(known)}")
+    return Path(text)
+
+
 def main(words: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m launch.plot", description=__doc__)
     parser.add_argument("runs", nargs="+", help="names of runs under runs/, or their folders")
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write")
+    parser.add_argument("--out", type=picture, required=True, help="the picture to write")
     args = parser.parse_args(words)
     try:
         draw([read_curve(find_run(run)) for run in args.runs], args.out)

@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from launch.plot import picture
 from launch.records import read_records
 
 log = logging.getLogger("plot")
@@ -98,11 +99,15 @@ def main(words: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m launch.plot_study", description=__doc__)
     parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
-    parser.add_argument("--out", type=Path, required=True, help="the picture to write")
+    parser.add_argument("--out", type=picture, required=True, help="the picture to write")
     parser.add_argument("--settings", nargs="+", help="in this order; all without")
     parser.add_argument("--x", choices=sorted(LABELS), default="frames")
     args = parser.parse_args(words)
-    runs = newest_runs(read_records(args.record))
+    try:
+        runs = newest_runs(read_records(args.record))
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("%s is no record of python -m launch.study: %r", args.record, error)
+        return 1
     if args.settings:
         wanted = {name: place for place, name in enumerate(args.settings)}
         chosen = [key for key in runs if key[1] in wanted]

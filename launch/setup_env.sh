@@ -11,6 +11,10 @@ fail() {
 }
 
 what="${1:-all}"
+if [[ $what == --help || $what == -h ]]; then
+    echo "usage: bash launch/setup_env.sh [actor]   makes .venv; actor: with what an actor needs alone"
+    exit 0
+fi
 [[ $what == all || $what == actor ]] || fail "usage: bash launch/setup_env.sh [actor]"
 
 # The folder is part of the stamp: a copied or moved .venv points to the old place.

@@ -88,7 +88,7 @@ def read_study(words: Sequence[str]) -> Study:
     files = [word for word in words if "=" not in word]
     try:
         for file in files:
-            plain |= yaml.safe_load(Path(file).read_text())
+            plain |= _mapping(Path(file))
         given = OmegaConf.from_dotlist([word for word in words if "=" in word])
         plain |= OmegaConf.to_container(given)  # type: ignore[operator]
         study = msgspec.convert(plain, Study, strict=True)
@@ -98,6 +98,13 @@ def read_study(words: Sequence[str]) -> Study:
     except (msgspec.ValidationError, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise ConfigError(f"study: {' '.join(str(error).split())}") from error
     return study
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict):
+        raise ConfigError(f"study: {path} holds no keys of a study: see --help")
+    return content
 
 
 def trials(study: Study) -> Iterator[Trial]:

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # All checks: style, types, who imports whom, tests. Arguments go to pytest: bash launch/test.sh -m slow
 set -euo pipefail
+if [[ ${1:-} == --help || ${1:-} == -h ]]; then
+    echo "All checks: ruff, pyright, lint-imports, pytest. Arguments go to pytest:"
+    echo "bash launch/test.sh [-k WORD] [-x] [-m slow|gpu] [FILE ...]"
+    exit 0
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
 

@@ -9,11 +9,14 @@ import shlex
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+
 from launch.overview import write_overview
 from launch.runs import find_run
 from learner.replay.lerobot_folder import read_info, standing
-from learner.replay.lerobot_format import DatasetError, visualiser_command
+from learner.replay.lerobot_format import DatasetError
 from learner.replay.outcomes import Outcome, read_outcomes, read_repo_id
+from learner.replay.visualiser import visualiser_command
 
 log = logging.getLogger("viz")
 
@@ -124,6 +127,10 @@ def read_replay(run_dir: Path) -> tuple[list[Outcome], str]:
             return read_outcomes(view), read_repo_id(replay)
     except DatasetError as error:
         raise VizError(str(error)) from None
+    except pa.ArrowException as error:
+        raise VizError(
+            f"{replay} is damaged ({str(error).splitlines()[0]}): python -m learner.replay verify {replay}"
+        ) from None
 
 
 def require_video_reader(replay: Path) -> None:

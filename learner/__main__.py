@@ -1,5 +1,6 @@
 """python -m learner [Hydra overrides]: receives experience, trains the residual, publishes it."""
 
+from actor.policy.device import DeviceError
 from actor.policy.diffusion import CheckpointError
 from config.cli import main
 from learner.intake import IntakeError
@@ -16,6 +17,7 @@ if __name__ == "__main__":
         CheckpointError,
         DatasetError,
         DemonstrationError,
+        DeviceError,
         IntakeError,
         JournalError,
         RunError,

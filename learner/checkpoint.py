@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,15 +68,39 @@ class TrainingState:
         if not self._place.exists():
             return False
         try:
-            saved = torch.load(self._place, map_location="cpu", weights_only=True)
+            saved = read_checkpoint(self._place)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}: remove it, and the run goes on with its replay and new networks, or choose "
+                "another name=<run>"
+            ) from error
+        try:
             for name, part in self._parts.items():
                 part.load_state(saved[name])
-        except (KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self._place} does not fit this configuration ({error}): give the run's own keys, or "
                 "choose another name=<run>"
             ) from error
         return True
+
+
+def read_checkpoint(place: Path) -> Any:
+    """What `write_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: it is missing, or no checkpoint.
+    """
+    if not place.is_file():
+        raise CheckpointError(f"{place} is missing")
+    try:
+        return torch.load(place, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds for what is not a checkpoint
+        raise CheckpointError(f"{place} is not a readable checkpoint: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_checkpoint(place: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from actor.policy.base import BasePolicy, make_base
+from actor.policy.device import require_device
 from actor.policy.spec import experience_spec
 from config.schema import Config
 from learner.algorithms.observation_scale import RunningScale
@@ -51,8 +52,11 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
 
     Raises:
-        CheckpointError, DemonstrationError, IntakeError, JournalError, RunError: see their messages.
+        CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
+            messages.
     """
+    require_device("learner.device", config.learner.device)
+    require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
         _run(config, stop)
 
@@ -301,6 +305,7 @@ class Learner:
             "reach": self._pace.reach,
             "confidence": self._pace.gate.confidence,
             "updates_due": self._pace.updates_due,
+            "non_finite_errors": self._batches.non_finite_errors,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "policy_lag_s": self._lag_s,
             "adoption_s": self._intake.adoption_s(),

@@ -18,9 +18,10 @@ import msgspec
 import torch
 from torch import Tensor
 
-from config.cli import compose_config
+from actor.policy.diffusion import CheckpointError
+from config.cli import compose_config, wants_help
 from config.schema import Algo, ConfigError
-from learner.checkpoint import write_checkpoint
+from learner.checkpoint import read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
     Raises:
         PublishedError: networks that the published code does not have.
     """
-    algo = _checked(msgspec.convert(ours["algo"], Algo))
+    try:
+        algo = _checked(msgspec.convert(ours["algo"], Algo))
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise PublishedError(f"no checkpoint of a residual of this version of the code: {error}") from error
     actor, critic = ours["actor"], ours["target_critic"]
     if actor["reach"].item() < 1:
         raise PublishedError(
@@ -83,9 +87,9 @@ def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
         }
         critic = _import_critics([published["qf1"], published["qf2"]], observation, algo) | identity
         log_alpha = torch.as_tensor(published["log_sac_alpha"], dtype=torch.float32).reshape(())
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise PublishedError(
-            f"not the published layout, or not of hidden={list(algo.hidden)}: {error} is missing"
+            f"not the published layout, or not of hidden={list(algo.hidden)}: {error!r}"
         ) from error
     widths = tuple(len(actor[f"trunk.{2 * i}.bias"]) for i in layers)
     if widths != algo.hidden:
@@ -165,20 +169,29 @@ def _swap_concat(weight: Tensor, observation: int, algo: Algo) -> Tensor:
 
 def main(words: list[str]) -> int:
     """The exit code."""
+    if wants_help(words):
+        sys.stdout.write(f"{__doc__}\n")
+        return 0
     if len(words) < 3 or words[0] not in ("export", "import"):
         sys.stderr.write(f"{__doc__}\n")
         return 2
     source, target = Path(words[1]), Path(words[2])
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        content = read_checkpoint(source)
         if words[0] == "export":
             made = export_published(content)
         else:
             made = import_published(content, compose_config(words[3:]).algo)
-    except (OSError, ConfigError, PublishedError) as error:
+        write_checkpoint(target, made)
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except CheckpointError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except PublishedError as error:
         sys.stderr.write(f"error: {source}: {error}\n")
         return 1
-    write_checkpoint(target, made)
     return 0
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from config.schema import Config
 from learner.progress import RunProgress
-from learner.replay.lerobot_store import LeRobotStore, visualiser_command
+from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.visualiser import visualiser_command
 from protocol.messages import Evaluation
 
 

@@ -1,4 +1,4 @@
-"""Offline training of the diffusion base: python -m learner.train_base [preset=small] [key=value ...]
+"""Offline training of the diffusion base: bash launch/train_base.sh [preset=small] [key=value ...]
 
 `out` becomes a base.path: args.json and checkpoints/best.pt in the published layout, beside
 checkpoints/newest.pt, demos.h5, evaluations.jsonl, and training.pt, with which a stopped training goes on.
@@ -20,7 +20,8 @@ import msgspec
 import torch
 from rich.progress import Progress, TaskID, TextColumn
 
-from actor.policy.diffusion import save_agent
+from actor.policy.device import DeviceError, require_device
+from actor.policy.diffusion import CheckpointError, save_agent
 from config.cli import wants_help
 from config.schema import ConfigError
 from config.spaces import known_spaces
@@ -28,7 +29,7 @@ from config.training import Training, compose_training, training_defaults
 from learner.base_evaluation import BaseEvaluations, Evaluated
 from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
-from learner.checkpoint import write_checkpoint
+from learner.checkpoint import read_checkpoint, write_checkpoint
 from learner.replay.demonstrations import (
     Demonstration,
     DemonstrationError,
@@ -179,7 +180,7 @@ class Run:
             return
         if not state.is_file():
             raise ResumeError(f"resume=must, but there is no {state}")
-        self._trainer.load_state(torch.load(state, map_location="cpu", weights_only=True))
+        self._trainer.load_state(read_checkpoint(state))
         log.info("going on from step %d of %s", self._trainer.step, self._settings.out)
 
     def _evaluations_so_far(self) -> list[Evaluated]:
@@ -220,6 +221,7 @@ def main(words: list[str]) -> int:
     try:
         settings = compose_training(words)
         torch.set_num_threads(settings.threads)
+        require_device("device", settings.device)
         settings.folder.mkdir(parents=True, exist_ok=True)
         episodes = read_episodes(settings)
         require_task_sizes(settings, episodes)
@@ -230,7 +232,7 @@ def main(words: list[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except (DemonstrationError, ResumeError) as error:
+    except (CheckpointError, DemonstrationError, DeviceError, ResumeError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

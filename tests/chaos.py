@@ -24,7 +24,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from learner.replay.lerobot_format import DATA_PATH, SIDECAR_PATH, file_name, file_number, read_parquet
+from learner.replay.lerobot_format import (
+    DATA_PATH,
+    SIDECAR_PATH,
+    file_name,
+    file_number,
+    read_parquet,
+)
 from learner.replay.verify import parquet_files
 from tests.chaos_child import first_number, flowing_file, ready_file
 from tests.namespaces import HERE, Link, enter, inside, refusal

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actor.environment import BatchedEnvironment, TaskError, make_environment
-from actor.simulator_processes import processes_for
+from actor.simulator_processes import shares
 from tests.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)
@@ -118,16 +118,18 @@ def test_a_control_mode_that_the_task_lacks_names_both():
         BatchedEnvironment.make(msgspec.structs.replace(TASK, control_mode="pd_nonsense"), "physx_cpu", 1, 0)
 
 
-def test_how_sub_environments_share_processes_changes_nothing():
+@pytest.mark.parametrize("num_envs", [4, 5])
+def test_how_sub_environments_share_processes_changes_nothing(num_envs):
     played = []
-    for processes in (1, 2, 4):
-        envs = make_environment(TASK, "physx_cpu", 4, seed=7, processes=processes)
+    for processes in (1, 2, 3):
+        envs = make_environment(TASK, "physx_cpu", num_envs, seed=7, processes=processes)
         try:
             frames = [envs.reset()]
             generator = torch.Generator().manual_seed(0)
             for _ in range(7):  # across an episode's end
-                step = envs.step(torch.rand(4, envs.action_dim, generator=generator) * 2 - 1)
+                step = envs.step(torch.rand(num_envs, envs.action_dim, generator=generator) * 2 - 1)
                 frames += [step.observation, step.final_observation, step.ended.float(), step.reward]
+            frames += [envs.reset(100)]
         finally:
             envs.close()
         played.append(frames)
@@ -135,7 +137,13 @@ def test_how_sub_environments_share_processes_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("num_envs", "asked", "found"), [(12, 1, 1), (12, 5, 4), (12, 12, 12), (12, 99, 12), (7, 6, 1), (1, 3, 1)]
-)
+    ("num_envs", "asked", "found"),
+    [
+        (12, 1, [12]), (12, 5, [3, 3, 3, 3]), (12, 12, [1] * 12), (12, 99, [1] * 12), (7, 7, [1] * 7),
+        (7, 6, [1, 2, 2, 2]), (5, 3, [1, 2, 2]), (5, 2, [2, 3]), (1, 3, [1]),
+    ],
+)  # fmt: skip
 def test_processes_share_sub_environments_evenly(num_envs, asked, found):
-    assert processes_for(num_envs, asked) == found
+    bundles = shares(num_envs, asked)
+    assert [len(bundle) for bundle in bundles] == found
+    assert [env for bundle in bundles for env in bundle] == list(range(num_envs))

@@ -17,8 +17,9 @@ import pytest
 from actor.rollout import Rollout
 from learner.replay.episodes import EpisodeAssembler
 from learner.replay.lerobot_folder import read_info
+from learner.replay.lerobot_format import DatasetError
 from learner.replay.lerobot_stats import MergedStatistics, describe
-from learner.replay.lerobot_store import DatasetError, LeRobotStore
+from learner.replay.lerobot_store import LeRobotStore
 from tests.fakes import CountingBase, ScriptedEnvironment
 from tests.helpers import collect, make_config, make_policy
 from tests.identifiable import ACT, OBS, K, Truth, in_messages, make_stream, pack

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from actor.policy.spec import experience_spec
 from config.schema import Algo, ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
-from learner.parts import make_ring
+from learner.intake import Intake
+from learner.loop import Learner
+from learner.metrics import Metrics
+from learner.parts import make_ring, make_store
 from learner.replay.batches import Batches
+from learner.replay.journal import Journal
 from learner.replay.ring import Ring
+from protocol.arrays import Limits
 from tests.fakes import CountingBase
 from tests.helpers import make_config
 from tests.identifiable import ACT, OBS, K, make_stream, pack
@@ -81,6 +92,30 @@ def test_critics_that_diverge_stop_nothing(caplog) -> None:
         "7 temporal-difference errors of a batch are not finite: the critics diverged; their rows keep their "
         "priorities, and this is said once"
     ]
+
+
+def test_errors_that_are_not_finite_are_a_figure_of_the_run(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    config = make_config(
+        *WORDS, f"runs_dir={tmp_path}", "name=run", "learner.wandb.mode=disabled",
+        "learner.robot_state_dim=null", "learner.replay_capacity=64", "algo.residual_every=4",
+    )  # fmt: skip
+    base = CountingBase(OBS, ACT, K)
+    algorithm = ResidualSAC(config.algo, OBS, ACT, seed=0, device="cpu")
+    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+    journal = Journal(run_dir / "journal", config.learner.journal, experience_spec(config, base), limits)
+    intake = Intake(config.wire, experience_spec(config, base), queue_rows=64)
+    with make_store(config, run_dir, base) as store, Metrics(run_dir, config.learner.wandb, {}) as metrics:
+        stop = threading.Event()
+        learner = Learner(config, base, algorithm, None, intake, journal, store, metrics, stop)
+        learner._ring.add("peg", pack(make_stream("peg", 0, [9, 5], sub_envs=1)[1]))
+        learner._report_if_due(0.0, waiting_for="")
+        learner._batches.next()
+        learner._batches.reprioritise(torch.tensor([1.0, torch.nan, torch.inf, 1.0, 1.0, 1.0, 1.0, 1.0]))
+        learner._report_if_due(1000.0, waiting_for="")
+    journal.close()
+    points = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [point["non_finite_errors"] for point in points] == [0, 2]
 
 
 def test_weights_of_both_rings_make_up_for_how_often_their_rows_are_drawn() -> None:

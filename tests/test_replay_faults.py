@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from learner.replay import generations, lerobot_writer
 from tests.replay_faults import (
     Fault,
+    Scene,
     check,
     check_rows_are_there_once,
     context,
@@ -49,6 +53,41 @@ def test_steps_that_can_be_interrupted_are_all_of_them(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_replay_survives(fault: Fault, tmp_path: Path) -> None:
     assert survive(tmp_path / "replay", fault, context()) in ENDS[fault.kind]
+
+
+def steps_of_the_first_drop(folder: Path, scene: Scene) -> range:
+    """Counted as `Fault` does: from the first file that is written anew to the first that goes."""
+    seen: list[str] = []
+    drops: list[range] = []
+    real = lerobot_writer.drop_oldest
+
+    def watched(*arguments: Any) -> Any:
+        first = len(seen) + 1
+        state = real(*arguments)
+        drops.append(range(first, len(seen) + 1))
+        return state
+
+    with (
+        mock.patch.object(lerobot_writer, "drop_oldest", watched),
+        mock.patch.object(generations, "reached", lambda operation, path: seen.append(operation)),
+    ):
+        write(folder, scene)
+    return drops[0]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("kind", "images", "share"),
+    [("kill", None, 0.3), ("torn", "video", 0.8), ("full", None, 0.6), ("kill", "video", 1.1)],
+)
+def test_replay_survives_while_the_oldest_episodes_go(
+    kind: str, images: str | None, share: float, tmp_path: Path
+) -> None:
+    scene = Scene(images, max_frames=60)
+    (tmp_path / "dry").mkdir()
+    steps = steps_of_the_first_drop(tmp_path / "dry/replay", scene)
+    fault = Fault(kind, steps.start + int(share * len(steps)))
+    assert survive(tmp_path / "replay", fault, context(), scene) in ENDS[kind]
 
 
 def test_what_is_broken_or_missing_or_there_twice_is_found(tmp_path: Path) -> None:

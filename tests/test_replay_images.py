@@ -18,10 +18,11 @@ from actor.rollout import Rollout
 from learner.checks import check_experience
 from learner.replay.lerobot_format import DatasetError
 from learner.replay.lerobot_store import LeRobotStore
+from learner.replay.merge import Selection, export, merge
+from learner.replay.repair import repair
 from learner.replay.restore import restore_ring
 from learner.replay.ring import Ring
 from learner.replay.shards import Budget
-from learner.replay.surgery import Selection, export, merge, repair
 from learner.replay.verify import verify
 from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client, encode

@@ -26,8 +26,9 @@ from learner.replay.lerobot_demonstrations import read_lerobot, write_lerobot
 from learner.replay.lerobot_format import DatasetError, DatasetSpec, with_column
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.lerobot_writer import LeRobotWriter
+from learner.replay.merge import Selection, export, merge
+from learner.replay.repair import repair
 from learner.replay.shards import Budget
-from learner.replay.surgery import Selection, export, merge, repair
 from learner.replay.verify import verify
 from tests.identifiable import ACT, OBS, K, Truth, make_stream, pack
 

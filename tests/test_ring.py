@@ -58,6 +58,19 @@ def test_a_truncated_decision_bootstraps_from_its_final_observation_and_a_termin
         assert batch.discount[0] == np.float32(discount)
 
 
+def test_few_rows_among_many_empty_ones_are_drawn_alike():
+    sent = messages([[5, 3]], frames=16)
+    ring = Ring(100_000, 3, 2)
+    for columns in sent:
+        # As after a restart from a dataset whose oldest episodes had to go.
+        ring.add("a", columns, 90_000 if ring.position == 0 else None)
+    linked = ring.observation[ring.following[:-1] != ring.unknown, 0]
+    batch = ring.sample(4000, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0.0)
+    drawn, counts = np.unique(batch.observation[:, 0], return_counts=True)
+    assert drawn.tolist() == sorted(linked.tolist()) and len(drawn) > 10
+    assert counts.min() > 0.7 * 4000 / len(drawn)
+
+
 def test_n_step_returns_match_hand_computed_numbers():
     # Rewards of an episode's frames are 0, 1, 2, 3, 4; gamma 0.5.
     ring = filled(100, messages([[5]], frames=5))

@@ -51,7 +51,7 @@ def test_a_day_of_commits_every_five_seconds_is_some_three_thousand_files() -> N
 
 
 def test_budget_keeps_the_newest() -> None:
-    shards = [Shard(n, 10, 1000, 5 * MB) for n in range(10)]
+    shards = [Shard(n, 10, 1000, size=MB, disk=5 * MB) for n in range(10)]
     assert oldest_to_drop(shards, Budget()) == 0
     assert oldest_to_drop(shards, Budget(max_frames=10_000)) == 0
     assert oldest_to_drop(shards, Budget(max_frames=9_999)) == 3

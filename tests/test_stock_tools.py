@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from learner.replay.lerobot_store import LeRobotStore
-from learner.replay.surgery import Selection, export
+from learner.replay.merge import Selection, export
 from learner.replay.verify import verify
 from tests.identifiable import ACT, OBS, make_stream, pack
 

@@ -15,8 +15,9 @@ import pytest
 
 from launch.overview import page
 from launch.viz import VizError, choose_episode
-from learner.replay.lerobot_store import LeRobotStore, visualiser_command
+from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.outcomes import Outcome, read_outcomes
+from learner.replay.visualiser import visualiser_command
 from tests.identifiable import ACT, OBS, make_stream, pack
 
 REPO = "tests/replay"

@@ -74,7 +74,7 @@ def _load(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
             _check_control_mode(base.path, base.control_mode, task)
             try:
                 # Here, since an actor host needs lerobot for such a base alone.
-                from actor.policy.lerobot_policy import load_lerobot_base
+                from actor.policy.lerobot_files import load_lerobot_base
             except ModuleNotFoundError as error:
                 raise CheckpointError(
                     f"base=lerobot needs LeRobot ({error}): pip install -e '.[learner]' brings it"

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from learner.replay.lerobot_folder import read_info, read_json, standing
 from learner.replay.lerobot_format import ORIGIN_PATH, DatasetError
+from learner.replay.merge import Selection, export, merge
 from learner.replay.outcomes import read_outcomes
-from learner.replay.surgery import Selection, export, merge, repair
+from learner.replay.repair import repair
 from learner.replay.verify import verify
 
 log = logging.getLogger("replay")
@@ -83,6 +85,9 @@ def main(words: list[str]) -> int:
                 made = merge(args.paths, args.target)
     except DatasetError as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except pa.ArrowException as error:
+        sys.stderr.write(f"a file is damaged, verify says which: {str(error).splitlines()[0]}\n")
         return 1
     log.info("%d episodes, %d frames in %s", made.episodes, made.frames, args.target)
     return 0

@@ -36,7 +36,7 @@ class Batches:
         # Of the newest batch, ring by ring, where priorities are kept.
         self._drawn: list[tuple[Ring, np.ndarray]] = []
         self.non_finite_errors = 0
-        """Of all batches."""
+        """Of all batches that this process drew."""
         self._rng = np.random.default_rng(seed)
         self._device = torch.device(device)
 

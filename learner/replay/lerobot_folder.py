@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from learner.replay.lerobot_format import (
     DATA_PATH,
     INFO_PATH,
     ORIGIN_PATH,
+    PATTERNS,
     SIDECAR_PATH,
     STATS_PATH,
     DatasetError,
@@ -26,19 +28,39 @@ from learner.replay.lerobot_format import (
     file_number,
     read_parquet,
 )
-from learner.replay.lerobot_images import video_numbers
+from learner.replay.lerobot_images import video_name, video_numbers
 from learner.replay.lerobot_stats import MergedStatistics
 from learner.replay.shards import Shard
-
-if TYPE_CHECKING:
-    from learner.replay.lerobot_writer import Committed
-
 
 # In what two datasets must agree, so that one can go on where the other ends.
 SAME_KIND = (
     "task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every", "cameras",
     "images",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a dataset holds."""
+
+    shards: tuple[Shard, ...] = ()
+    next_number: int = 0
+    statistics: MergedStatistics = field(default_factory=MergedStatistics)
+    actors: tuple[str, ...] = ()
+    settled: dict[Lane, int] = field(default_factory=dict)
+    """Episodes from 0 of each lane that are on disk, or were and had to go."""
+    forgotten: dict[Lane, int] = field(default_factory=dict)
+    """The same for lanes with episodes that had to go."""
+    next_position: int = 0
+    """Behind the newest decision's place in the stream of rows."""
+
+    @property
+    def episodes(self) -> int:
+        return sum(shard.episodes for shard in self.shards)
+
+    @property
+    def frames(self) -> int:
+        return sum(shard.frames for shard in self.shards)
 
 
 @contextlib.contextmanager
@@ -138,8 +160,6 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     Raises:
         DatasetError: not a dataset of `spec`; says in what they differ.
     """
-    from learner.replay.lerobot_writer import Committed
-
     found = read_whole_spec(folder)
     for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)
@@ -147,7 +167,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
             raise DatasetError(f"{folder} holds a replay with {key} {theirs}, not {ours}")
     forgotten = read_forgotten(folder)
     settled, position = dict(forgotten), 0
-    shards = read_shards(folder)
+    shards = read_shards(folder, found)
     for shard in shards:
         for lane, count in read_settled(folder, shard.number).items():
             settled[lane] = max(settled.get(lane, 0), count)
@@ -164,15 +184,36 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
     )
 
 
-def read_shards(folder: Path) -> list[Shard]:
-    """The dataset's shards, oldest first."""
+def read_shards(folder: Path, spec: DatasetSpec) -> list[Shard]:
+    """The dataset's shards, oldest first.
+
+    Raises:
+        DatasetError: a file is missing.
+    """
     shards = []
     for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
         lengths = read_parquet(path, columns=["length"])["length"]
-        number = file_number(path)
-        size = (folder / file_name(DATA_PATH, number)).stat().st_size
-        shards.append(Shard(number, len(lengths), pc.sum(lengths).as_py(), size))
+        shards.append(measured(folder, file_number(path), len(lengths), pc.sum(lengths).as_py(), spec))
     return shards
+
+
+def measured(folder: Path, number: int, episodes: int, frames: int, spec: DatasetSpec) -> Shard:
+    """A shard whose files are in `folder`.
+
+    Raises:
+        DatasetError: a file is missing.
+    """
+    names = [file_name(pattern, number) for pattern in PATTERNS]
+    try:
+        if spec.images == "video":
+            videos = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["video"])["video"]
+            names += [video_name(camera, n) for n in videos.unique().to_pylist() for camera in spec.cameras]
+        sizes = {name: (folder / name).stat().st_size for name in names}
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{error.filename} is missing: python -m learner.replay repair {folder} keeps what comes before"
+        ) from error
+    return Shard(number, episodes, frames, sizes[file_name(DATA_PATH, number)], sum(sizes.values()))
 
 
 def read_settled(folder: Path, number: int) -> dict[Lane, int]:

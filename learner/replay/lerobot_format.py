@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from learner.replay.episodes import Episode, Lane
-from learner.replay.lerobot_images import (
-    VIDEO_PATH,
-    channels,
-    episode_columns,
-    feature_name,
-    image_features,
-    sidecar_columns,
-)
-from learner.replay.lerobot_stats import STATISTICS
+from learner.replay.episodes import Lane
+from learner.replay.lerobot_images import VIDEO_PATH, feature_name, image_features
 
 FILES_PER_CHUNK = 1000
 DATA_FILE_MB = 100
@@ -35,7 +25,7 @@ DATA_FILE_MB = 100
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA_PATH = "data/" + _FILE
 EPISODES_PATH = "meta/episodes/" + _FILE
-# Outside LeRobot's globs: its readers pass it by. One row an episode, see `sidecar_table`.
+# Outside LeRobot's globs: its readers pass it by. One row an episode, see `lerobot_tables.sidecar_table`.
 SIDECAR_PATH = "sidecar/" + _FILE
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
@@ -191,129 +181,6 @@ def file_number(path: Path) -> int:
     )
 
 
-def frame_columns(
-    episodes: list[Episode], spec: DatasetSpec, *, actors: list[int], first_episode: int, first_index: int
-) -> dict[str, np.ndarray]:
-    """One dataset frame an environment step, in the order of the features: column -> (N,) or (N, width).
-
-    Args:
-        actors: of each episode.
-        first_episode: episode_index of the first of `episodes`.
-        first_index: of its first frame.
-    """
-    o, a = spec.observation_dim, spec.action_dim
-    values = np.concatenate([episode.values for episode in episodes])
-    observation, action, base, residual, scalars = np.split(values, np.cumsum([o, a, a, a]), axis=1)
-    widths = spec.observation_columns
-    parts = np.split(observation, np.cumsum([*widths.values()])[:-1], axis=1)
-    observations = dict(zip(widths, parts, strict=True))
-    lengths = np.array([len(episode) for episode in episodes])
-    ends = np.cumsum(lengths)
-    total = int(ends[-1])
-    frame_index = np.arange(total) - np.repeat(ends - lengths, lengths)
-    done, truncated = np.zeros(total, bool), np.zeros(total, bool)
-    done[ends - 1] = True
-    truncated[ends - 1] = [episode.truncated for episode in episodes]
-    return {
-        **observations,
-        "action": action,
-        "next.reward": scalars[:, 0],
-        "next.done": done,
-        "next.success": scalars[:, 1] > 0,
-        "next.truncated": truncated,
-        "base_action": base,
-        "residual": residual,
-        "weights_version": np.concatenate([episode.weights_version for episode in episodes]),
-        "decision_start": np.concatenate([episode.decision_start for episode in episodes]),
-        "actor": np.repeat(np.array(actors, np.int64), lengths),
-        "sub_env": np.repeat(np.array([episode.lane[2] for episode in episodes], np.int64), lengths),
-        "timestamp": (frame_index / spec.fps).astype(np.float32),
-        "frame_index": frame_index,
-        "episode_index": np.repeat(first_episode + np.arange(len(episodes)), lengths),
-        "index": first_index + np.arange(total),
-        "task_index": np.zeros(total, np.int64),
-    }
-
-
-def fixed_lists(values: np.ndarray) -> pa.Array:
-    """(T,) or (T, 1) as plain values, (T, width) as lists of fixed size: what LeRobot's schema says."""
-    width = values.size // len(values)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return flat if width == 1 else pa.FixedSizeListArray.from_arrays(flat, width)
-
-
-def sidecar_table(
-    episodes: list[Episode], first_episode: int, spec: DatasetSpec, image_statistics: np.ndarray, number: int
-) -> pa.Table:
-    """What the frames do not say of each episode: who sent it, how it ended, its last decision whole,
-    each decision's place in the stream of rows, and what `lerobot_images.sidecar_columns` says."""
-    identity = {
-        "episode_index": np.arange(first_episode, first_episode + len(episodes)),
-        "actor_id": pa.array([episode.lane[0] for episode in episodes], pa.string()),
-        "session": pa.array([episode.lane[1] for episode in episodes], pa.int64()),
-        "sub_env": pa.array([episode.lane[2] for episode in episodes], pa.int64()),
-        "episode": pa.array([episode.number for episode in episodes], pa.int64()),
-    }
-    ends = {
-        name: pa.array([getattr(episode, name) for episode in episodes], pa.bool_())
-        for name in ("terminated", "truncated", "final_known")
-    }
-    numbers = {
-        name: _fixed_lists_of([getattr(episode, name) for episode in episodes])
-        for name in ("final_observation", "final_base_plan", "last_base_plan", "last_residual")
-    }
-    images = sidecar_columns(episodes, spec, image_statistics, number)
-    positions = _ragged([episode.positions for episode in episodes])
-    return pa.table({**identity, **ends, **numbers, "positions": positions, **images})
-
-
-def _fixed_lists_of(arrays: list[np.ndarray]) -> pa.Array:
-    flat = np.stack([array.reshape(-1) for array in arrays])
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
-
-
-def _ragged(arrays: list[np.ndarray]) -> pa.Array:
-    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(arrays)))
-
-
-def episodes_table(
-    first_episode: int,
-    first_index: int,
-    lengths: np.ndarray,
-    statistics: np.ndarray,
-    spec: DatasetSpec,
-    number: int,
-    sidecar: pa.Table,
-) -> pa.Table:
-    """The table in meta/episodes for E episodes in the number-th file and f8 (E, 9, D) statistics."""
-    count = len(lengths)
-    ends = first_index + np.cumsum(lengths)
-    columns: dict[str, pa.Array] = {
-        "episode_index": pa.array(np.arange(first_episode, first_episode + count)),
-        "length": pa.array(lengths),
-        "dataset_from_index": pa.array(ends - lengths),
-        "dataset_to_index": pa.array(ends),
-        "tasks": pa.array([[spec.task]] * count),
-    }
-    columns |= episode_columns(sidecar, lengths, spec)
-    pictures = image_features(spec)
-    for feature, at in spec.slices().items():
-        lists = channels if feature in pictures else _lists
-        for i, name in enumerate(STATISTICS):
-            columns[f"stats/{feature}/{name}"] = lists(statistics[:, i, at])
-        columns[f"stats/{feature}/count"] = _lists(lengths[:, None])
-    return placed(pa.table(columns), number)
-
-
-def placed(episodes: pa.Table, number: int) -> pa.Table:
-    """The same episodes, said to lie in the number-th file."""
-    for kind in ("data", "meta/episodes"):
-        for key, value in file_place(number).items():
-            episodes = with_column(episodes, f"{kind}/{key}", np.full(len(episodes), value))
-    return episodes
-
-
 def with_column(table: pa.Table, name: str, values: np.ndarray | pa.Array) -> pa.Table:
     """The table with one column set anew, or added."""
     at = table.schema.get_field_index(name)
@@ -327,28 +194,3 @@ def episode_lengths(frames: pa.Table) -> np.ndarray:
     index = frames["episode_index"].to_numpy()
     starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
     return np.diff(np.r_[starts, len(index)])
-
-
-def as_matrix(frames: pa.Table, spec: DatasetSpec) -> np.ndarray:
-    """f8 (N, D), all columns but images side by side as `DatasetSpec.slices` says."""
-    columns = []
-    for name in spec.number_features():
-        flat = frames[name].combine_chunks()
-        flat = flat.flatten() if pa.types.is_fixed_size_list(flat.type) else flat
-        columns.append(flat.to_numpy(zero_copy_only=False).reshape(len(frames), -1))
-    return np.concatenate(columns, axis=1).astype(np.float64, copy=False)
-
-
-def _lists(values: np.ndarray) -> pa.Array:
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
-
-
-def visualiser_command(folder: Path, repo_id: str, episode: int) -> str:
-    """The shell command that shows an episode of the dataset in `folder` (which holds meta/)."""
-    program = Path(sys.executable).with_name("lerobot-dataset-viz")
-    if program.is_relative_to(Path.cwd()):
-        program = program.relative_to(Path.cwd())
-    # Episodes are small and worker processes slow to start.
-    words = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode, "--num-workers", 0]
-    return shlex.join(map(str, words))

@@ -22,12 +22,10 @@ from learner.replay.episodes import (
     EpisodeAssembler,
     Lane,
 )
-from learner.replay.lerobot_format import DatasetError, DatasetSpec, visualiser_command
+from learner.replay.lerobot_format import DatasetSpec
 from learner.replay.lerobot_writer import LeRobotWriter
 from learner.replay.shards import Budget, patience
 from protocol.messages import Columns
-
-__all__ = ["DatasetError", "LeRobotStore", "visualiser_command"]
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,9 @@ from learner.replay.sum_tree import SumTree
 from learner.replay.transitions import FACTS, find_ends, gather
 from protocol.messages import Columns
 
+# Of drawing by chance, before all rows are looked at.
+_ATTEMPTS = 10
+
 
 class Batch(NamedTuple):
     """Transitions over up to n decisions; B rows, all float32, on the ring's device.
@@ -326,19 +329,23 @@ class Ring:
     def _here(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._rows.device, non_blocking=True)
 
-    def _draw(self, rows: int, rng: np.random.Generator, attempts: int = 100) -> np.ndarray:
-        """Slots with a successor, uniform, by rejection: all but a few rows have one."""
+    def _draw(self, rows: int, rng: np.random.Generator) -> np.ndarray:
+        """Slots with a successor, uniform, by rejection: nearly always all but a few rows have one."""
         if not len(self):
             raise ValueError("the replay is empty")
         found = np.zeros(0, np.int64)
-        for _ in range(attempts):
+        for _ in range(_ATTEMPTS):
             # An eighth more than are missing: a second draw is rare.
             drawn = rng.integers(len(self), size=(rows - len(found)) * 9 // 8 + 8)
             drawn = drawn[self.following[drawn] != self.unknown]
             found = np.concatenate([found, drawn]) if len(found) else drawn
             if len(found) >= rows:
                 return found[:rows]
-        raise ValueError(f"no transition among {len(self)} rows: every decision waits for its successor")
+        # Few do in a ring that was restored from a dataset whose oldest episodes had to go.
+        known = np.flatnonzero(self.following[: len(self)] != self.unknown)
+        if not len(known):
+            raise ValueError(f"no transition among {len(self)} rows: every decision waits for its successor")
+        return known[rng.integers(len(known), size=rows)]
 
     def _image_rows(self) -> RingImages:
         if self._images is None:

@@ -28,6 +28,8 @@ class Shard:
     frames: int
     size: int
     """Bytes of frames."""
+    disk: int
+    """Bytes of all its files, videos too."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Budget:
     """How much of the newest experience is kept; None keeps everything."""
 
     max_bytes: float | None = None
+    """Of all the shards' files. While the oldest go, those that stay, written anew, lie beside them."""
     max_frames: int | None = None
 
     def __post_init__(self) -> None:
@@ -45,7 +48,7 @@ class Budget:
 
     def holds(self, shards: Sequence[Shard], share: float = 1.0) -> bool:
         """Whether all of `shards` fit into `share` of the budget."""
-        frames, size = sum(shard.frames for shard in shards), sum(shard.size for shard in shards)
+        frames, size = sum(shard.frames for shard in shards), sum(shard.disk for shard in shards)
         return not (
             (self.max_frames is not None and frames > share * self.max_frames)
             or (self.max_bytes is not None and size > share * self.max_bytes)

@@ -1,0 +1,19 @@
+"""Where tensors live: refused in one line where there is no such place, before anything is loaded."""
+
+from __future__ import annotations
+
+import torch
+
+
+class DeviceError(ValueError):
+    """A device that torch cannot use here; the message names the key."""
+
+
+def require_device(key: str, name: str) -> None:
+    """Raise DeviceError unless torch can use `name` (cpu, cuda, cuda:1, ...), which `key` asks for."""
+    try:
+        torch.empty(0, device=name)
+    # Torch says it in many lines, and without a driver in an assertion.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DeviceError(f"{key}={name} cannot be used: {reason}") from error
