@@ -90,7 +90,7 @@ class Training(Section, frozen=True):
 def task_file(env_id: str) -> str | None:
     """The name of the file in config/task/ that describes this task, if there is one."""
     for path in sorted(Path(CONFIG_DIR, "task").glob("*.yaml")):
-        if OmegaConf.load(path).get("env_id") == env_id:
+        if OmegaConf.select(OmegaConf.load(path), "env_id") == env_id:
             return path.stem
     return None
 
