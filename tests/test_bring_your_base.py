@@ -162,7 +162,7 @@ def test_a_task_name_becomes_demonstrations_a_base_and_a_run(
     """Makes .venv-demos where it is missing."""
     demos, train, start = section(repository)[:3]
     run(repository, demos, "episodes=8", "processes=2", f"out={tmp_path / 'demos'}", timeout_s=1200)
-    converted = tmp_path / "demos" / "StackCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
+    converted = tmp_path / "demos" / "PushCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
     assert len(read_maniskill(converted)) == 8
     run(repository, train, f"demos={converted}", f"out={tmp_path / 'base'}", *TRAIN)
     run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
