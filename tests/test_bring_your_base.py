@@ -88,7 +88,7 @@ def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path
     train = train.replace("<file or dataset>", "bases/PickCube-v1/demos.h5")
     run(repository, train, "max_episodes=5", f"out={tmp_path / 'base'}", *TRAIN)
     assert json.loads((tmp_path / "base" / "evaluations.jsonl").read_text().splitlines()[-1])["step"] == 60
-    start = readme(repository, "start.sh", "task.env_id=StackCube-v1").replace("task.env_id=StackCube-v1", "")
+    start = readme(repository, "start.sh", "task.env_id=PushCube-v1").replace("task.env_id=PushCube-v1", "")
     run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
     assert_ran(tmp_path)
 
@@ -162,7 +162,7 @@ def test_a_task_name_becomes_demonstrations_a_base_and_a_run(
     """Makes .venv-demos where it is missing."""
     demos, train, start = section(repository)[:3]
     run(repository, demos, "episodes=8", "processes=2", f"out={tmp_path / 'demos'}", timeout_s=1200)
-    converted = tmp_path / "demos" / "StackCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
+    converted = tmp_path / "demos" / "PushCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
     assert len(read_maniskill(converted)) == 8
     run(repository, train, f"demos={converted}", f"out={tmp_path / 'base'}", *TRAIN)
     run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
