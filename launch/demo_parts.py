@@ -37,8 +37,11 @@ class Part:
 class Parts:
     """The parts of one task and control mode below `folder`."""
 
-    def __init__(self, folder: Path, control_mode: str, first_seed: int, keep: str) -> None:
-        self.folder = folder / "parts" / f"{control_mode}-{keep}"
+    def __init__(
+        self, folder: Path, control_mode: str, first_seed: int, keep: str, noise: float = 0.0
+    ) -> None:
+        disturbed = f"-noise{noise:g}" if noise else ""
+        self.folder = folder / "parts" / f"{control_mode}-{keep}{disturbed}"
         self._first_seed, self._keep = first_seed, keep
         self._converted = converted_name(control_mode)
         self.folder.mkdir(parents=True, exist_ok=True)

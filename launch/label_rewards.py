@@ -52,7 +52,7 @@ class Player:
         if not self._find_start(episode.observations[0]):
             return None
         rewards = np.zeros(len(episode.actions), np.float32)
-        for frame, action in enumerate(episode.actions):
+        for frame, action in enumerate(episode.taken):
             observation, rewards[frame], _, _, _ = self._env.step(action)
             if differs(observation, episode.observations[frame + 1]):
                 return None

@@ -19,11 +19,14 @@ from tqdm import tqdm
 
 from actor.headless import prepare_simulator
 from launch.demo_parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
+from launch.disturbance import disturbed
 
 log = logging.getLogger(__name__)
 
 
-def work(task: str, control_mode: str, keep: str, log_path: Path, tasks: Any, events: Any) -> None:
+def work(
+    task: str, control_mode: str, keep: str, noise: float, log_path: Path, tasks: Any, events: Any
+) -> None:
     """Make the parts (first seed, place) that come from the queue `tasks`, as long as the parent lives.
 
     Puts ("attempt", succeeded) into `events` for each seed and ("part", first seed) for each part.
@@ -42,7 +45,7 @@ def work(task: str, control_mode: str, keep: str, log_path: Path, tasks: Any, ev
         shutil.rmtree(fresh, ignore_errors=True)
         successes = _plan(task, render_backend, keep, first_seed, fresh, events)
         if successes or keep == "all":
-            convert(fresh / f"{PLANNED}.h5", control_mode, keep)
+            convert(fresh / f"{PLANNED}.h5", control_mode, keep, noise, first_seed)
         converted = fresh / f"{converted_name(control_mode)}.json"
         survived = len(json.loads(converted.read_text())["episodes"]) if converted.is_file() else 0
         finish_part(fresh, place, Part(first_seed, SEEDS_PER_PART, successes, survived))
@@ -103,18 +106,24 @@ def plan_one(solve: Any, env: Any, seed: int) -> bool:
     return not isinstance(result, int) and bool(result[-1]["success"].item())
 
 
-def convert(planned: Path, control_mode: str, keep: str) -> None:
-    """Replay `planned` in `control_mode` with state observations, beside the original."""
+def convert(planned: Path, control_mode: str, keep: str, noise: float = 0.0, seed: int = 0) -> None:
+    """Replay `planned` in `control_mode` with state observations, beside the original.
+
+    Args:
+        noise: of the pushes that disturb it, see `launch.disturbance`.
+        seed: of these.
+    """
     from mani_skill.trajectory import replay_trajectory
 
-    replay_trajectory.main(
-        replay_trajectory.Args(
-            traj_path=str(planned),
-            use_first_env_state=True,
-            target_control_mode=control_mode,
-            obs_mode="state",
-            save_traj=True,
-            allow_failure=keep == "all",
-            sim_backend="physx_cpu",
+    with disturbed(control_mode, noise, seed):
+        replay_trajectory.main(
+            replay_trajectory.Args(
+                traj_path=str(planned),
+                use_first_env_state=True,
+                target_control_mode=control_mode,
+                obs_mode="state",
+                save_traj=True,
+                allow_failure=keep == "all",
+                sim_backend="physx_cpu",
+            )
         )
-    )

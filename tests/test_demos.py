@@ -23,9 +23,12 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from mani_skill.utils import download_demo
 
+from actor.headless import prepare_simulator
 from launch import demos_to_lerobot
 from launch.demo_parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
+from launch.disturbance import Pushes
 from launch.make_demos import download, parse_arguments
+from launch.plan_demos import convert
 from learner.replay.demonstrations import read_maniskill
 from tests.helpers import left_running
 
@@ -182,3 +185,45 @@ def test_a_planning_that_was_stopped_goes_on_and_ends_with_what_one_go_gives(tmp
     assert len(one) == len(other) == 15
     for ours, theirs in zip(one, other, strict=True):
         assert np.array_equal(ours.actions, theirs.actions)
+
+
+def test_pushes_come_with_the_size_that_was_asked_for_and_spare_some_episodes() -> None:
+    pushes = Pushes(0.2, seed=1)
+    episodes = []
+    for _ in range(400):
+        pushes.begin_episode()
+        episodes.append(np.stack([pushes.next(6) for _ in range(100)]))
+    quiet = np.mean([not episode.any() for episode in episodes])
+    moved = np.concatenate(episodes)
+    moved = moved[moved.any(axis=1)]
+    assert 0.14 < quiet < 0.26
+    assert 0.18 < moved.std() < 0.22 and abs(moved.mean()) < 0.02
+
+
+def test_a_disturbed_conversion_records_the_way_back_and_what_was_executed(tmp_path: Path) -> None:
+    """ManiSkill's own conversion of three real plans: what leads from state to state is `executed`."""
+    folder = tmp_path / "part"
+    folder.mkdir()
+    _write(folder / f"{PLANNED}.h5", [(REAL, item) for item in episodes_of(REAL)])
+    described = json.loads((folder / f"{PLANNED}.json").read_text())
+    described["env_info"]["env_kwargs"]["render_backend"] = prepare_simulator()
+    (folder / f"{PLANNED}.json").write_text(json.dumps(described))
+    convert(folder / f"{PLANNED}.h5", MODE, "all", noise=0.15, seed=1)
+    episodes = read_maniskill(folder / f"{converted_name(MODE)}.h5")
+    assert len(episodes) == 3
+    off = np.concatenate([episode.taken - episode.actions for episode in episodes])
+    pushed = np.abs(off).max(axis=1) > 1e-3
+    assert 0.05 < pushed.mean() < 0.8 and not off[:, 6].any()  # the gripper is left alone
+    moves = np.concatenate([np.diff(episode.observations[:, 18:21], axis=0) for episode in episodes])
+    taken, wanted = (
+        np.concatenate([getattr(episode, name)[:, :3] for episode in episodes])[pushed]
+        for name in ("taken", "actions")
+    )
+    explained = [_explained(actions, moves[pushed]) for actions in (taken, wanted)]
+    assert explained[0] > explained[1] + 0.1, explained
+
+
+def _explained(actions: np.ndarray, moves: np.ndarray) -> float:
+    """Share of the movement's variance that the actions explain linearly."""
+    left = moves - actions @ np.linalg.lstsq(actions, moves, rcond=None)[0]
+    return float(1 - left.var() / moves.var())

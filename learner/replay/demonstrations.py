@@ -12,6 +12,8 @@ from config.schema import Algo, simulator_reward
 
 DENSE = "normalized_dense"
 """Name of the dense rewards in a trajectory file; ManiSkill's own files have none."""
+EXECUTED = "executed"
+"""Name of the actions that were executed, in a file of disturbed demonstrations (`launch.disturbance`)."""
 
 
 class DemonstrationError(ValueError):
@@ -20,13 +22,20 @@ class DemonstrationError(ValueError):
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool, and the
-    simulator's normalised dense reward (T,) where it was recorded."""
+    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool, the
+    simulator's normalised dense reward (T,) where it was recorded, and, where pushes disturbed it,
+    the actions (T, A) that were executed: `actions` are those to imitate."""
 
     observations: np.ndarray
     actions: np.ndarray
     success: np.ndarray
     dense: np.ndarray | None = None
+    executed: np.ndarray | None = None
+
+    @property
+    def taken(self) -> np.ndarray:
+        """The actions (T, A) that led from one observation to the next."""
+        return self.actions if self.executed is None else self.executed
 
     def cut_at_success(self) -> Demonstration:
         """The episode as the task would have ended it: at its first successful frame."""
@@ -38,6 +47,7 @@ class Demonstration:
             self.actions[:frames],
             self.success[:frames],
             None if self.dense is None else self.dense[:frames],
+            None if self.executed is None else self.executed[:frames],
         )
 
     def rewards(self, algo: Algo) -> np.ndarray | None:
@@ -62,7 +72,7 @@ def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
                     np.asarray(file[name]["obs"], np.float32),
                     np.asarray(file[name]["actions"], np.float32),
                     np.asarray(file[name]["success"], bool),
-                    np.asarray(file[name][DENSE], np.float32) if DENSE in file[name] else None,
+                    *(_optional(file[name], extra) for extra in (DENSE, EXECUTED)),
                 )
                 for name in names[:limit]
             ]
@@ -70,6 +80,10 @@ def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
         raise DemonstrationError(
             f"{path} is not a ManiSkill trajectory file with state observations: {error}"
         ) from error
+
+
+def _optional(group: h5py.Group, name: str) -> np.ndarray | None:
+    return np.asarray(group[name], np.float32) if name in group else None
 
 
 def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
@@ -83,7 +97,9 @@ def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
                 ("obs", episode.observations),
                 ("actions", episode.actions),
                 ("success", episode.success),
-                *([] if episode.dense is None else [(DENSE, episode.dense)]),
+                (DENSE, episode.dense),
+                (EXECUTED, episode.executed),
             ):
-                group.create_dataset(name, data=values, compression="gzip", shuffle=True)
+                if values is not None:
+                    group.create_dataset(name, data=values, compression="gzip", shuffle=True)
     fresh.rename(path)

@@ -200,7 +200,7 @@ def prior_columns(
         reward = episode.rewards(algo)
         if reward is None:
             continue
-        wanted = (episode.actions - plan.along[: len(episode.actions)]) / algo.residual_scale
+        wanted = (episode.taken - plan.along[: len(episode.actions)]) / algo.residual_scale
         # Rounding alone is no clipping.
         clipped += int((np.abs(wanted) > 1 + 1e-4).sum())
         total += wanted.size
@@ -238,7 +238,7 @@ def _decisions(
     last = np.arange(rows) == rows - 1
     return {
         "observation": grouped(episode.observations[:-1]),
-        "action": grouped(episode.actions),
+        "action": grouped(episode.taken),
         "base_plan": plan.along[: rows * every].reshape(rows, every, -1),
         "residual": grouped(residual),
         "reward": grouped(reward),
