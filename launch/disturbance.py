@@ -50,6 +50,26 @@ class Pushes:
 
 
 @contextmanager
+def failures_forgotten() -> Iterator[None]:
+    """Within, a recorder forgets an episode that nobody saved when the next one begins.
+
+    ManiSkill's replay leaves an episode that failed in the recorder's buffer, so that the next success
+    would be written with the failure in front of it.
+    """
+    from mani_skill.utils.wrappers.record import RecordEpisode
+
+    reset = RecordEpisode.reset
+
+    def reset_empty(self: Any, *args: Any, **options: Any) -> Any:
+        if self._trajectory_buffer is not None:
+            self.flush_trajectory(save=False)
+        return reset(self, *args, **options)
+
+    with patch.object(RecordEpisode, "reset", reset_empty):
+        yield
+
+
+@contextmanager
 def disturbed(control_mode: str, noise: float, seed: int) -> Iterator[None]:
     """Within, ManiSkill's environments of `control_mode` execute actions with pushes on the arm.
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from actor.headless import prepare_simulator
 from launch.demo_parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
-from launch.disturbance import disturbed
+from launch.disturbance import disturbed, failures_forgotten
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def convert(planned: Path, control_mode: str, keep: str, noise: float = 0.0, see
     """
     from mani_skill.trajectory import replay_trajectory
 
-    with disturbed(control_mode, noise, seed):
+    with failures_forgotten(), disturbed(control_mode, noise, seed):
         replay_trajectory.main(
             replay_trajectory.Args(
                 traj_path=str(planned),

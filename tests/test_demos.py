@@ -200,16 +200,33 @@ def test_pushes_come_with_the_size_that_was_asked_for_and_spare_some_episodes() 
     assert 0.18 < moved.std() < 0.22 and abs(moved.mean()) < 0.02
 
 
-def test_a_disturbed_conversion_records_the_way_back_and_what_was_executed(tmp_path: Path) -> None:
-    """ManiSkill's own conversion of three real plans: what leads from state to state is `executed`."""
-    folder = tmp_path / "part"
-    folder.mkdir()
-    _write(folder / f"{PLANNED}.h5", [(REAL, item) for item in episodes_of(REAL)])
-    described = json.loads((folder / f"{PLANNED}.json").read_text())
+@pytest.fixture
+def planned(tmp_path: Path) -> Path:
+    """The three real plans, to be converted here."""
+    path = tmp_path / "part" / f"{PLANNED}.h5"
+    path.parent.mkdir()
+    _write(path, [(REAL, item) for item in episodes_of(REAL)])
+    described = json.loads(path.with_suffix(".json").read_text())
     described["env_info"]["env_kwargs"]["render_backend"] = prepare_simulator()
-    (folder / f"{PLANNED}.json").write_text(json.dumps(described))
-    convert(folder / f"{PLANNED}.h5", MODE, "all", noise=0.15, seed=1)
-    episodes = read_maniskill(folder / f"{converted_name(MODE)}.h5")
+    path.with_suffix(".json").write_text(json.dumps(described))
+    return path
+
+
+def test_a_plan_whose_conversion_fails_leaves_nothing_in_the_next_one(planned: Path) -> None:
+    with h5py.File(planned, "r+", locking=False) as file:
+        file["traj_1/actions"][...] = file["traj_1/actions"][0]  # stands still
+    convert(planned, MODE, "success")
+    kept = episodes_of(planned.with_name(f"{converted_name(MODE)}.h5"))
+    lengths = {item["episode_seed"]: item["elapsed_steps"] for item in episodes_of(planned)}
+    failed = episodes_of(planned)[1]["episode_seed"]
+    assert [item["episode_seed"] for item in kept] == [seed for seed in lengths if seed != failed]
+    assert all(item["elapsed_steps"] == lengths[item["episode_seed"]] for item in kept)
+
+
+def test_a_disturbed_conversion_records_the_way_back_and_what_was_executed(planned: Path) -> None:
+    """ManiSkill's own conversion of three real plans: what leads from state to state is `executed`."""
+    convert(planned, MODE, "all", noise=0.15, seed=1)
+    episodes = read_maniskill(planned.with_name(f"{converted_name(MODE)}.h5"))
     assert len(episodes) == 3
     off = np.concatenate([episode.taken - episode.actions for episode in episodes])
     pushed = np.abs(off).max(axis=1) > 1e-3
