@@ -271,6 +271,7 @@ class Algo(Section, frozen=True):
     clip_action: bool
     target_noise_std: float
     target_noise_clip: float
+    observation_noise: float
     batch_size: int
     prior_fraction: float
     priority_exponent: float
@@ -296,7 +297,7 @@ class Algo(Section, frozen=True):
         self.at_least(
             0, "mask_horizon", "scale_horizon", "learning_starts", "noise_std", "critic_warmup_updates"
         )
-        self.at_least(0, "target_noise_std", "target_noise_clip", "initial_temperature")
+        self.at_least(0, "target_noise_std", "target_noise_clip", "observation_noise", "initial_temperature")
         self.at_least(1, "noise_hold", "gate_episodes")
         self.require(0 < self.gate_share <= 1, "gate_share", "in (0, 1]")
         self.require(0 <= self.gate_margin <= 1, "gate_margin", "in [0, 1]")
