@@ -80,6 +80,7 @@ class DiffusionSettings(Base, frozen=True, tag="diffusion"):
 
     inference_steps: int
     native: bool
+    cuda_graph: bool
     pad_obs_to: int | None
 
     def __post_init__(self) -> None:
