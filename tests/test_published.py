@@ -122,5 +122,24 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
         import_published(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
 
 
+def test_a_checkpoint_from_before_a_key_existed_is_exported_where_the_networks_do_not_depend_on_it(
+    tmp_path: Path, capsys
+) -> None:
+    ours, algo = algorithm()
+    place = save_checkpoint(tmp_path, ours, 3, algo)
+    saved = torch.load(place, weights_only=True)
+    wanted = export_published(saved)
+    for key in ("confidence_from", "confidence_least", "pessimism_about"):
+        del saved["algo"][key]
+    older = export_published(saved)
+    for part in ("res_actor", "qf1", "qf2"):
+        assert all(torch.equal(older[part][name], value) for name, value in wanted[part].items())
+    del saved["algo"]["critic_input"]
+    torch.save(saved, place)
+    assert main(["export", str(place), str(tmp_path / "out.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(place) in line and "critic_input" in line
+
+
 def _and_version(made):
     return made[0], 1, made[1]
