@@ -16,9 +16,8 @@ import torch
 from actor.environment import TaskError, make_environment, require_task
 from actor.evaluate import Outcome, evaluated_policy, run_episodes
 from actor.headless import RenderError
-from actor.loop import require_devices
 from actor.policy.base import make_base
-from actor.policy.device import DeviceError
+from actor.policy.device import DeviceError, require_devices
 from actor.policy.diffusion import CheckpointError
 from config.schema import Config
 
