@@ -99,6 +99,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     def choose(counts: bool) -> None:
         monkeypatch.setattr(readers, "QUIET_S", 1000.0 if counts else 0.0)
         monkeypatch.setattr(readers, "PATIENCE_S", 1000.0)
+        monkeypatch.setattr(readers, "STANDSTILL_S", 1000.0)
 
     return choose
 
@@ -169,6 +170,7 @@ def test_somebody_is_busy_who_opens_files_but_not_for_ever(tmp_path: Path, monke
     assert watch.busy()
     monkeypatch.setattr(readers, "PATIENCE_S", 0.0)
     assert not watch.busy()
+    monkeypatch.setattr(readers, "STANDSTILL_S", 0.0)
     watch.wait(threading.Event())
 
 

@@ -19,8 +19,10 @@ log = logging.getLogger(__name__)
 
 # A reader converts up to 100 MB between the opening of one file and the next: 2.6 s were seen.
 QUIET_S = 10.0
-# Somebody who never stops opening must not keep files for ever.
-PATIENCE_S = 60.0
+# Somebody who never stops opening must not keep files for ever: so long they stay, while the dataset goes on;
+PATIENCE_S = 300.0
+# and so long a writer stands still that has made what comes next, for somebody who came meanwhile.
+STANDSTILL_S = 60.0
 _POLL_S = 0.05
 
 _ACCESS, _CLOSE_NOWRITE, _OPEN = 0x1, 0x10, 0x20
@@ -59,19 +61,23 @@ class Readers:
 
     def busy(self) -> bool:
         """Whether somebody has opened or read a file within QUIET_S, for PATIENCE_S at most."""
-        self._look()
-        now_s = time.monotonic()
-        if now_s - self._last_s >= QUIET_S:
+        if not self._active():
             self._busy_since_s = None
             return False
         if self._busy_since_s is None:
-            self._busy_since_s = now_s
-        return now_s - self._busy_since_s < PATIENCE_S
+            self._busy_since_s = time.monotonic()
+        return time.monotonic() - self._busy_since_s < PATIENCE_S
 
     def wait(self, hurry: threading.Event) -> None:
-        """Return when nobody is busy any more, or when `hurry` is set."""
-        while self.busy() and not hurry.wait(_POLL_S):
+        """Return when nobody has opened or read a file for QUIET_S, after STANDSTILL_S at the latest, or when
+        `hurry` is set."""
+        until_s = time.monotonic() + STANDSTILL_S
+        while self._active() and time.monotonic() < until_s and not hurry.wait(_POLL_S):
             pass
+
+    def _active(self) -> bool:
+        self._look()
+        return time.monotonic() - self._last_s < QUIET_S
 
     def _look(self) -> None:
         """Remember now if there was something since the last look."""
