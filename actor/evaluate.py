@@ -18,10 +18,9 @@ import torch
 
 from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
 from actor.headless import RenderError
-from actor.loop import require_devices
 from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import EvaluatedPolicy
-from actor.policy.device import DeviceError
+from actor.policy.device import DeviceError, require_devices
 from actor.policy.diffusion import CheckpointError
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec

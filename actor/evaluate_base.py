@@ -1,7 +1,8 @@
 """Success of a base alone over fixed seeds: python -m actor.evaluate_base [Hydra overrides].
 
 Its last line is one JSON object: success, successes, seeds, wall_s. The keys that matter are task, base and
-learner.evaluation; nothing is connected to.
+learner.evaluation, of which `residual` names a checkpoint that plays with the base, and then algo; nothing is
+connected to.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from actor.environment import TaskError, make_environment, require_task
 from actor.evaluate import Outcome, evaluated_policy, run_episodes
 from actor.headless import RenderError
-from actor.loop import require_devices
-from actor.policy.base import make_base
-from actor.policy.device import DeviceError
+from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
+from actor.policy.device import DeviceError, require_devices
 from actor.policy.diffusion import CheckpointError
 from config.schema import Config
 
@@ -37,15 +40,48 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
         config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
     )
     try:
+        check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
         return run_episodes(
             envs,
-            evaluated_policy(config, base, envs.num_envs, "base"),
+            make_policy(config, base, envs.num_envs),
             first_seed=settings.first_seed,
             episodes=settings.episodes,
             goes_on=lambda: not stop.is_set(),
         )
     finally:
         envs.close()
+
+
+def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPolicy:
+    """`base` alone, or with the residual that `learner.evaluation.residual` names, deterministic.
+
+    Raises:
+        CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured.
+    """
+    place = config.learner.evaluation.residual
+    if place is None:
+        return evaluated_policy(config, base, num_envs, "base")
+    policy = evaluated_policy(config, base, num_envs, "full")
+    content = _read(Path(place))
+    try:
+        policy.adopt(content["version"], content["actor"], BASE_ALONE)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"residual {place} is not one of this algo, base and task: give the keys of its run "
+            f"({' '.join(str(error).split())})"
+        ) from error
+    return policy
+
+
+def _read(place: Path) -> Any:
+    if not place.is_file():
+        raise CheckpointError(f"learner.evaluation.residual={place} is missing")
+    try:
+        return torch.load(place, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen kinds for what is not a checkpoint
+        raise CheckpointError(
+            f"{place} is not a readable checkpoint: {str(error).splitlines()[:1]}"
+        ) from error
 
 
 def run(config: Config, stop: threading.Event) -> None:

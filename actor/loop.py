@@ -13,13 +13,13 @@ import torch
 from actor.environment import TaskError, make_environment, require_task
 from actor.policy.base import check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
-from actor.policy.device import require_device
+from actor.policy.device import require_devices
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from actor.uplink import Uplink
 from actor.weights import adopt_newest
-from config.schema import Actor, Config
+from config.schema import Config
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
@@ -80,13 +80,6 @@ def run_actor(config: Config, stop: threading.Event) -> None:
             envs.close()
     finally:
         uplink.close()
-
-
-def require_devices(settings: Actor) -> None:
-    """Raise DeviceError unless policy and simulator find what they run on."""
-    require_device("actor.device", settings.device)
-    if settings.backend == "physx_cuda":
-        require_device("actor.backend=physx_cuda wants a GPU: actor.device", "cuda")
 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:

@@ -1,12 +1,14 @@
-"""Base plans a second on a CPU: python -m benchmarks.base_policy (two minutes, one thread).
+"""Base plans a second: python -m benchmarks.base_policy [cpu|cuda] (two minutes; one thread on a CPU).
 
-ours: `DiffusionBase.plan` as an actor calls it. peer: the plain way, the same network run eagerly under
-diffusers' DDIM scheduler, twice a decision (for the observation and for the next). ceiling: the bare
-network compiled by torch.compile for exactly this batch size, as often as there are steps.
+ours: `DiffusionBase.plan` as an actor calls it, in native code on a CPU, as CUDA graphs on a GPU. peer: the
+plain way, the same network run eagerly under diffusers' DDIM scheduler, twice a decision (for the observation
+and for the next). ceiling: the bare network compiled by torch.compile for exactly this batch size (on a GPU
+with the CUDA graphs of its mode "reduce-overhead"), as often as there are steps.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from actor.policy.device import DeviceError, require_device
 from actor.policy.diffusion import DiffusionAgent, DiffusionBase, load_agent, make_scheduler
 
 BATCHES = (16, 64, 256)
@@ -32,7 +35,7 @@ def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(2):
-            sample = torch.randn(shape)
+            sample = torch.randn(shape, device=history.device)
             for step in scheduler.timesteps:
                 prediction = agent.predict(sample, step, history)
                 sample = scheduler.step(prediction, step, sample).prev_sample  # type: ignore[arg-type]
@@ -43,9 +46,11 @@ def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
 
 def bare_network(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
     """Compiled forward passes alone: no sampler, no noise, no scaling."""
-    sample = torch.randn(len(history), agent.spec.pred_horizon, agent.spec.act_dim)
-    step, condition = torch.full((len(history),), 50), history.flatten(1)
-    network = torch.compile(agent.noise_pred_net, dynamic=False)
+    device = history.device
+    sample = torch.randn(len(history), agent.spec.pred_horizon, agent.spec.act_dim, device=device)
+    step, condition = torch.full((len(history),), 50, device=device), history.flatten(1)
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    network = torch.compile(agent.noise_pred_net, dynamic=False, mode=mode)
 
     def run() -> None:
         for _ in range(STEPS):
@@ -54,31 +59,52 @@ def bare_network(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
     return run
 
 
-def seconds_a_call(sides: list[Callable[[], object]]) -> list[float]:
-    """Median of each side, in turns, so that a busy moment of the machine hits all of them."""
+def seconds_a_call(sides: list[Callable[[], object]], finish: Callable[[], None]) -> list[float]:
+    """Median of each side, in turns, so that a busy moment of the machine hits all of them.
+
+    Args:
+        finish: waits until the device has done what it was asked for.
+    """
     spent: list[list[float]] = [[] for _ in sides]
     for side in sides:
         side()
+    finish()
     until = time.perf_counter() + SECONDS * len(sides)
     while time.perf_counter() < until:
         for side, times in zip(sides, spent, strict=True):
             began = time.perf_counter()
             side()
+            finish()
             times.append(time.perf_counter() - began)
     return [statistics.median(times) for times in spent]
 
 
+def parse_device() -> torch.device:
+    """What the command line asks for; ends the process with one line where there is none."""
+    parser = argparse.ArgumentParser(description="Base plans a second; the last line is JSON.")
+    parser.add_argument("device", nargs="?", default="cpu", help="cpu (default), cuda, cuda:1, ...")
+    name = parser.parse_args().device
+    try:
+        require_device("device", name)
+    except DeviceError as error:
+        parser.error(str(error))
+    return torch.device(name)
+
+
 @torch.no_grad()
 def main() -> None:
+    device = parse_device()
+    finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     torch.set_num_threads(1)
     torch._dynamo.config.recompile_limit = len(BATCHES)  # type: ignore[attr-defined]
     agent = load_agent(Path("bases/PickCube-v1"))
-    base = DiffusionBase(agent, act_horizon=4, inference_steps=STEPS, native=True)
-    result: dict[str, object] = {"threads": 1, "inference_steps": STEPS}
+    base = DiffusionBase(agent, 4, STEPS, device=str(device), native=True, cuda_graph=True)
+    result: dict[str, object] = {"device": str(device), "threads": 1, "inference_steps": STEPS}
     for rows in BATCHES:
-        history = agent.obs_center + agent.obs_half_range * (2 * torch.rand(rows, 2, agent.spec.obs_dim) - 1)
+        spread = 2 * torch.rand(rows, 2, agent.spec.obs_dim, device=device) - 1
+        history = agent.obs_center + agent.obs_half_range * spread
         sides = [lambda h=history: base.plan(h), plain_way(agent, history), bare_network(agent, history)]
-        ours, peer, ceiling = (rows / seconds for seconds in seconds_a_call(sides))
+        ours, peer, ceiling = (rows / seconds for seconds in seconds_a_call(sides, finish))
         result[f"sub_envs_{rows}"] = {
             "ours_plans_per_s": round(ours),
             "peer_plans_per_s": round(peer),

@@ -6,10 +6,7 @@ Rows of the default task (observation 42, action 7, episodes of 50 frames). On d
 from messages to a closed dataset, beside LeRobot's own writer and pyarrow alone with the same rows of
 frames (and once more with the tables of episodes). In memory: the ring beside a bare index_select of the
 same rows (where transitions begin and where they end), lerobot.rl's ReplayBuffer and stable-baselines3's,
-with 100,000 rows each. The last is no part of this project; to have it in the run:
-
-    uv pip install --target /tmp/sb3 --no-deps stable-baselines3
-    PYTHONPATH=/tmp/sb3 python -m benchmarks.replay
+with 100,000 rows each. The last is an extra of this project: bash launch/setup_env.sh bench installs it.
 
 One thread for torch. Medians over the rounds; prints one JSON object. Rates are a second of wall time, or of
 processor time of all threads (--clock cpu), which leaves out waiting for the disk and for other processes.
@@ -45,6 +42,7 @@ EPISODE = 50
 SUB_ENVS = 64
 ROWS = 256
 BATCH = 1024
+MISSING = "not installed: bash launch/setup_env.sh bench"
 
 
 def messages(frames: int, every: int, seed: int = 0) -> Iterator[Columns]:
@@ -320,7 +318,7 @@ def main(words: list[str]) -> None:
         "clock": args.clock,
         "ring": {str(capacity): memory(args.rounds, capacity, peers) for capacity in args.capacities},
         "transitions_added_per_s_of": {
-            name: round(there[name][0]) if name in there else "not installed, left out" for name in made
+            name: round(there[name][0]) if name in there else MISSING for name in made
         },
         "disk": disk(args.rounds, args.frames),
     }

@@ -80,6 +80,7 @@ class DiffusionSettings(Base, frozen=True, tag="diffusion"):
 
     inference_steps: int
     native: bool
+    cuda_graph: bool
     pad_obs_to: int | None
 
     def __post_init__(self) -> None:
@@ -165,6 +166,7 @@ class Evaluation(Section, frozen=True):
     num_envs: int
     nice: int
     final_timeout_s: float
+    residual: str | None
 
     def __post_init__(self) -> None:
         self.at_least(1, "episodes", "interim_episodes", "num_envs")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything in requirements.lock and this project (editable). Nothing to do: nothing done.
 # bash launch/setup_env.sh actor: only what an actor needs, in the versions of requirements.lock.
+# bash launch/setup_env.sh bench: all of it and an extra of pyproject.toml, which nothing else installs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,17 +13,32 @@ fail() {
 
 what="${1:-all}"
 if [[ $what == --help || $what == -h ]]; then
-    echo "usage: bash launch/setup_env.sh [actor]   makes .venv; actor: with what an actor needs alone"
+    echo "usage: bash launch/setup_env.sh [actor|bench|groot|pi0|smolvla]   makes .venv"
+    echo "actor: with what an actor needs alone; the others: with that extra of pyproject.toml as well"
     exit 0
 fi
-[[ $what == all || $what == actor ]] || fail "usage: bash launch/setup_env.sh [actor]"
+extra=""
+case "$what" in
+    all | actor) ;;
+    bench | groot | pi0 | smolvla) extra="$what" what=all ;;
+    *) fail "usage: bash launch/setup_env.sh [actor|bench|groot|pi0|smolvla]" ;;
+esac
 
 # The folder is part of the stamp: a copied or moved .venv points to the old place.
 stamp="$({ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1)"
 python=.venv/bin/python
 made=""
 [[ -x $python && -f .venv/stamp ]] && made="$(<.venv/stamp)"
+
+add_extra() {
+    [[ -n $extra ]] || return 0
+    say "adding the extra $extra"
+    "$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python "$python" --constraints requirements.lock \
+        --editable ".[$extra]" || fail "the extra $extra could not be installed (see above)"
+}
+
 if [[ $made == "$stamp" || $made == "$what $stamp" ]]; then
+    add_extra
     exit 0
 fi
 
@@ -88,4 +104,5 @@ if ! works 2>/dev/null; then
 fi
 # Last, so that a set-up cut short is taken up again.
 echo "$stamp" >.venv/stamp
+add_extra
 say "ready: .venv with $("$python" --version)"

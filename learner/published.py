@@ -28,6 +28,21 @@ log = logging.getLogger(__name__)
 Weights = dict[str, Tensor]
 
 
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of algo that say what networks there are. Checkpoints hold all keys of the code that wrote
+    them; what others are there, or are not there yet, makes no difference to the layout."""
+
+    head: str
+    residual_shape: str
+    residual_dims: tuple[int, ...] | None
+    actor_input: str
+    critic_input: str
+    hidden: tuple[int, ...]
+    actor_layer_norm: bool
+    critic_layer_norm: bool
+    critics: int
+
+
 class PublishedError(ValueError):
     """A checkpoint that the other layout cannot hold; the message says which setting stands against it."""
 
@@ -39,10 +54,14 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
         PublishedError: networks that the published code does not have.
     """
     try:
-        algo = _checked(msgspec.convert(ours["algo"], Algo))
+        algo = msgspec.convert(ours["algo"], Recipe)
+        actor, critic = ours["actor"], ours["target_critic"]
+        log_alpha = ours["log_temperature"].reshape(1)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise PublishedError(f"no checkpoint of a residual of this version of the code: {error}") from error
-    actor, critic = ours["actor"], ours["target_critic"]
+        raise PublishedError(
+            f"no checkpoint of a residual of this code, or of an old one: {error}"
+        ) from error
+    _check(algo)
     if actor["reach"].item() < 1:
         raise PublishedError(
             "the published layout has no progressive scale: this residual reaches "
@@ -60,7 +79,6 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
         ].split(outputs)
     published_actor |= {"action_scale": torch.ones(outputs), "action_bias": torch.zeros(outputs)}
     members = [_export_critic(critic, member, algo) for member in range(2)]
-    log_alpha = ours["log_temperature"].reshape(1)
     return {"res_actor": published_actor, "qf1": members[0], "qf2": members[1], "log_sac_alpha": log_alpha}
 
 
@@ -70,7 +88,7 @@ def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
     Raises:
         PublishedError: not of that layout, or of other sizes than `algo` says.
     """
-    algo = _checked(algo)
+    _check(algo)
     try:
         theirs = published["res_actor"]
         layers = range(len(algo.hidden))
@@ -110,7 +128,7 @@ def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
 PARTS = ("weight", "bias")
 
 
-def _checked(algo: Algo) -> Algo:
+def _check(algo: Algo | Recipe) -> None:
     """Raise PublishedError unless the published code has such networks."""
     wanted = {
         "head": ("gaussian", algo.head == "gaussian"),
@@ -126,7 +144,6 @@ def _checked(algo: Algo) -> Algo:
             raise PublishedError(
                 f"the published layout knows algo.{key}={value} alone, this is {getattr(algo, key)}"
             )
-    return algo
 
 
 def _absorb_scale(weights: Weights, layer: str, ours: Weights) -> None:
@@ -138,7 +155,7 @@ def _absorb_scale(weights: Weights, layer: str, ours: Weights) -> None:
     weights[f"{layer}.weight"] = weight
 
 
-def _export_critic(critic: Weights, member: int, algo: Algo) -> Weights:
+def _export_critic(critic: Weights, member: int, algo: Recipe) -> Weights:
     out: Weights = {}
     for i in range(len(algo.hidden) + 1):
         out[f"net.{2 * i}.weight"] = critic[f"layers.{2 * i}.weight"][member].T.contiguous()
@@ -148,7 +165,7 @@ def _export_critic(critic: Weights, member: int, algo: Algo) -> Weights:
     return out
 
 
-def _import_critics(critics: list[Weights], observation: int, algo: Algo) -> Weights:
+def _import_critics(critics: list[Weights], observation: int, algo: Algo | Recipe) -> Weights:
     out: Weights = {}
     for i in range(len(algo.hidden) + 1):
         weights = [critic[f"net.{2 * i}.weight"] for critic in critics]
@@ -159,7 +176,7 @@ def _import_critics(critics: list[Weights], observation: int, algo: Algo) -> Wei
     return out
 
 
-def _swap_concat(weight: Tensor, observation: int, algo: Algo) -> Tensor:
+def _swap_concat(weight: Tensor, observation: int, algo: Algo | Recipe) -> Tensor:
     """With critic_input=concat, ours sees (base plan, residual) and theirs (residual, base plan)."""
     if algo.critic_input != "concat":
         return weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -30,3 +31,11 @@ def free_ports() -> tuple[int, int]:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
         return one.getsockname()[1], two.getsockname()[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_waited_for() -> Iterator[None]:
+    """Tests look at a dataset between its commits; those of `learner.replay.readers` set this anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("learner.replay.readers.QUIET_S", 0.0)
+        yield

@@ -247,7 +247,7 @@ def test_a_missing_extra_is_named(kind: str, extra: str, there: list[str], tmp_p
     make_policy_config(kind, device="cpu").save_pretrained(tmp_path)
     pretend(monkeypatch, **{name: name in there for name in ("transformers", "tree")})
     with pytest.raises(
-        CheckpointError, match=rf"the extra {kind}, pip install -e '.\[{kind}\]'.*lerobot\[{extra}\]"
+        CheckpointError, match=rf"the extra {kind}, bash launch/setup_env.sh {kind},.*lerobot\[{extra}\]"
     ):
         load(tmp_path)
 

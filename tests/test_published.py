@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from actor.evaluate_base import make_policy
+from actor.policy.diffusion import CheckpointError
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoint import save_checkpoint
@@ -108,6 +111,33 @@ def test_the_command_goes_both_ways(tmp_path: Path) -> None:
     assert torch.load(back, weights_only=True)["actor"]["head.weight"].shape == (2 * NUMBERS, 256)
 
 
+def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_path: Path) -> None:
+    words = ["algo=policy_decorator", "base=zero", "task.env_id=Mine-v1"]
+    base = SimpleNamespace(
+        obs_horizon=1, act_horizon=4, observation_dim=OBSERVATION, action_dim=ACTION, cameras=(),
+        plan=lambda history, images: history[:, -1, :1, None].expand(-1, 4, ACTION) / 10,
+    )  # fmt: skip
+    ours, algo = algorithm()
+    mine, theirs, back = save_checkpoint(tmp_path, ours, 3, algo), tmp_path / "out.pt", tmp_path / "back.pt"
+    assert main(["export", str(mine), str(theirs)]) == 0
+    assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
+    observation = torch.randn(5, OBSERVATION)
+    plan = base.plan(observation[:, None], {})
+    residual = ours.actor.mode(observation, plan.flatten(1)).view_as(plan)
+    for place in (mine, back):
+        config = make_config(*words, f"learner.evaluation.residual={place}")
+        policy = make_policy(config, base, 5)
+        policy.begin(observation)
+        played = torch.stack([policy.act().action for _ in range(4)], 1)
+        wanted = (plan + config.algo.residual_scale * residual).clamp(-1, 1)
+        torch.testing.assert_close(played, wanted, atol=1e-5, rtol=0)
+    for place, says in ((theirs, "not one of this algo"), (tmp_path / "none.pt", "is missing")):
+        config = make_config(*words, f"learner.evaluation.residual={place}")
+        with pytest.raises(CheckpointError, match=says) as refused:
+            make_policy(config, base, 5)
+        assert "\n" not in str(refused.value)
+
+
 def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_path: Path, capsys) -> None:
     config = make_config()
     ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
@@ -120,6 +150,25 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
     )
     with pytest.raises(PublishedError, match="hidden"):
         import_published(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
+
+
+def test_a_checkpoint_from_before_a_key_existed_is_exported_where_the_networks_do_not_depend_on_it(
+    tmp_path: Path, capsys
+) -> None:
+    ours, algo = algorithm()
+    place = save_checkpoint(tmp_path, ours, 3, algo)
+    saved = torch.load(place, weights_only=True)
+    wanted = export_published(saved)
+    for key in ("confidence_from", "confidence_least", "pessimism_about"):
+        del saved["algo"][key]
+    older = export_published(saved)
+    for part in ("res_actor", "qf1", "qf2"):
+        assert all(torch.equal(older[part][name], value) for name, value in wanted[part].items())
+    del saved["algo"]["critic_input"]
+    torch.save(saved, place)
+    assert main(["export", str(place), str(tmp_path / "out.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(place) in line and "critic_input" in line
 
 
 def _and_version(made):

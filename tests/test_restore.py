@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from learner.replay.lerobot_format import DatasetError
 from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.restore import restore_ring
 from learner.replay.ring import Ring
@@ -124,3 +126,18 @@ def test_ring_that_is_smaller_keeps_the_newest_rows(tmp_path: Path) -> None:
     again = make_ring(60)
     assert restore_ring(tmp_path / "replay", again) == 60
     assert_same(again, small)
+
+
+@pytest.mark.parametrize(("observation", "numbers"), [(OBS + 1, K * ACT), (OBS, 2 * K * ACT)])
+def test_rows_of_other_sizes_are_refused_in_one_line_that_names_both(
+    observation: int, numbers: int, tmp_path: Path
+) -> None:
+    with make_store(tmp_path / "replay") as store:
+        for actor, session, columns in received([9, 4], 4):
+            store.add(actor, session, columns)
+    ring = Ring(100, observation, numbers)
+    both = f"{OBS} observation and {K * ACT} residual numbers, this run has {observation} and {numbers}: "
+    with pytest.raises(DatasetError, match=f"{both}.*residual_every={K}") as refused:
+        restore_ring(tmp_path / "replay", ring)
+    assert "\n" not in str(refused.value)
+    assert len(ring) == 0

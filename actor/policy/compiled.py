@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # who writes the dataset alone needs no torch, which takes half a gigabyte
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
@@ -44,6 +47,15 @@ def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeError(f"{path} cannot be made or loaded: {error}") from error
+
+
+def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.CDLL | None:
+    """As `compiled`; None, and a warning that begins with `without`, where it is not to be had."""
+    try:
+        return compiled(source, *headers)
+    except NativeError as error:
+        log.warning("%s, slower than native code: %s", without, error)
+        return None
 
 
 def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:

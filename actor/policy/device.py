@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from config.schema import Actor
+
 
 class DeviceError(ValueError):
     """A device that torch cannot use here; the message names the key."""
@@ -17,3 +19,10 @@ def require_device(key: str, name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DeviceError(f"{key}={name} cannot be used: {reason}") from error
+
+
+def require_devices(settings: Actor) -> None:
+    """Raise DeviceError unless policy and simulator find what they run on."""
+    require_device("actor.device", settings.device)
+    if settings.backend == "physx_cuda":
+        require_device("actor.backend=physx_cuda wants a GPU: actor.device", "cuda")

@@ -20,6 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from actor.policy.compiled import NativeError
+from actor.policy.graphed import GraphedSampler, Sampler
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.native import NativeSampler
 from actor.policy.unet import ConditionalUnet1D
@@ -103,6 +104,7 @@ class DiffusionBase:
         device: str = "cpu",
         seed: int = 0,
         native: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         self.spec = agent.spec
         last = self.spec.obs_horizon - 1 + act_horizon
@@ -123,9 +125,7 @@ class DiffusionBase:
         self._scheduler.set_timesteps(inference_steps)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self.fingerprint = fingerprint(agent)
-        self._sample = self._sample_with_torch
-        if native and self.device.type == "cpu":
-            self._sample = self._native_sampler() or self._sample_with_torch
+        self._sample = self._choose_sampler(native, cuda_graph)
 
     def reseed(self, seed: int) -> None:
         """Restart the sampling noise, for evaluations that must compare."""
@@ -143,10 +143,21 @@ class DiffusionBase:
         first = self.obs_horizon - 1
         return self._agent.unscale_action(self._sample(history, sample)[:, first : first + self.act_horizon])
 
+    def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
+        match self.device.type:
+            case "cpu" if native:
+                return self._native_sampler() or self._sample_with_torch
+            case "cuda" if cuda_graph:
+                return GraphedSampler(self._sample_with_torch)
+            case _:
+                return self._sample_with_torch
+
     def _sample_with_torch(self, history: Tensor, noise: Tensor) -> Tensor:
         sample = noise
         for step in self._scheduler.timesteps.tolist():
-            prediction = self._agent.predict(sample, step, history)
+            # Filled in where it is: a graph that is captured can copy nothing from here.
+            on_device = torch.full((), step, device=sample.device)
+            prediction = self._agent.predict(sample, on_device, history)
             sample = self._scheduler.step(prediction, step, sample).prev_sample
         return sample
 

@@ -114,7 +114,7 @@ def _policy_class(kind: str, path: str) -> Any:
 def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
     extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
     theirs = f"'lerobot{extra}=={importlib.metadata.version('lerobot')}'"
-    ours = f"the extra {kind}, pip install -e '.[{kind}]', brings {theirs}"
+    ours = f"the extra {kind}, bash launch/setup_env.sh {kind}, brings {theirs}"
     how = ours if kind in OUR_EXTRAS else f"pip install {theirs}"
     if OPENPI in MORE_MODULES.get(kind, []):
         how += f"; then, for LeRobot's changes to transformers, pip install {OPENPI_BRANCH}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import logging
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from actor.policy.compiled import NativeError, addresses, compiled
-
-log = logging.getLogger(__name__)
+from actor.policy.compiled import addresses, compiled_if_possible
 
 SOURCE = Path(__file__).with_name("mlp.cpp")
 MOST_LAYERS = 16  # as in mlp.cpp
@@ -57,10 +54,8 @@ class Wanted(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled `mlp.cpp`; None, and one warning, where it is not to be had."""
-    try:
-        loaded = compiled(SOURCE, SOURCE.with_name("products.h"))
-    except NativeError as error:
-        log.warning("networks with torch, slower than native code: %s", error)
+    loaded = compiled_if_possible("networks with torch", SOURCE, SOURCE.with_name("products.h"))
+    if loaded is None:
         return None
     network, data = POINTER(Network), c_void_p
     loaded.mlp_kept_size.restype = c_int64

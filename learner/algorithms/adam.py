@@ -6,7 +6,6 @@ Torch's fused Adam costs more in Python and for each tensor than in arithmetic, 
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Iterable
 from ctypes import POINTER, c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache
@@ -15,9 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from actor.policy.compiled import NativeError, addresses, compiled
-
-log = logging.getLogger(__name__)
+from actor.policy.compiled import addresses, compiled_if_possible
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -27,10 +24,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch names them
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled `adam.cpp`; None, and one warning, where it is not to be had."""
-    try:
-        loaded = compiled(Path(__file__).with_name("adam.cpp"))
-    except NativeError as error:
-        log.warning("Adam with torch, slower than native code: %s", error)
+    loaded = compiled_if_possible("Adam with torch", Path(__file__).with_name("adam.cpp"))
+    if loaded is None:
         return None
     sizes, pointers = POINTER(c_int64), POINTER(c_void_p)
     loaded.adam_step.argtypes = [c_int, sizes, *[pointers] * 4, *[c_double] * 4, c_int64]

@@ -102,12 +102,13 @@ class Generation:
         path.unlink(missing_ok=True)
         self._written.discard(path)
 
-    def replace(self) -> None:
-        """Sync everything and become the folder, in one step; the generation before is removed."""
+    def replace(self, wait: Callable[[], object] = lambda: None) -> None:
+        """Sync everything, `wait`, and become the folder, in one step; the generation before is removed."""
         for path in sorted(self._written):
             sync(path)
         for parent, _, _ in os.walk(self.root, topdown=False):
             sync(Path(parent))
+        wait()
         if self._folder.exists():
             exchange(self.root, self._folder)
         else:

@@ -6,7 +6,6 @@ All features lie side by side in one matrix, so that many episodes cost a handfu
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Collection, Mapping
 from ctypes import c_int64, c_void_p
 from functools import cache
@@ -15,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from actor.policy.compiled import NativeError, compiled
-
-log = logging.getLogger(__name__)
+from actor.policy.compiled import compiled_if_possible
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 STATISTICS = ("min", "max", "mean", "std", *QUANTILES)
@@ -27,10 +24,9 @@ _MIN, _MAX, _MEAN, _STD = range(4)
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled `lerobot_stats.cpp`; None, and one warning, where it is not to be had."""
-    try:
-        loaded = compiled(Path(__file__).with_name("lerobot_stats.cpp"))
-    except NativeError as error:
-        log.warning("statistics of episodes with numpy, slower than native code: %s", error)
+    source = Path(__file__).with_name("lerobot_stats.cpp")
+    loaded = compiled_if_possible("statistics of episodes with numpy", source)
+    if loaded is None:
         return None
     loaded.describe_episodes.argtypes = [c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p]
     return loaded

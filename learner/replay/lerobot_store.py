@@ -177,8 +177,9 @@ class LeRobotStore:
         """Write everything that is whole and end the thread; may be called twice.
 
         Args:
-            compact: leave as few files as possible, which rewrites the small ones; not for somebody who waits
-                for the end, nor where the dataset will go on.
+            compact: leave as few files as possible, which rewrites the small ones and waits for readers that
+                are just opening the dataset; not for somebody who waits for the end, nor where the dataset
+                will go on.
 
         Raises:
             RuntimeError: the writer failed.
@@ -187,6 +188,8 @@ class LeRobotStore:
             first, self._closing = not self._closing, True
             if first:
                 self._compacts = compact
+                if not compact:
+                    self._writer.hurry.set()
             self._changed.notify_all()
         self._thread.join()
         self.raise_if_failed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from learner.replay.lerobot_shards import (
 )
 from learner.replay.lerobot_stats import describe
 from learner.replay.lerobot_tables import episodes_table, fixed_lists, frame_columns, sidecar_table
+from learner.replay.readers import Readers
 from learner.replay.shards import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
 from learner.replay.video import VideoWriter
 
@@ -45,7 +47,8 @@ class LeRobotWriter:
     """Appends episodes to an open shard; `commit` makes them part of the dataset.
 
     A commit swaps whole folders (`generations.py`), so that readers and a process that comes after a
-    crash see all of it or nothing. Not safe for several threads.
+    crash see all of it or nothing. Files go when nobody is just opening the dataset (`readers.py`), or when
+    `hurry` is set. Not safe for several threads.
 
     Args:
         folder: missing, empty, or a dataset of the same `spec`, which goes on.
@@ -63,6 +66,8 @@ class LeRobotWriter:
             self.spec = lerobot_folder.read_spec(folder)
         self._actors = list(self.committed.actors)
         self._open: _Open | None = None
+        self._readers = Readers(folder)
+        self.hurry = threading.Event()
 
     @property
     def full(self) -> bool:
@@ -107,21 +112,27 @@ class LeRobotWriter:
             return
         generation = Generation(self._folder)
         state = self._add_shard(generation, self.committed, self._open)
-        if count := oldest_to_drop(state.shards, self._budget):
+        count = oldest_to_drop(state.shards, self._budget)
+        if count and self._readers.busy():
+            count = 0  # at the next commit, or the one after it
+        if count:
             state = drop_oldest(generation, state, count, self.spec)
-        self._replace(generation, state)
+        self._replace(generation, state, files_go=count > 0)
         self._open = None
 
     def compact(self) -> None:
-        """Leave as few files as possible; for the end, since a reader that is just opening the dataset misses
-        those that it has listed."""
+        """Leave as few files as possible; for the end, since it rewrites the small ones."""
         if max(groups_to_merge([shard.size for shard in self.committed.shards]), default=1) > 1:
             generation = Generation(self._folder)
-            self._replace(generation, compact(generation, self.committed, self.spec))
+            self._replace(generation, compact(generation, self.committed, self.spec), files_go=True)
 
-    def _replace(self, generation: Generation, state: Committed) -> None:
+    def _replace(self, generation: Generation, state: Committed, files_go: bool) -> None:
         write_description(generation, state, self.spec)
-        generation.replace()
+        if files_go:
+            generation.replace(wait=lambda: self._readers.wait(self.hurry))
+        else:
+            generation.replace()
+        self._readers.follow()
         self.committed = state
 
     def _actor(self, actor_id: str) -> int:

@@ -48,9 +48,17 @@ def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
         frame_cost: taken from the reward of every executed frame, see `learner.replay.rewards`.
 
     Raises:
-        DatasetError: not a dataset of this replay, or without the images that the ring keeps.
+        DatasetError: not a dataset of this replay, of rows of other sizes, or without the images that the
+            ring keeps.
     """
     spec = read_spec(folder)
+    theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
+    if theirs != (ours := (ring.observation_dim, ring.residual_numbers)):
+        raise DatasetError(
+            f"{folder} holds decisions of {theirs[0]} observation and {theirs[1]} residual numbers, this run "
+            f"has {ours[0]} and {ours[1]}: give the run's own keys (algo.residual_every="
+            f"{spec.residual_every} and those of task), or choose another name=<run>"
+        )
     if ring.keeps_images and not spec.cameras:
         raise DatasetError(f"{folder} holds no images: set learner.replay_images=false")
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)

@@ -77,6 +77,7 @@ class Ring:
         cameras: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.capacity = capacity
+        self.observation_dim, self.residual_numbers = observation_dim, residual_numbers
         self._widths = (observation_dim, residual_numbers, residual_numbers)
         self._rows = torch.zeros((capacity, sum(self._widths)), device=device)
         # One more slot, which stands for "no row": it follows itself and is worth nothing.

@@ -7,7 +7,6 @@ next are asked for while others are copied, and a chain of successors costs no o
 from __future__ import annotations
 
 import ctypes
-import logging
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actor.policy.compiled import NativeError, compiled
-
-log = logging.getLogger(__name__)
+from actor.policy.compiled import compiled_if_possible
 
 # Side by side: most of a draw's time is waiting for memory, once a row instead of three times.
 FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
@@ -39,10 +36,9 @@ class Ends(NamedTuple):
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled `transitions.cpp`; None, and one warning, where it is not to be had."""
-    try:
-        loaded = compiled(Path(__file__).with_name("transitions.cpp"))
-    except NativeError as error:
-        log.warning("the replay is sampled with numpy, slower than native code: %s", error)
+    source = Path(__file__).with_name("transitions.cpp")
+    loaded = compiled_if_possible("the replay is sampled with numpy", source)
+    if loaded is None:
         return None
     data = c_void_p
     loaded.transition_ends.argtypes = [data, c_int64, data, c_int64, c_int32, data, c_float, data, data, data]
