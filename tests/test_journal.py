@@ -25,7 +25,9 @@ SPEC = ExperienceSpec(
     residual_every=K, base_fingerprint="abc", residual_scale=0.1, policy="deterministic obs [8]",
 )  # fmt: skip
 LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)
-SETTINGS = JournalSettings(sync_s=0.01, sync_bytes=1 << 20, segment_bytes=1 << 30, pending_bytes=1 << 20)
+SETTINGS = JournalSettings(
+    sync_s=0.01, sync_bytes=1 << 20, segment_bytes=1 << 30, spare_segments=2, pending_bytes=1 << 20
+)
 TIMEOUT_S = 20.0
 
 
@@ -35,11 +37,15 @@ class Writer:
     def __init__(self, folder: Path, settings: JournalSettings = SETTINGS, spec: ExperienceSpec = SPEC):
         self.journal = Journal(folder, settings, spec, LIMITS)
         self.replayed = list(self.journal.replay())
+        self.folder = folder
         self.durable: dict[int, int] = {}
+        self.told: Callable[[dict[int, int]], object] = lambda _: None
+        """Called before anybody may rely on it."""
         self._changed = threading.Condition()
         self.journal.start(self._became_durable)
 
     def _became_durable(self, next_sequences: dict[int, int]) -> None:
+        self.told(next_sequences)
         with self._changed:
             self.durable |= next_sequences
             self._changed.notify_all()
@@ -101,7 +107,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_record(
     again = Writer(tmp_path)
     assert len(again.replayed) == len(sent) - 1
     assert again.journal.sessions[0].next_sequence == len(sent) - 1
-    assert "cut a torn tail of" in caplog.text
+    assert "cut a torn tail" in caplog.text
     again.append(7, len(sent) - 1, sent[-1])
     again.journal.close()
     caplog.clear()
@@ -123,7 +129,7 @@ def test_garbage_behind_the_last_record_is_no_record(
         file.write(garbage)
     again = Writer(tmp_path)
     assert len(again.replayed) == 1
-    assert f"cut a torn tail of {len(garbage)} bytes" in caplog.text
+    assert f"cut a torn tail: no whole record in {len(garbage)} bytes" in caplog.text
     again.journal.close()
 
 

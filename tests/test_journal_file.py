@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES, SegmentFile, Stage
-from learner.replay.journal_format import Batch, Padding, encode_record, padding, scan
+from learner.replay.journal_format import Batch, End, Padding, encode_record, filler, scan, segment_number, segment_path
 
 
 def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
@@ -20,14 +20,14 @@ def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
 
 
 def write(path: Path, groups: list[list[tuple[Batch, bytes]]]) -> None:
-    stage, file = Stage(), SegmentFile(path)
+    stage, file, number = Stage(), SegmentFile(path), segment_number(path)
     for group in groups:
         for head, payload in group:
-            stage.add(encode_record(head, [payload]))
+            stage.add(encode_record(number, head, [payload]))
             sheets = stage.take_full()
             file.write(sheets)
             stage.give_back(sheets)
-        sheets = stage.take_all()
+        sheets = stage.take_all(number)
         assert stage.used == 0
         file.write(sheets)
         assert file.size % BLOCK_BYTES == 0
@@ -42,7 +42,7 @@ SIZES = [1, 4000, 4096, SHEET_BYTES - 100, SHEET_BYTES, 3 * SHEET_BYTES + 5, 17,
 @pytest.mark.parametrize("together", [1, 3, 8])
 def test_records_of_any_size_come_back(tmp_path: Path, together: int) -> None:
     records = [batch(sequence, size) for sequence, size in enumerate(SIZES)]
-    path = tmp_path / "file"
+    path = segment_path(tmp_path, 3)
     write(path, [records[i : i + together] for i in range(0, len(records), together)])
     found = [record for record in scan(path) if not isinstance(record.head, Padding)]
     assert [(record.head, record.payload) for record in found] == records
@@ -51,11 +51,12 @@ def test_records_of_any_size_come_back(tmp_path: Path, together: int) -> None:
 
 def test_padding_fills_any_gap_with_one_record(tmp_path: Path) -> None:
     for gap in range(1, BLOCK_BYTES):
-        filled = padding(gap, BLOCK_BYTES)
+        filled = filler(3, Padding(), gap, BLOCK_BYTES)
         assert len(filled) in (gap, gap + BLOCK_BYTES)
-        (tmp_path / "file").write_bytes(filled)
-        assert [record.end for record in scan(tmp_path / "file")] == [len(filled)]
-    assert padding(0, BLOCK_BYTES) == b""
+        path = segment_path(tmp_path, 3)
+        path.write_bytes(filled)
+        assert [record.end for record in scan(path)] == [len(filled)]
+    assert filler(3, Padding(), 0, BLOCK_BYTES) == b""
 
 
 def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
@@ -65,16 +66,17 @@ def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
 
     def picky(path: Path, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_DIRECT:
-            os.close(really_open(path, flags & ~os.O_DIRECT, mode))  # Linux makes the file and then says no
+            os.close(really_open(path, flags & ~os.O_DIRECT, mode))  # as Linux: makes the file and then says no
             refused.append(path)
             raise OSError(errno.EINVAL, "Invalid argument")
         return really_open(path, flags, mode)
 
     monkeypatch.setattr("learner.replay.journal_file.os.open", picky)
     records = [batch(0, 5000), batch(1, 50)]
-    write(tmp_path / "file", [records])
+    path = segment_path(tmp_path, 3)
+    write(path, [records])
     assert refused
-    found = [record for record in scan(tmp_path / "file") if not isinstance(record.head, Padding)]
+    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
     assert [(record.head, record.payload) for record in found] == records
 
 
@@ -84,5 +86,5 @@ def test_a_disk_that_takes_less_than_a_block_is_full(tmp_path: Path, monkeypatch
     stage.add([bytes(5000)])
     file = SegmentFile(tmp_path / "segment")
     with pytest.raises(OSError, match="No space left"):
-        file.write(stage.take_all())
+        file.write(stage.take_all(3))
     file.close()

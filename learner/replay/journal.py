@@ -1,8 +1,8 @@
 """Append-only log of received messages: what makes an ack durable and a learner restartable.
 
-Who appends copies the record; one thread writes and syncs in groups. A segment is deleted once every episode
-with rows in it is in the dataset. Opened on a folder that holds a journal, it first gives back what that
-holds (`replay`).
+Who appends copies the record; one thread writes and syncs in groups. A segment goes once every episode with
+rows in it is in the dataset; some of these files are kept to be written over. Opened on a folder that holds a
+journal, it first gives back what that holds (`replay`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from learner.replay.journal_format import (
     Totals,
     VersionMark,
     encode_record,
-    segment_number,
     segment_path,
     segment_paths,
+    spare_path,
+    spare_paths,
     sync_folder,
 )
 from learner.replay.journal_recovery import cut_torn_tail, read_segment
@@ -85,6 +86,7 @@ class Journal:
         self._limits = limits
         self._ledger = Ledger(spec)
         self._segments: list[Segment] = []  # guarded by _changed, as all below
+        self._spares: list[Path] = []
         self._changed = threading.Condition()
         self._stage = Stage()
         self._touched: Segment | None = None  # holds what is appended now; the last of _segments, or the next
@@ -98,6 +100,7 @@ class Journal:
         self.next_position = 0
         """Of the next row in the stream of rows; after `replay`, and before `start` it may be raised."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._delete(spare_paths(folder))
         cut_torn_tail(folder)
 
     @property
@@ -206,17 +209,27 @@ class Journal:
         self.raise_if_failed()
 
     def prune(self, committed: Committed) -> None:
-        """Delete the segments, less the newest, whose episodes are all in the dataset."""
+        """Delete the segments, less the newest, whose episodes are all in the dataset; or make spares of
+        them."""
         with self._changed:
             done = [segment for segment in self._segments[:-1] if segment.is_committed(committed)]
             self._segments = [segment for segment in self._segments if segment not in done]
-        self._delete(done)
+            room = self._settings.spare_segments - len(self._spares)
+        # Of files that an earlier process wrote nobody knows which release did.
+        spares = [segment.path for segment in done if segment.is_own][:room]
+        for path in spares:
+            path.rename(spare_path(path))
+        self._delete([segment.path for segment in done if segment.path not in spares])
+        if spares:
+            sync_folder(self._folder)  # before anything is written over: its old name would promise the old rows
+        with self._changed:
+            self._spares += map(spare_path, spares)
 
     def discard(self, committed: Committed) -> None:
         """After `close`, at the end of a run: delete every segment whose episodes are in the dataset."""
         done = [segment for segment in self._segments if segment.is_committed(committed)]
         self._segments = [segment for segment in self._segments if segment not in done]
-        self._delete(done)
+        self._delete([segment.path for segment in done])
 
     def raise_if_failed(self) -> None:
         """Raise whatever ended the journal's thread, as when the disk is full."""
@@ -233,15 +246,17 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+        spares, self._spares = self._spares, []
+        self._delete(spares)
 
     def _queue(
         self, head: Head, frames: Sequence[Buffer] = (), message: Experience | Evaluation | None = None
     ) -> None:
         self.raise_if_failed()
-        parts = encode_record(head, frames)
         with self._changed:
+            assert self._touched is not None
             before = self._stage.used
-            self._stage.add(parts)
+            self._stage.add(encode_record(self._touched.number, head, frames))
             self._note(head, message)
             # Few wake-ups, and little is left to write at the sync.
             if before == 0 or before // self._step < self._stage.used // self._step:
@@ -303,7 +318,7 @@ class Journal:
             self._changed.wait_for(lambda: self._stage.used >= SHEET_BYTES or is_over(), left_s)
             if not is_over():
                 return self._stage.take_full(), None
-            sheets = self._stage.take_all()
+            sheets = self._stage.take_all(self._touched.number) if written or self._stage.used else []
             next_sequences, self._next_sequences = self._next_sequences, {}
             assert self._file is not None
             size = self._file.size + sum(sheet.used for sheet in sheets)
@@ -311,7 +326,7 @@ class Journal:
             if (sheets or written) and size >= self._settings.segment_bytes:
                 # Taken here: what is appended from now on belongs to the next segment.
                 snapshot = self._ledger.snapshot()
-                self._touched = Segment(self._next_path())
+                self._touched = self._new_segment()
             return sheets, _Group(next_sequences, self._ledger.version, snapshot)
 
     def _tell(self, group: _Group) -> None:
@@ -324,11 +339,15 @@ class Journal:
             self._on_durable(group.next_sequences)
 
     def _begin_segment(self, snapshot: Snapshot) -> None:
-        segment = self._touched or Segment(self._next_path())
+        segment = self._touched or self._new_segment()
+        with self._changed:
+            spare = self._spares.pop() if self._spares else None
+        if spare is not None:
+            spare.rename(segment.path)
         before, self._file = self._file, SegmentFile(segment.path)
         stage = Stage()
-        stage.add(encode_record(snapshot))
-        self._file.write(stage.take_all())
+        stage.add(encode_record(segment.number, snapshot))
+        self._file.write(stage.take_all(segment.number))
         self._file.sync()
         sync_folder(self._folder)
         if before is not None:
@@ -338,12 +357,12 @@ class Journal:
             self._segments.append(segment)
             self._touched = segment
 
-    def _next_path(self) -> Path:
-        number = segment_number(self._segments[-1].path) + 1 if self._segments else 1
-        return segment_path(self._folder, number)
+    def _new_segment(self) -> Segment:
+        number = self._segments[-1].number + 1 if self._segments else 1
+        return Segment(segment_path(self._folder, number), is_own=True)
 
-    def _delete(self, segments: list[Segment]) -> None:
-        for segment in segments:
-            segment.path.unlink()
-        if segments:
+    def _delete(self, paths: list[Path]) -> None:
+        for path in paths:
+            path.unlink()
+        if paths:
             sync_folder(self._folder)

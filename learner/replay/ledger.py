@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from learner.replay.journal_format import Batch, Head, Padding, SessionEnd, Snapshot, Totals, VersionMark
+from learner.replay.journal_format import Batch, End, Head, Padding, SessionEnd, Snapshot, Totals, VersionMark, segment_number
 from protocol.messages import Columns, Evaluation, ExperienceSpec
 from protocol.peers import MOST_PEERS, SessionState
 
@@ -61,7 +62,7 @@ class Ledger:
                     self.sessions[head.session] = msgspec.structs.replace(state, ended=True)
             case VersionMark():
                 self.version = max(self.version, head.version)
-            case Padding():
+            case Padding() | End():
                 pass
 
     def _merge(self, state: SessionState) -> None:
@@ -83,9 +84,16 @@ class Segment:
     """One file of the journal and the episodes that have rows in it."""
 
     path: Path
+    is_own: bool = False
+    """Whether this process wrote it."""
     size: int = 0
     newest_episode: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)
     """(actor id, session) -> sub-environment -> newest episode with rows here."""
+
+    @functools.cached_property
+    def number(self) -> int:
+        """Of all segments with rows that may still be needed, no two have the same."""
+        return segment_number(self.path)
 
     def touch(self, actor_id: str, session: int, columns: Columns) -> None:
         """Note the episodes of one message."""
