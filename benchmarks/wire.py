@@ -33,6 +33,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from actor.memory import keep_freed_memory
 from actor.uplink import Uplink
 from config.cli import compose_config
 from config.schema import Config, JournalSettings, Wire
@@ -82,13 +83,14 @@ def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
     intake.start()
     pipe.send("ready")
     started_s = time.process_time()
-    rows, committed = 0, {}
+    rows = 0
     while not pipe.poll():
         time.sleep(0.002)
-        for received in intake.drain(timeout_s=0.05):
-            rows += len(received.columns["frames"])
-            committed |= {(received.actor_id, received.session, sub_env): 1 for sub_env in range(SUB_ENVS)}
-        journal.prune(committed)
+        if received := intake.drain(timeout_s=0.05):
+            rows += sum(len(each.columns["frames"]) for each in received)
+            who = received[-1].actor_id, received[-1].session
+            # As if they were in the dataset now.
+            journal.prune({(*who, sub_env): 1 for sub_env in range(SUB_ENVS)})
     intake.close()
     journal.close()
     pipe.send((rows, time.process_time() - started_s))
@@ -309,6 +311,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--scratch", type=Path, default=Path("."), help="on the journal's disk")
     options = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING)
+    keep_freed_memory()  # as an actor does
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix=".wire-") as scratch:
         result = run(options.rows, options.seconds, options.rounds, Path(scratch))
     sys.stdout.write(json.dumps(result) + "\n")

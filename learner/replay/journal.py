@@ -94,6 +94,7 @@ class Journal:
         self._closing = False
         self._failure: BaseException | None = None
         self._marked_version = self._durable_version = 0
+        self._opening = Stage()  # of the journal's thread, for snapshots
         self._file: SegmentFile | None = None
         self._thread: threading.Thread | None = None
         self._on_durable: Callable[[dict[int, int]], None] = lambda _: None
@@ -345,9 +346,10 @@ class Journal:
         if spare is not None:
             spare.rename(segment.path)
         before, self._file = self._file, SegmentFile(segment.path)
-        stage = Stage()
-        stage.add(encode_record(segment.number, snapshot))
-        self._file.write(stage.take_all(segment.number))
+        self._opening.add(encode_record(segment.number, snapshot))
+        sheets = self._opening.take_all(segment.number)
+        self._file.write(sheets)
+        self._opening.give_back(sheets)
         self._file.sync()
         sync_folder(self._folder)
         if before is not None:
