@@ -11,8 +11,8 @@ _LARGEST_BYTES = 1 << 25
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep some freed memory for its next messages: fetched from the system each time, a
-    message's costs as much as all else that is done to send it. Does nothing where the C library is another."""
+    """Let this process keep some freed memory for its next messages: to fetch it from the system each time
+    costs nearly as much as all else that an actor does to send one. Without glibc, nothing happens."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -25,8 +25,8 @@ class Disk:
         self._names: dict[int, str] = {}
         for module in ("journal_file", "journal_recovery"):
             monkeypatch.setattr(f"learner.replay.{module}.os", self)
-        for module in ("journal", "journal_recovery"):
-            monkeypatch.setattr(f"learner.replay.{module}.sync_folder", lambda _: self.log.append(("folder",)))
+            monkeypatch.setattr(f"learner.replay.{module}.sync_folder", self._sync_folder, raising=False)
+        monkeypatch.setattr("learner.replay.journal.sync_folder", self._sync_folder)
         monkeypatch.setattr(Path, "rename", lambda path, new: self._rename(path, new))
         monkeypatch.setattr(Path, "unlink", lambda path: self._unlink(path))
 
@@ -84,6 +84,9 @@ class Disk:
         self.log.append(("sync", self._names[descriptor]))
 
     fsync = fdatasync
+
+    def _sync_folder(self, _: Path) -> None:
+        self.log.append(("folder",))
 
     def _rename(self, path: Path, new: Path) -> None:
         self.log.append(("rename", path.name, new.name))

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES, SegmentFile, Stage
-from learner.replay.journal_format import Batch, End, Padding, encode_record, filler, scan, segment_number, segment_path
+from learner.replay.journal_format import (
+    Batch,
+    Padding,
+    encode_record,
+    filler,
+    scan,
+    segment_number,
+    segment_path,
+)
 
 
 def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
@@ -66,7 +74,8 @@ def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
 
     def picky(path: Path, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_DIRECT:
-            os.close(really_open(path, flags & ~os.O_DIRECT, mode))  # as Linux: makes the file and then says no
+            # Linux makes the file and then says no.
+            os.close(really_open(path, flags & ~os.O_DIRECT, mode))
             refused.append(path)
             raise OSError(errno.EINVAL, "Invalid argument")
         return really_open(path, flags, mode)

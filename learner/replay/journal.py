@@ -221,8 +221,8 @@ class Journal:
         for path in spares:
             path.rename(spare_path(path))
         self._delete([segment.path for segment in done if segment.path not in spares])
-        if spares:
-            sync_folder(self._folder)  # before anything is written over: its old name would promise the old rows
+        if spares:  # now, not when they are written over: by their old names they would have to hold the rows
+            sync_folder(self._folder)
         with self._changed:
             self._spares += map(spare_path, spares)
 

@@ -71,8 +71,8 @@ class Stage:
         return taken
 
     def take_all(self, number: int) -> list[Sheet]:
-        """All of them, whole records and whole blocks of segment `number`: the last is filled up with padding,
-        and an End lies behind."""
+        """All of them, whole records and whole blocks of segment `number`: the last is filled up with
+        padding, and an End lies behind."""
         last = self._filling
         gap = filler(number, Padding(), -last.used % BLOCK_BYTES, BLOCK_BYTES)
         end = filler(number, End(), BLOCK_BYTES, BLOCK_BYTES)

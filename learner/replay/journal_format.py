@@ -3,13 +3,13 @@
 A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
 numbers, head and payload, XOR the segment's number), the head (msgpack), the payload (the frames of a message
 as they came over the wire).
-What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself, and
-then a block with an End, where the next records will go.
+What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself,
+and then a block with an End, where the next records will go.
 Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
 
-A segment may be written over an older one, whose records lie behind its own: by the number they are no records
-of it. Of all records in a file, none has a higher number than the one in the file's name; a new segment's is
-higher than all names.
+A segment may be written over an older one, whose records lie behind its own: by the number they are no
+records of it. Of all records in a file, none has a higher number than the one in the file's name; a new
+segment's is higher than all names.
 """
 
 from __future__ import annotations

@@ -63,10 +63,10 @@ def cut_torn_tail(folder: Path) -> None:
     if not paths:
         return
     newest = paths[-1]
-    head, size, whole = None, newest.stat().st_size, 0
-    for head, _, whole in scan(newest):
-        pass
-    if whole < size and not isinstance(head, End):
+    size, whole, ended = newest.stat().st_size, 0, False
+    for record in scan(newest):
+        whole, ended = record.end, isinstance(record.head, End)
+    if whole < size and not ended:
         # Where an older segment was written over, its bytes count, too: nothing tells them from torn ones.
         log.warning("%s: cut a torn tail: no whole record in %d bytes behind %d", newest, size - whole, whole)
     if whole == 0:

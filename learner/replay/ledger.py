@@ -9,7 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from learner.replay.journal_format import Batch, End, Head, Padding, SessionEnd, Snapshot, Totals, VersionMark, segment_number
+from learner.replay.journal_format import (
+    Batch,
+    End,
+    Head,
+    Padding,
+    SessionEnd,
+    Snapshot,
+    Totals,
+    VersionMark,
+    segment_number,
+)
 from protocol.messages import Columns, Evaluation, ExperienceSpec
 from protocol.peers import MOST_PEERS, SessionState
 
