@@ -72,9 +72,9 @@ class Disk:
         self.log.append(("open", Path(path).name))
         return descriptor
 
-    def pwrite(self, descriptor: int, data: memoryview, place: int) -> int:
-        self.log.append(("write", self._names[descriptor], place, bytes(data)))
-        return os.pwrite(descriptor, data, place)
+    def pwritev(self, descriptor: int, parts: list[memoryview], place: int) -> int:
+        self.log.append(("write", self._names[descriptor], place, b"".join(parts)))
+        return os.pwritev(descriptor, parts, place)
 
     def ftruncate(self, descriptor: int, size: int) -> None:
         self.log.append(("truncate", self._names[descriptor], size))

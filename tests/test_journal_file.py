@@ -27,12 +27,12 @@ def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
     return Batch("actor-0", "actor", 7, sequence, [size], 1, 1, sequence, 0), payload
 
 
-def write(path: Path, groups: list[list[tuple[Batch, bytes]]]) -> None:
+def write(path: Path, groups: list[list[tuple[Batch, bytes]]], *, at_once: bool = False) -> None:
     stage, file, number = Stage(), SegmentFile(path), segment_number(path)
     for group in groups:
         for head, payload in group:
             stage.add(encode_record(number, head, [payload]))
-            sheets = stage.take_full()
+            sheets = [] if at_once else stage.take_full()
             file.write(sheets)
             stage.give_back(sheets)
         sheets = stage.take_all(number)
@@ -89,8 +89,29 @@ def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
     assert [(record.head, record.payload) for record in found] == records
 
 
+@pytest.mark.parametrize("least", [BLOCK_BYTES, SHEET_BYTES - BLOCK_BYTES, SHEET_BYTES + 100])
+def test_a_file_system_that_takes_a_part_gets_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    really_write, rng = os.pwritev, np.random.default_rng(0)
+
+    def some(descriptor: int, parts: list[memoryview], place: int) -> int:
+        together = b"".join(parts)[: least + int(rng.integers(BLOCK_BYTES))]
+        written = really_write(descriptor, [together], place)
+        assert place % BLOCK_BYTES == 0
+        return written
+
+    monkeypatch.setattr("learner.replay.journal_file._PAST_THE_CACHE", 0)
+    monkeypatch.setattr("learner.replay.journal_file.os.pwritev", some)
+    records = [batch(sequence, 1000 * sequence * SHEET_BYTES // 1999) for sequence in range(1, 5)]
+    path = segment_path(tmp_path, 3)
+    write(path, [records[:3], records[3:]], at_once=True)
+    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
+    assert [(record.head, record.payload) for record in found] == records
+
+
 def test_a_disk_that_takes_less_than_a_block_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.pwrite", lambda *_: 1000)
+    monkeypatch.setattr("os.pwritev", lambda *_: 1000)
     stage = Stage()
     stage.add([bytes(5000)])
     file = SegmentFile(tmp_path / "segment")

@@ -19,6 +19,8 @@ from protocol.arrays import Buffer
 BLOCK_BYTES = 4096
 # One write. Large, as it costs the same whatever it holds. Two blocks less than huge pages: see Sheet.
 SHEET_BYTES = (1 << 22) - 2 * BLOCK_BYTES
+# Of one write; Linux takes 1024.
+_MOST_PARTS = 256
 # Kept for the next rows; what a burst takes beyond them goes back to the system.
 _MOST_FREE = 16
 # 0 where the system has no such thing.
@@ -126,18 +128,25 @@ class SegmentFile:
             self._descriptor = os.open(path, flags, 0o644)
 
     def write(self, sheets: Sequence[Sheet]) -> None:
-        """Whole blocks; on disk after `sync`."""
-        for sheet in sheets:
-            start, end = 0, sheet.used + sheet.behind
-            while start < end:  # a file system may take less at once
-                written = os.pwrite(self._descriptor, sheet.memory[start:end], self.size + start)
-                rest = end - start
-                whole = written if written == rest else written // BLOCK_BYTES * BLOCK_BYTES
-                if not whole:  # less than a block: again would take as little, for ever
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                start += whole
-            self.size += sheet.used
-            self._padding = sheet.padding
+        """Whole blocks, in one call: between two this thread may wait for a processor, and the disk with it.
+        On disk after `sync`."""
+        parts = [sheet.memory[: sheet.used + sheet.behind] for sheet in sheets]
+        place = self.size
+        while parts:  # a file system may take less at once
+            some = parts[:_MOST_PARTS]
+            written = os.pwritev(self._descriptor, some, place)
+            if written < sum(map(len, some)):
+                written -= written % BLOCK_BYTES
+            if not written:  # less than a block: again would take as little, for ever
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            place += written
+            while parts and written >= len(parts[0]):
+                written -= len(parts.pop(0))
+            if written:
+                parts[0] = parts[0][written:]
+        self.size += sum(sheet.used for sheet in sheets)
+        if sheets:
+            self._padding = sheets[-1].padding
 
     def sync(self) -> None:
         """Return once all that was written is on disk."""
