@@ -13,7 +13,7 @@ import pytest
 
 from config.schema import JournalSettings
 from learner.replay.journal import Journal, JournalError
-from learner.replay.journal_format import segment_paths
+from learner.replay.journal_format import Batch, scan, segment_paths
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Evaluation, Experience, ExperienceSpec
@@ -72,6 +72,11 @@ def numbers(replayed: list) -> list[float]:
     return [float(x) for item in replayed for x in item.columns["observation"][:, 0, 0]]
 
 
+def end_of_rows(path: Path) -> int:
+    """Behind the last message."""
+    return max(record.end for record in scan(path) if isinstance(record.head, Batch))
+
+
 def test_what_is_durable_comes_back_as_it_was(tmp_path: Path) -> None:
     first, sent = Writer(tmp_path), messages()
     for sequence, columns in enumerate(sent):
@@ -103,7 +108,7 @@ def test_a_torn_tail_is_cut_at_the_last_whole_record(
         writer.append(7, sequence, columns)
     writer.journal.close()
     [path] = segment_paths(tmp_path)
-    path.write_bytes(path.read_bytes()[:-cut])
+    path.write_bytes(path.read_bytes()[: end_of_rows(path) - cut])
     again = Writer(tmp_path)
     assert len(again.replayed) == len(sent) - 1
     assert again.journal.sessions[0].next_sequence == len(sent) - 1
@@ -125,8 +130,7 @@ def test_garbage_behind_the_last_record_is_no_record(
     writer.append(7, 0, messages()[0])
     writer.journal.close()
     [path] = segment_paths(tmp_path)
-    with path.open("ab") as file:
-        file.write(garbage)
+    path.write_bytes(path.read_bytes()[: end_of_rows(path)] + garbage)
     again = Writer(tmp_path)
     assert len(again.replayed) == 1
     assert f"cut a torn tail: no whole record in {len(garbage)} bytes" in caplog.text
@@ -140,7 +144,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     writer.journal.close()
     [path] = segment_paths(tmp_path)
     content = bytearray(path.read_bytes())
-    content[-100] ^= 1
+    content[end_of_rows(path) - 100] ^= 1
     path.write_bytes(content)
     again = Writer(tmp_path)
     assert len(again.replayed) == len(sent) - 1

@@ -12,6 +12,7 @@ import pytest
 from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES, SegmentFile, Stage
 from learner.replay.journal_format import (
     Batch,
+    End,
     Padding,
     encode_record,
     filler,
@@ -44,6 +45,10 @@ def write(path: Path, groups: list[list[tuple[Batch, bytes]]], *, at_once: bool 
     file.close()
 
 
+def read(path: Path) -> list[tuple[Batch, bytes]]:
+    return [(record.head, record.payload) for record in scan(path) if isinstance(record.head, Batch)]
+
+
 SIZES = [1, 4000, 4096, SHEET_BYTES - 100, SHEET_BYTES, 3 * SHEET_BYTES + 5, 17, 2 * SHEET_BYTES]
 
 
@@ -52,9 +57,9 @@ def test_records_of_any_size_come_back(tmp_path: Path, together: int) -> None:
     records = [batch(sequence, size) for sequence, size in enumerate(SIZES)]
     path = segment_path(tmp_path, 3)
     write(path, [records[i : i + together] for i in range(0, len(records), together)])
-    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
-    assert [(record.head, record.payload) for record in found] == records
-    assert found[-1].end == path.stat().st_size
+    assert read(path) == records
+    *_, last = scan(path)
+    assert isinstance(last.head, End) and last.end == path.stat().st_size
 
 
 def test_padding_fills_any_gap_with_one_record(tmp_path: Path) -> None:
@@ -85,8 +90,7 @@ def test_a_file_system_without_a_way_past_the_cache_is_written_all_the_same(
     path = segment_path(tmp_path, 3)
     write(path, [records])
     assert refused
-    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
-    assert [(record.head, record.payload) for record in found] == records
+    assert read(path) == records
 
 
 @pytest.mark.parametrize("least", [BLOCK_BYTES, SHEET_BYTES - BLOCK_BYTES, SHEET_BYTES + 100])
@@ -106,8 +110,7 @@ def test_a_file_system_that_takes_a_part_gets_the_rest(
     records = [batch(sequence, 1000 * sequence * SHEET_BYTES // 1999) for sequence in range(1, 5)]
     path = segment_path(tmp_path, 3)
     write(path, [records[:3], records[3:]], at_once=True)
-    found = [record for record in scan(path) if not isinstance(record.head, Padding)]
-    assert [(record.head, record.payload) for record in found] == records
+    assert read(path) == records
 
 
 def test_a_disk_that_takes_less_than_a_block_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

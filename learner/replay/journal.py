@@ -21,7 +21,6 @@ from learner.replay.journal_format import (
     Head,
     JournalError,
     SessionEnd,
-    Snapshot,
     Totals,
     VersionMark,
     encode_record,
@@ -62,8 +61,8 @@ class _Group(NamedTuple):
     """Session -> first sequence number behind the group."""
     version: int
     """The highest that was marked."""
-    snapshot: Snapshot | None
-    """Of all up to here, if the next segment begins here."""
+    next_segment: Segment | None
+    """If it begins here."""
 
 
 class Journal:
@@ -89,12 +88,13 @@ class Journal:
         self._spares: list[Path] = []
         self._changed = threading.Condition()
         self._stage = Stage()
-        self._touched: Segment | None = None  # holds what is appended now; the last of _segments, or the next
+        self._touched: Segment | None = None  # holds what is appended now
+        self._is_touched = False  # by more than its snapshot
+        self._writing: Segment | None = None  # the last of _segments once its snapshot is on disk
         self._next_sequences: dict[int, int] = {}  # of what was appended since the last sync
         self._closing = False
         self._failure: BaseException | None = None
         self._marked_version = self._durable_version = 0
-        self._opening = Stage()  # of the journal's thread, for snapshots
         self._file: SegmentFile | None = None
         self._thread: threading.Thread | None = None
         self._on_durable: Callable[[dict[int, int]], None] = lambda _: None
@@ -162,7 +162,9 @@ class Journal:
         """
         self._on_durable = on_durable
         self._marked_version = self._durable_version = self._ledger.version
-        self._begin_segment(self._ledger.snapshot())
+        with self._changed:
+            segment = self._touch_next()
+        self._begin_file(segment)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -220,9 +222,8 @@ class Journal:
         spares = [segment.path for segment in done if segment.is_own][:room]
         for path in spares:
             path.rename(spare_path(path))
-        self._delete([segment.path for segment in done if segment.path not in spares])
-        if spares:  # now, not when they are written over: by their old names they would have to hold the rows
-            sync_folder(self._folder)
+        # Synced now, not when they are written over: by their old names they would have to hold the rows.
+        self._delete([segment.path for segment in done if segment.path not in spares], changed=bool(spares))
         with self._changed:
             self._spares += map(spare_path, spares)
 
@@ -256,6 +257,7 @@ class Journal:
         self.raise_if_failed()
         with self._changed:
             assert self._touched is not None
+            self._is_touched = True
             before = self._stage.used
             self._stage.add(encode_record(self._touched.number, head, frames))
             self._note(head, message)
@@ -291,20 +293,20 @@ class Journal:
         with self._changed:
             self._changed.wait_for(lambda: self._stage.used or self._closing)
         due_s = time.monotonic() + self._settings.sync_s
-        assert self._file is not None
+        assert self._file is not None and self._writing is not None
         group, written = None, 0
         while group is None:
             sheets, group = self._take(due_s, written)
             self._file.write(sheets)
             written += sum(sheet.used for sheet in sheets)
             with self._changed:
-                self._segments[-1].size = self._file.size
+                self._writing.size = self._file.size
                 self._stage.give_back(sheets)
         if written:
             self._file.sync()
             self._tell(group)
-        if group.snapshot is not None:
-            self._begin_segment(group.snapshot)
+        if group.next_segment is not None:
+            self._begin_file(group.next_segment)
         return written > 0 or not self._closing
 
     def _take(self, due_s: float, written: int) -> tuple[list[Sheet], _Group | None]:
@@ -323,48 +325,46 @@ class Journal:
             next_sequences, self._next_sequences = self._next_sequences, {}
             assert self._file is not None
             size = self._file.size + sum(sheet.used for sheet in sheets)
-            snapshot = None
-            if (sheets or written) and size >= self._settings.segment_bytes:
-                # Taken here: what is appended from now on belongs to the next segment.
-                snapshot = self._ledger.snapshot()
-                self._touched = self._new_segment()
-            return sheets, _Group(next_sequences, self._ledger.version, snapshot)
+            version, segment = self._ledger.version, None
+            if self._is_touched and size >= self._settings.segment_bytes:
+                segment = self._touch_next()
+            return sheets, _Group(next_sequences, version, segment)
 
     def _tell(self, group: _Group) -> None:
         """Only now may anybody forget these rows."""
         with self._changed:
+            assert self._writing is not None
+            if not self._segments or self._segments[-1] is not self._writing:
+                self._segments.append(self._writing)
             if group.version > self._durable_version:
                 self._durable_version = group.version
                 self._changed.notify_all()
         if group.next_sequences:
             self._on_durable(group.next_sequences)
 
-    def _begin_segment(self, snapshot: Snapshot) -> None:
-        segment = self._touched or self._new_segment()
+    def _touch_next(self) -> Segment:
+        """With the lock: what is appended from now on belongs to the next segment, which begins with what is
+        known now."""
+        newest = self._touched or (self._segments[-1] if self._segments else None)
+        number = newest.number + 1 if newest is not None else 1
+        self._touched = Segment(segment_path(self._folder, number), is_own=True)
+        self._is_touched = False
+        self._stage.add(encode_record(number, self._ledger.snapshot()))
+        return self._touched
+
+    def _begin_file(self, segment: Segment) -> None:
         with self._changed:
             spare = self._spares.pop() if self._spares else None
         if spare is not None:
             spare.rename(segment.path)
         before, self._file = self._file, SegmentFile(segment.path)
-        self._opening.add(encode_record(segment.number, snapshot))
-        sheets = self._opening.take_all(segment.number)
-        self._file.write(sheets)
-        self._opening.give_back(sheets)
-        self._file.sync()
         sync_folder(self._folder)
         if before is not None:
             before.close()
-        segment.size = self._file.size
-        with self._changed:
-            self._segments.append(segment)
-            self._touched = segment
+        self._writing = segment
 
-    def _new_segment(self) -> Segment:
-        number = self._segments[-1].number + 1 if self._segments else 1
-        return Segment(segment_path(self._folder, number), is_own=True)
-
-    def _delete(self, paths: list[Path]) -> None:
+    def _delete(self, paths: list[Path], *, changed: bool = False) -> None:
         for path in paths:
             path.unlink()
-        if paths:
+        if paths or changed:
             sync_folder(self._folder)

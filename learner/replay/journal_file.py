@@ -38,8 +38,6 @@ class Sheet:
             memory.madvise(_HUGE_PAGES)
         self.memory = memoryview(memory)
         self.used = 0
-        self.padding = 0
-        """Bytes of `used` that are no record of anybody's."""
         self.behind = 0
         """Bytes behind `used` that are written, too, and then written over by the next sheet."""
 
@@ -80,7 +78,7 @@ class Stage:
         end = filler(number, End(), BLOCK_BYTES, BLOCK_BYTES)
         last.memory[last.used : last.used + len(gap) + len(end)] = gap + end
         last.used += len(gap)
-        last.padding, last.behind = len(gap), len(end)
+        last.behind = len(end)
         self._full.append(last)
         self._filling = self._blank()
         self.used += len(gap)
@@ -104,7 +102,7 @@ class Stage:
 
     def _blank(self) -> Sheet:
         sheet = self._free.pop() if self._free else Sheet()
-        sheet.used = sheet.padding = sheet.behind = 0
+        sheet.used = sheet.behind = 0
         return sheet
 
 
@@ -117,7 +115,6 @@ class SegmentFile:
 
     def __init__(self, path: Path) -> None:
         self.size = 0
-        self._padding = 0
         flags = os.O_WRONLY | os.O_CREAT
         try:
             self._descriptor = os.open(path, flags | _PAST_THE_CACHE, 0o644)
@@ -145,14 +142,11 @@ class SegmentFile:
             if written:
                 parts[0] = parts[0][written:]
         self.size += sum(sheet.used for sheet in sheets)
-        if sheets:
-            self._padding = sheets[-1].padding
 
     def sync(self) -> None:
         """Return once all that was written is on disk."""
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Without a sync. The file ends where its last record does; after a crash, more may be there."""
-        os.ftruncate(self._descriptor, self.size - self._padding)
+        """Without a sync."""
         os.close(self._descriptor)
