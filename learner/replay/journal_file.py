@@ -6,6 +6,7 @@ the sync has to wait for the kernel's writer besides.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -35,7 +36,8 @@ class Sheet:
         # Two blocks more, for the padding behind a last record that nearly filled it, and for the End.
         memory = mmap.mmap(-1, SHEET_BYTES + 2 * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if _HUGE_PAGES is not None:  # the disk is handed a few pieces of memory instead of a thousand
-            memory.madvise(_HUGE_PAGES)
+            with contextlib.suppress(OSError):  # a kernel without them
+                memory.madvise(_HUGE_PAGES)
         self.memory = memoryview(memory)
         self.used = 0
         self.behind = 0
