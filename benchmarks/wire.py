@@ -1,17 +1,19 @@
 """How fast real messages become durable, beside what the socket and the disk alone can do.
 
-    python -m benchmarks.wire [--rows 256] [--seconds 3] [--rounds 3]
+    python -m benchmarks.wire [--rows 256] [--seconds 1.5] [--rounds 5]
 
 Two processes over loopback: an uplink that sends batches of decisions of the default task, and an intake
-with a journal whose rows are drained. Ceilings of the same run: bare pyzmq with the same frames, and
-sequential writes of the same bytes with a sync for every `journal.sync_bytes`, through the page cache and
-past it: the faster of these two is what the disk can do. Medians over the rounds; prints one JSON object.
-Where others use the machine, look at the processor time: of both processes for one batch.
+with a journal whose rows are drained, and then count as in the dataset: so segments go as in a run. Ceilings
+of the same run: bare pyzmq with the same frames, and sequential writes of the same bytes with a sync for
+every `journal.sync_bytes`, behind or over what is there, through the page cache or past it: the fastest of
+these four is what the disk can do. All sides in turn, medians over the rounds; prints one JSON object. Where
+others use the machine, look at the processor time: of both processes for one batch.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import mmap
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +34,10 @@ import msgspec
 import numpy as np
 import zmq
 
+from actor.memory import keep_freed_memory
 from actor.uplink import Uplink
 from config.cli import compose_config
-from config.schema import Config, Wire
+from config.schema import Config, JournalSettings, Wire
 from launch.make_keys import make_keys
 from learner.intake import Intake
 from learner.replay.journal import Journal
@@ -84,7 +87,11 @@ def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
     rows = 0
     while not pipe.poll():
         time.sleep(0.002)
-        rows += sum(len(received.columns["frames"]) for received in intake.drain(timeout_s=0.05))
+        if received := intake.drain(timeout_s=0.05):
+            rows += sum(len(each.columns["frames"]) for each in received)
+            who = received[-1].actor_id, received[-1].session
+            # As if they were in the dataset now.
+            journal.prune({(*who, sub_env): 1 for sub_env in range(SUB_ENVS)})
     intake.close()
     journal.close()
     pipe.send((rows, time.process_time() - started_s))
@@ -104,6 +111,25 @@ def receive_bare(port: int, pipe: Connection) -> None:
             break
     pipe.send(time.process_time() - started_s)
     context.destroy(linger=1000)
+
+
+class Way(NamedTuple):
+    """How bytes come to the disk."""
+
+    direct: bool
+    """Past the page cache."""
+    over: bool
+    """Over those of an existing file, from its beginning again and again; else behind them."""
+
+
+WAYS = {
+    "append_cached": Way(direct=False, over=False),
+    "append_direct": Way(direct=True, over=False),
+    "overwrite_cached": Way(direct=False, over=True),
+    "overwrite_direct": Way(direct=True, over=True),
+}
+# So much is written over: as many segments as the journal goes round in.
+WRAP_BYTES = 1 << 28
 
 
 class Rate(NamedTuple):
@@ -157,40 +183,35 @@ def measure_socket(frames: list[Any], rows: int, seconds: float) -> Rate:
     return Rate(sent / wall_s, (cpu_s + their_cpu_s) / sent)
 
 
-def measure_cached_writes(
-    frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path
+def measure_writes(
+    frames: list[Any], rows: int, seconds: float, journal: JournalSettings, scratch: Path, *, way: Way
 ) -> Rate:
-    """Appending the same bytes to one file through the page cache, one call a message, synced in groups."""
+    """The same bytes one after another, in calls and groups as large as the journal's."""
     message = b"".join(frames)
-    group = max(1, sync_bytes // len(message))
-    return _measure_writes([message] * group, 0, group * rows, seconds, scratch)
-
-
-def measure_direct_writes(
-    frames: list[Any], rows: int, seconds: float, sync_bytes: int, scratch: Path
-) -> Rate:
-    """The same past the page cache, from aligned memory and in calls as large as the journal's."""
-    message = b"".join(frames)
-    group = max(1, sync_bytes // len(message))
+    group = max(1, journal.sync_bytes // len(message))
     size = group * len(message) // BLOCK_BYTES * BLOCK_BYTES
-    memory = memoryview(mmap.mmap(-1, size))
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # as the journal does
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    memory = memoryview(pages)
     memory[:] = (message * group)[:size]
     parts = [memory[start : start + SHEET_BYTES] for start in range(0, size, SHEET_BYTES)]
-    return _measure_writes(parts, os.O_DIRECT, group * rows, seconds, scratch)
-
-
-def _measure_writes(
-    group: Sequence[bytes | memoryview], flags: int, rows: int, seconds: float, scratch: Path
-) -> Rate:
     path = scratch / "ceiling"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_DIRECT if way.direct else 0))
+    wrap_bytes = max(1, WRAP_BYTES // size) * size if way.over else None
+    if wrap_bytes:
+        for start in range(0, wrap_bytes, size):
+            os.pwrite(descriptor, memory, start)
+        os.fsync(descriptor)
     started_s, cpu_s = time.perf_counter(), time.process_time()
-    written = 0
+    written = place = 0
     while time.perf_counter() - started_s < seconds:
-        for part in group:
-            assert os.write(descriptor, part) == len(part)
+        for part in parts:
+            assert os.pwrite(descriptor, part, place) == len(part)
+            place += len(part)
         os.fdatasync(descriptor)
-        written += rows
+        written += group * rows
+        place = 0 if place == wrap_bytes else place
     wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     os.close(descriptor)
     path.unlink()
@@ -249,16 +270,17 @@ def run(rows: int, seconds: float, rounds: int, scratch: Path) -> dict[str, Any]
     frames = [
         bytes(frame) for frame in encode(Experience(session=2**62, sequence=10**6, columns=columns), limits)
     ]
-    sync_bytes = config.learner.journal.sync_bytes
     sides: dict[str, Callable[[], Rate]] = {
         "ours": lambda: measure_ours(config, make_wire(config, None), rows, seconds, scratch),
         "ours_curve": lambda: measure_ours(
             config, make_wire(config, str(scratch / "keys")), rows, seconds, scratch
         ),
         "socket": lambda: measure_socket(frames, rows, seconds),
-        "cached_writes": lambda: measure_cached_writes(frames, rows, seconds, sync_bytes, scratch),
-        "direct_writes": lambda: measure_direct_writes(frames, rows, seconds, sync_bytes, scratch),
     }
+    for name, way in WAYS.items():
+        sides[name] = functools.partial(
+            measure_writes, frames, rows, seconds / 2, config.learner.journal, scratch, way=way
+        )
     seen: dict[str, list[Rate]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, measure in sides.items():
@@ -270,7 +292,7 @@ def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[
     """Medians over the rounds, and ours beside the lower ceiling."""
     rates = {name: statistics.median(rate.rows_per_s for rate in each) for name, each in seen.items()}
     cpu = {name: statistics.median(rate.cpu_s_per_row for rate in each) for name, each in seen.items()}
-    disk = max(rates["cached_writes"], rates["direct_writes"])
+    disk = max(rates[name] for name in WAYS)
     ceiling = min(rates["socket"], disk)
     result = {f"{name}_rows_per_s": round(rate) for name, rate in rates.items()}
     result |= {f"{name}_mb_per_s": round(rate * batch_bytes / rows / 1e6, 1) for name, rate in rates.items()}
@@ -280,7 +302,7 @@ def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[
         "ceiling": "socket" if rates["socket"] < disk else "disk",
         "ceiling_ratio": round(rates["ours"] / ceiling, 3),
         "ceiling_ratio_curve": round(rates["ours_curve"] / ceiling, 3),
-        "ratio_to_cached_writes": round(rates["ours"] / rates["cached_writes"], 3),
+        "ratio_to_disk": round(rates["ours"] / disk, 3),
         "ratio_to_socket": round(rates["ours"] / rates["socket"], 3),
         "rounds": {name: [round(rate.rows_per_s) for rate in each] for name, each in seen.items()},
     }  # fmt: skip
@@ -289,11 +311,12 @@ def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wire")
     parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path, default=Path("."), help="on the journal's disk")
     options = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING)
+    keep_freed_memory()  # as an actor does
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix=".wire-") as scratch:
         result = run(options.rows, options.seconds, options.rounds, Path(scratch))
     sys.stdout.write(json.dumps(result) + "\n")

@@ -180,10 +180,12 @@ class JournalSettings(Section, frozen=True):
     sync_s: float
     sync_bytes: int
     segment_bytes: int
+    spare_segments: int
     pending_bytes: int
 
     def __post_init__(self) -> None:
         self.positive("sync_s")
+        self.at_least(0, "spare_segments")
         self.at_least(1, "sync_bytes", "segment_bytes", "pending_bytes")
 
 

@@ -34,6 +34,8 @@ __all__ = ["Arrival", "ChannelError", "ClientChannel", "Endpoint", "LearnerChann
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 # ZeroMQ puts frames up to this size side by side, at any address; longer ones each in memory of its own.
 _SHARED_BYTES = 8192
+# Frames of so much a client lends to ZeroMQ; to get a smaller one back costs more than a copy of it.
+_LENT_BYTES = 1 << 20
 # How long a port that was just given up may stay in use.
 _REBIND_TIMEOUT_S = 5.0
 
@@ -207,8 +209,8 @@ class ClientChannel:
         """
         try:
             for frame in frames[:-1]:
-                self._dealer.send(frame, _NOBLOCK_MORE, copy=False)
-            self._dealer.send(frames[-1], _NOBLOCK, copy=False)
+                self._dealer.send(frame, _NOBLOCK_MORE, copy=len(frame) < _LENT_BYTES)
+            self._dealer.send(frames[-1], _NOBLOCK, copy=len(frames[-1]) < _LENT_BYTES)
         except zmq.Again as error:
             raise ChannelError(
                 "it closed the connection: it does not know this key (its folder allowed/), "

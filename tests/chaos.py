@@ -134,7 +134,10 @@ def make_settings(folder: Path, host: str) -> dict[str, Any]:
         "keys_dir": None, "credit_rows": 256, "heartbeat_s": 0.2, "lease_s": 1.0, "connect_timeout_s": 300.0,
         "max_header_bytes": 65536, "max_arrays": 64, "max_rank": 4, "max_message_bytes": 1 << 24,
     }  # fmt: skip
-    journal = {"sync_s": 0.1, "sync_bytes": 1 << 20, "segment_bytes": 200_000, "pending_bytes": 1 << 20}
+    journal = {
+        "sync_s": 0.1, "sync_bytes": 1 << 20, "segment_bytes": 200_000, "spare_segments": 2,
+        "pending_bytes": 1 << 20,
+    }  # fmt: skip
     return {"wire": wire, "journal": journal, "folder": str(folder), "rows_per_s": 1500.0}
 
 

@@ -42,7 +42,9 @@ from tests.test_journal import Writer as JournalWriter
 REPO = "tests/faults"
 FULL = 7  # exit code of a process that met a full disk, said so, and ended
 CAMERA, SIZE = "top", (16, 32)
-JOURNAL = JournalSettings(sync_s=1e-4, sync_bytes=1, segment_bytes=8192, pending_bytes=1 << 20)
+JOURNAL = JournalSettings(
+    sync_s=1e-4, sync_bytes=1, segment_bytes=8192, spare_segments=2, pending_bytes=1 << 20
+)
 
 
 class Scene(NamedTuple):

@@ -1,8 +1,8 @@
 """Append-only log of received messages: what makes an ack durable and a learner restartable.
 
-Who appends copies the record; one thread writes and syncs in groups. A segment is deleted once every episode
-with rows in it is in the dataset. Opened on a folder that holds a journal, it first gives back what that
-holds (`replay`).
+Who appends copies the record; one thread writes and syncs in groups. A segment goes once every episode with
+rows in it is in the dataset; some of these files are kept to be written over. Opened on a folder that holds a
+journal, it first gives back what that holds (`replay`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from learner.replay.journal_format import (
     Head,
     JournalError,
     SessionEnd,
-    Snapshot,
     Totals,
     VersionMark,
     encode_record,
-    segment_number,
     segment_path,
     segment_paths,
+    spare_path,
+    spare_paths,
     sync_folder,
 )
 from learner.replay.journal_recovery import cut_torn_tail, read_segment
@@ -61,8 +61,8 @@ class _Group(NamedTuple):
     """Session -> first sequence number behind the group."""
     version: int
     """The highest that was marked."""
-    snapshot: Snapshot | None
-    """Of all up to here, if the next segment begins here."""
+    next_segment: Segment | None
+    """If it begins here."""
 
 
 class Journal:
@@ -85,9 +85,12 @@ class Journal:
         self._limits = limits
         self._ledger = Ledger(spec)
         self._segments: list[Segment] = []  # guarded by _changed, as all below
+        self._spares: list[Path] = []
         self._changed = threading.Condition()
         self._stage = Stage()
-        self._touched: Segment | None = None  # holds what is appended now; the last of _segments, or the next
+        self._touched: Segment | None = None  # holds what is appended now
+        self._is_touched = False  # by more than its snapshot
+        self._writing: Segment | None = None  # the last of _segments once its snapshot is on disk
         self._next_sequences: dict[int, int] = {}  # of what was appended since the last sync
         self._closing = False
         self._failure: BaseException | None = None
@@ -98,6 +101,7 @@ class Journal:
         self.next_position = 0
         """Of the next row in the stream of rows; after `replay`, and before `start` it may be raised."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._delete(spare_paths(folder))
         cut_torn_tail(folder)
 
     @property
@@ -158,7 +162,9 @@ class Journal:
         """
         self._on_durable = on_durable
         self._marked_version = self._durable_version = self._ledger.version
-        self._begin_segment(self._ledger.snapshot())
+        with self._changed:
+            segment = self._touch_next()
+        self._begin_file(segment)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -206,17 +212,26 @@ class Journal:
         self.raise_if_failed()
 
     def prune(self, committed: Committed) -> None:
-        """Delete the segments, less the newest, whose episodes are all in the dataset."""
+        """Delete the segments, less the newest, whose episodes are all in the dataset; or make spares of
+        them."""
         with self._changed:
             done = [segment for segment in self._segments[:-1] if segment.is_committed(committed)]
             self._segments = [segment for segment in self._segments if segment not in done]
-        self._delete(done)
+            room = self._settings.spare_segments - len(self._spares)
+        # Of files that an earlier process wrote nobody knows which release did.
+        spares = [segment.path for segment in done if segment.is_own][:room]
+        for path in spares:
+            path.rename(spare_path(path))
+        # Synced now, not when they are written over: by their old names they would have to hold the rows.
+        self._delete([segment.path for segment in done if segment.path not in spares], changed=bool(spares))
+        with self._changed:
+            self._spares += map(spare_path, spares)
 
     def discard(self, committed: Committed) -> None:
         """After `close`, at the end of a run: delete every segment whose episodes are in the dataset."""
         done = [segment for segment in self._segments if segment.is_committed(committed)]
         self._segments = [segment for segment in self._segments if segment not in done]
-        self._delete(done)
+        self._delete([segment.path for segment in done])
 
     def raise_if_failed(self) -> None:
         """Raise whatever ended the journal's thread, as when the disk is full."""
@@ -233,15 +248,18 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+        spares, self._spares = self._spares, []
+        self._delete(spares)
 
     def _queue(
         self, head: Head, frames: Sequence[Buffer] = (), message: Experience | Evaluation | None = None
     ) -> None:
         self.raise_if_failed()
-        parts = encode_record(head, frames)
         with self._changed:
+            assert self._touched is not None
+            self._is_touched = True
             before = self._stage.used
-            self._stage.add(parts)
+            self._stage.add(encode_record(self._touched.number, head, frames))
             self._note(head, message)
             # Few wake-ups, and little is left to write at the sync.
             if before == 0 or before // self._step < self._stage.used // self._step:
@@ -275,20 +293,20 @@ class Journal:
         with self._changed:
             self._changed.wait_for(lambda: self._stage.used or self._closing)
         due_s = time.monotonic() + self._settings.sync_s
-        assert self._file is not None
+        assert self._file is not None and self._writing is not None
         group, written = None, 0
         while group is None:
             sheets, group = self._take(due_s, written)
             self._file.write(sheets)
             written += sum(sheet.used for sheet in sheets)
             with self._changed:
-                self._segments[-1].size = self._file.size
+                self._writing.size = self._file.size
                 self._stage.give_back(sheets)
         if written:
             self._file.sync()
             self._tell(group)
-        if group.snapshot is not None:
-            self._begin_segment(group.snapshot)
+        if group.next_segment is not None:
+            self._begin_file(group.next_segment)
         return written > 0 or not self._closing
 
     def _take(self, due_s: float, written: int) -> tuple[list[Sheet], _Group | None]:
@@ -303,47 +321,50 @@ class Journal:
             self._changed.wait_for(lambda: self._stage.used >= SHEET_BYTES or is_over(), left_s)
             if not is_over():
                 return self._stage.take_full(), None
-            sheets = self._stage.take_all()
+            sheets = self._stage.take_all(self._touched.number) if written or self._stage.used else []
             next_sequences, self._next_sequences = self._next_sequences, {}
             assert self._file is not None
             size = self._file.size + sum(sheet.used for sheet in sheets)
-            snapshot = None
-            if (sheets or written) and size >= self._settings.segment_bytes:
-                # Taken here: what is appended from now on belongs to the next segment.
-                snapshot = self._ledger.snapshot()
-                self._touched = Segment(self._next_path())
-            return sheets, _Group(next_sequences, self._ledger.version, snapshot)
+            version, segment = self._ledger.version, None
+            if self._is_touched and size >= self._settings.segment_bytes:
+                segment = self._touch_next()
+            return sheets, _Group(next_sequences, version, segment)
 
     def _tell(self, group: _Group) -> None:
         """Only now may anybody forget these rows."""
         with self._changed:
+            assert self._writing is not None
+            if not self._segments or self._segments[-1] is not self._writing:
+                self._segments.append(self._writing)
             if group.version > self._durable_version:
                 self._durable_version = group.version
                 self._changed.notify_all()
         if group.next_sequences:
             self._on_durable(group.next_sequences)
 
-    def _begin_segment(self, snapshot: Snapshot) -> None:
-        segment = self._touched or Segment(self._next_path())
+    def _touch_next(self) -> Segment:
+        """With the lock: what is appended from now on belongs to the next segment, which begins with what is
+        known now."""
+        newest = self._touched or (self._segments[-1] if self._segments else None)
+        number = newest.number + 1 if newest is not None else 1
+        self._touched = Segment(segment_path(self._folder, number), is_own=True)
+        self._is_touched = False
+        self._stage.add(encode_record(number, self._ledger.snapshot()))
+        return self._touched
+
+    def _begin_file(self, segment: Segment) -> None:
+        with self._changed:
+            spare = self._spares.pop() if self._spares else None
+        if spare is not None:
+            spare.rename(segment.path)
         before, self._file = self._file, SegmentFile(segment.path)
-        stage = Stage()
-        stage.add(encode_record(snapshot))
-        self._file.write(stage.take_all())
-        self._file.sync()
         sync_folder(self._folder)
         if before is not None:
             before.close()
-        segment.size = self._file.size
-        with self._changed:
-            self._segments.append(segment)
-            self._touched = segment
+        self._writing = segment
 
-    def _next_path(self) -> Path:
-        number = segment_number(self._segments[-1].path) + 1 if self._segments else 1
-        return segment_path(self._folder, number)
-
-    def _delete(self, segments: list[Segment]) -> None:
-        for segment in segments:
-            segment.path.unlink()
-        if segments:
+    def _delete(self, paths: list[Path], *, changed: bool = False) -> None:
+        for path in paths:
+            path.unlink()
+        if paths or changed:
             sync_folder(self._folder)

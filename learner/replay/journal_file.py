@@ -13,29 +13,35 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from learner.replay.journal_format import padding
+from learner.replay.journal_format import End, Padding, filler
 from protocol.arrays import Buffer
 
 # What disks and file systems ask of memory, sizes and places in the file where the page cache is left out.
 BLOCK_BYTES = 4096
-# One write. Large, as it costs the same whatever it holds.
-SHEET_BYTES = 1 << 22
+# One write. Large, as it costs the same whatever it holds. Two blocks less than huge pages: see Sheet.
+SHEET_BYTES = (1 << 22) - 2 * BLOCK_BYTES
+# Of one write; Linux takes 1024.
+_MOST_PARTS = 256
 # Kept for the next rows; what a burst takes beyond them goes back to the system.
 _MOST_FREE = 16
 # 0 where the system has no such thing.
 _PAST_THE_CACHE = getattr(os, "O_DIRECT", 0)
+_HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
 class Sheet:
     """Aligned memory for one write."""
 
     def __init__(self) -> None:
-        # A block more, for the padding behind a last record that nearly filled it.
-        memory = mmap.mmap(-1, SHEET_BYTES + BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # Two blocks more, for the padding behind a last record that nearly filled it, and for the End.
+        memory = mmap.mmap(-1, SHEET_BYTES + 2 * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if _HUGE_PAGES is not None:  # the disk is handed a few pieces of memory instead of a thousand
+            with contextlib.suppress(OSError):  # a kernel without them
+                memory.madvise(_HUGE_PAGES)
         self.memory = memoryview(memory)
         self.used = 0
-        self.padding = 0
-        """Bytes of `used` that are no record of anybody's."""
+        self.behind = 0
+        """Bytes behind `used` that are written, too, and then written over by the next sheet."""
 
 
 class Stage:
@@ -66,15 +72,15 @@ class Stage:
         self.used -= sum(sheet.used for sheet in taken)
         return taken
 
-    def take_all(self) -> list[Sheet]:
-        """All of them, whole records and whole blocks: the last is filled up with padding."""
+    def take_all(self, number: int) -> list[Sheet]:
+        """All of them, whole records and whole blocks of segment `number`: the last is filled up with
+        padding, and an End lies behind."""
         last = self._filling
-        if not last.used:
-            return self.take_full()
-        gap = padding(-last.used % BLOCK_BYTES, BLOCK_BYTES)
-        last.memory[last.used : last.used + len(gap)] = gap
+        gap = filler(number, Padding(), -last.used % BLOCK_BYTES, BLOCK_BYTES)
+        end = filler(number, End(), BLOCK_BYTES, BLOCK_BYTES)
+        last.memory[last.used : last.used + len(gap) + len(end)] = gap + end
         last.used += len(gap)
-        last.padding = len(gap)
+        last.behind = len(end)
         self._full.append(last)
         self._filling = self._blank()
         self.used += len(gap)
@@ -98,50 +104,51 @@ class Stage:
 
     def _blank(self) -> Sheet:
         sheet = self._free.pop() if self._free else Sheet()
-        sheet.used = sheet.padding = 0
+        sheet.used = sheet.behind = 0
         return sheet
 
 
 class SegmentFile:
-    """A new file that sheets are appended to.
+    """A file that sheets are written to, one behind another from its beginning on.
 
     Args:
-        path: must not exist.
+        path: made if missing; what it holds is written over, several times as fast as new blocks are.
     """
 
     def __init__(self, path: Path) -> None:
         self.size = 0
-        self._padding = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags = os.O_WRONLY | os.O_CREAT
         try:
             self._descriptor = os.open(path, flags | _PAST_THE_CACHE, 0o644)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # Some file systems have no way past the page cache. Some have made the file all the same.
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            # Some file systems have no way past the page cache.
             self._descriptor = os.open(path, flags, 0o644)
 
     def write(self, sheets: Sequence[Sheet]) -> None:
-        """Append whole blocks; on disk after `sync`."""
-        for sheet in sheets:
-            start = 0
-            while start < sheet.used:  # a file system may take less at once
-                written = os.pwrite(self._descriptor, sheet.memory[start : sheet.used], self.size + start)
-                rest = sheet.used - start
-                whole = written if written == rest else written // BLOCK_BYTES * BLOCK_BYTES
-                if not whole:  # less than a block: again would take as little, for ever
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                start += whole
-            self.size += sheet.used
-            self._padding = sheet.padding
+        """Whole blocks, in one call: between two this thread may wait for a processor, and the disk with it.
+        On disk after `sync`."""
+        parts = [sheet.memory[: sheet.used + sheet.behind] for sheet in sheets]
+        place = self.size
+        while parts:  # a file system may take less at once
+            some = parts[:_MOST_PARTS]
+            written = os.pwritev(self._descriptor, some, place)
+            if written < sum(map(len, some)):
+                written -= written % BLOCK_BYTES
+            if not written:  # less than a block: again would take as little, for ever
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            place += written
+            while parts and written >= len(parts[0]):
+                written -= len(parts.pop(0))
+            if written:
+                parts[0] = parts[0][written:]
+        self.size += sum(sheet.used for sheet in sheets)
 
     def sync(self) -> None:
         """Return once all that was written is on disk."""
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Without a sync. The file ends where its last record does; a crash may leave the padding."""
-        os.ftruncate(self._descriptor, self.size - self._padding)
+        """Without a sync."""
         os.close(self._descriptor)

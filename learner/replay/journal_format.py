@@ -1,10 +1,15 @@
 """Bytes of the journal: records one after another in segment files.
 
 A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
-numbers, head and payload), the head (msgpack), the payload (the frames of a message as they came over the
-wire).
-What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself.
+numbers, head and payload, XOR the segment's number), the head (msgpack), the payload (the frames of a message
+as they came over the wire).
+What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself,
+and then a block with an End, where the next records will go.
 Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
+
+A segment may be written over an older one, whose records lie behind its own: by the number they are no
+records of it. Of all records in a file, none has a higher number than the one in the file's name; a new
+segment's is higher than all names.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from protocol.peers import SessionState
 _PREFIX = struct.Struct("<IIQ")
 _LENGTHS = struct.Struct("<II")
 _SUFFIX = ".journal"
+_SPARE_SUFFIX = ".spare"
 # A head is some hundred bytes; a snapshot names thousands of sessions. More is damage.
 _MOST_HEAD_BYTES = 1 << 24
 
@@ -85,7 +91,11 @@ class Padding(msgspec.Struct, tag="padding", array_like=True):
     """Nothing: files are written in whole blocks."""
 
 
-Head = Snapshot | Batch | SessionEnd | VersionMark | Padding
+class End(msgspec.Struct, tag="end of file", array_like=True):
+    """Nothing was written behind this; the next records replace it."""
+
+
+Head = Snapshot | Batch | SessionEnd | VersionMark | Padding | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Head)
@@ -99,39 +109,47 @@ class Record(NamedTuple):
     end: int
 
 
-def encode_record(head: Head, frames: Sequence[Buffer] = ()) -> list[Buffer]:
-    """The record's bytes in parts; frames are not copied."""
+def encode_record(number: int, head: Head, frames: Sequence[Buffer] = ()) -> list[Buffer]:
+    """The bytes of a record of segment `number` in parts; frames are not copied."""
     encoded = _encoder.encode(head)
     lengths = _LENGTHS.pack(len(encoded), sum(map(len, frames)))
     checksum = xxhash.xxh3_64(lengths)
     checksum.update(encoded)
     for frame in frames:
         checksum.update(frame)
-    return [lengths + checksum.intdigest().to_bytes(8, "little") + encoded, *frames]
+    return [lengths + (checksum.intdigest() ^ number).to_bytes(8, "little") + encoded, *frames]
 
 
-def padding(gap: int, block: int) -> bytes:
+def filler(number: int, head: Padding | End, gap: int, block: int) -> bytes:
     """One record of `gap` bytes, or of `block` more where nothing is that small; none for 0."""
     if gap == 0:
         return b""
-    least = _PREFIX.size + len(_encoder.encode(Padding()))
+    least = _PREFIX.size + len(_encoder.encode(head))
     zeros = gap - least if gap >= least else gap + block - least
-    return b"".join(encode_record(Padding(), [bytes(zeros)]))
+    return b"".join(encode_record(number, head, [bytes(zeros)]))
 
 
 def scan(path: Path) -> Iterator[Record]:
-    """Whole records from the file's beginning; ends before the first that is not whole.
+    """Whole records from the file's beginning; ends behind an End, or before the first that is not whole.
 
     Raises:
         JournalError: a whole record that this release does not understand.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        while (record := _read_record(file, path, size)) is not None:
+        number = segment_number(path)
+        record = _read_record(file, path, size, number)
+        if record is None:  # releases that wrote each segment into a new file counted none in
+            file.seek(number := 0)
+            record = _read_record(file, path, size, number)
+        while record is not None:
             yield record
+            if isinstance(record.head, End):
+                return
+            record = _read_record(file, path, size, number)
 
 
-def _read_record(file, path: Path, size: int) -> Record | None:
+def _read_record(file, path: Path, size: int, number: int) -> Record | None:
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
         return None
@@ -141,7 +159,7 @@ def _read_record(file, path: Path, size: int) -> Record | None:
     if not plausible:
         return None
     encoded, payload = file.read(head_bytes), file.read(payload_bytes)
-    if xxhash.xxh3_64_intdigest(prefix[: _LENGTHS.size] + encoded + payload) != expected:
+    if xxhash.xxh3_64_intdigest(prefix[: _LENGTHS.size] + encoded + payload) ^ number != expected:
         return None
     try:
         return Record(_decoder.decode(encoded), payload, file.tell())
@@ -172,6 +190,16 @@ def segment_path(folder: Path, number: int) -> Path:
 def segment_number(path: Path) -> int:
     """The reverse of `segment_path`."""
     return int(path.name.removesuffix(_SUFFIX))
+
+
+def spare_path(path: Path) -> Path:
+    """Where the file of a segment that is needed no more waits to be written over."""
+    return path.with_suffix(_SPARE_SUFFIX)
+
+
+def spare_paths(folder: Path) -> list[Path]:
+    """All of them."""
+    return list(folder.glob(f"*{_SPARE_SUFFIX}"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from learner.replay.journal_format import (
     Batch,
+    End,
     Head,
     JournalError,
     Snapshot,
@@ -40,7 +41,7 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
     Raises:
         JournalError: a journal of another spec or release, or damage.
     """
-    end = 0
+    head, end = None, 0
     for head, payload, end in scan(path):
         if isinstance(head, Snapshot):
             _require_spec(head.spec, spec, path)
@@ -48,7 +49,7 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
         if isinstance(head, Batch) and head.frame_bytes:
             message = _decode(head, payload, limits, path)
         yield Recovered(head, message, end)
-    if end != path.stat().st_size:
+    if end != path.stat().st_size and not isinstance(head, End):
         raise JournalError(
             f"{path} is damaged at byte {end}, before the journal's tail: "
             "move it away to go on without its rows"
@@ -56,16 +57,18 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
 
 
 def cut_torn_tail(folder: Path) -> None:
-    """Cut the newest segment behind its last whole record, and say so; sync what is left."""
+    """Cut the newest segment behind its End or last whole record, and say so if it has no End; sync what is
+    left."""
     paths = segment_paths(folder)
     if not paths:
         return
     newest = paths[-1]
-    size, whole = newest.stat().st_size, 0
+    size, whole, ended = newest.stat().st_size, 0, False
     for record in scan(newest):
-        whole = record.end
-    if whole < size:
-        log.warning("%s: cut a torn tail of %d bytes behind byte %d", newest, size - whole, whole)
+        whole, ended = record.end, isinstance(record.head, End)
+    if whole < size and not ended:
+        # Where an older segment was written over, its bytes count, too: nothing tells them from torn ones.
+        log.warning("%s: cut a torn tail: no whole record in %d bytes behind %d", newest, size - whole, whole)
     if whole == 0:
         newest.unlink()
         sync_folder(folder)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from learner.replay.journal_format import Batch, Head, Padding, SessionEnd, Snapshot, Totals, VersionMark
+from learner.replay.journal_format import (
+    Batch,
+    End,
+    Head,
+    Padding,
+    SessionEnd,
+    Snapshot,
+    Totals,
+    VersionMark,
+    segment_number,
+)
 from protocol.messages import Columns, Evaluation, ExperienceSpec
 from protocol.peers import MOST_PEERS, SessionState
 
 # (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
 Committed = Mapping[tuple[str, int, int], int]
+
+# Messages of one actor.
+_MOST_UNREAD = 64
 
 
 class Ledger:
@@ -61,7 +76,7 @@ class Ledger:
                     self.sessions[head.session] = msgspec.structs.replace(state, ended=True)
             case VersionMark():
                 self.version = max(self.version, head.version)
-            case Padding():
+            case Padding() | End():
                 pass
 
     def _merge(self, state: SessionState) -> None:
@@ -83,20 +98,44 @@ class Segment:
     """One file of the journal and the episodes that have rows in it."""
 
     path: Path
+    is_own: bool = False
+    """Whether this process wrote it."""
     size: int = 0
-    newest_episode: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)
-    """(actor id, session) -> sub-environment -> newest episode with rows here."""
+    _newest: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)
+    """(actor id, session) -> sub-environment -> newest episode with rows here, of what is read."""
+    _unread: dict[tuple[str, int], list[tuple[bytes, bytes]]] = field(default_factory=dict)
+    """(actor id, session) -> sub_env and episode of messages: to read many costs as much as a few."""
+
+    @functools.cached_property
+    def number(self) -> int:
+        """Of all segments with rows that may still be needed, no two have the same."""
+        return segment_number(self.path)
 
     def touch(self, actor_id: str, session: int, columns: Columns) -> None:
         """Note the episodes of one message."""
-        episodes = self.newest_episode.setdefault((actor_id, session), {})
-        # In time order for every sub-environment: the last one is the newest.
-        episodes.update(zip(columns["sub_env"].tolist(), columns["episode"].tolist(), strict=True))
+        unread = self._unread.setdefault((actor_id, session), [])
+        unread.append((columns["sub_env"].tobytes(), columns["episode"].tobytes()))
+        if len(unread) >= _MOST_UNREAD:
+            self._read()
 
     def is_committed(self, committed: Committed) -> bool:
         """Whether the dataset holds every episode that has rows here."""
+        self._read()
         return all(
             committed.get((actor_id, session, sub_env), 0) > episode
-            for (actor_id, session), episodes in self.newest_episode.items()
+            for (actor_id, session), episodes in self._newest.items()
             for sub_env, episode in episodes.items()
         )
+
+    def _read(self) -> None:
+        for sender, unread in self._unread.items():
+            columns = map(b"".join, zip(*unread, strict=True))
+            sub_envs, episodes = map(np.frombuffer, columns, (np.int32, np.int64))
+            # In time order for every sub-environment: the last one is the newest.
+            if sub_envs.max() < len(sub_envs):
+                newest = np.full(len(sub_envs), -1)
+                newest[sub_envs] = episodes
+                [sub_envs] = (newest >= 0).nonzero()
+                episodes = newest[sub_envs]
+            self._newest.setdefault(sender, {}).update(zip(sub_envs.tolist(), episodes.tolist(), strict=True))
+        self._unread.clear()
