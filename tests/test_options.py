@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from learner.algorithms.critic import CriticEnsemble
+from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.replay.batches import Batches
 from learner.replay.ring import Ring
@@ -146,6 +147,25 @@ def test_entropy_begins_and_aims_as_told(words: tuple[str, ...], entropy: float,
     assert (algorithm.temperature.item() == pytest.approx(temperature, abs=1e-9)) == (
         "algo.learn_temperature=false" in words
     )
+
+
+def test_noise_on_observations_is_as_wide_as_their_scale_and_new_in_each_update():
+    algorithm = make("algo.observation_noise=0.5")
+    seen = RunningScale(5)
+    deviations = np.array([1, 2, 0.5, 4, 1])
+    seen.add((np.random.default_rng(0).normal(size=(4000, 5)) * deviations).astype(np.float32))
+    algorithm.scale_observations(seen)
+    batch = batch_of(algorithm)
+    batch |= {name: torch.zeros(4000, 5) for name in ("observation", "next_observation")}
+    first, second = algorithm._blurred(batch), algorithm._blurred(batch)
+    for name in ("observation", "next_observation"):
+        torch.testing.assert_close(
+            first[name].std(dim=0), torch.tensor(deviations / 2).float(), rtol=0.1, atol=0
+        )
+        assert not torch.equal(first[name], second[name])
+    assert not torch.equal(first["observation"], first["next_observation"])
+    assert all(first[name] is batch[name] for name in batch if "observation" not in name)
+    assert make("algo.observation_noise=0")._blurred(batch) is batch
 
 
 def test_entropy_may_stay_out_of_the_target():
