@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -61,6 +62,19 @@ def test_residual_reproduces_the_recorded_action_and_what_was_clipped_is_counted
     # -1 was exact, 3 was not: one of six.
     assert prior.clipped_share == pytest.approx(1 / 6)
     assert columns["reward"].sum() == 1.0 and columns["reward"][1, 1] == 1.0
+
+
+def test_of_disturbed_demonstrations_what_was_executed_is_learned_from(tmp_path: Path) -> None:
+    calm = episode(100, [0.10, 0.16, 0.02, 0.08])
+    pushed = replace(calm, actions=np.zeros_like(calm.actions), executed=calm.actions)
+    columns = []
+    for name, shown in (("calm", calm), ("pushed", pushed.cut_at_success())):
+        write_maniskill(tmp_path / f"{name}.h5", [shown])
+        prior = load_prior(prior_config(tmp_path / f"{name}.h5"), CountingBase())
+        assert prior is not None
+        columns.append(prior.columns)
+    for name in columns[0]:
+        np.testing.assert_array_equal(columns[0][name], columns[1][name], err_msg=name)
 
 
 def test_plans_are_computed_once_for_a_base_and_its_data(tmp_path: Path) -> None:
