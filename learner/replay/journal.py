@@ -222,8 +222,7 @@ class Journal:
         spares = [segment.path for segment in done if segment.is_own][:room]
         for path in spares:
             path.rename(spare_path(path))
-        # Synced now, not when they are written over: by their old names they would have to hold the rows.
-        self._delete([segment.path for segment in done if segment.path not in spares], changed=bool(spares))
+        self._delete([segment.path for segment in done if segment.path not in spares])
         with self._changed:
             self._spares += map(spare_path, spares)
 
@@ -358,13 +357,14 @@ class Journal:
         if spare is not None:
             spare.rename(segment.path)
         before, self._file = self._file, SegmentFile(segment.path)
+        # Before anything is written: by an older name the file would have to hold the older rows.
         sync_folder(self._folder)
         if before is not None:
             before.close()
         self._writing = segment
 
-    def _delete(self, paths: list[Path], *, changed: bool = False) -> None:
+    def _delete(self, paths: list[Path]) -> None:
         for path in paths:
             path.unlink()
-        if paths or changed:
+        if paths:
             sync_folder(self._folder)

@@ -18,9 +18,9 @@ from protocol.arrays import Buffer
 
 # What disks and file systems ask of memory, sizes and places in the file where the page cache is left out.
 BLOCK_BYTES = 4096
-# One write. Large, as it costs the same whatever it holds. Two blocks less than huge pages: see Sheet.
+# Large, as a write costs the same whatever it holds. With the two blocks more of a Sheet, whole huge pages.
 SHEET_BYTES = (1 << 22) - 2 * BLOCK_BYTES
-# Of one write; Linux takes 1024.
+# Sheets in one write; Linux takes 1024.
 _MOST_PARTS = 256
 # Kept for the next rows; what a burst takes beyond them goes back to the system.
 _MOST_FREE = 16
