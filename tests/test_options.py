@@ -55,7 +55,7 @@ def test_all_critics_in_the_target_is_the_minimum_of_all():
 
 
 def test_target_noise_is_cut_and_zero_noise_is_none():
-    words = ("algo.residual_shape=chunk", "algo.critic_input=res", "algo.clip_action=false")
+    words = ("algo.critics=4", "algo.residual_shape=chunk", "algo.critic_input=res", "algo.clip_action=false")
     algorithm = make(*words, "algo.target_noise_std=5", "algo.target_noise_clip=0.25")
     algorithm.target_critic = Members(0.0, 0.0, 0.0, 0.0)  # type: ignore[assignment]
     algorithm.bootstrap_target(batch_of(algorithm, rows=200))
@@ -69,7 +69,12 @@ def test_target_noise_is_cut_and_zero_noise_is_none():
 
 
 def test_the_sum_is_clipped_in_the_target_and_in_the_actor():
-    words = ("algo.residual_shape=chunk", "algo.critic_input=sum", "algo.target_noise_std=0")
+    words = (
+        "algo.critics=4",
+        "algo.residual_shape=chunk",
+        "algo.critic_input=sum",
+        "algo.target_noise_std=0",
+    )
     for clip, top in ((True, 1.0), (False, 1.05)):
         algorithm = make(*words, f"algo.clip_action={clip}", "algo.residual_scale=0.1")
         nn.init.constant_(algorithm.actor.head.bias, 20.0)  # tanh = 1 in every number

@@ -28,7 +28,8 @@ from tests.identifiable import ACT, OBS, K, make_stream, pack
 
 WORDS = (
     "algo.prior_fraction=0.5", "algo.batch_size=8", "algo.n_step=1", "algo.gamma=0.9",
-    "algo.priority_exponent=0.5", "algo.priority_correction=1.0",
+    "algo.priority_exponent=0.5", "algo.priority_correction=1.0", "algo.critics=4",
+    "algo.observation_noise=0",
 )  # fmt: skip
 
 
