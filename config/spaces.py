@@ -35,8 +35,9 @@ def spaces_of(task: Task) -> Spaces:
 def known_spaces(env_id: str, control_mode: str) -> Spaces:
     """As `spaces_of`, by names."""
     file = _read()
-    dims = file.observations.get(env_id), file.actions.get(control_mode)
-    return Spaces(*dims, control_mode in file.absolute)
+    observation_dim = file.observations.get(env_id)
+    action_dim = None if observation_dim is None else file.actions.get(control_mode)
+    return Spaces(observation_dim, action_dim, control_mode in file.absolute)
 
 
 @cache

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from actor.environment import make_environment, make_simulator
+from config.spaces import spaces_of
 from tests.helpers import make_config
 
 TASK = make_config("task=peg_insertion_side_bounded").task
@@ -43,6 +44,25 @@ def test_it_has_the_published_limit_and_the_sizes_of_maniskills_own(simulator) -
     assert gymnasium.spec("PegInsertionSideBounded-v1").max_episode_steps == 200
     assert simulator.unwrapped.single_observation_space.shape == (43,)
     assert simulator.unwrapped.single_action_space.shape == (7,)
+
+
+@pytest.mark.parametrize("env_id", ["PokeCube-v1", "RollBall-v1", "StackPyramid-v1", "PullCubeTool-v1"])
+def test_a_task_of_the_table_of_sizes_has_them(env_id: str) -> None:
+    task = make_config(f"task.env_id={env_id}").task
+    env = make_simulator(task, "physx_cpu", 1)
+    space = env.unwrapped.single_observation_space.shape, env.unwrapped.single_action_space.shape
+    env.close()
+    known = spaces_of(task)
+    assert space == ((known.observation_dim,), (known.action_dim,))
+
+
+def test_nothing_is_said_of_the_actions_of_a_robot_that_the_table_does_not_know() -> None:
+    """A control mode of the same name has 8 numbers for a panda and 9 for this hand."""
+    task = make_config("task.env_id=RotateValveLevel0-v1", "task.control_mode=pd_joint_delta_pos").task
+    env = make_simulator(task, "physx_cpu", 1)
+    numbers = env.unwrapped.single_action_space.shape[0]
+    env.close()
+    assert numbers == 9 and spaces_of(task).action_dim is None
 
 
 def test_it_runs_in_simulator_processes() -> None:
