@@ -39,7 +39,7 @@ class Training(Section, frozen=True):
 
     task: str
     control_mode: str
-    demos: str
+    demos: str | tuple[str, ...]
     max_episodes: int | None
     observation: tuple[str, ...] | None
     out: str
@@ -70,6 +70,7 @@ class Training(Section, frozen=True):
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
         self.at_least(1, "batch_size", "save_every", "threads")
         self.at_least(0, "warmup", "seed", "keep_demos")
+        self.require(len(self.demos) > 0, "demos", "a file or dataset, or several of them")
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
         self.require("delta" in self.control_mode, "control_mode", "a delta mode")
@@ -80,6 +81,11 @@ class Training(Section, frozen=True):
                 f"evaluation.act_horizon must be at most {widest} with pred_horizon={self.pred_horizon}, "
                 f"obs_horizon={self.obs_horizon}, got {self.evaluation.act_horizon}"
             )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where demonstrations come from, one after the other."""
+        return (self.demos,) if isinstance(self.demos, str) else self.demos
 
     @property
     def folder(self) -> Path:

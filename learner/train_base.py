@@ -45,21 +45,36 @@ STEPS_PER_LOOK = 50
 
 
 def read_episodes(settings: Training) -> list[Demonstration]:
-    """The demonstrations, whatever their format.
+    """The demonstrations of all sources in turn, whatever their format.
 
     Raises:
-        DemonstrationError: none there, or not readable.
+        DemonstrationError: none there, not readable, or of sources that do not go together.
     """
-    if settings.demos.endswith(".h5"):
-        episodes = read_maniskill(Path(settings.demos), settings.max_episodes)
-    else:
-        # Here, since LeRobot takes seconds to import.
-        from learner.replay.lerobot_demonstrations import read_lerobot
-
-        episodes = read_lerobot(settings.demos, settings.observation, settings.max_episodes)
-    if not episodes:
-        raise DemonstrationError(f"{settings.demos} holds no episodes")
+    episodes: list[Demonstration] = []
+    for source in settings.sources:
+        found = _read_source(settings, source)
+        if not found:
+            raise DemonstrationError(f"{source} holds no episodes")
+        if episodes and _sizes(found[0]) != _sizes(episodes[0]):
+            raise DemonstrationError(
+                f"{source} has {_sizes(found[0])} observation and action numbers, {settings.sources[0]} has "
+                f"{_sizes(episodes[0])}: choose demos of one task and control mode"
+            )
+        episodes += found
     return episodes
+
+
+def _read_source(settings: Training, source: str) -> list[Demonstration]:
+    if source.endswith(".h5"):
+        return read_maniskill(Path(source), settings.max_episodes)
+    # Here, since LeRobot takes seconds to import.
+    from learner.replay.lerobot_demonstrations import read_lerobot
+
+    return read_lerobot(source, settings.observation, settings.max_episodes)
+
+
+def _sizes(episode: Demonstration) -> tuple[int, int]:
+    return episode.observations.shape[1], episode.actions.shape[1]
 
 
 def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
@@ -77,7 +92,7 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
     ):
         if wanted not in (None, numbers):
             raise DemonstrationError(
-                f"{settings.demos} has {numbers} {what} numbers, task={settings.task} "
+                f"{settings.sources[0]} has {numbers} {what} numbers, task={settings.task} "
                 f"control_mode={settings.control_mode} has {wanted}: choose other demos, or other features "
                 "of a LeRobot dataset with observation=[...]"
             )
@@ -86,7 +101,7 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
 def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
     """Some of the demonstrations beside the base, as the prior data of a run on it."""
     place = settings.folder / "demos.h5"
-    if settings.keep_demos and place.resolve() != Path(settings.demos).resolve():
+    if settings.keep_demos and place.resolve() not in {Path(source).resolve() for source in settings.sources}:
         write_maniskill(place, [episode.cut_at_success() for episode in episodes[: settings.keep_demos]])
 
 

@@ -54,6 +54,15 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_demonstrations_of_several_sources_follow_one_another(tmp_path: Path) -> None:
+    one, other = "bases/PickCube-v1/demos.h5", "bases/StackCube-v1/demos.h5"
+    assert len(read_episodes(settings_of(tmp_path, f"demos=[{one},{one}]"))) == 2 * 5
+    with pytest.raises(DemonstrationError, match=r"StackCube.*48, 7.*PickCube.*42, 7"):
+        read_episodes(settings_of(tmp_path, f"demos=[{one},{other}]"))
+    with pytest.raises(ConfigError, match="demos must be"):
+        settings_of(tmp_path, "demos=[]")
+
+
 def test_the_update_after_a_resume_is_the_one_that_would_have_come(tmp_path: Path) -> None:
     straight = trainer_of(tmp_path, "iterations=20")
     losses = [straight.update().item() for _ in range(20)]
