@@ -121,7 +121,10 @@ class LeRobotWriter:
         self._open = None
 
     def compact(self) -> None:
-        """Leave as few files as possible; for the end, since it rewrites the small ones."""
+        """Leave as few files as possible, unless somebody holds them; for the end, since it rewrites small
+        ones."""
+        if self._readers.held():
+            return
         if max(groups_to_merge([shard.size for shard in self.committed.shards]), default=1) > 1:
             generation = Generation(self._folder)
             self._replace(generation, compact(generation, self.committed, self.spec), files_go=True)
