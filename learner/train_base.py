@@ -22,6 +22,7 @@ from rich.progress import Progress, TaskID, TextColumn
 
 from actor.policy.device import DeviceError, require_device
 from actor.policy.diffusion import CheckpointError, save_agent
+from actor.policy.sizes import named_sizes
 from config.cli import wants_help
 from config.schema import ConfigError
 from config.spaces import known_spaces
@@ -69,8 +70,17 @@ def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
 
 
 def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> None:
-    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards."""
+    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards.
+
+    Raises:
+        ConfigError: nothing knows the task, in which the base is to be evaluated.
+    """
     known = known_spaces(settings.task, settings.control_mode)
+    if settings.evaluation.every:
+        try:
+            known = named_sizes(settings.task, settings.control_mode)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, numbers in (
         ("observation", known.observation_dim, episodes[0].observations.shape[1]),
         ("action", known.action_dim, episodes[0].actions.shape[1]),

@@ -285,9 +285,9 @@ def test_no_base_at_all_plans_zeros_of_the_tasks_sizes():
     base = make_base(config.base, config.task, "cpu", 0)
     assert (base.observation_dim, base.action_dim) == (48, 7)
     assert torch.equal(base.plan(torch.rand(3, 1, 48)), torch.zeros(3, 4, 7))
-    config = make_config("base=zero", "task.env_id=Mine-v1")
-    with pytest.raises(CheckpointError, match="Mine-v1.*config/spaces.yaml"):
-        make_base(config.base, config.task, "cpu", 0)
+    config = make_config("base=zero", "task.env_id=Mine-v1", "task.sizes=[5,3]")
+    base = make_base(config.base, config.task, "cpu", 0)
+    assert (base.observation_dim, base.action_dim) == (5, 3)
 
 
 def test_a_plan_longer_than_the_prediction_is_refused(checkpoint):
