@@ -2,6 +2,8 @@
 
 `out` becomes a base.path: args.json and checkpoints/best.pt in the published layout, beside
 checkpoints/newest.pt, demos.h5, evaluations.jsonl, and training.pt, with which a stopped training goes on.
+preset=small is for processors; the default, preset=published, wants a GPU. What each key means:
+config/train_base/main.yaml.
 """
 
 from __future__ import annotations

@@ -224,10 +224,14 @@ def test_a_base_of_another_task_of_the_same_sizes_is_a_warning_naming_both(tmp_p
     assert "was trained on PushCube-v1, the task is PullCube-v1" in caplog.text
 
 
-def test_a_task_that_nobody_listed_is_checked_at_the_simulator(checkpoint):
-    config = make_config(f"base.path={checkpoint[0]}", "task.env_id=Mine-v1", "task.control_mode=mine")
+def test_a_task_that_no_table_knows_is_taken_at_its_word_and_checked_again_at_the_simulator(checkpoint):
     arguments = checkpoint[0] / "args.json"
     arguments.write_text(json.dumps(json.loads(arguments.read_text()) | {"control_mode": "mine"}))
+    mine = (f"base.path={checkpoint[0]}", "task.env_id=Mine-v1", "task.control_mode=mine")
+    config = make_config(*mine, "task.sizes=[9,3]")
+    with pytest.raises(CheckpointError, match="5 observation numbers.*the task has 9 and 3"):
+        make_base(config.base, config.task, "cpu", 0)
+    config = make_config(*mine, "task.sizes=[5,3]")
     base = make_base(config.base, config.task, "cpu", 0)
     with pytest.raises(CheckpointError, match="5 observation numbers.*the task has 42"):
         check_base_fits(base, 42, 7, "here")
