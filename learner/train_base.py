@@ -95,6 +95,15 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
             )
 
 
+def require_own_folder(settings: Training) -> None:
+    """Raise ResumeError if `out` holds a base that nothing there can go on with: it would be lost."""
+    held = (settings.folder / "checkpoints" / "best.pt").is_file()
+    if held and settings.resume != "new" and not (settings.folder / "training.pt").is_file():
+        raise ResumeError(
+            f"{settings.out} holds a finished base: choose another out=<folder>, or resume=new to replace it"
+        )
+
+
 def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
     """Some of the demonstrations beside the base, as the prior data of a run on it."""
     place = settings.folder / "demos.h5"
@@ -234,9 +243,10 @@ def main(words: list[str]) -> int:
         settings = compose_training(words)
         torch.set_num_threads(settings.threads)
         require_device("device", settings.device)
-        settings.folder.mkdir(parents=True, exist_ok=True)
+        require_own_folder(settings)
         episodes = read_episodes(settings)
         require_task_sizes(settings, episodes)
+        settings.folder.mkdir(parents=True, exist_ok=True)
         data = windows_of(settings, episodes)
         log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
         keep_demonstrations(settings, episodes)

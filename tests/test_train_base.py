@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
 from learner.replay.demonstrations import DemonstrationError, read_maniskill
-from learner.train_base import read_episodes, require_task_sizes, windows_of
+from learner.train_base import read_episodes, require_own_folder, require_task_sizes, windows_of
 from learner.windows import Windows
 from tests.helpers import make_config
 
@@ -194,6 +195,16 @@ def test_missing_demonstrations_are_one_line_with_the_command_that_makes_them(tm
         assert done.returncode == 1
         assert "Traceback" not in done.stderr and done.stderr.startswith("error: ")
         assert str(source) in done.stderr
+
+
+def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) -> None:
+    base = Path(shutil.copytree("bases/PickCube-v1", tmp_path / "base"))
+    with pytest.raises(ResumeError, match="base holds a finished base: choose another out=<folder>"):
+        require_own_folder(settings_of(base))
+    require_own_folder(settings_of(base, "resume=new"))
+    (base / "training.pt").touch()
+    require_own_folder(settings_of(base))
+    require_own_folder(settings_of(tmp_path / "empty"))
 
 
 def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
