@@ -126,7 +126,12 @@ def test_missing_demonstrations_are_named_with_the_command_that_makes_them(
     ports: list[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "none.h5"
-    assert_one_line(*run("learner", f"learner.demos={missing}", *ports), str(missing), "launch/demos.sh")
+    assert_one_line(
+        *run("learner", f"learner.demos={missing}", *ports),
+        str(missing),
+        "launch/demos.sh",
+        "prior_fraction=0",
+    )
 
 
 def test_a_port_in_use_is_named_by_the_learner(ports: list[str], free_ports: tuple[int, int]) -> None:
