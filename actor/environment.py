@@ -131,20 +131,24 @@ def make_simulator(task: Task, backend: str, num_envs: int) -> gymnasium.Env:
         # sub-environment's scene alone.
         reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
     )
-    try:
-        made = gymnasium.make(task.env_id, num_envs=num_envs, **settings | rendered(task))
-    except gymnasium.error.Error as error:
-        raise TaskError(f"task.env_id={task.env_id}: {error}") from error
-    except (AssertionError, KeyError, NotImplementedError) as error:
-        raise TaskError(
-            f"task.env_id={task.env_id} with task.control_mode={task.control_mode}, "
-            f"task.reward_mode={task.reward_mode} cannot be made: {error!r}"
-        ) from error
+    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))
     problem = missing_cameras(task, made)
     if problem is not None:
         made.close()
         raise TaskError(f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: {problem}")
     return made
+
+
+def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
+    """gymnasium.make; what ManiSkill refuses is a TaskError that names the keys."""
+    try:
+        return gymnasium.make(env_id, **settings)
+    except gymnasium.error.Error as error:
+        raise TaskError(f"task.env_id={env_id}: {error}") from error
+    except (AssertionError, KeyError, NotImplementedError) as error:
+        modes = ("control_mode", "reward_mode")
+        chosen = ", ".join(f"task.{mode}={settings[mode]}" for mode in modes if mode in settings)
+        raise TaskError(f"task.env_id={env_id} with {chosen} cannot be made: {error!r}") from error
 
 
 def single_environment(task: Task, first_seed: int, stride: int) -> gymnasium.Env:
@@ -217,6 +221,8 @@ class BatchedEnvironment:
 
 def require_unit_actions(space: Any) -> None:
     """Raise TaskError unless every action lies in exactly [-1, 1]: the base knows no other."""
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise TaskError("task.env_id has the actions of several robots, a base drives one")
     if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
         raise TaskError(
             "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "
@@ -225,14 +231,29 @@ def require_unit_actions(space: Any) -> None:
 
 
 def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
-    """Raise TaskError unless ManiSkill knows `env_id`, RenderError for cameras where nothing renders; costs
-    ManiSkill's import."""
+    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras where
+    nothing renders; costs ManiSkill's import."""
     if cameras:
         choose_renderer()
     else:
         prepare_simulator()
     if env_id not in gymnasium.registry:
         raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
+    if missing := _missing_assets(env_id):
+        raise TaskError(
+            f"task.env_id={env_id} needs files that are not here ({', '.join(missing)}): "
+            f".venv/bin/python -m mani_skill.utils.download_asset {env_id}"
+        )
+
+
+def _missing_assets(env_id: str) -> list[str]:
+    """What ManiSkill would ask about at a prompt."""
+    from mani_skill.utils import assets
+
+    if env_id not in assets.DATA_GROUPS:
+        return []
+    needed = assets.expand_data_group_into_individual_data_source_ids(env_id)
+    return sorted(name for name in needed if not assets.is_data_source_downloaded(name))
 
 
 def make_environment(

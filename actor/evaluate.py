@@ -63,6 +63,7 @@ def run_episodes(
     first_seed: int,
     episodes: int,
     goes_on: Callable[[], bool] = lambda: True,
+    ended: Callable[[bool], object] = lambda success: None,
 ) -> Outcome | None:
     """Play seeds first_seed .. first_seed + episodes - 1 once; success is that of the last frame.
 
@@ -70,6 +71,7 @@ def run_episodes(
 
     Args:
         goes_on: asked at every frame; False abandons the evaluation, and None is returned.
+        ended: told of every episode's success when it ends.
     """
     started = time.monotonic()
     successes: dict[int, bool] = {}
@@ -87,6 +89,7 @@ def run_episodes(
             played[env] += 1
             if index < episodes:
                 successes[index] = bool(step.success[env])
+                ended(successes[index])
     return Outcome(
         successes=[successes[i] for i in range(episodes)],
         seeds=[first_seed + i for i in range(episodes)],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from actor.environment import TaskError, make_environment, require_task
 from actor.evaluate import Outcome, evaluated_policy, run_episodes
@@ -41,15 +42,30 @@ def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
     )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-        return run_episodes(
-            envs,
-            make_policy(config, base, envs.num_envs),
-            first_seed=settings.first_seed,
-            episodes=settings.episodes,
-            goes_on=lambda: not stop.is_set(),
-        )
+        # In a terminal alone: what is printed elsewhere is the one line of the result.
+        with tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar:
+            return run_episodes(
+                envs,
+                make_policy(config, base, envs.num_envs),
+                first_seed=settings.first_seed,
+                episodes=settings.episodes,
+                goes_on=lambda: not stop.is_set(),
+                ended=Shown(bar),
+            )
     finally:
         envs.close()
+
+
+class Shown:
+    """Success so far, on a bar."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar, self._successes = bar, 0
+
+    def __call__(self, success: bool) -> None:
+        self._successes += success
+        self._bar.set_postfix_str(f"success {self._successes / (self._bar.n + 1):.0%}", refresh=False)
+        self._bar.update()
 
 
 def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPolicy:

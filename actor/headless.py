@@ -14,11 +14,15 @@ import functools
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# Sapien says so at every import where it takes its own loader of Vulkan, which does as well.
+warnings.filterwarnings("ignore", message="Failed to find system libvulkan")
 
 # Where Vulkan's loader is told which drivers there are.
 _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from actor.environment import TaskError, make_environment, require_task
-from actor.policy.base import check_base_fits, make_base
+from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import require_devices
 from actor.policy.residual import ResidualActor
@@ -32,21 +32,46 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     """Run until the learner says that the run is over, or `stop` is set.
 
     Raises:
-        CheckpointError, DeviceError, TaskError: base, task and machine do not fit, before any environment
-            starts.
+        CheckpointError, ConfigError, DeviceError, TaskError: base, task and machine do not fit, before any
+            environment starts.
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
-    settings, algo = config.actor, config.algo
+    settings = config.actor
     os.nice(settings.nice)
     torch.set_num_threads(settings.threads)
     require_devices(settings)
     require_task(config.task.env_id, config.task.cameras)
-    seed = config.seed * 97 + settings.index + 1
-    base = make_base(config.base, config.task, settings.device, seed)
+    base = make_base(config.base, config.task, settings.device, seed_of(config))
     spec = experience_spec(config, base)
     rows = rows_in_a_message(config, spec)
-    uplink = Uplink(
+    uplink = make_uplink(config, spec, stop)
+    try:
+        uplink.connect()
+        first_seed = (seed_of(config) * SEEDS_PER_ACTOR) % 2**31
+        envs = make_environment(
+            config.task, settings.backend, settings.num_envs, first_seed, settings.processes
+        )
+        try:
+            check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
+            policy = make_policy(config, base, envs.num_envs)
+            rollout = Rollout(envs, policy, config.algo.residual_every, spec.cameras)
+            simulate(rollout, policy, uplink, rows, stop)
+        finally:
+            envs.close()
+    finally:
+        uplink.close()
+
+
+def seed_of(config: Config) -> int:
+    """Another one for each of a run's actors and for each run's seed."""
+    return config.seed * 97 + config.actor.index + 1
+
+
+def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:
+    """This actor's side of the wire, not yet connected."""
+    settings = config.actor
+    return Uplink(
         config.wire,
         actor_id=settings.id or f"actor-{settings.index}",
         role="actor",
@@ -54,32 +79,19 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
     )
-    try:
-        uplink.connect()
-        envs = make_environment(
-            config.task,
-            settings.backend,
-            settings.num_envs,
-            (seed * SEEDS_PER_ACTOR) % 2**31,
-            settings.processes,
-        )
-        try:
-            check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-            policy = DecoratedPolicy(
-                base,
-                ResidualActor(algo, base.observation_dim, base.action_dim),
-                num_envs=envs.num_envs,
-                residual_every=algo.residual_every,
-                residual_scale=algo.residual_scale,
-                device=settings.device,
-                seed=seed,
-            )
-            rollout = Rollout(envs, policy, algo.residual_every, spec.cameras)
-            simulate(rollout, policy, uplink, rows, stop)
-        finally:
-            envs.close()
-    finally:
-        uplink.close()
+
+
+def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
+    """`base` with a residual that is still untrained."""
+    return DecoratedPolicy(
+        base,
+        ResidualActor(config.algo, base.observation_dim, base.action_dim),
+        num_envs=num_envs,
+        residual_every=config.algo.residual_every,
+        residual_scale=config.algo.residual_scale,
+        device=config.actor.device,
+        seed=seed_of(config),
+    )
 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:

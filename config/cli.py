@@ -56,7 +56,8 @@ def show_help(description: str) -> int:
     """Print what a script is and every key's default; returns the exit code."""
     with initialize_config_dir(CONFIG_DIR, version_base=None):
         defaults = OmegaConf.to_yaml(compose("main"))
-    sys.stdout.write(f"{description}\nDefaults, any of which can be set with key=value:\n{defaults}")
+    how = "Defaults, any of which can be set with key=value (what each means: the files in config/):"
+    sys.stdout.write(f"{description}\n{how}\n{defaults}")
     return 0
 
 

@@ -27,6 +27,16 @@ from launch.plan_demos import convert, work
 log = logging.getLogger("make_demos")
 
 
+class KeyValueHelp(argparse.HelpFormatter):
+    """Lists arguments as they are written here: key=default."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.dest == "help":
+            return "--help"
+        default = "false" if action.default is False else action.default
+        return f"{action.dest}={default}"
+
+
 def at_least_one(text: str) -> int:
     """A count."""
     if not text.isdecimal() or int(text) < 1:
@@ -49,12 +59,14 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     """Read `key=value` words, so that this script is called like every other one here."""
     parser = argparse.ArgumentParser(
         prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
-        allow_abbrev=False,
+        allow_abbrev=False, formatter_class=KeyValueHelp,
     )  # fmt: skip
-    parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id")
+    parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id, one that has a planner")
     parser.add_argument("--episodes", type=at_least_one, default=100, help="demonstrations wanted, converted")
-    parser.add_argument("--source", choices=["plan", "download"], default="plan", help="or ManiSkill's own")
-    parser.add_argument("--keep", choices=["success", "all"], default="success", help="which plans to keep")
+    parser.add_argument(
+        "--source", choices=["plan", "download"], default="plan", help="download: ManiSkill's own"
+    )
+    parser.add_argument("--keep", choices=["success", "all"], default="success", help="all: failed ones too")
     parser.add_argument("--processes", type=at_least_one, default=os.cpu_count(), help="planners at once")
     parser.add_argument("--out", type=Path, default=Path("demos"), help="folder to write to")
     parser.add_argument("--control_mode", default="pd_ee_delta_pose", help="of the converted actions")

@@ -19,8 +19,10 @@ import sys
 import time
 from collections.abc import Sequence
 
+from actor.policy.sizes import sizes_of
 from config.cli import USAGE_ERROR, compose_config, show_help, wants_help
-from config.schema import Config, ConfigError, Wire
+from config.schema import Config, ConfigError, Task, Wire
+from config.spaces import spaces_of
 from launch import tmux
 from launch.processes import Command
 from launch.runs import describe_summary, read_summary
@@ -35,6 +37,21 @@ def check_run(config: Config) -> None:
         raise ConfigError(
             f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors"
         )
+
+
+def size_overrides(task: Task) -> list[str]:
+    """What its processes are told of a task that config/spaces.yaml does not know, so that each need not ask.
+
+    Raises:
+        ConfigError: its sizes are not to be had.
+    """
+    known = spaces_of(task)
+    if task.sizes is not None or known.absolute or known.action_dim is not None:
+        return []
+    log.info("asking ManiSkill for the sizes of %s", task.env_id)
+    sizes = sizes_of(task)
+    log.info("%s has %d observation and %d action numbers", task.env_id, *sizes)
+    return [f"task.sizes=[{sizes.observation_dim},{sizes.action_dim}]"]
 
 
 def busy_port(wire: Wire) -> str | None:
@@ -159,12 +176,13 @@ def main(overrides: Sequence[str]) -> int:
     try:
         config = compose_config(overrides)
         check_run(config)
+        if (trouble := busy_port(config.wire)) is not None:
+            log.error("%s", trouble)
+            return 1
+        overrides = [*overrides, *size_overrides(config.task)]
     except ConfigError as error:
         log.error("%s", error)
         return USAGE_ERROR
-    if (trouble := busy_port(config.wire)) is not None:
-        log.error("%s", trouble)
-        return 1
     if tmux.SOCKET_VARIABLE in os.environ:
         return run_inside_tmux(config, overrides, stop)
     if tmux.usable():

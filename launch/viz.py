@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,7 +59,13 @@ def main(words: list[str]) -> None:
         sys.exit(1)
     log.info("%s", shlex.join(argv))
     # Everything is on this disk: a file that is missing must not become a question to the Hub.
-    os.execvpe(argv[0], argv, {**os.environ, "HF_HUB_OFFLINE": "1"})
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if folder is None:
+        os.execvpe(argv[0], argv, environment)
+    code = subprocess.run(argv, env=environment, check=False).returncode
+    if code == 0:
+        log.info("%s: open it with rerun, on any machine (pip install rerun-sdk)", saved_file(folder, argv))
+    sys.exit(code)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,6 +106,12 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     if not passed_on and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise VizError("no display for a window: add --save for a file, or --mode distant to serve it")
     return [*argv, *passed_on]
+
+
+def saved_file(folder: Path, argv: list[str]) -> Path:
+    """What the visualiser writes when it is called so."""
+    words = dict(itertools.pairwise(argv))
+    return folder / f"{words['--repo-id'].replace('/', '_')}_episode_{words['--episode-index']}.rrd"
 
 
 def make_overview(run_dir: Path, folder: Path | None) -> Path:

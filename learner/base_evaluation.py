@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from actor.policy.sizes import named_sizes
 from config.training import Training, task_file
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class BaseEvaluations:
             f"base.inference_steps={settings.inference_steps}",
             f"task.env_id={self._settings.task}",
             f"task.control_mode={self._settings.control_mode}",
+            f"task.sizes={list(named_sizes(self._settings.task, self._settings.control_mode))}",
             "task.residual_dims=null",
             f"algo.residual_every={settings.act_horizon}",
             f"learner.evaluation.episodes={settings.episodes}",

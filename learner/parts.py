@@ -91,7 +91,11 @@ def make_budget(settings: LearnerSettings) -> Budget:
 
 
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
-    """Episodes recorded earlier, or None where the recipe takes none."""
+    """Episodes recorded earlier, or None where the recipe takes none.
+
+    Raises:
+        DemonstrationError, RunError: they are not there, or do not fit.
+    """
     demos = config.learner.demos
     if config.algo.prior_fraction == 0 or demos is None:
         return None
@@ -101,6 +105,12 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
             "set learner.demos=null algo.prior_fraction=0"
         )
     sources = [demos] if isinstance(demos, str) else demos
+    for source in sources:
+        if source.endswith(".h5") and not Path(source).is_file():
+            raise RunError(
+                f"no prior data at {source}: name other demonstrations in learner.demos, make some with "
+                "bash launch/demos.sh, or go without: learner.demos=null algo.prior_fraction=0"
+            )
     plan_key = msgspec.json.encode(config.base).decode()
     fps = config.learner.fps
     return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])

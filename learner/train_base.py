@@ -2,6 +2,8 @@
 
 `out` becomes a base.path: args.json and checkpoints/best.pt in the published layout, beside
 checkpoints/newest.pt, demos.h5, evaluations.jsonl, and training.pt, with which a stopped training goes on.
+preset=small is for processors; the default, preset=published, wants a GPU. What each key means:
+config/train_base/main.yaml.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rich.progress import Progress, TaskID, TextColumn
 
 from actor.policy.device import DeviceError, require_device
 from actor.policy.diffusion import CheckpointError, save_agent
+from actor.policy.sizes import named_sizes
 from config.cli import wants_help
 from config.schema import ConfigError
 from config.spaces import known_spaces
@@ -84,8 +87,17 @@ def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
 
 
 def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> None:
-    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards."""
+    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards.
+
+    Raises:
+        ConfigError: nothing knows the task, in which the base is to be evaluated.
+    """
     known = known_spaces(settings.task, settings.control_mode)
+    if settings.evaluation.every:
+        try:
+            known = named_sizes(settings.task, settings.control_mode)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, numbers in (
         ("observation", known.observation_dim, episodes[0].observations.shape[1]),
         ("action", known.action_dim, episodes[0].actions.shape[1]),
@@ -96,6 +108,15 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
                 f"control_mode={settings.control_mode} has {wanted}: choose other demos, or other features "
                 "of a LeRobot dataset with observation=[...]"
             )
+
+
+def require_own_folder(settings: Training) -> None:
+    """Raise ResumeError if `out` holds a base that nothing there can go on with: it would be lost."""
+    held = (settings.folder / "checkpoints" / "best.pt").is_file()
+    if held and settings.resume != "new" and not (settings.folder / "training.pt").is_file():
+        raise ResumeError(
+            f"{settings.out} holds a finished base: choose another out=<folder>, or resume=new to replace it"
+        )
 
 
 def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
@@ -237,9 +258,10 @@ def main(words: list[str]) -> int:
         settings = compose_training(words)
         torch.set_num_threads(settings.threads)
         require_device("device", settings.device)
-        settings.folder.mkdir(parents=True, exist_ok=True)
+        require_own_folder(settings)
         episodes = read_episodes(settings)
         require_task_sizes(settings, episodes)
+        settings.folder.mkdir(parents=True, exist_ok=True)
         data = windows_of(settings, episodes)
         log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
         keep_demonstrations(settings, episodes)

@@ -26,7 +26,7 @@ class Disk:
         for module in ("journal_file", "journal_recovery"):
             monkeypatch.setattr(f"learner.replay.{module}.os", self)
             monkeypatch.setattr(f"learner.replay.{module}.sync_folder", self._sync_folder, raising=False)
-        monkeypatch.setattr("learner.replay.journal.sync_folder", self._sync_folder)
+        monkeypatch.setattr("learner.replay.journal_segments.sync_folder", self._sync_folder)
         monkeypatch.setattr(Path, "rename", lambda path, new: self._rename(path, new))
         monkeypatch.setattr(Path, "unlink", lambda path: self._unlink(path))
 

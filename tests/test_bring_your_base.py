@@ -88,7 +88,7 @@ def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path
     train = train.replace("<file or dataset>", "bases/PickCube-v1/demos.h5")
     run(repository, train, "max_episodes=5", f"out={tmp_path / 'base'}", *TRAIN)
     assert json.loads((tmp_path / "base" / "evaluations.jsonl").read_text().splitlines()[-1])["step"] == 60
-    start = readme(repository, "start.sh", "task.env_id=PushCube-v1").replace("task.env_id=PushCube-v1", "")
+    start = readme(repository, "start.sh", "base.path=bases/mine").replace("task=stack_cube", "")
     run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
     assert_ran(tmp_path)
 

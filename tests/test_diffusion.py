@@ -224,10 +224,14 @@ def test_a_base_of_another_task_of_the_same_sizes_is_a_warning_naming_both(tmp_p
     assert "was trained on PushCube-v1, the task is PullCube-v1" in caplog.text
 
 
-def test_a_task_that_nobody_listed_is_checked_at_the_simulator(checkpoint):
-    config = make_config(f"base.path={checkpoint[0]}", "task.env_id=Mine-v1", "task.control_mode=mine")
+def test_a_task_that_no_table_knows_is_taken_at_its_word_and_checked_again_at_the_simulator(checkpoint):
     arguments = checkpoint[0] / "args.json"
     arguments.write_text(json.dumps(json.loads(arguments.read_text()) | {"control_mode": "mine"}))
+    mine = (f"base.path={checkpoint[0]}", "task.env_id=Mine-v1", "task.control_mode=mine")
+    config = make_config(*mine, "task.sizes=[9,3]")
+    with pytest.raises(CheckpointError, match="5 observation numbers.*the task has 9 and 3"):
+        make_base(config.base, config.task, "cpu", 0)
+    config = make_config(*mine, "task.sizes=[5,3]")
     base = make_base(config.base, config.task, "cpu", 0)
     with pytest.raises(CheckpointError, match="5 observation numbers.*the task has 42"):
         check_base_fits(base, 42, 7, "here")
@@ -285,9 +289,9 @@ def test_no_base_at_all_plans_zeros_of_the_tasks_sizes():
     base = make_base(config.base, config.task, "cpu", 0)
     assert (base.observation_dim, base.action_dim) == (48, 7)
     assert torch.equal(base.plan(torch.rand(3, 1, 48)), torch.zeros(3, 4, 7))
-    config = make_config("base=zero", "task.env_id=Mine-v1")
-    with pytest.raises(CheckpointError, match="Mine-v1.*config/spaces.yaml"):
-        make_base(config.base, config.task, "cpu", 0)
+    config = make_config("base=zero", "task.env_id=Mine-v1", "task.sizes=[5,3]")
+    base = make_base(config.base, config.task, "cpu", 0)
+    assert (base.observation_dim, base.action_dim) == (5, 3)
 
 
 def test_a_plan_longer_than_the_prediction_is_refused(checkpoint):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -225,7 +226,7 @@ def test_a_refused_message_keeps_its_number_and_has_no_rows(tmp_path: Path) -> N
 
 
 def test_ends_of_sessions_versions_and_evaluations_come_back(tmp_path: Path) -> None:
-    writer = Writer(tmp_path)
+    writer = Writer(tmp_path / "alive")
     writer.append(7, 0, messages()[0])
     writer.journal.end_session("actor-0", 7)
     evaluation = Evaluation(
@@ -235,7 +236,9 @@ def test_ends_of_sessions_versions_and_evaluations_come_back(tmp_path: Path) -> 
     writer.journal.append(Peer("evaluator-0", "evaluator", 9, "", b"", 0, 0.0), evaluation, frames)
     for version in range(1, 6):
         writer.journal.use_version(version)
-    again = Writer(tmp_path)  # the other one was killed
+    # As if it were killed now; it still marks the versions that come next.
+    shutil.copytree(tmp_path / "alive", tmp_path / "killed")
+    again = Writer(tmp_path / "killed")
     assert again.journal.version >= 5
     assert again.journal.evaluations == [evaluation]
     states = {state.session: state for state in again.journal.sessions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from learner.replay.lerobot_store import LeRobotStore
 from learner.replay.readers import Readers
 from learner.replay.shards import Budget
 from learner.replay.verify import verify
-from tests.identifiable import ACT, OBS, make_stream, pack
+from tests.identifiable import ACT, OBS, Truth, make_stream, pack
+from tests.replay_faults import open_dataset
+from tests.test_retention import Recorder
 
 # Stock, but it waits for a word before it opens what it has listed, and before it opens the dataset again.
 READER = """
@@ -172,6 +175,66 @@ def test_somebody_is_busy_who_opens_files_but_not_for_ever(tmp_path: Path, monke
     assert not watch.busy()
     monkeypatch.setattr(readers, "STANDSTILL_S", 0.0)
     watch.wait(threading.Event())
+
+
+def write(folder: Path, part: list[Truth], after_each: Callable[[], object] = lambda: None) -> int:
+    """Each in a commit of its own; how many files there are when the store was closed."""
+    with open_store(folder, Budget(max_frames=70)) as store:
+        for truth in part:
+            store.add("peg", 0, pack(truth.rows))
+            while store.committed().get(("peg", 0, 0), 0) <= truth.number:
+                store.raise_if_failed()
+                time.sleep(0.001)
+            after_each()
+    assert verify(folder) == []
+    return len(list(folder.glob("data/*/*")))
+
+
+def frames(folder: Path) -> int:
+    return json.loads((folder / "meta/info.json").read_text())["total_frames"]
+
+
+def test_a_limit_holds_in_the_end_though_somebody_read_until_then(
+    quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet(True)
+    monkeypatch.setattr(readers, "STANDSTILL_S", 0.0)
+    truths, _ = make_stream("peg", 0, [7] * 15, sub_envs=1)
+    seen = []
+    assert write(tmp_path / "replay", truths, lambda: seen.append(frames(tmp_path / "replay"))) == 1
+    assert seen == [7 * (n + 1) for n in range(15)]
+    assert frames(tmp_path / "replay") == 49
+
+
+def test_files_stay_as_long_as_somebody_asks_for_it(quiet, tmp_path: Path, caplog) -> None:
+    quiet(False)
+    truths, _ = make_stream("peg", 0, [7] * 20, sub_envs=1)
+    subprocess.run(["touch", "-d", "+2 hours", tmp_path / "replay.hold"], check=True)
+    assert write(tmp_path / "replay", truths[:15]) == 15, "a file went that somebody wanted"
+    assert caplog.text.count("whatever the limit") == 1
+    subprocess.run(["touch", tmp_path / "replay.hold"], check=True)
+    assert write(tmp_path / "replay", truths[15:]) == 1
+    assert frames(tmp_path / "replay") <= 70
+
+
+def test_a_dataset_of_videos_that_is_open_stays_whole_while_they_are_held(quiet, tmp_path: Path) -> None:
+    quiet(False)
+    recorder = Recorder(tmp_path / "replay", Budget(max_frames=40), "video")
+    for truth in recorder.truths[:4]:
+        recorder.commit(truth)
+    dataset = open_dataset(recorder.folder)
+    (tmp_path / "replay.hold").touch()
+    os.utime(tmp_path / "replay.hold", times=(time.time() + 100, time.time() + 100))
+    for truth in recorder.truths[4:8]:
+        recorder.commit(truth)
+    recorder.writer.compact()
+    first = [int(dataset[i]["episode_index"]) for i in range(len(dataset))]
+    assert sorted(set(first)) == [0, 1, 2, 3]
+    (tmp_path / "replay.hold").unlink()
+    recorder.commit(recorder.truths[8])
+    assert len(list(recorder.folder.rglob("*.mp4"))) < 9
+    with pytest.raises(FileNotFoundError, match=r"file-000\.mp4"):
+        dataset[0]
 
 
 def test_without_inotify_nobody_is_waited_for(tmp_path: Path, monkeypatch) -> None:

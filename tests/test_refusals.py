@@ -90,6 +90,26 @@ def test_a_base_of_other_dimensions_is_refused_before_anything_starts(module: st
     assert_one_line(*run(module, *overrides), "42 observation numbers", "the task has 35")
 
 
+# Neither is in config/spaces.yaml: a hand with nine joints.
+VALVE = ("task.env_id=RotateValveLevel0-v1", "task.control_mode=pd_joint_delta_pos")
+
+
+def test_so_it_is_for_a_task_that_no_table_knows(base_copy: Path, ports: list[str]) -> None:
+    spoil(base_copy, "other control mode")  # to that of the task
+    refused = run("actor", *VALVE, f"base.path={base_copy}", *ports, timeout_s=110)
+    assert_one_line(*refused, "42 observation numbers and gives 7 action", "the task has 51 and 9")
+
+
+def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: list[str]) -> None:
+    spoil(base_copy, "other control mode")
+    words = ["launch.run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
+    code, output, error = run(*words, timeout_s=110)
+    assert code not in (0, None)
+    assert "RotateValveLevel0-v1 has 51 observation and 9 action numbers" in output
+    assert "learner   | error: " in output and "the task has 51 and 9" in output
+    assert "Traceback" not in output + error
+
+
 def test_an_unknown_task_is_refused_before_anything_connects(ports: list[str]) -> None:
     overrides = ["task.env_id=Nonsense-v1", "base.path=bases/PickCube-v1", *ports]
     assert_one_line(*run("actor", *overrides), "task.env_id=Nonsense-v1")
@@ -106,7 +126,12 @@ def test_missing_demonstrations_are_named_with_the_command_that_makes_them(
     ports: list[str], tmp_path: Path
 ) -> None:
     missing = tmp_path / "none.h5"
-    assert_one_line(*run("learner", f"learner.demos={missing}", *ports), str(missing), "launch/demos.sh")
+    assert_one_line(
+        *run("learner", f"learner.demos={missing}", *ports),
+        str(missing),
+        "launch/demos.sh",
+        "prior_fraction=0",
+    )
 
 
 def test_a_port_in_use_is_named_by_the_learner(ports: list[str], free_ports: tuple[int, int]) -> None:
@@ -170,7 +195,7 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
     ("overrides", "says"),
     [
         (["base.path=nowhere"], "no folder nowhere"),
-        (["task.env_id=Nonsense-v1"], "bases/Nonsense-v1 with a base for task.env_id=Nonsense-v1"),
+        (["task.env_id=PushCube-v1"], "bases/PushCube-v1 with a base for task.env_id=PushCube-v1"),
         (["task.env_id=Nonsense-v1", "base.path=bases/PickCube-v1"], "is not registered with ManiSkill"),
         (["task.env_id=PushCube-v1", "base.path=bases/PickCube-v1"], "the task has 35"),
     ],
@@ -180,7 +205,7 @@ def test_a_run_that_cannot_work_ends_by_itself_with_the_reason(
 ) -> None:
     code, output, error = run("launch.run", *overrides, *ports, "name=wrong", timeout_s=100)
     assert code not in (0, None)
-    assert says in output
+    assert says in output + error
     assert "Traceback" not in output + error
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.viz import read_replay
+from learner.parts import sole_learner
 from learner.replay.__main__ import main
 from learner.replay.demonstrations import Demonstration
 from learner.replay.episodes import EpisodeAssembler
@@ -249,9 +250,9 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
     (tmp_path / "old/meta/info.json").write_text('{"codebase_version": "v2.1"}')
     for words, said in (
         (["merge", "out", "a", "fast"], "fast has fps 30, "),
-        (["merge", "out", "a", "a"], "episode ('peg', 7, 0, 0) is in an earlier dataset already"),
+        (["merge", "out", "a", "a"], "episode 0 of peg (session 7, sub-environment 0) is in an"),
         (["merge", "fast", "a"], "fast exists already"),
-        (["export", "a", "out", "--actor", "nobody"], "no episode is left to write"),
+        (["export", "a", "out", "--actor", "nobody"], "none is of nobody: the actors are peg"),
         (["repair", "old"], "has LeRobot's format v2.1, not v3.0: convert it"),
         (["info", "old"], "has LeRobot's format v2.1, not v3.0: convert it with python -m lerobot"),
         (["info", "nothing"], "is no LeRobot dataset: it has no meta/info.json"),
@@ -263,6 +264,20 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
         assert said in (heard := capfd.readouterr().err)
         assert heard.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+
+def test_repair_leaves_a_run_alone_that_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make_replay(tmp_path / "replay")
+    damaged = shard(tmp_path / "replay", "data", 2)
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    begun = tmp_path / ".replay.shard"
+    begun.write_bytes(b"what the learner has begun")
+    with sole_learner(tmp_path):
+        assert main(["repair", str(tmp_path / "replay")]) == 1
+        assert "a learner is writing to" in capfd.readouterr().err
+        assert begun.exists()
+    assert main(["repair", str(tmp_path / "replay")]) == 0
+    assert verify(tmp_path / "replay") == []
 
 
 def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

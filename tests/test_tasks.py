@@ -5,8 +5,11 @@ from __future__ import annotations
 import gymnasium
 import pytest
 import torch
+from mani_skill.utils import assets
 
-from actor.environment import make_environment, make_simulator
+from actor.environment import TaskError, make_environment, make_simulator, require_task
+from actor.policy.sizes import sizes_of
+from config.schema import ConfigError
 from config.spaces import spaces_of
 from tests.helpers import make_config
 
@@ -56,13 +59,32 @@ def test_a_task_of_the_table_of_sizes_has_them(env_id: str) -> None:
     assert space == ((known.observation_dim,), (known.action_dim,))
 
 
-def test_nothing_is_said_of_the_actions_of_a_robot_that_the_table_does_not_know() -> None:
+def test_a_task_that_the_table_does_not_know_is_asked_for_its_sizes() -> None:
     """A control mode of the same name has 8 numbers for a panda and 9 for this hand."""
     task = make_config("task.env_id=RotateValveLevel0-v1", "task.control_mode=pd_joint_delta_pos").task
+    assert spaces_of(task)[:2] == (None, None)
     env = make_simulator(task, "physx_cpu", 1)
-    numbers = env.unwrapped.single_action_space.shape[0]
+    space = env.unwrapped.single_observation_space, env.unwrapped.single_action_space
     env.close()
-    assert numbers == 9 and spaces_of(task).action_dim is None
+    assert sizes_of(task) == (space[0].shape[0], space[1].shape[0]) and sizes_of(task).action_dim == 9
+
+
+def test_sizes_in_the_configuration_spare_the_question() -> None:
+    # Nobody could answer it.
+    nonsense = "task.env_id=Nonsense-v1"
+    assert sizes_of(make_config(nonsense, "task.sizes=[5,3]").task) == (5, 3)
+    with pytest.raises(ConfigError, match="Nonsense-v1 is not registered with ManiSkill.*task.sizes="):
+        sizes_of(make_config(nonsense).task)
+
+
+def test_a_task_whose_files_are_missing_is_refused_with_the_command_that_fetches_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where ManiSkill would ask at a prompt."""
+    monkeypatch.setattr(assets, "is_data_source_downloaded", lambda name: False)
+    with pytest.raises(TaskError, match=r"\(ycb\): .*download_asset PickSingleYCB-v1"):
+        require_task("PickSingleYCB-v1")
+    require_task("PickCube-v1")
 
 
 def test_it_runs_in_simulator_processes() -> None:

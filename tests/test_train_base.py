@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from learner.base_tracker import BaseTracker
 from learner.base_trainer import BaseTrainer, ResumeError
 from learner.checkpoint import write_checkpoint
 from learner.replay.demonstrations import DemonstrationError, read_maniskill
-from learner.train_base import read_episodes, require_task_sizes, windows_of
+from learner.train_base import read_episodes, require_own_folder, require_task_sizes, windows_of
 from learner.windows import Windows
 from tests.helpers import make_config
 
@@ -205,6 +206,16 @@ def test_missing_demonstrations_are_one_line_with_the_command_that_makes_them(tm
         assert str(source) in done.stderr
 
 
+def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) -> None:
+    base = Path(shutil.copytree("bases/PickCube-v1", tmp_path / "base"))
+    with pytest.raises(ResumeError, match="base holds a finished base: choose another out=<folder>"):
+        require_own_folder(settings_of(base))
+    require_own_folder(settings_of(base, "resume=new"))
+    (base / "training.pt").touch()
+    require_own_folder(settings_of(base))
+    require_own_folder(settings_of(tmp_path / "empty"))
+
+
 def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     from learner.replay.lerobot_demonstrations import write_lerobot
 
@@ -223,10 +234,15 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     [
         ("task=PushCube-v1", "has 42 observation numbers, task=PushCube-v1 .* has 35"),
         ("control_mode=pd_joint_delta_pos", "has 7 action numbers, .*pd_joint_delta_pos has 8"),
+        # Not in config/spaces.yaml: ManiSkill is asked, since the base is to be played there.
+        (
+            "task=RotateValveLevel0-v1 control_mode=pd_joint_delta_pos evaluation.every=100",
+            "has 42 observation numbers, task=RotateValveLevel0-v1 .* has 51",
+        ),
     ],
 )
 def test_demonstrations_of_another_task_are_refused_before_the_training(change, says, tmp_path) -> None:
-    settings = settings_of(tmp_path, change)
+    settings = settings_of(tmp_path, *change.split())
     with pytest.raises(DemonstrationError, match=says):
         require_task_sizes(settings, read_episodes(settings))
 

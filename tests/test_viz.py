@@ -82,7 +82,9 @@ def test_script_prints_and_runs_the_command(
     assert ended.returncode == 0, ended.stderr
     assert (copy / "setup_was_called").is_file()
     assert "lerobot-dataset-viz --repo-id tests/replay --root" in ended.stderr.splitlines()[0]
-    assert (tmp_path / "out/tests_replay_episode_2.rrd").is_file()
+    saved = tmp_path / "out/tests_replay_episode_2.rrd"
+    assert saved.is_file()
+    assert ended.stderr.splitlines()[-1].startswith(f"{saved}: open it with rerun")
 
 
 def test_help_says_how(repository: Path, environment: dict[str, str]) -> None:

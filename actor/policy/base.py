@@ -11,6 +11,7 @@ from torch import Tensor
 from actor.policy.diffusion import CheckpointError, DiffusionBase, load_agent
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.maniskill2 import PaddedBase, padding_hint
+from actor.policy.sizes import sizes_of
 from actor.policy.zero import ZeroBase
 from config.schema import Base, DiffusionSettings, LeRobotSettings, Task, ZeroSettings
 from config.spaces import spaces_of
@@ -44,9 +45,10 @@ class BasePolicy(Protocol):
 
 
 def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
-    """The base of `config/base`, checked against what is known of the task without a simulator.
+    """The base of `config/base`, checked against the task's sizes.
 
     Raises:
+        ConfigError: the task's sizes are not to be had, see `named_sizes`.
         CheckpointError: it cannot be read, or does not fit the task's control mode, action space,
             observation or the horizon asked for; names both sides.
     """
@@ -56,13 +58,7 @@ def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
             "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
         )
     made = _load(base, task, device, seed)
-    known = spaces_of(task)
-    check_base_fits(
-        made,
-        made.observation_dim if known.observation_dim is None else known.observation_dim,
-        made.action_dim if known.action_dim is None else known.action_dim,
-        base.path,
-    )
+    check_base_fits(made, *sizes_of(task), base.path)
     return made
 
 

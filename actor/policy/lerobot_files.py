@@ -16,8 +16,8 @@ from lerobot.utils.import_utils import register_third_party_plugins
 
 from actor.policy.diffusion import CheckpointError
 from actor.policy.lerobot_policy import LeRobotBase, image_features
+from actor.policy.sizes import sizes_of
 from config.schema import LeRobotSettings, Task
-from config.spaces import spaces_of
 
 # Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. Those of ours
 # in pyproject.toml are called like the policy.
@@ -58,11 +58,10 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
         raise CheckpointError(
             f"base {settings.path}: its {config.type} policy cannot be loaded: {error}"
         ) from error
-    fields = observation_fields(config, settings, spaces_of(task).observation_dim)
+    observation_dim = sizes_of(task).observation_dim
+    fields = observation_fields(config, settings, observation_dim)
     cameras = image_cameras(config, settings, task)
     processors = _load_processors(config, settings.path, device)
-    # Features may leave some of the task's numbers out.
-    observation_dim = spaces_of(task).observation_dim or max((end for _, end in fields.values()), default=0)
     return LeRobotBase(
         policy,
         processors,
@@ -130,7 +129,7 @@ def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[
 
 
 def observation_fields(
-    config: PreTrainedConfig, settings: LeRobotSettings, observation_dim: int | None
+    config: PreTrainedConfig, settings: LeRobotSettings, observation_dim: int
 ) -> dict[str, tuple[int, int]]:
     """Which numbers [first, end) of the task's observation make up each of the policy's features.
 
@@ -151,9 +150,8 @@ def observation_fields(
                 f"[{first}, {end}): set base.observation={{{name}: [first, end]}} over the task's numbers"
             )
     end = max((end for _, end in fields.values()), default=0)
-    if observation_dim is not None and (
-        end > observation_dim or (settings.observation is None and end < observation_dim)
-    ):
+    # Features that were chosen may leave some of the task's numbers out.
+    if end > observation_dim or (settings.observation is None and end < observation_dim):
         raise CheckpointError(
             f"base {settings.path} takes {wanted}, {end} observation numbers in all, the task has "
             f"{observation_dim}: choose a base that was trained on this task, or set base.observation"

@@ -23,7 +23,7 @@ log = logging.getLogger("replay")
 
 EPILOG = """
 PATH is the folder that holds meta/, for a run runs/<name>/replay. verify and info read any LeRobot v3.0
-dataset; the others those that this replay wrote. Nothing but repair changes PATH.
+dataset; the others those that this replay wrote. Nothing but repair changes PATH, once its run is over.
 
 examples:
   python -m learner.replay verify runs/my-run/replay

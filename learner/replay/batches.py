@@ -58,7 +58,7 @@ class Batches:
             return self._joined([self._draw(ring, rows) for ring, rows in rings])
         drawn = [self._draw_prioritised(ring, rows) for ring, rows in rings]
         self._drawn = [(ring, part.positions) for (ring, _), part in zip(rings, drawn, strict=True)]
-        weight = torch.cat([part.weights for part in drawn]).to(self._device, non_blocking=True)
+        weight = self._here(torch.cat([part.weights for part in drawn]))
         return self._joined([part.batch for part in drawn]) | {"weight": weight / weight.max()}
 
     def reprioritise(self, errors: Tensor) -> None:
@@ -83,11 +83,15 @@ class Batches:
 
     def _joined(self, parts: list[Batch]) -> dict[str, Tensor]:
         batch = {
-            name: torch.cat(column).to(self._device, non_blocking=True)
+            name: self._here(torch.cat(column))
             for name, column in zip(Batch._fields, zip(*parts, strict=True), strict=True)
         }
         batch["reward"] *= self._reward_scale
         return batch
+
+    def _here(self, column: Tensor) -> Tensor:
+        # From a GPU to the processor somebody has to wait, else the numbers are read before they came.
+        return column.to(self._device, non_blocking=self._device.type != "cpu")
 
     def _draw(self, ring: Ring, rows: int) -> Batch:
         return ring.sample(

@@ -21,7 +21,7 @@ from learner.replay.journal_format import (
     VersionMark,
     segment_number,
 )
-from protocol.messages import Columns, Evaluation, ExperienceSpec
+from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
 from protocol.peers import MOST_PEERS, SessionState
 
 # (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
@@ -49,9 +49,12 @@ class Ledger:
         sessions, evaluations = list(self.sessions.values()), list(self.evaluations.values())
         return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
 
-    def add_evaluation(self, evaluation: Evaluation) -> None:
-        """Keep it as the newest of its policy."""
-        self.evaluations[evaluation.policy] = evaluation
+    def index(self, segment: Segment, head: Batch, message: Experience | Evaluation) -> None:
+        """Note what a message says whose record lies in `segment`."""
+        if isinstance(message, Experience):
+            segment.touch(head.actor_id, head.session, message.columns)
+        else:
+            self.evaluations[message.policy] = message  # the newest of its policy
 
     def add(self, head: Head) -> None:
         """Take in the next record."""

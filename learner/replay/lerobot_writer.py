@@ -121,10 +121,17 @@ class LeRobotWriter:
         self._open = None
 
     def compact(self) -> None:
-        """Leave as few files as possible; for the end, since it rewrites the small ones."""
-        if max(groups_to_merge([shard.size for shard in self.committed.shards]), default=1) > 1:
+        """Keep to the budget and leave as few files as possible, unless somebody holds them; for the end,
+        since it rewrites small ones and waits for readers."""
+        if self._readers.held():
+            return
+        state = self.committed
+        count = oldest_to_drop(state.shards, self._budget)
+        if count or max(groups_to_merge([shard.size for shard in state.shards]), default=1) > 1:
             generation = Generation(self._folder)
-            self._replace(generation, compact(generation, self.committed, self.spec), files_go=True)
+            if count:
+                state = drop_oldest(generation, state, count, self.spec)
+            self._replace(generation, compact(generation, state, self.spec), files_go=True)
 
     def _replace(self, generation: Generation, state: Committed, files_go: bool) -> None:
         write_description(generation, state, self.spec)

@@ -53,6 +53,14 @@ class Selection:
     """Episodes whose first decision came from a later weights version."""
     actors: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        wanted = ["with a success"] if self.successes else []
+        if self.after_version is not None:
+            wanted.append(f"begun after version {self.after_version}")
+        if self.actors:
+            wanted.append(f"of {' or '.join(self.actors)}")
+        return " and ".join(wanted)
+
     def keeps(self, frames: pa.Table, sidecar: pa.Table) -> np.ndarray:
         """b1 (E,) for the episodes in these tables."""
         lengths = episode_lengths(frames)
@@ -84,7 +92,7 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
             `target` exists; nothing is selected; an episode is in two sources.
     """
     if target.exists():
-        raise DatasetError(f"{target} exists already")
+        raise DatasetError(f"{target} exists already: name a new folder")
     with contextlib.ExitStack() as views:
         return _merge([views.enter_context(standing(source)) for source in sources], target, selection)
 
@@ -99,7 +107,9 @@ def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -
         state = _add_dataset(generation, state, spec, source, selection or Selection(), seen)
     if not state.shards:
         shutil.rmtree(generation.root)
-        raise DatasetError("no episode is left to write")
+        raise DatasetError(
+            f"no episode is left to write, none is {selection}: the actors are {', '.join(state.actors)}"
+        )
     state = compact(generation, state, spec)
     write_description(generation, state, spec)
     generation.replace()
@@ -188,5 +198,9 @@ def _check_new(sidecar: pa.Table, seen: set[tuple[str, int, int, int]], source: 
     columns = (sidecar[name].to_pylist() for name in ("actor_id", "session", "sub_env", "episode"))
     for identity in zip(*columns, strict=True):
         if identity in seen:
-            raise DatasetError(f"{source}: episode {identity} is in an earlier dataset already")
+            actor_id, session, sub_env, episode = identity
+            raise DatasetError(
+                f"{source}: episode {episode} of {actor_id} (session {session}, sub-environment {sub_env}) "
+                "is in an earlier dataset already: merge datasets that share none"
+            )
         seen.add(identity)

@@ -1,7 +1,9 @@
 """Whether somebody is just opening a dataset, so that its files do not go in between.
 
 LeRobot's reader lists a dataset's files and then opens one after the other, for seconds, by names that a
-generation without them does not have. Nobody asks it to say so; the kernel tells who looks.
+generation without them does not have. Nobody asks it to say so; the kernel tells who looks. Whom it cannot
+see, on another host, or who opens videos for as long as it trains, may say so: files stay until the time of
+the file `<folder>.hold`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Readers:
     """Notices on this machine who opens or reads a file of frames or a description of `folder`.
 
-    Sees nothing of readers on other hosts, and nobody where the kernel has no inotify to give.
+    Sees nothing of readers on other hosts, and nobody where the kernel has no inotify to give: see `held`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +44,8 @@ class Readers:
         self._events: io.FileIO | None = None
         self._last_s = -float("inf")
         self._busy_since_s: float | None = None
+        self._hold = folder.with_name(f"{folder.name}.hold")
+        self._told: float | None = None
         self.follow()
 
     def follow(self) -> None:
@@ -59,8 +63,24 @@ class Readers:
                 mask = _OPEN | _ACCESS | _CLOSE_NOWRITE | _ONLY_A_FOLDER
                 _LIBC.inotify_add_watch(descriptor, os.fsencode(place), mask)
 
+    def held(self) -> bool:
+        """Whether somebody asked that no file goes now: `touch -d '+2 hours' <folder>.hold`."""
+        try:
+            until_s = self._hold.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        if until_s <= time.time():
+            return False
+        if until_s != self._told:
+            self._told = until_s
+            log.warning("%s: files stay until %s, whatever the limit", self._hold, time.ctime(until_s))
+        return True
+
     def busy(self) -> bool:
-        """Whether somebody has opened or read a file within QUIET_S, for PATIENCE_S at most."""
+        """Whether files should stay: they are `held`, or somebody has opened or read one within QUIET_S, for
+        PATIENCE_S at most."""
+        if self.held():
+            return True
         if not self._active():
             self._busy_since_s = None
             return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,30 @@ def repair(folder: Path) -> Repaired:
     Statistics, counts and episode tables are made anew from the frames and the sidecar.
 
     Raises:
-        DatasetError: not of this replay, or not a single episode is whole.
+        DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it.
     """
+    with _nobody_writes(folder):
+        return _repair(folder)
+
+
+@contextlib.contextmanager
+def _nobody_writes(folder: Path) -> Iterator[None]:
+    """Hold the run that the dataset belongs to, as its learner does, which would lose what it has begun."""
+    lock = folder.parent / "lock"
+    if not lock.exists():
+        yield
+        return
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"a learner is writing to {folder}: end its run first; all other commands work meanwhile"
+            ) from None
+        yield
+
+
+def _repair(folder: Path) -> Repaired:
     recover(folder)
     with contextlib.suppress(BrokenError):  # it is made anew
         read_info(folder)

@@ -1,0 +1,28 @@
+"""What every part of the configuration is: typed, frozen, and whole."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration: an unknown or missing key is an error that names it."""
+
+    def require(self, holds: bool, key: str, rule: str) -> None:
+        """Raise ValueError `key must be rule, got value` unless `holds`."""
+        if not holds:
+            raise ValueError(f"{key} must be {rule}, got {getattr(self, key)!r}")
+
+    def at_least(self, smallest: float, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` below `smallest`."""
+        for key in keys:
+            self.require(getattr(self, key) >= smallest, key, f"at least {smallest}")
+
+    def positive(self, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` that is not above zero."""
+        for key in keys:
+            self.require(getattr(self, key) > 0, key, "above 0")
