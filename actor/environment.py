@@ -221,7 +221,7 @@ class BatchedEnvironment:
 
 def require_unit_actions(space: Any) -> None:
     """Raise TaskError unless every action lies in exactly [-1, 1]: the base knows no other."""
-    if not isinstance(space, gymnasium.spaces.Box):
+    if isinstance(space, gymnasium.spaces.Dict):
         raise TaskError("task.env_id has the actions of several robots, a base drives one")
     if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
         raise TaskError(

@@ -6,6 +6,7 @@ config/spaces.yaml does not know.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -34,11 +35,12 @@ def state_sizes(env_id: str, control_mode: str) -> tuple[int, int]:
 
 def main(words: list[str]) -> int:
     """The exit code."""
-    if len(words) != 2 or any(word.startswith("-") for word in words):
-        sys.stderr.write(f"{__doc__}")
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m actor.sizes", description=__doc__)
+    parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
+    parser.add_argument("control_mode", help="such as pd_joint_delta_pos")
+    given = parser.parse_args(words)
     try:
-        sizes = state_sizes(*words)
+        sizes = state_sizes(given.env_id, given.control_mode)
     except TaskError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1

@@ -135,6 +135,8 @@ REFUSED = [
     ("launch.pack_demos none.h5 out.h5 many", "many"),
     ("launch.label_rewards", "one FILE is wanted"),
     ("launch.label_rewards none.h5", "no demonstrations at none.h5"),
+    ("actor.sizes Nonsense-v1 pd_ee_delta_pose", "Nonsense-v1 is not registered"),
+    ("actor.sizes PickCube-v1 pd_joint_pos", "actions outside [-1, 1]"),
     ("learner.train_base nosuch=1", "nosuch"),
     ("learner.train_base preset=nosuch", "nosuch"),
     ("learner.train_base task=Nonsense-v1 out=out", "Nonsense-v1"),
