@@ -11,6 +11,9 @@ from typing import NamedTuple
 from config.schema import ConfigError, Task
 from config.spaces import known_spaces
 
+# For a simulator of one environment: seconds alone, a minute beside much else.
+_LONGEST_S = 600
+
 
 class Sizes(NamedTuple):
     """Numbers of an observation and of an action."""
@@ -47,7 +50,12 @@ def named_sizes(env_id: str, control_mode: str) -> Sizes:
 def _ask_simulator(env_id: str, control_mode: str) -> Sizes:
     # A process of its own: a learner knows no simulator, and this one shall be gone before others start.
     words = [sys.executable, "-W", "ignore", "-m", "actor.sizes", env_id, control_mode]
-    asked = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        asked = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"the sizes of {env_id} are not known: no simulator in {_LONGEST_S} s") from error
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
         raise ConfigError(f"the sizes of {env_id} are not known: {said[-1].removeprefix('error: ')}")

@@ -79,7 +79,7 @@ class Ring:
         self.capacity = capacity
         self.observation_dim, self.residual_numbers = observation_dim, residual_numbers
         self._widths = (observation_dim, residual_numbers, residual_numbers)
-        self._rows = torch.zeros((capacity, sum(self._widths)), device=device)
+        self._rows = _zeros(capacity, sum(self._widths), torch.device(device))
         # One more slot, which stands for "no row": it follows itself and is worth nothing.
         self._facts = np.zeros(capacity + 1, FACTS)
         self.following, self.reward, self.terminated = (self._facts[name] for name in FACTS.fields or ())
@@ -357,3 +357,17 @@ class Ring:
         if self._priorities is None:
             raise ValueError("the ring keeps no priorities: make it with prioritised=True")
         return self._priorities
+
+
+def _zeros(rows: int, width: int, device: torch.device) -> Tensor:
+    """Zeros (rows, width) as float32, in memory that is there.
+
+    Numpy asks the kernel for huge pages: rows drawn from gigabytes of small ones wait for the page table,
+    each of them. They are touched here, once, so that no message waits for the kernel later, and a machine
+    without room says so at the start.
+    """
+    if device.type != "cpu":
+        return torch.zeros((rows, width), device=device)
+    block = np.zeros((rows, width), np.float32)
+    block.fill(0)
+    return torch.from_numpy(block)
