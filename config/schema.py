@@ -45,12 +45,14 @@ class Task(Section, frozen=True):
     cameras: tuple[str, ...]
     camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
+    residual_scale: float
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
     reconfigure: bool
 
     def __post_init__(self) -> None:
         self.at_least(1, "max_episode_steps")
+        self.positive("residual_scale")
         self.require(self.sizes is None or min(self.sizes) >= 1, "sizes", "numbers of 1 or more, or null")
         # Videos store the colours of two by two pixels as one.
         sizes_fit = all(size >= 16 and size % 2 == 0 for size in self.camera_size)

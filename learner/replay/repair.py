@@ -77,7 +77,7 @@ def _nobody_writes(folder: Path) -> Iterator[None]:
     if not lock.exists():
         yield
         return
-    with lock.open("a") as file:
+    with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
