@@ -68,7 +68,7 @@ def draw_task(axes: Axes, runs: dict[str, list[dict[str, Any]]], x: str) -> None
     for index, (setting, records) in enumerate(runs.items()):
         grid, mean, low, high = mean_and_range([curve_of(record, x) for record in records])
         axes.fill_between(grid, low, high, color=f"C{index}", alpha=0.2, lw=0)
-        axes.plot(grid, mean, color=f"C{index}", lw=1.8, label=f"{setting}, {len(records)} seeds")
+        axes.plot(grid, mean, color=f"C{index}", lw=1.8, label=f"{setting}, seeds: {len(records)}")
     axes.set(xlabel=LABELS[x], ylabel="success", ylim=(0, 1.02))
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
