@@ -17,6 +17,7 @@ from actor.policy.device import require_devices
 from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
+from actor.simulator_processes import part_of_processors
 from actor.uplink import Uplink
 from actor.weights import adopt_newest
 from config.schema import Config
@@ -49,9 +50,8 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     try:
         uplink.connect()
         first_seed = (seed_of(config) * SEEDS_PER_ACTOR) % 2**31
-        envs = make_environment(
-            config.task, settings.backend, settings.num_envs, first_seed, settings.processes
-        )
+        processes = settings.processes or part_of_processors(settings.count)
+        envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
             policy = make_policy(config, base, envs.num_envs)

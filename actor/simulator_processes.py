@@ -26,11 +26,17 @@ _FINAL = "final "
 _OUTCOME = "outcome"  # reward, terminated, truncated, success
 
 
+def part_of_processors(actors: int) -> int:
+    """Simulator processes for one of several actors on this host: its part of the processors but one, which
+    is the learner's, rounded up: while an actor plans, its simulators leave a processor to the others'."""
+    return max(1, -(-(len(os.sched_getaffinity(0)) - 1) // actors))
+
+
 def shares(num_envs: int, asked: int | None) -> list[range]:
     """Which of `num_envs` sub-environments share a process: as many processes as asked, or as there are
     processors but one, which is the learner's. Shares differ by one at most; a process more that leaves the
     largest share, which all wait for, as it is would be for nothing."""
-    most = min(num_envs, asked or max(1, len(os.sched_getaffinity(0)) - 1))
+    most = min(num_envs, asked or part_of_processors(1))
     largest = -(-num_envs // most)
     processes = -(-num_envs // largest)
     borders = [num_envs * i // processes for i in range(processes + 1)]

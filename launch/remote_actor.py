@@ -55,6 +55,8 @@ def make_overrides(words: Sequence[str], host_name: str) -> list[str]:
     plain_name = re.sub(r"[^A-Za-z0-9._-]", "-", host_name) or "host"
     if "actor.id" not in given:
         overrides.append(f"actor.id=actor-{plain_name}")
+    if "actor.count" not in given:
+        overrides.append("actor.count=1")  # alone on its host: its simulators may have all processors but one
     if "actor.index" not in given:
         overrides.append(f"actor.index={FIRST_INDEX + zlib.crc32(plain_name.encode()) % INDICES}")
     return overrides + [word for word in words if not word.startswith(("learner=", "keys="))]

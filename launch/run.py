@@ -2,7 +2,7 @@
 
     bash launch/start.sh [key=value ...]
 
-    learner.total_frames=20000    end earlier              actor.count=2    two actor processes
+    learner.total_frames=20000    end earlier              actor.count=4    four actor processes
     name=my-run                   the folder under runs/   seed=1           another training seed
     wire.experience_port=6588 wire.weights_port=6589       other ports
 

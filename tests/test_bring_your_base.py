@@ -26,7 +26,7 @@ __all__ = ["renderer"]
 RUN = (
     "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",
     "algo.batch_size=32", "learner.evaluation.episodes=2", "learner.evaluation.num_envs=1",
-    "actor.num_envs=2", "actor.rows_per_batch=8", "learner.publish_every_s=0.5",
+    "actor.count=1", "actor.num_envs=2", "actor.rows_per_batch=8", "learner.publish_every_s=0.5",
     "learner.wandb.mode=disabled", "task.max_episode_steps=30", "name=small",
 )  # fmt: skip
 TRAIN = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actor.environment import BatchedEnvironment, TaskError, make_environment
-from actor.simulator_processes import shares
+from actor.simulator_processes import part_of_processors, shares
 from tests.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)
@@ -134,6 +134,14 @@ def test_how_sub_environments_share_processes_changes_nothing(num_envs):
             envs.close()
         played.append(frames)
     assert all(torch.equal(a, b) for other in played[1:] for a, b in zip(played[0], other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("processors", "actors", "found"), [(1, 2, 1), (2, 1, 1), (2, 2, 1), (4, 2, 2), (8, 2, 4), (9, 3, 3)]
+)
+def test_actors_share_the_processors_but_the_learners(monkeypatch, processors, actors, found):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    assert part_of_processors(actors) == found
 
 
 @pytest.mark.parametrize(

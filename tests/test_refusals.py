@@ -19,7 +19,7 @@ from learner.intake import Intake
 from learner.parts import RunError, make_run_dir, sole_learner
 from tests.helpers import left_running, make_config
 
-SMALL = ("learner.wandb.mode=disabled", "actor.num_envs=1", "wire.connect_timeout_s=20")
+SMALL = ("learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=1", "wire.connect_timeout_s=20")
 
 
 def run(module: str, *overrides: str, timeout_s: float = 60) -> tuple[int, str, str]:

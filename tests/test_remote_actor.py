@@ -22,12 +22,16 @@ def test_the_address_becomes_overrides_and_the_rest_goes_on() -> None:
         "wire.host=10.0.0.7", "wire.experience_port=6000", "wire.weights_port=6001",
         "wire.keys_dir=/there/keys", "actor.spool=runs/spools/10.0.0.7-6000", "actor.id=actor-gpu-3",
     ]  # fmt: skip
-    assert overrides[6].startswith("actor.index=")
-    assert overrides[7:] == ["task=pick_cube", "actor.num_envs=2"]
+    assert overrides[6] == "actor.count=1"
+    assert overrides[7].startswith("actor.index=")
+    assert overrides[8:] == ["task=pick_cube", "actor.num_envs=2"]
 
 
 def test_what_is_said_wins_over_what_is_guessed() -> None:
-    words = ["learner=tcp://h:1", "actor.id=mine", "actor.index=3", "actor.spool=null", "wire.weights_port=9"]
+    words = [
+        "learner=tcp://h:1", "actor.id=mine", "actor.index=3", "actor.count=2", "actor.spool=null",
+        "wire.weights_port=9",
+    ]  # fmt: skip
     overrides = make_overrides(words, "host")
     assert overrides == ["wire.host=h", "wire.experience_port=1", *words[1:]]
 

@@ -17,7 +17,7 @@ from tests.helpers import left_running
 
 SMALL = (
     "learner.total_frames=1000000", "algo.learning_starts=100", "algo.critic_warmup_updates=10",
-    "learner.wandb.mode=disabled", "actor.num_envs=2", "actor.rows_per_batch=8",
+    "learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=2", "actor.rows_per_batch=8",
     "learner.publish_every_s=0.3", "learner.log_every_s=0.5", "name=again",
     # Nothing of the dataset is written before the kill: all must come from the journal.
     "learner.store_flush_s=1000", "learner.checkpoint_every_s=0.5",
