@@ -100,7 +100,8 @@ def wait_for(holds: Callable[[], object], what: str, timeout_s: float = TIMEOUT_
 def terminal(repository: Path, tmp_path: Path, free_ports: tuple[int, int]) -> Iterator[Terminal]:
     made = Terminal(
         repository, tmp_path, "name=in-tmux", f"runs_dir={tmp_path}/runs",
-        "actor.count=1", "actor.num_envs=2", f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+        "actor.count=1", "actor.num_envs=2",
+        f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
     )  # fmt: skip
     yield made
     made.tmux("kill-server")
