@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 import torch
 
 from actor.environment import BatchedEnvironment, TaskError, make_environment
-from actor.simulator_processes import part_of_processors, shares
+from actor.simulator_processes import Bundle, part_of_processors, shares
 from tests.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)
@@ -155,3 +157,12 @@ def test_processes_share_sub_environments_evenly(num_envs, asked, found):
     bundles = shares(num_envs, asked)
     assert [len(bundle) for bundle in bundles] == found
     assert [env for bundle in bundles for env in bundle] == list(range(num_envs))
+
+
+def test_what_imports_left_is_no_garbage_to_look_through_at_every_reset():
+    bundle = Bundle(TASK, range(1), stride=1, places=1)
+    try:
+        assert gc.get_freeze_count() > 10 * len(gc.get_objects())
+    finally:
+        gc.unfreeze()
+        bundle.close()
