@@ -116,8 +116,8 @@ class Evaluator:
 
     def run(self) -> None:
         """Base first, then the residual as weights arrive, until the final ones are done."""
+        last_s = time.monotonic()  # the base's evaluation counts: training goes on beside it
         self._evaluate("base", self._settings.episodes, lambda: not self._stop.is_set())
-        last_s = time.monotonic()
         full, final = self._policies["full"], False
         while not self._stop.is_set() and not self._finished():
             self._uplink.pump()
