@@ -22,7 +22,6 @@ from actor.policy.base import BasePolicy, check_base_fits, make_base
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.device import DeviceError, require_devices
 from actor.policy.diffusion import CheckpointError
-from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from actor.uplink import Uplink, UplinkError
 from actor.weights import adopt_newest
@@ -43,17 +42,9 @@ class Outcome:
 def evaluated_policy(
     config: Config, base: BasePolicy, num_envs: int, plays: Literal["base", "full"]
 ) -> EvaluatedPolicy:
-    """`base`, alone or with a residual that is still untrained, as the run's settings compose them."""
-    return EvaluatedPolicy(
-        base,
-        ResidualActor(config.algo, base.observation_dim, base.action_dim),
-        num_envs=num_envs,
-        residual_every=config.algo.residual_every,
-        residual_scale=config.algo.residual_scale,
-        device=config.actor.device,
-        seed=config.learner.evaluation.first_seed,
-        plays=plays,
-    )
+    """`base`, alone or with a residual that is still untrained; the same noise in every evaluation."""
+    seed = config.learner.evaluation.first_seed
+    return EvaluatedPolicy.of(config, base, num_envs=num_envs, seed=seed, plays=plays)
 
 
 def run_episodes(

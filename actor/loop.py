@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 
 from actor.environment import TaskError, make_environment, require_task
-from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.policy.base import check_base_fits, make_base
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import require_devices
-from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from actor.simulator_processes import part_of_processors
@@ -54,7 +53,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-            policy = make_policy(config, base, envs.num_envs)
+            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, seed=seed_of(config))
             rollout = Rollout(envs, policy, config.algo.residual_every, spec.cameras)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
@@ -78,19 +77,6 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
         spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
-    )
-
-
-def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
-    """`base` with a residual that is still untrained."""
-    return DecoratedPolicy(
-        base,
-        ResidualActor(config.algo, base.observation_dim, base.action_dim),
-        num_envs=num_envs,
-        residual_every=config.algo.residual_every,
-        residual_scale=config.algo.residual_scale,
-        device=config.actor.device,
-        seed=seed_of(config),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from actor.policy.base import BasePolicy
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.residual import ResidualActor
+from config.schema import Config
 from protocol.messages import Behaviour
 
 BASE_ALONE = Behaviour(
@@ -50,6 +51,20 @@ class DecoratedPolicy:
     A plan runs open loop for `act_horizon` frames; a residual is chosen every `residual_every` of
     them. An episode's end clears history, plan and cursor of its sub-environment, here alone.
     """
+
+    @classmethod
+    def of(cls, config: Config, base: BasePolicy, *, num_envs: int, seed: int, **more: Any) -> Self:
+        """`base` with a residual that is still untrained, as a run's settings compose them."""
+        return cls(
+            base,
+            ResidualActor(config.algo, base.observation_dim, base.action_dim),
+            num_envs=num_envs,
+            residual_every=config.algo.residual_every,
+            residual_scale=config.algo.residual_scale,
+            device=config.actor.device,
+            seed=seed,
+            **more,
+        )
 
     def __init__(
         self,
