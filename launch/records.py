@@ -88,8 +88,9 @@ def _measured(point: Point, success: float, episodes: int) -> Point:
 
 
 def first_at(curve: Sequence[Point], level: float) -> Point | None:
-    """The first evaluation that reached `level`, None where none did."""
-    found = next((p for p in curve if p["success"] >= level), None)
+    """The first evaluation that reached `level`, None where none did. Before the first update the residual
+    is nothing, and what is reached is the base's."""
+    found = next((p for p in curve if p["updates"] > 0 and p["success"] >= level), None)
     return found and {key: found[key] for key in ("frames", "decisions", "updates", "wall_s")}
 
 

@@ -91,6 +91,8 @@ def test_a_run_becomes_a_record_with_curves_and_a_row(tmp_path: Path, stand_in: 
 def test_a_level_counts_where_it_was_first_reached_and_a_dip_where_it_lasted() -> None:
     curve = [dict(frames=f, decisions=f, updates=f, wall_s=f, success=s) for f, s in ((1, 0.6), (2, 0.4))]
     assert first_at(curve, 0.5)["wall_s"] == 1 and first_at(curve, 0.61) is None
+    untrained = dict(curve[0], updates=0)
+    assert first_at([untrained], 0.5) is None and first_at([untrained, *curve], 0.5) == first_at(curve, 0.5)
     lows = [(0, 0.1), (10, 0.1), (20, 0.4), (30, 0.24), (45, 0.2), (60, 0.25), (70, 0.0)]
     assert longest_dip([dict(wall_s=t, success=s) for t, s in lows], base=0.4) == 15.0
 
