@@ -35,7 +35,8 @@ def check_run(config: Config) -> None:
     """Raise ConfigError for what one process alone cannot see."""
     if config.actor.id is not None and config.actor.count > 1:
         raise ConfigError(
-            f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors"
+            f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors: "
+            "leave it out, or set actor.count=1"
         )
 
 

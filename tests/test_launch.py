@@ -79,7 +79,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
+def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
