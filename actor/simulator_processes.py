@@ -54,7 +54,7 @@ class Bundle(gymnasium.Env):
 
     def __init__(self, task: Task, seeds: range, stride: int, places: int) -> None:
         # Where a task builds its scene anew at every reset, ManiSkill collects garbage there, and looking
-        # through what torch alone left at import took a third of PegInsertionSide's time.
+        # through what imports leave would take a third of PegInsertionSide's time.
         gc.freeze()
         self._envs = [single_environment(task, seed, stride) for seed in seeds]
         single = self._envs[0].observation_space

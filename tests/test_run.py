@@ -43,7 +43,7 @@ def open_replay(run_dir: Path):
 def test_a_small_run_ends_by_itself_with_everything_in_its_folder(
     tmp_path: Path, free_ports: tuple[int, int], repository: Path
 ) -> None:
-    process = start(tmp_path, free_ports, repository)
+    process = start(tmp_path, free_ports, repository, "actor.count=2")
     output, _ = process.communicate(timeout=220)
     assert process.returncode == 0, output
     run_dir = tmp_path / "small"
