@@ -6,6 +6,7 @@ from typing import Literal
 
 from omegaconf import OmegaConf
 
+from config.relation import Relation
 from config.section import Section
 
 
@@ -25,6 +26,8 @@ class Algo(Section, frozen=True):
     residual_scale: float
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "held"]
+    relations: tuple[Relation, ...]
+    relation_step: float
     mask_by: Literal["decisions", "success"]
     mask_horizon: int
     gate_share: float
@@ -96,7 +99,7 @@ class Algo(Section, frozen=True):
             0 < self.confidence_least <= self.confidence_from, "confidence_least", "in (0, confidence_from]"
         )
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
-        self.positive("residual_scale", "utd", "tau", "actor_lr", "critic_lr")
+        self.positive("residual_scale", "relation_step", "utd", "tau", "actor_lr", "critic_lr")
         self.require(self.target_critics <= self.critics, "target_critics", "at most critics")
         self.positive("reward_scale")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from config.learner_settings import Evaluation, JournalSettings, Learner, Wandb
 from config.recipe import Algo, simulator_reward
+from config.relation import Relation
 from config.section import ConfigError, Section
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "JournalSettings",
     "LeRobotSettings",
     "Learner",
+    "Relation",
     "Section",
     "Task",
     "Wandb",
@@ -46,6 +48,7 @@ class Task(Section, frozen=True):
     camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
     residual_scale: float
+    relations: tuple[Relation, ...]
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
     reconfigure: bool

@@ -9,6 +9,7 @@ import time
 import msgspec
 import torch
 import yaml
+from torch import Tensor
 
 from actor.policy.base import BasePolicy, make_base
 from actor.policy.device import require_device
@@ -129,10 +130,10 @@ class Learner:
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
-        self._seen = RunningScale(base.observation_dim)
+        self._seen = RunningScale(algorithm.actor.related.observation_dim)
         self._prior_clipped = None if prior is None else prior.clipped_share
         if prior_ring is not None and config.algo.scale_observations != "off":
-            self._seen.add(prior_ring.observation.cpu().numpy())
+            self._see(prior_ring.observation)
             self._algorithm.scale_observations(self._seen)
         self._figures: Figures = {}
         self._lag_s = float("nan")
@@ -240,11 +241,16 @@ class Learner:
             self._ring.add(received.actor_id, worth, received.position)
             self._store.add(received.actor_id, received.session, received.columns, received.position)
             self._pace.decisions += len(received.columns["frames"])
-            self._seen.add(received.columns["observation"][:, 0])
+            self._see(torch.tensor(received.columns["observation"][:, 0]))
             self._pace.gate.count(received.actor_id, received.columns)
             self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self._lag_s = self._broadcast.age_s(received.columns["weights_version"], time.monotonic())
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
+
+    def _see(self, observation: Tensor) -> None:
+        """Count observations (M, O) for the networks' scale."""
+        related = self._algorithm.actor.related(observation.to(self._algorithm.device))
+        self._seen.add(related.cpu().numpy())
 
     def _end_sessions(self) -> None:
         for actor_id, session in self._intake.ended_sessions():

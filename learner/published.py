@@ -41,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     actor_layer_norm: bool
     critic_layer_norm: bool
     critics: int
+    relations: tuple[Any, ...] = ()
 
 
 class PublishedError(ValueError):
@@ -134,6 +135,7 @@ def _check(algo: Algo | Recipe) -> None:
         "head": ("gaussian", algo.head == "gaussian"),
         "residual_shape": ("chunk", algo.residual_shape == "chunk"),
         "residual_dims": ("null", algo.residual_dims is None),
+        "relations": ("[]", not algo.relations),
         "actor_layer_norm": ("false", not algo.actor_layer_norm),
         "critic_layer_norm": ("false", not algo.critic_layer_norm),
         "critics": ("2", algo.critics == 2),

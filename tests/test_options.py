@@ -162,7 +162,7 @@ def test_noise_on_observations_is_as_wide_as_their_scale_and_new_in_each_update(
     algorithm.scale_observations(seen)
     batch = batch_of(algorithm)
     batch |= {name: torch.zeros(4000, 5) for name in ("observation", "next_observation")}
-    first, second = algorithm._blurred(batch), algorithm._blurred(batch)
+    first, second = algorithm._seen(batch), algorithm._seen(batch)
     for name in ("observation", "next_observation"):
         torch.testing.assert_close(
             first[name].std(dim=0), torch.tensor(deviations / 2).float(), rtol=0.1, atol=0
@@ -170,7 +170,8 @@ def test_noise_on_observations_is_as_wide_as_their_scale_and_new_in_each_update(
         assert not torch.equal(first[name], second[name])
     assert not torch.equal(first["observation"], first["next_observation"])
     assert all(first[name] is batch[name] for name in batch if "observation" not in name)
-    assert make("algo.observation_noise=0")._blurred(batch) is batch
+    unchanged = make("algo.observation_noise=0")._seen(batch)
+    assert all(unchanged[name] is batch[name] for name in batch)
 
 
 def test_entropy_may_stay_out_of_the_target():

@@ -187,7 +187,7 @@ class DecoratedPolicy:
         return self._uniform01(len(rows)) < self.behaviour.mask_probability
 
     def _policy_residual(self, rows: Tensor, base_plan: Tensor) -> Tensor:
-        observation = self._history[rows, -1]
+        observation = self._residual.related(self._history[rows, -1])
         residual = self._residual.sample(observation, base_plan.flatten(1), self._generator).residual
         noise = self._residual.spread(self._explore(rows))
         return self._residual.limit(residual + noise).view_as(base_plan)
@@ -229,7 +229,8 @@ class EvaluatedPolicy(DecoratedPolicy):
         self._base_plan[rows] = base_plan
         self._version[rows] = self.weights_version
         if self.plays == "full":
-            residual = self._residual.mode(self._history[rows, -1], base_plan.flatten(1))
+            observation = self._residual.related(self._history[rows, -1])
+            residual = self._residual.mode(observation, base_plan.flatten(1))
             self._chosen_residual[rows] = residual.view_as(base_plan)
         else:
             self._chosen_residual[rows] = 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.mlp import Perceptrons, Seen
+from actor.policy.relations import Relations
 from config.schema import Algo
 
 LOG_STD_MAX = 2.0
@@ -24,13 +25,15 @@ class ResidualSample(NamedTuple):
 class ResidualActor(nn.Module):
     """Actor of Policy Decorator (arXiv 2412.13630, section 4): squashed Gaussian or deterministic.
 
-    The observation is shifted and scaled by two buffers, so that whoever receives the weights
-    receives the scaling with them. They start as the identity. So does `reach`, the share of
-    [-1, 1] that residuals may use: with it the learner lets the residual grow.
+    It takes observations as `related` makes them, and shifts and scales them by two buffers, so that
+    whoever receives the weights receives the scaling with them. They start as the identity. So does
+    `reach`, the share of [-1, 1] that residuals may use: with it the learner lets the residual grow.
     """
 
     def __init__(self, algo: Algo, observation_dim: int, action_dim: int) -> None:
         super().__init__()
+        self.related = Relations(algo.relations, algo.relation_step, observation_dim)
+        observation_dim = self.related.observation_dim
         self.frames = algo.residual_every
         numbers = self.frames * action_dim
         chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
@@ -74,7 +77,7 @@ class ResidualActor(nn.Module):
         """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
 
         Args:
-            observation: newest frame (B, observation_dim).
+            observation: newest frame (B, related.observation_dim).
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
         rest = base_plan if self.sees_base else None
@@ -129,4 +132,6 @@ def describe(algo: Algo) -> str:
     """The network in words; learner and actors compare it."""
     norm = " layer_norm" if algo.actor_layer_norm else ""
     dims = "all" if algo.residual_dims is None else list(algo.residual_dims)
-    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{norm}"
+    related = "".join(f", {relation.text}" for relation in algo.relations)
+    seen = f" relations in {algo.relation_step} m{related}" if related else ""
+    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{norm}{seen}"

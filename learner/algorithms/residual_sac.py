@@ -37,7 +37,7 @@ class ResidualSAC:
         numbers = algo.residual_every * action_dim
         features = 2 * numbers if algo.critic_input in ("concat", "linear") else numbers
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
-        self.critic = CriticEnsemble(algo, observation_dim, features).to(self.device)
+        self.critic = CriticEnsemble(algo, self.actor.related.observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = make_adam(self.actor.parameters(), algo.actor_lr)
         self._critic_optimizer = make_adam(self.critic.parameters(), algo.critic_lr)
@@ -118,7 +118,7 @@ class ResidualSAC:
     def update(self, batch: dict[str, Tensor]) -> Figures:
         """One update from a batch with the fields of `learner.replay.ring.Batch`, and `weight` where
         rows were drawn by priority; its figures."""
-        batch = self._blurred(batch)
+        batch = self._seen(batch)
         figures = self._step_critic(batch)
         self.updates += 1
         if self._actor_is_due():
@@ -127,21 +127,23 @@ class ResidualSAC:
         self._track_targets()
         return figures
 
-    def _blurred(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with Gaussian noise on its observations, as wide in each number as its scale says.
+    def _seen(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with observations as the networks see them."""
+        names = ("observation", "next_observation")
+        return batch | {name: self._blurred(self.actor.related(batch[name])) for name in names}
+
+    def _blurred(self, observation: Tensor) -> Tensor:
+        """With Gaussian noise, as wide in each number as its scale says.
 
         What is true a little beside a state too is learned from fewer states, and a state that is drawn
         many times is not learned by heart (Laskin et al. 2020, arXiv 2004.14990, for state observations).
         """
         if self.algo.observation_noise == 0:
-            return batch
+            return observation
         deviation = self.algo.observation_noise / self.actor.observation_scale
-        noisy = {
-            name: batch[name]
-            + deviation * torch.randn(batch[name].shape, generator=self._rng, device=self.device)
-            for name in ("observation", "next_observation")
-        }
-        return batch | noisy
+        return observation + deviation * torch.randn(
+            observation.shape, generator=self._rng, device=self.device
+        )
 
     def _actor_is_due(self) -> bool:
         past_warmup = self.updates > self.algo.critic_warmup_updates

@@ -1,0 +1,80 @@
+"""Places seen from one another, on a scale on which a millimetre counts next to a decimetre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from config.relation import Relation
+
+_POSE = 7  # x, y, z and a unit quaternion, real part first, as ManiSkill's observations have them
+
+
+class Relations(nn.Module):
+    """Observation (B, O) -> (B, O + 3 R): behind it, for each of R relations, asinh(x / step), y and z alike.
+
+    A network that is given two poses has to find their difference by itself, to the millimetre out of numbers
+    of half a metre, and turned into the axes of one of them; it does not within the data of a short run.
+    asinh is x / step for small x and sign(x) log(2 |x| / step) for large.
+
+    Args:
+        step: metres.
+
+    Raises:
+        ValueError: a relation of numbers that the observation does not have.
+    """
+
+    places: Tensor
+    tips: Tensor
+    tipped: Tensor
+    turned: Tensor
+
+    def __init__(self, relations: Sequence[Relation], step: float, observation_dim: int) -> None:
+        super().__init__()
+        for relation in relations:
+            if relation.last >= observation_dim:
+                raise ValueError(
+                    f"task.relations: {relation.text} reads number {relation.last} (counted from 0) of an "
+                    f"observation that has {observation_dim}"
+                )
+        self.observation_dim = observation_dim + 3 * len(relations)
+        self._step = step
+        # Where a relation has no quaternion or no tip, any numbers stand in, and are then left out.
+        last = observation_dim - 1
+        poses = [
+            [[min(start + i, last) for i in range(_POSE)] for start in (relation.point, relation.origin)]
+            for relation in relations
+        ]
+        buffers = {
+            "places": torch.tensor(poses, dtype=torch.int64).view(-1, 2, _POSE),
+            "tips": torch.tensor([relation.tip or 0 for relation in relations], dtype=torch.int64),
+            "tipped": torch.tensor([relation.tip is not None for relation in relations], dtype=torch.bool),
+            "turned": torch.tensor([relation.turned for relation in relations], dtype=torch.bool),
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The observation and what its relations are."""
+        if len(self.places) == 0:
+            return observation
+        metres = self.metres(observation).flatten(1)
+        return torch.cat([observation, torch.asinh(metres / self._step)], dim=1)
+
+    def metres(self, observation: Tensor) -> Tensor:
+        """(B, R, 3): each relation's point, seen from its origin."""
+        point, origin = observation[:, self.places].unbind(2)
+        w, x, y, z = point[..., 3:].unbind(-1)
+        axis = torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1)
+        ahead = (observation[:, self.tips].unsqueeze(-1) * axis).where(self.tipped[:, None], 0)
+        apart = point[..., :3] + ahead - origin[..., :3]
+        return _turn_back(origin[..., 3:], apart).where(self.turned[:, None], apart)
+
+
+def _turn_back(quaternion: Tensor, vector: Tensor) -> Tensor:
+    """`vector` (..., 3) in the axes of unit quaternions (..., 4): q* v q."""
+    real, imaginary = quaternion[..., :1], -quaternion[..., 1:]
+    twice = 2 * torch.linalg.cross(imaginary, vector)
+    return vector + real * twice + torch.linalg.cross(imaginary, twice)
