@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
-from actor.environment import make_simulator
+from actor.environment import TaskError, make_simulator
+from actor.observation import first_observation, show
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor, describe
@@ -153,3 +155,22 @@ def test_the_published_layout_has_none():
     content = algorithm.state() | {"algo": msgspec.to_builtins(algo)}
     with pytest.raises(PublishedError, match=r"algo\.relations=\[\] alone"):
         export_published(content)
+
+
+def test_the_table_of_numbers_is_that_of_the_observation(capsys):
+    task = compose_config(["task=peg_insertion_side"]).task
+    parts = first_observation(task, seed=3)
+    env = make_simulator(task, "physx_cpu", 1)
+    try:
+        observation, _ = env.reset(seed=3)
+        head = env.unwrapped.evaluate()["peg_head_pos_at_hole"][0]
+    finally:
+        env.close()
+    assert torch.equal(torch.cat([*parts.values()]), observation[0].float())
+    show(task, 3, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "25 .. 31" in printed and "extra/peg_pose" in printed
+    assert " ".join(f"{value:.3f}" for value in head.tolist()) in printed
+    wrong = msgspec.structs.replace(task, relations=(relation(41, 0),))
+    with pytest.raises(TaskError, match=r"task\.relations: 41 from 0 reads number 43"):
+        show(wrong, 3, Console())
