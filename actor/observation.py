@@ -1,8 +1,8 @@
 """What a task's observation numbers are: python -m actor.observation [Hydra overrides].
 
-Builds one simulator of the task (task=stack_cube, say) on the processor, and shows the first observation of an
-episode: by its numbers, as task.relations, base.observation and learner.robot_state_dim count them, and each
-relation in metres. Nothing is connected to.
+Builds one simulator of the task (task=stack_cube, say) on the processor, and shows the first observation of
+an episode: by its numbers, as task.relations, base.observation and learner.robot_state_dim count them, and
+each relation in metres. Nothing is connected to.
 """
 
 from __future__ import annotations
