@@ -1,7 +1,7 @@
 """What a task's observation numbers are: python -m actor.observation [Hydra overrides].
 
 Builds one simulator of the task (task=stack_cube, say) on the processor, and shows the first observation of
-an episode: by its numbers, as task.relations, base.observation and learner.robot_state_dim count them, and
+an episode: by its numbers, as algo.relations, base.observation and learner.robot_state_dim count them, and
 each relation in metres. Nothing is connected to.
 """
 
@@ -49,13 +49,14 @@ def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
             yield within + name, torch.as_tensor(value).float().flatten()
 
 
-def show(task: Task, seed: int, console: Console) -> None:
+def show(config: Config, console: Console) -> None:
     """Print both tables.
 
     Raises:
         TaskError: as `first_observation`, or relations that do not fit.
     """
-    parts = first_observation(task, seed)
+    task, relations = config.task, config.algo.relations
+    parts = first_observation(task, config.learner.evaluation.first_seed)
     table = Table("numbers", "what", "at first", box=box.SIMPLE, title=f"observation of {task.env_id}")
     start = 0
     for name, values in parts.items():
@@ -64,17 +65,16 @@ def show(task: Task, seed: int, console: Console) -> None:
         table.add_row(numbers, name, _written(values))
         start = end
     console.print(table)
-    if not task.relations:
+    if not relations:
         return
     try:
-        related = Relations(task.relations, 1.0, start)
+        related = Relations(relations, 1.0, start)
     except ValueError as error:
         raise TaskError(str(error)) from error
-    table = Table("task.relations", "metres at first: x, y, z", box=box.SIMPLE)
-    for relation, metres in zip(
-        task.relations, related.metres(torch.cat([*parts.values()])[None])[0], strict=True
-    ):
-        table.add_row(relation.text, _written(metres))
+    table = Table("algo.relations", "metres at first: x, y, z", box=box.SIMPLE)
+    metres = related.metres(torch.cat([*parts.values()])[None])[0]
+    for relation, apart in zip(relations, metres, strict=True):
+        table.add_row(relation.text, _written(apart))
     console.print(table)
 
 
@@ -84,7 +84,7 @@ def _written(values: Tensor) -> str:
 
 def run(config: Config, stop: threading.Event) -> None:
     """Show it."""
-    show(config.task, config.learner.evaluation.first_seed, Console())
+    show(config, Console())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -15,7 +15,13 @@ def simulator_reward(reward: str) -> str:
     return "sparse" if reward.startswith("sparse") else "normalized_dense"
 
 
+def relations_of(env_id: str, *, _root_: Any) -> Any:
+    """What task.relations has for the task that is played; in YAML `${relations_of:<env_id>}`."""
+    return _root_.task.relations.get(env_id, [])
+
+
 OmegaConf.register_new_resolver("simulator_reward", simulator_reward, replace=True)
+OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
 
 class Algo(Section, frozen=True):

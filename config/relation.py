@@ -1,4 +1,4 @@
-"""One of task.relations: which place in an observation is seen from which other."""
+"""One of task.relations and algo.relations: which place in an observation is seen from which other."""
 
 from __future__ import annotations
 

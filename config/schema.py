@@ -48,7 +48,7 @@ class Task(Section, frozen=True):
     camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
     residual_scale: float
-    relations: tuple[Relation, ...]
+    relations: dict[str, tuple[Relation, ...]]
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense"]
     reconfigure: bool

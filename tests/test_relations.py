@@ -65,7 +65,7 @@ def test_the_pegs_head_in_the_hole_is_where_maniskill_says(seed):
     try:
         observation, _ = env.reset(seed=seed)
         env.action_space.seed(seed)
-        related = Relations(task.relations, 1.0, observation.shape[1])
+        related = Relations(task.relations[task.env_id], 1.0, observation.shape[1])
         for _ in range(5):
             info = env.unwrapped.evaluate()
             metres = related.metres(observation.float())[0]
@@ -120,7 +120,7 @@ def test_an_update_reads_them_and_noise_is_of_what_the_networks_see():
 def test_a_relation_of_numbers_that_are_not_there_names_itself():
     algo = make_config("algo.residual_every=4").algo
     for wrong in (relation(2, 0), relation(0, 2), relation(0, 1, turned=True), relation(0, 1, tip=0)):
-        with pytest.raises(ValueError, match=r"task\.relations: .* an observation that has 4"):
+        with pytest.raises(ValueError, match=r"algo\.relations: .* an observation that has 4"):
             ResidualActor(msgspec.structs.replace(algo, relations=(wrong,)), 4, 2)
     ResidualActor(msgspec.structs.replace(algo, relations=(relation(1, 0),)), 4, 2)
 
@@ -136,8 +136,31 @@ def test_a_relation_of_numbers_that_are_not_there_names_itself():
 )
 def test_a_relation_that_is_none_names_the_key(value, words):
     with pytest.raises(ConfigError, match=r"relations") as raised:
-        compose_config([f"task.relations={value}"])
+        compose_config([f"algo.relations={value}"])
     assert words in str(raised.value)
+
+
+def test_they_are_those_of_the_task_that_is_played_and_the_published_recipe_has_none():
+    for name in ("pick_cube", "stack_cube", "peg_insertion_side", "peg_insertion_side_bounded"):
+        config = compose_config([f"task={name}"])
+        assert config.algo.relations == config.task.relations[config.task.env_id] != ()
+    assert compose_config(["task.env_id=PushCube-v1"]).algo.relations == ()
+    assert compose_config(["algo=policy_decorator"]).algo.relations == ()
+
+
+@pytest.mark.parametrize("name", ["pick_cube", "stack_cube"])
+def test_the_cubes_are_where_maniskill_says(name):
+    task = compose_config([f"task={name}"]).task
+    parts = first_observation(task, seed=5)
+    whole = torch.cat([*parts.values()])[None]
+    metres = Relations(task.relations[task.env_id], 1.0, whole.shape[1]).metres(whole)[0]
+    names = (
+        ("tcp_to_obj_pos", "obj_to_goal_pos")
+        if name == "pick_cube"
+        else ("tcp_to_cubeA_pos", "cubeA_to_cubeB_pos")
+    )
+    for row, part in zip(metres, names, strict=True):
+        np.testing.assert_allclose(row, parts[f"extra/{part}"], atol=1e-6)
 
 
 def test_learner_and_actor_of_different_relations_are_told_apart():
@@ -158,7 +181,8 @@ def test_the_published_layout_has_none():
 
 
 def test_the_table_of_numbers_is_that_of_the_observation(capsys):
-    task = compose_config(["task=peg_insertion_side"]).task
+    config = compose_config(["task=peg_insertion_side", "learner.evaluation.first_seed=3"])
+    task = config.task
     parts = first_observation(task, seed=3)
     env = make_simulator(task, "physx_cpu", 1)
     try:
@@ -167,10 +191,12 @@ def test_the_table_of_numbers_is_that_of_the_observation(capsys):
     finally:
         env.close()
     assert torch.equal(torch.cat([*parts.values()]), observation[0].float())
-    show(task, 3, Console(width=200))
+    show(config, Console(width=200))
     printed = capsys.readouterr().out
     assert "25 .. 31" in printed and "extra/peg_pose" in printed
     assert " ".join(f"{value:.3f}" for value in head.tolist()) in printed
-    wrong = msgspec.structs.replace(task, relations=(relation(41, 0),))
-    with pytest.raises(TaskError, match=r"task\.relations: 41 from 0 reads number 43"):
-        show(wrong, 3, Console())
+    wrong = compose_config(
+        ["task=peg_insertion_side", "algo.relations=[{point: 41, tip: null, origin: 0, turned: false}]"]
+    )
+    with pytest.raises(TaskError, match=r"algo\.relations: 41 from 0 reads number 43"):
+        show(wrong, Console())

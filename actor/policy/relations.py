@@ -36,7 +36,7 @@ class Relations(nn.Module):
         for relation in relations:
             if relation.last >= observation_dim:
                 raise ValueError(
-                    f"task.relations: {relation.text} reads number {relation.last} (counted from 0) of an "
+                    f"algo.relations: {relation.text} reads number {relation.last} (counted from 0) of an "
                     f"observation that has {observation_dim}"
                 )
         self.observation_dim = observation_dim + 3 * len(relations)
