@@ -65,7 +65,7 @@ class PlainSAC(ResidualSAC):
     def __init__(self, algo: Algo, features: int) -> None:
         super().__init__(algo, O, A, seed=0, device="cpu")
         self.actor._native.apply_to = lambda *_: False  # type: ignore[method-assign]
-        self.critic = SeparateCritics(algo, O + features)  # type: ignore[assignment]
+        self.critic = SeparateCritics(algo, self.actor.related.observation_dim + features)  # type: ignore[assignment]
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=algo.actor_lr)
         self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=algo.critic_lr)

@@ -18,10 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_config(*overrides: str) -> Config:
-    """The composed configuration, checked; the residual may correct all action numbers by default,
-    since the fakes have fewer than the default task."""
+    """The composed configuration, checked; the residual may correct all action numbers by default and sees
+    no relations, since the fakes have fewer numbers than the default task."""
     with initialize_config_dir(str(ROOT / "config"), version_base=None):
-        return parse_config(compose("main", overrides=["algo.residual_dims=null", *overrides]))
+        return parse_config(
+            compose("main", overrides=["algo.residual_dims=null", "algo.relations=[]", *overrides])
+        )
 
 
 def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every: int) -> DecoratedPolicy:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
+from config.cli import compose_config
 from launch.make_keys import make_keys
 from learner.intake import Intake
 from protocol.messages import Progress
-from tests.helpers import make_config
 from tests.namespaces import HERE, Link
 
 PORT = 5588
@@ -31,10 +31,8 @@ def main(folder: Path, repository: Path, command: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     keys = folder / "keys"
     make_keys(keys, ["there"])
-    config = make_config(
-        f"wire.host={HERE}", f"wire.experience_port={PORT}", f"wire.weights_port={PORT + 1}",
-        f"wire.keys_dir={keys}", "algo.residual_dims=[0,1,2]",
-    )  # fmt: skip
+    ports = (f"wire.experience_port={PORT}", f"wire.weights_port={PORT + 1}")
+    config = compose_config([f"wire.host={HERE}", f"wire.keys_dir={keys}", *ports])
     base = make_base(config.base, config.task, "cpu", 0)
     with Link() as link:
         intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)

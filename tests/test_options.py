@@ -171,7 +171,7 @@ def test_noise_on_observations_is_as_wide_as_their_scale_and_new_in_each_update(
     assert not torch.equal(first["observation"], first["next_observation"])
     assert all(first[name] is batch[name] for name in batch if "observation" not in name)
     unchanged = make("algo.observation_noise=0")._seen(batch)
-    assert all(unchanged[name] is batch[name] for name in batch)
+    assert all(torch.equal(unchanged[name], batch[name]) for name in batch)
 
 
 def test_entropy_may_stay_out_of_the_target():

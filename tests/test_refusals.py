@@ -15,6 +15,7 @@ import torch
 
 from actor.policy.base import make_base
 from actor.policy.spec import experience_spec
+from config.cli import compose_config
 from learner.intake import Intake
 from learner.parts import RunError, make_run_dir, sole_learner
 from tests.helpers import left_running, make_config
@@ -175,7 +176,7 @@ def test_a_foreign_replay_in_the_run_s_folder_is_refused_by_a_real_learner(
 
 
 def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:
-    config = make_config("algo.residual_dims=[0,1,2]", *ports)
+    config = compose_config(ports)
     base = make_base(config.base, config.task, "cpu", 0)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=100)
     intake.start()

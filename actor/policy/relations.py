@@ -17,7 +17,8 @@ class Relations(nn.Module):
 
     A network that is given two poses has to find their difference by itself, to the millimetre out of numbers
     of half a metre, and turned into the axes of one of them; it does not within the data of a short run.
-    asinh is x / step for small x and sign(x) log(2 |x| / step) for large.
+    asinh is x / step for small x and sign(x) log(2 |x| / step) for large, a smooth relative of the symlog of
+    Hafner et al. 2023 (arXiv 2301.04104).
 
     Args:
         step: metres.
@@ -41,6 +42,8 @@ class Relations(nn.Module):
                 )
         self.observation_dim = observation_dim + 3 * len(relations)
         self._step = step
+        self._some_tipped = any(relation.tip is not None for relation in relations)
+        self._some_turned = any(relation.turned for relation in relations)
         # Where a relation has no quaternion or no tip, any numbers stand in, and are then left out.
         last = observation_dim - 1
         poses = [
@@ -66,11 +69,19 @@ class Relations(nn.Module):
     def metres(self, observation: Tensor) -> Tensor:
         """(B, R, 3): each relation's point, seen from its origin."""
         point, origin = observation[:, self.places].unbind(2)
-        w, x, y, z = point[..., 3:].unbind(-1)
-        axis = torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1)
-        ahead = (observation[:, self.tips].unsqueeze(-1) * axis).where(self.tipped[:, None], 0)
-        apart = point[..., :3] + ahead - origin[..., :3]
-        return _turn_back(origin[..., 3:], apart).where(self.turned[:, None], apart)
+        apart = point[..., :3] - origin[..., :3]
+        if self._some_tipped:
+            ahead = observation[:, self.tips].unsqueeze(-1) * _first_axis(point[..., 3:])
+            apart = apart + ahead.where(self.tipped[:, None], 0)
+        if self._some_turned:
+            apart = _turn_back(origin[..., 3:], apart).where(self.turned[:, None], apart)
+        return apart
+
+
+def _first_axis(quaternion: Tensor) -> Tensor:
+    """(..., 3): where unit quaternions (..., 4) turn the x axis to."""
+    w, x, y, z = quaternion.unbind(-1)
+    return torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], dim=-1)
 
 
 def _turn_back(quaternion: Tensor, vector: Tensor) -> Tensor:
