@@ -53,7 +53,7 @@ def show(config: Config, console: Console) -> None:
     """Print both tables.
 
     Raises:
-        TaskError: as `first_observation`, or relations that do not fit.
+        ConfigError, TaskError: relations that do not fit, and as `first_observation`.
     """
     task, relations = config.task, config.algo.relations
     parts = first_observation(task, config.learner.evaluation.first_seed)
@@ -67,10 +67,7 @@ def show(config: Config, console: Console) -> None:
     console.print(table)
     if not relations:
         return
-    try:
-        related = Relations(relations, 1.0, start)
-    except ValueError as error:
-        raise TaskError(str(error)) from error
+    related = Relations(relations, 1.0, start)
     table = Table("algo.relations", "metres at first: x, y, z", box=box.SIMPLE)
     metres = related.metres(torch.cat([*parts.values()])[None])[0]
     for relation, apart in zip(relations, metres, strict=True):

@@ -199,6 +199,11 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
         (["task.env_id=PushCube-v1"], "bases/PushCube-v1 with a base for task.env_id=PushCube-v1"),
         (["task.env_id=Nonsense-v1", "base.path=bases/PickCube-v1"], "is not registered with ManiSkill"),
         (["task.env_id=PushCube-v1", "base.path=bases/PickCube-v1"], "the task has 35"),
+        (["algo.residual_dims=[9]"], "error: algo.residual_dims=[9] must lie in 0 .. 6"),
+        (
+            ["algo.relations=[{point: 50, tip: null, origin: 0, turned: false}]"],
+            "error: algo.relations: 50 from 0 reads number 52",
+        ),
     ],
 )
 def test_a_run_that_cannot_work_ends_by_itself_with_the_reason(

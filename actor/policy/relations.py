@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from config.relation import Relation
+from config.section import ConfigError
 
 _POSE = 7  # x, y, z and a unit quaternion, real part first, as ManiSkill's observations have them
 
@@ -24,7 +25,7 @@ class Relations(nn.Module):
         step: metres.
 
     Raises:
-        ValueError: a relation of numbers that the observation does not have.
+        ConfigError: a relation of numbers that the observation does not have.
     """
 
     places: Tensor
@@ -36,7 +37,7 @@ class Relations(nn.Module):
         super().__init__()
         for relation in relations:
             if relation.last >= observation_dim:
-                raise ValueError(
+                raise ConfigError(
                     f"algo.relations: {relation.text} reads number {relation.last} (counted from 0) of an "
                     f"observation that has {observation_dim}"
                 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from actor.policy.mlp import Perceptrons, Seen
 from actor.policy.relations import Relations
-from config.schema import Algo
+from config.schema import Algo, ConfigError
 
 LOG_STD_MAX = 2.0
 
@@ -38,7 +38,7 @@ class ResidualActor(nn.Module):
         numbers = self.frames * action_dim
         chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
         if any(not 0 <= number < action_dim for number in chosen):
-            raise ValueError(
+            raise ConfigError(
                 f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task has "
                 f"{action_dim} action numbers"
             )
