@@ -16,16 +16,16 @@ from typing import Literal
 
 import torch
 
-from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
-from actor.headless import RenderError
-from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.link.uplink import Uplink, UplinkError
+from actor.link.weights import adopt_newest
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.device import DeviceError, require_devices
-from actor.policy.diffusion import CheckpointError
+from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.make import BasePolicy, check_base_fits, make_base
 from actor.policy.spec import experience_spec
-from actor.uplink import Uplink, UplinkError
-from actor.weights import adopt_newest
-from config.schema import Config
+from actor.simulators.contract import TaskError, VectorEnvironment, make_environment, require_task
+from actor.simulators.headless import RenderError
+from config.main import Config
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +197,6 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.cli import main
+    from config.process import main
 
     main(__doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError)

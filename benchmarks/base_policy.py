@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.device import DeviceError, require_device
-from actor.policy.diffusion import DiffusionAgent, DiffusionBase, load_agent, make_scheduler
+from actor.policy.diffusion.agent import DiffusionAgent, DiffusionBase, load_agent, make_scheduler
 
 BATCHES = (16, 64, 256)
 STEPS = 4

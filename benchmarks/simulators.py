@@ -20,10 +20,10 @@ import psutil
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from actor.environment import make_environment, make_simulator
-from actor.simulator_processes import shares
-from config.cli import compose_config
-from config.schema import Task
+from actor.simulators.contract import make_environment, make_simulator
+from actor.simulators.processes import shares
+from config.main import Task
+from config.process import compose_config
 
 ROUNDS = 5
 ROUND_S = 3.0

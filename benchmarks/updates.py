@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.replay import messages
-from config.cli import compose_config
-from config.schema import Algo
+from config.main import Algo
+from config.process import compose_config
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
-from learner.replay.batches import Batches
-from learner.replay.ring import Ring
+from learner.replay.memory.batches import Batches
+from learner.replay.memory.ring import Ring
 
 O, A = 42, 7  # noqa: E741  observation_dim, action_dim: PickCube-v1
 RECIPES = {"default": "algo=residual_td3", "published": "algo=policy_decorator"}

@@ -34,14 +34,14 @@ import msgspec
 import numpy as np
 import zmq
 
-from actor.memory import keep_freed_memory
-from actor.uplink import Uplink
-from config.cli import compose_config
-from config.schema import Config, JournalSettings, Wire
+from actor.link.uplink import Uplink
+from actor.malloc import keep_freed_memory
+from config.main import Config, JournalSettings, Wire
+from config.process import compose_config
 from launch.make_keys import make_keys
-from learner.intake import Intake
-from learner.replay.journal import Journal
-from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES
+from learner.intake.intake import Intake
+from learner.replay.journal.file import BLOCK_BYTES, SHEET_BYTES
+from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Columns, Experience, ExperienceSpec

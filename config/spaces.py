@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 from omegaconf import OmegaConf
 
-from config.schema import Section, Task
+from config.main import Section, Task
 
 
 class Spaces(NamedTuple):

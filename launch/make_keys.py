@@ -8,8 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from protocol.channel import new_pair
-from protocol.keys import (
+from protocol.channel.keys import (
     ALLOWED,
     LEARNER,
     LOCAL_ACTOR,
@@ -19,6 +18,7 @@ from protocol.keys import (
     write_pair,
     write_private,
 )
+from protocol.channel.learner import new_pair
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from config.schema import Actor
+from config.main import Actor
 
 
 class DeviceError(ValueError):

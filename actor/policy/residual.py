@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons, Seen
+from actor.policy.native.perceptrons import Perceptrons, Seen
 from actor.policy.relations import Relations
-from config.schema import Algo, ConfigError
+from config.main import Algo, ConfigError
 
 LOG_STD_MAX = 2.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from actor.policy.dimensions import sizes_of
 from actor.policy.images import NO_IMAGES, Images
-from actor.policy.sizes import sizes_of
-from config.schema import Task, ZeroSettings
+from config.main import Task, ZeroSettings
 
 
 class ZeroBase:

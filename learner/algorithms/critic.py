@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons, Seen
-from config.schema import Algo
+from actor.policy.native.perceptrons import Perceptrons, Seen
+from config.main import Algo
 
 
 class StackedLinear(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor
-from config.schema import Algo
+from config.main import Algo
 from learner.algorithms import losses
 from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
@@ -116,7 +116,7 @@ class ResidualSAC:
             network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
 
     def update(self, batch: dict[str, Tensor]) -> Figures:
-        """One update from a batch with the fields of `learner.replay.ring.Batch`, and `weight` where
+        """One update from a batch with the fields of `learner.replay.memory.ring.Batch`, and `weight` where
         rows were drawn by priority; its figures."""
         batch = self._seen(batch)
         figures = self._step_critic(batch)

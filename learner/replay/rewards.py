@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from config.schema import Algo
+from config.main import Algo
 from protocol.messages import Columns
 
 
