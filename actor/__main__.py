@@ -4,8 +4,8 @@ from actor.link.spool import SpoolError
 from actor.link.uplink import UplinkError
 from actor.loop import run_actor
 from actor.malloc import keep_freed_memory
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from actor.policy.diffusion.agent import CheckpointError
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import RenderError
 from config.process import main

@@ -17,7 +17,9 @@ from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
-from actor.simulators.contract import TaskError, make_environment, require_task
+from actor.simulators.contract import TaskError
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import require_task
 from actor.simulators.processes import part_of_processors
 from config.main import Config
 from protocol.messages import ExperienceSpec

@@ -24,7 +24,7 @@ OmegaConf.register_new_resolver("simulator_reward", simulator_reward, replace=Tr
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
 
-class Algo(Section, frozen=True):
+class AlgoConfig(Section, frozen=True):
     """config/algo"""
 
     name: str

@@ -7,14 +7,14 @@ from typing import Literal
 from config.section import Section
 
 
-class Wandb(Section, frozen=True):
+class WandbConfig(Section, frozen=True):
     """learner.wandb"""
 
     mode: Literal["offline", "online", "disabled"]
     project: str
 
 
-class Evaluation(Section, frozen=True):
+class EvaluationConfig(Section, frozen=True):
     """learner.evaluation"""
 
     episodes: int
@@ -32,7 +32,7 @@ class Evaluation(Section, frozen=True):
         self.positive("every_s", "final_timeout_s")
 
 
-class JournalSettings(Section, frozen=True):
+class JournalConfig(Section, frozen=True):
     """learner.journal"""
 
     sync_s: float
@@ -47,7 +47,7 @@ class JournalSettings(Section, frozen=True):
         self.at_least(1, "sync_bytes", "segment_bytes", "pending_bytes")
 
 
-class Learner(Section, frozen=True):
+class LearnerConfig(Section, frozen=True):
     """config/learner.yaml"""
 
     total_frames: int
@@ -68,12 +68,12 @@ class Learner(Section, frozen=True):
     replay_images: bool
     store_queue_episodes: int
     store_flush_s: float
-    journal: JournalSettings
+    journal: JournalConfig
     robot_state_dim: int | None
     replay_max_gb: float | None
     replay_max_frames: int | None
-    wandb: Wandb
-    evaluation: Evaluation
+    wandb: WandbConfig
+    evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")

@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from config.main import Config, ConfigError, parse_config
+from config.main import Config, parse_config
+from config.section import ConfigError
 
 CONFIG_DIR = str(Path(__file__).resolve().parent)
 USAGE_ERROR = 2

@@ -12,11 +12,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from config.main import ConfigError, Section, Wandb
+from config.learner import WandbConfig
 from config.process import CONFIG_DIR, one_line
+from config.section import ConfigError, Section
 
 
-class BaseEvaluation(Section, frozen=True):
+class BaseEvaluationConfig(Section, frozen=True):
     """evaluation"""
 
     every: int
@@ -34,7 +35,7 @@ class BaseEvaluation(Section, frozen=True):
         self.require(limit is None or limit > 0, "max_episode_steps", "above 0, or null")
 
 
-class Training(Section, frozen=True):
+class TrainBaseConfig(Section, frozen=True):
     """config/train_base/main.yaml"""
 
     task: str
@@ -63,8 +64,8 @@ class Training(Section, frozen=True):
     threads: int
     precision: Literal["float32", "bfloat16"]
     compile: bool
-    evaluation: BaseEvaluation
-    wandb: Wandb
+    evaluation: BaseEvaluationConfig
+    wandb: WandbConfig
 
     def __post_init__(self) -> None:
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
@@ -101,7 +102,7 @@ def task_file(env_id: str) -> str | None:
     return None
 
 
-def compose_training(overrides: Sequence[str]) -> Training:
+def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     """config/train_base/main.yaml with Hydra overrides, checked.
 
     Raises:
@@ -110,7 +111,7 @@ def compose_training(overrides: Sequence[str]) -> Training:
     try:
         raw = _compose(overrides)
         plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
-        return msgspec.convert(plain, Training, strict=True)
+        return msgspec.convert(plain, TrainBaseConfig, strict=True)
     except (HydraException, OmegaConfBaseException, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration: {one_line(error)}") from error
 

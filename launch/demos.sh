@@ -8,7 +8,7 @@ bash launch/setup_env.sh
 
 # Words are understood before gigabytes are fetched for them.
 case " $* " in *" --help "* | *" -h "*) exec .venv/bin/python -m launch.demos.make_demos --help ;; esac
-.venv/bin/python -c 'import sys; from launch.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
+.venv/bin/python -c 'import sys; from launch.demos.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
 
 say() { echo "demos | $*"; }
 fail() {

@@ -14,11 +14,11 @@ from protocol.channel.keys import (
     LOCAL_ACTOR,
     KeyFileError,
     KeyPair,
+    new_pair,
     read_pair,
     write_pair,
     write_private,
 )
-from protocol.channel.learner import new_pair
 
 log = logging.getLogger(__name__)
 

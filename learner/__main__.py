@@ -1,7 +1,7 @@
 """python -m learner [Hydra overrides]: receives experience, trains the residual, publishes it."""
 
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from actor.policy.diffusion.agent import CheckpointError
 from config.process import main
 from learner.intake.intake import IntakeError
 from learner.loop import run_learner

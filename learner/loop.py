@@ -11,8 +11,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from actor.policy.contract import BasePolicy
 from actor.policy.device import require_device
-from actor.policy.make import BasePolicy, make_base
+from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.main import Config
 from learner.algorithms.observation_scale import RunningScale

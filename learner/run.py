@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from actor.policy.make import BasePolicy
+from actor.policy.contract import BasePolicy
 from actor.policy.spec import recorded_cameras
+from config.learner import LearnerConfig as LearnerConfig
 from config.main import Config
-from config.main import Learner as LearnerSettings
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
-from learner.replay.prior.prior import PriorData, merge, read_prior
+from learner.replay.prior.prior import PriorData, join_prior, read_prior
 from learner.replay.rewards import rewarded
 
 
@@ -84,7 +84,7 @@ def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
     )
 
 
-def make_budget(settings: LearnerSettings) -> Budget:
+def make_budget(settings: LearnerConfig) -> Budget:
     """How much of the replay stays on disk."""
     gigabytes = settings.replay_max_gb
     return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
@@ -113,7 +113,7 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
             )
     plan_key = msgspec.json.encode(config.base).decode()
     fps = config.learner.fps
-    return merge([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
+    return join_prior([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
 
 
 def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:

@@ -20,6 +20,8 @@ _FINITE = (
     "final_base_plan",
 )
 
+IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
+
 _UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
 _COUNTERS = {"sub_env": 2**31 - 1, "episode": 2**63 - 1, "decision": 2**31 - 1}
 

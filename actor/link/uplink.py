@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 
 from actor.link.spool import Spool, find_leftovers
-from config.main import Wire
+from config.wire import WireConfig
 from protocol.arrays import Buffer, Limits, ProtocolError, weights_digest
+from protocol.channel.client import ClientChannel
 from protocol.channel.keys import KeyFileError
-from protocol.channel.learner import ChannelError, ClientChannel, Endpoint
+from protocol.channel.sockets import ChannelError, Endpoint
 from protocol.codec import VersionError, decode_from_learner, encode
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -69,7 +70,7 @@ class Uplink:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: WireConfig,
         *,
         actor_id: str,
         role: str,

@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from actor.policy.contract import BasePolicy
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
-from actor.policy.make import BasePolicy
 from actor.policy.residual import ResidualActor
 from config.main import Config
 from protocol.messages import Behaviour

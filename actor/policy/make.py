@@ -4,47 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
 
-from torch import Tensor
-
-from actor.policy.diffusion.agent import CheckpointError, DiffusionBase, load_agent
+from actor.policy.contract import BasePolicy, CheckpointError
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.padded import PaddedBase, padding_hint
-from actor.policy.dimensions import sizes_of
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.dimensions import dimensions_of
 from actor.policy.zero import ZeroBase
-from config.main import Base, DiffusionSettings, LeRobotSettings, Task, ZeroSettings
+from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.spaces import spaces_of
+from config.task import TaskConfig
 
 log = logging.getLogger(__name__)
 
 
-class BasePolicy(Protocol):
-    """A frozen policy that plans `act_horizon` actions from the last `obs_horizon` observations."""
-
-    obs_horizon: int
-    act_horizon: int
-    observation_dim: int
-    action_dim: int
-    fingerprint: str
-    """Hash of the weights; learner and actors compare it."""
-    cameras: tuple[str, ...]
-    """Of the task, whose images it looks at."""
-
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
-        """Plans (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim).
-
-        Args:
-            images: of its cameras, u1 (B, obs_horizon, height, width, 3) each.
-        """
-        ...
-
-    def reseed(self, seed: int) -> None:
-        """Restart whatever randomness the plans have."""
-        ...
-
-
-def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
+def make_base(base: BaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
     """The base of `config/base`, checked against the task's sizes.
 
     Raises:
@@ -58,15 +32,15 @@ def make_base(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
             "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
         )
     made = _load(base, task, device, seed)
-    check_base_fits(made, *sizes_of(task), base.path)
+    check_base_fits(made, *dimensions_of(task), base.path)
     return made
 
 
-def _load(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
+def _load(base: BaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
     match base:
-        case ZeroSettings():
+        case ZeroBaseConfig():
             return ZeroBase(base, task)
-        case LeRobotSettings():
+        case LeRobotBaseConfig():
             _check_control_mode(base.path, base.control_mode, task)
             try:
                 # Here, since an actor host needs lerobot for such a base alone.
@@ -76,13 +50,13 @@ def _load(base: Base, task: Task, device: str, seed: int) -> BasePolicy:
                     f"base=lerobot needs LeRobot ({error}): pip install -e '.[learner]' brings it"
                 ) from error
             return load_lerobot_base(base, task, device, seed)
-        case DiffusionSettings():
+        case DiffusionBaseConfig():
             return _load_diffusion(base, task, device, seed)
         case _:
             raise TypeError(f"no base for {base!r}")
 
 
-def _load_diffusion(base: DiffusionSettings, task: Task, device: str, seed: int) -> BasePolicy:
+def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
     if not Path(base.path).is_dir():
         raise CheckpointError(
             f"no folder {base.path} with a base for task.env_id={task.env_id}: check both names, "
@@ -105,7 +79,7 @@ def _load_diffusion(base: DiffusionSettings, task: Task, device: str, seed: int)
     return made if base.pad_obs_to is None else PaddedBase(made, base.pad_obs_to, base.path)
 
 
-def _check_control_mode(path: str, trained_for: str, task: Task) -> None:
+def _check_control_mode(path: str, trained_for: str, task: TaskConfig) -> None:
     if trained_for != task.control_mode:
         raise CheckpointError(
             f"base {path} was trained for control mode {trained_for}, the task runs "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actor.policy.make import BasePolicy
+from actor.policy.contract import BasePolicy
 from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from actor.policy.images import Images
-from config.main import Task
+from config.task import TaskConfig
 
 STATE = "state"
 
 
-def rendered(task: Task) -> dict[str, Any]:
+def rendered(task: TaskConfig) -> dict[str, Any]:
     """What ManiSkill must be told, beyond the backend, to render `task.cameras`; nothing without any."""
     if not task.cameras:
         return {}
@@ -23,7 +23,7 @@ def rendered(task: Task) -> dict[str, Any]:
     return {"obs_mode": "state+rgb", "sensor_configs": {"width": width, "height": height}}
 
 
-def missing_cameras(task: Task, simulator: Any) -> str | None:
+def missing_cameras(task: TaskConfig, simulator: Any) -> str | None:
     """Why `task.cameras` cannot be had from a simulator, in words, or None."""
     found = sorted(simulator.unwrapped.scene.sensors) if task.cameras else []
     missing = [camera for camera in task.cameras if camera not in found]
@@ -38,7 +38,7 @@ def images_in(observation: Mapping[str, Any], cameras: tuple[str, ...]) -> dict[
 class CameraObservation(gymnasium.ObservationWrapper):
     """One simulator's observation as {"state": f4 (O,), camera: u1 (height, width, 3), ...}."""
 
-    def __init__(self, env: gymnasium.Env, task: Task) -> None:
+    def __init__(self, env: gymnasium.Env, task: TaskConfig) -> None:
         super().__init__(env)
         width, height = task.camera_size
         picture = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)

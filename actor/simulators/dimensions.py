@@ -1,4 +1,4 @@
-"""Sizes of a task: python -m actor.simulators.dimensions <env_id> <control_mode> prints [of observations, of actions].
+"""Dimensions of a task: python -m actor.simulators.dimensions <env_id> <control_mode>, printed as a pair.
 
 Builds one simulator on the processor, asks it and ends. `actor.policy.dimensions` calls this for tasks that
 config/spaces.yaml does not know.
@@ -10,11 +10,12 @@ import argparse
 import json
 import sys
 
-from actor.simulators.contract import TaskError, make_maniskill, require_task, require_unit_actions
+from actor.simulators.contract import TaskError, require_unit_actions
 from actor.simulators.headless import prepare_simulator
+from actor.simulators.maniskill import make_maniskill, require_task
 
 
-def state_sizes(env_id: str, control_mode: str) -> tuple[int, int]:
+def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     """Numbers of a state observation and of an action.
 
     Raises:
@@ -40,7 +41,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")
     given = parser.parse_args(words)
     try:
-        sizes = state_sizes(given.env_id, given.control_mode)
+        sizes = state_dimensions(given.env_id, given.control_mode)
     except TaskError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1

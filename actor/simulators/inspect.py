@@ -19,12 +19,14 @@ from rich.table import Table
 from torch import Tensor
 
 from actor.policy.relations import Relations
-from actor.simulators.contract import TaskError, make_simulator, require_task
+from actor.simulators.contract import TaskError
 from actor.simulators.headless import RenderError
-from config.main import Config, Task
+from actor.simulators.maniskill import make_simulator, require_task
+from config.main import Config
+from config.task import TaskConfig
 
 
-def first_observation(task: Task, seed: int) -> dict[str, Tensor]:
+def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
     """Each part's name and numbers (n,), in the order in which the state observation has them.
 
     Raises:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.cameras import STATE
-from actor.simulators.contract import Step, TaskError, require_unit_actions, single_environment
-from config.main import Task
+from actor.simulators.contract import Step, TaskError, require_unit_actions
+from actor.simulators.maniskill import single_environment
+from config.task import TaskConfig
 
 # Beside the observation of a frame: the true last one of an episode, and what came of the action.
 _FINAL = "final "
@@ -52,7 +53,7 @@ class Bundle(gymnasium.Env):
     names after "final " as in `Step.final_observation`; "outcome" (E, 4) float32.
     """
 
-    def __init__(self, task: Task, seeds: range, stride: int, places: int) -> None:
+    def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int) -> None:
         # Where a task builds its scene anew at every reset, ManiSkill collects garbage there, and looking
         # through what imports leave would take a third of PegInsertionSide's time.
         gc.freeze()
@@ -111,7 +112,7 @@ class _Maker:
 class ProcessEnvironment:
     """Bundles, each in a process of its own (gymnasium's AsyncVectorEnv)."""
 
-    def __init__(self, task: Task, bundles: list[range], seed: int) -> None:
+    def __init__(self, task: TaskConfig, bundles: list[range], seed: int) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
         # Imports are paid once, in the server that every worker is forked from.

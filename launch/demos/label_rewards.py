@@ -15,9 +15,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from actor.simulators.contract import TaskError, single_environment
+from actor.simulators.contract import TaskError
+from actor.simulators.maniskill import single_environment
 from config.process import USAGE_ERROR, compose_config, wants_help
-from config.main import ConfigError, Task
+from config.section import ConfigError
+from config.task import TaskConfig
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError, read_maniskill, write_maniskill
 
 log = logging.getLogger("rewards")
@@ -38,7 +40,7 @@ def differs(observation: np.ndarray, recorded: np.ndarray) -> bool:
 class Player:
     """Finds the seeds of recorded episodes, ascending, and plays their actions again."""
 
-    def __init__(self, task: Task, longest: int) -> None:
+    def __init__(self, task: TaskConfig, longest: int) -> None:
         task = msgspec.structs.replace(
             task, reward_mode="normalized_dense", max_episode_steps=max(longest, task.max_episode_steps)
         )
@@ -71,7 +73,7 @@ class Player:
         self._env.close()
 
 
-def label(task: Task, episodes: list[Demonstration]) -> list[Demonstration]:
+def label(task: TaskConfig, episodes: list[Demonstration]) -> list[Demonstration]:
     """The episodes with their rewards, or without where they could not be played again."""
     player = Player(task, max(len(episode.actions) for episode in episodes))
     labelled = [dataclasses.replace(episode, dense=player.rewards(episode)) for episode in episodes]

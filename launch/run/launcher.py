@@ -19,12 +19,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from actor.policy.dimensions import sizes_of
-from config.main import Config, ConfigError, Task, Wire
+from actor.policy.dimensions import dimensions_of
+from config.main import Config
 from config.process import USAGE_ERROR, compose_config, show_help, wants_help
+from config.section import ConfigError
 from config.spaces import spaces_of
+from config.task import TaskConfig
+from config.wire import WireConfig
+from launch.run import tmux
 from launch.run.folder import describe_summary, read_summary
-from launch.run.launcher import tmux
 from launch.run.processes import Command
 from launch.run.supervisor import StopSignal, supervise
 
@@ -40,7 +43,7 @@ def check_run(config: Config) -> None:
         )
 
 
-def size_overrides(task: Task) -> list[str]:
+def size_overrides(task: TaskConfig) -> list[str]:
     """What its processes are told of a task that config/spaces.yaml does not know, so that each need not ask.
 
     Raises:
@@ -50,12 +53,12 @@ def size_overrides(task: Task) -> list[str]:
     if task.sizes is not None or known.absolute or known.action_dim is not None:
         return []
     log.info("asking ManiSkill for the sizes of %s", task.env_id)
-    sizes = sizes_of(task)
+    sizes = dimensions_of(task)
     log.info("%s has %d observation and %d action numbers", task.env_id, *sizes)
     return [f"task.sizes=[{sizes.observation_dim},{sizes.action_dim}]"]
 
 
-def busy_port(wire: Wire) -> str | None:
+def busy_port(wire: WireConfig) -> str | None:
     """Why the learner could not bind, in one line; None where both ports are free."""
     host = "0.0.0.0" if wire.host == "*" else wire.host
     for key in ("experience_port", "weights_port"):
@@ -189,7 +192,3 @@ def main(overrides: Sequence[str]) -> int:
     if tmux.usable():
         return run_in_tmux(config, overrides)
     return run_here(config, overrides, stop, quiet=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

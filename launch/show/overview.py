@@ -6,7 +6,7 @@ import html
 import os
 from pathlib import Path
 
-from learner.replay.tools.outcomes import Outcome
+from learner.replay.tools.outcomes import EpisodeOutcome
 
 _STYLE = """
 body { font-family: sans-serif; margin: 2em; }
@@ -26,7 +26,7 @@ document.querySelectorAll("th").forEach((head, column) => head.addEventListener(
 """
 
 
-def write_overview(path: Path, title: str, run: str, outcomes: list[Outcome]) -> Path:
+def write_overview(path: Path, title: str, run: str, outcomes: list[EpisodeOutcome]) -> Path:
     """Write the page beside its place and rename it over; needs no other file and no network."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
@@ -35,7 +35,7 @@ def write_overview(path: Path, title: str, run: str, outcomes: list[Outcome]) ->
     return path
 
 
-def page(title: str, run: str, outcomes: list[Outcome]) -> str:
+def page(title: str, run: str, outcomes: list[EpisodeOutcome]) -> str:
     """The page as HTML."""
     known = [outcome for outcome in outcomes if outcome.success is not None]
     rate = f", {100 * sum(bool(o.success) for o in known) / len(known):.1f} % successful" if known else ""
@@ -59,7 +59,7 @@ See one: <code>bash launch/viz.sh {html.escape(run)} NUMBER</code></p>
 """
 
 
-def _row(outcome: Outcome) -> str:
+def _row(outcome: EpisodeOutcome) -> str:
     reward = outcome.total_reward
     word = {None: "unknown", True: "yes", False: "no"}[outcome.success]
     cells = [

@@ -1,4 +1,4 @@
-"""A run's replay in LeRobot's visualiser: python -m launch.show.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
+"""A run in LeRobot's visualiser: python -m launch.show.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from launch.run.folder import find_run
 from launch.show.overview import write_overview
 from learner.replay.dataset.folder import read_info, standing
 from learner.replay.dataset.format import DatasetError
-from learner.replay.tools.outcomes import Outcome, read_outcomes, read_repo_id
+from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
 log = logging.getLogger("viz")
@@ -125,7 +125,7 @@ def make_overview(run_dir: Path, folder: Path | None) -> Path:
     return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
 
 
-def read_replay(run_dir: Path) -> tuple[list[Outcome], str]:
+def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     """The episodes of a run's replay, and its repo id.
 
     Raises:
@@ -162,14 +162,14 @@ def require_video_reader(replay: Path) -> None:
         ) from None
 
 
-def choose_episode(outcomes: list[Outcome], word: str) -> int:
+def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
     """The index of the episode that `word` means.
 
     Raises:
         VizError: no such episode.
     """
 
-    def goodness(outcome: Outcome) -> tuple[bool, float, int]:
+    def goodness(outcome: EpisodeOutcome) -> tuple[bool, float, int]:
         return bool(outcome.success), outcome.total_reward or 0.0, -outcome.frames
 
     match word:

@@ -28,8 +28,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from config.main import ConfigError, Section
 from config.process import CONFIG_DIR, USAGE_ERROR, compose_config, wants_help
+from config.section import ConfigError, Section
 from launch.run.processes import Command, Team
 from launch.run.supervisor import StopSignal
 from launch.study.code_version import CodeVersion
@@ -212,7 +212,3 @@ def main(words: Sequence[str]) -> int:
         log.error("%s", error)
         return USAGE_ERROR
     return run_study(study, stop)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from actor.policy.dimensions import named_sizes
-from config.train_base import Training, task_file
+from actor.policy.dimensions import named_dimensions
+from config.train_base import TrainBaseConfig, task_file
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Evaluated:
 class BaseEvaluations:
     """At most one at a time. `folder` keeps the checkpoint that is being evaluated."""
 
-    def __init__(self, settings: Training, folder: Path) -> None:
+    def __init__(self, settings: TrainBaseConfig, folder: Path) -> None:
         self._settings, self.folder = settings, folder
         self._process: subprocess.Popen[str] | None = None
         self._step = 0
@@ -84,7 +84,7 @@ class BaseEvaluations:
             f"base.inference_steps={settings.inference_steps}",
             f"task.env_id={self._settings.task}",
             f"task.control_mode={self._settings.control_mode}",
-            f"task.sizes={list(named_sizes(self._settings.task, self._settings.control_mode))}",
+            f"task.sizes={list(named_dimensions(self._settings.task, self._settings.control_mode))}",
             "task.residual_dims=null",
             f"algo.residual_every={settings.act_horizon}",
             f"learner.evaluation.episodes={settings.episodes}",

@@ -22,13 +22,14 @@ import msgspec
 import torch
 from rich.progress import Progress, TaskID, TextColumn
 
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError, require_device
-from actor.policy.diffusion.agent import CheckpointError, save_agent
-from actor.policy.dimensions import named_sizes
-from config.main import ConfigError
+from actor.policy.diffusion.checkpoint import save_agent
+from actor.policy.dimensions import named_dimensions
 from config.process import wants_help
+from config.section import ConfigError
 from config.spaces import known_spaces
-from config.train_base import Training, compose_training, training_defaults
+from config.train_base import TrainBaseConfig, compose_training, training_defaults
 from learner.base_training.evaluation import BaseEvaluations, Evaluated
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 STEPS_PER_LOOK = 50
 
 
-def read_episodes(settings: Training) -> list[Demonstration]:
+def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:
     """The demonstrations of all sources in turn, whatever their format.
 
     Raises:
@@ -67,7 +68,7 @@ def read_episodes(settings: Training) -> list[Demonstration]:
     return episodes
 
 
-def _read_source(settings: Training, source: str) -> list[Demonstration]:
+def _read_source(settings: TrainBaseConfig, source: str) -> list[Demonstration]:
     if source.endswith(".h5"):
         return read_maniskill(Path(source), settings.max_episodes)
     # Here, since LeRobot takes seconds to import.
@@ -80,13 +81,13 @@ def _sizes(episode: Demonstration) -> tuple[int, int]:
     return episode.observations.shape[1], episode.actions.shape[1]
 
 
-def windows_of(settings: Training, episodes: list[Demonstration]) -> Windows:
+def windows_of(settings: TrainBaseConfig, episodes: list[Demonstration]) -> Windows:
     """What the network is trained on."""
     pairs = [(episode.observations, episode.actions) for episode in episodes]
     return make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
 
 
-def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> None:
+def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:
     """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards.
 
     Raises:
@@ -95,7 +96,7 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
     known = known_spaces(settings.task, settings.control_mode)
     if settings.evaluation.every:
         try:
-            known = named_sizes(settings.task, settings.control_mode)
+            known = named_dimensions(settings.task, settings.control_mode)
         except ConfigError as error:
             raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, numbers in (
@@ -110,7 +111,7 @@ def require_task_sizes(settings: Training, episodes: list[Demonstration]) -> Non
             )
 
 
-def require_own_folder(settings: Training) -> None:
+def require_own_folder(settings: TrainBaseConfig) -> None:
     """Raise ResumeError if `out` holds a base that nothing there can go on with: it would be lost."""
     held = (settings.folder / "checkpoints" / "best.pt").is_file()
     if held and settings.resume != "new" and not (settings.folder / "training.pt").is_file():
@@ -119,7 +120,7 @@ def require_own_folder(settings: Training) -> None:
         )
 
 
-def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> None:
+def keep_demonstrations(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:
     """Some of the demonstrations beside the base, as the prior data of a run on it."""
     place = settings.folder / "demos.h5"
     if settings.keep_demos and place.resolve() not in {Path(source).resolve() for source in settings.sources}:
@@ -129,7 +130,7 @@ def keep_demonstrations(settings: Training, episodes: list[Demonstration]) -> No
 class Run:
     """A training and its folder."""
 
-    def __init__(self, settings: Training, data: Windows, stop: threading.Event) -> None:
+    def __init__(self, settings: TrainBaseConfig, data: Windows, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop
         self._trainer = BaseTrainer(settings, data)
         self._resume()
@@ -231,7 +232,7 @@ class Run:
         return f", best success {self._best.success:.0%} at step {self._best.step}"
 
 
-def _arguments(settings: Training) -> dict[str, Any]:
+def _arguments(settings: TrainBaseConfig) -> dict[str, Any]:
     """What args.json says beyond the network: how it was trained."""
     ours = {"out", "resume", "device", "threads", "evaluation", "wandb", "save_every", "task", "keep_demos"}
     return {key: value for key, value in msgspec.to_builtins(settings).items() if key not in ours}

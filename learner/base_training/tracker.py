@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from dotenv import find_dotenv, load_dotenv
 
-from config.train_base import Training
+from config.train_base import TrainBaseConfig
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class BaseTracker:
     Key, entity and server come from the environment or a .env file.
     """
 
-    def __init__(self, settings: Training) -> None:
+    def __init__(self, settings: TrainBaseConfig) -> None:
         self._run: Any = None
         self._name = f"base-{settings.task}"
         if settings.wandb.mode == "disabled":

@@ -12,8 +12,9 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from actor.policy.diffusion.agent import TRAIN_STEPS, DiffusionAgent, DiffusionSpec
-from config.train_base import Training
+from actor.policy.diffusion.ddim import TRAIN_STEPS
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from config.train_base import TrainBaseConfig
 from learner.base_training.windows import Windows, fit_ranges
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class BaseTrainer:
         data: moved to `settings.device` as a whole.
     """
 
-    def __init__(self, settings: Training, data: Windows) -> None:
+    def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
         self.settings, self.step = settings, 0
         self._device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
@@ -151,7 +152,7 @@ class BaseTrainer:
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.agent.parameters()), weight)
 
 
-def _spec(settings: Training, data: Windows) -> DiffusionSpec:
+def _spec(settings: TrainBaseConfig, data: Windows) -> DiffusionSpec:
     return DiffusionSpec(
         env_id=settings.task,
         control_mode=settings.control_mode,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actor.policy.diffusion.agent import DiffusionAgent
+from actor.policy.diffusion.network import DiffusionAgent
 
 
 @dataclass(frozen=True)

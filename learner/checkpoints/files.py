@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import msgspec
 import torch
 
-from actor.policy.diffusion.agent import CheckpointError
-from config.main import Algo
+from actor.policy.contract import CheckpointError
+from config.algo import AlgoConfig
 from learner.algorithms.residual_sac import ResidualSAC
 
 
-def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: Algo) -> Path:
+def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: AlgoConfig) -> Path:
     """Write `newest.pt` with all networks; readable with `torch.load(..., weights_only=True)`."""
     place = folder / "newest.pt"
     content = {

@@ -1,7 +1,7 @@
 """Residual checkpoints of ours to and from Policy Decorator's online layout.
 
     python -m learner.checkpoints.published export runs/<name>/checkpoints/newest.pt <published.pt>
-    python -m learner.checkpoints.published import <published.pt> <ours.pt> algo=policy_decorator [key=value ...]
+    python -m learner.checkpoints.published import <published.pt> <ours.pt> algo=policy_decorator [key=value]
 
 The published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It holds no sizes of the recipe: an import takes them from the configuration.
@@ -18,9 +18,10 @@ import msgspec
 import torch
 from torch import Tensor
 
-from actor.policy.diffusion.agent import CheckpointError
-from config.main import Algo, ConfigError
+from actor.policy.contract import CheckpointError
+from config.algo import AlgoConfig
 from config.process import compose_config, wants_help
+from config.section import ConfigError
 from learner.checkpoints.files import read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
     return {"res_actor": published_actor, "qf1": members[0], "qf2": members[1], "log_sac_alpha": log_alpha}
 
 
-def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
+def import_published(published: dict[str, Any], algo: AlgoConfig) -> dict[str, Any]:
     """The reverse, under the recipe `algo`.
 
     Raises:
@@ -129,7 +130,7 @@ def import_published(published: dict[str, Any], algo: Algo) -> dict[str, Any]:
 PARTS = ("weight", "bias")
 
 
-def _check(algo: Algo | Recipe) -> None:
+def _check(algo: AlgoConfig | Recipe) -> None:
     """Raise PublishedError unless the published code has such networks."""
     wanted = {
         "head": ("gaussian", algo.head == "gaussian"),
@@ -167,7 +168,7 @@ def _export_critic(critic: Weights, member: int, algo: Recipe) -> Weights:
     return out
 
 
-def _import_critics(critics: list[Weights], observation: int, algo: Algo | Recipe) -> Weights:
+def _import_critics(critics: list[Weights], observation: int, algo: AlgoConfig | Recipe) -> Weights:
     out: Weights = {}
     for i in range(len(algo.hidden) + 1):
         weights = [critic[f"net.{2 * i}.weight"] for critic in critics]
@@ -178,7 +179,7 @@ def _import_critics(critics: list[Weights], observation: int, algo: Algo | Recip
     return out
 
 
-def _swap_concat(weight: Tensor, observation: int, algo: Algo | Recipe) -> Tensor:
+def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | Recipe) -> Tensor:
     """With critic_input=concat, ours sees (base plan, residual) and theirs (residual, base plan)."""
     if algo.critic_input != "concat":
         return weight

@@ -9,12 +9,13 @@ import time
 import msgspec
 import numpy as np
 
-from config.main import Wire
+from config.wire import WireConfig
 from learner.intake.admission import Admission, Answers, PeerStatus, Received
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.channel.keys import KeyFileError
-from protocol.channel.learner import ChannelError, Endpoint, LearnerChannel
+from protocol.channel.learner import LearnerChannel
+from protocol.channel.sockets import ChannelError, Endpoint
 from protocol.codec import encode
 from protocol.experience import check_experience
 from protocol.messages import Evaluation, ExperienceSpec, Progress, Weights
@@ -46,7 +47,7 @@ class Intake:
     """
 
     def __init__(
-        self, wire: Wire, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
+        self, wire: WireConfig, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
     ) -> None:
         self._wire = wire
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)

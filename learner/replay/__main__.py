@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from learner.replay.dataset.folder import read_info, read_json, standing
-from learner.replay.dataset.format import ORIGIN_PATH, DatasetError
+from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.layout import ORIGIN_PATH
 from learner.replay.tools.merge import Selection, export, merge
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.repair import repair

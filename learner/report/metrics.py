@@ -16,7 +16,7 @@ from typing import Any
 
 from dotenv import find_dotenv, load_dotenv
 
-from config.main import Wandb
+from config.learner import WandbConfig
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Metrics:
     """
 
     def __init__(
-        self, run_dir: Path, wandb: Wandb, config: Mapping[str, Any], *, resume: bool = False
+        self, run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], *, resume: bool = False
     ) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "metrics.jsonl"
@@ -77,7 +77,7 @@ class Metrics:
 class _WandbMirror:
     """wandb on a thread of its own: starting, sending and failing there cost the run nothing."""
 
-    def __init__(self, run_dir: Path, wandb: Wandb, config: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], resume: bool) -> None:
         load_dotenv(find_dotenv(usecwd=True))
         self._points: queue.Queue[dict[str, Value] | None] = queue.Queue(_WAITING_POINTS)
         self._thread = threading.Thread(
@@ -96,13 +96,13 @@ class _WandbMirror:
         if self._thread.is_alive():
             log.warning("wandb did not finish within %.0f s; wandb sync sends the rest", _FINISH_TIMEOUT_S)
 
-    def _run(self, run_dir: Path, settings: Wandb, config: dict[str, Any], resume: bool) -> None:
+    def _run(self, run_dir: Path, settings: WandbConfig, config: dict[str, Any], resume: bool) -> None:
         try:
             self._follow(run_dir, settings, config, resume)
         except Exception as error:  # whatever a figure's mirror suffers from, training goes on
             log.warning("no wandb from here on: %s: %s", type(error).__name__, error)
 
-    def _follow(self, run_dir: Path, settings: Wandb, config: dict[str, Any], resume: bool) -> None:
+    def _follow(self, run_dir: Path, settings: WandbConfig, config: dict[str, Any], resume: bool) -> None:
         # Seconds of import, and only on this thread.
         import wandb
 

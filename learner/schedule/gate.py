@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from config.main import Algo
+from config.algo import AlgoConfig
 from protocol.messages import Columns
 
 # The base's success is that of so many of its newest episodes.
@@ -22,7 +22,7 @@ class SuccessGate:
     within [confidence_least, 1]. An episode counts as the base's where every residual was zero.
     """
 
-    def __init__(self, algo: Algo) -> None:
+    def __init__(self, algo: AlgoConfig) -> None:
         self._algo = algo
         self._acted: dict[tuple[str, int], bool] = {}
         self._base: deque[bool] = deque(maxlen=BASE_WINDOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from config.main import Algo
+from config.algo import AlgoConfig
 from learner.schedule.gate import SuccessGate
 from protocol.messages import Behaviour
 
@@ -17,7 +17,7 @@ class Pace:
     that credit runs out and the actors wait.
     """
 
-    def __init__(self, algo: Algo, max_behind: int) -> None:
+    def __init__(self, algo: AlgoConfig, max_behind: int) -> None:
         self._algo = algo
         self._max_behind = max_behind
         self.gate = SuccessGate(algo)

@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 
 import msgspec
+import zmq
 
 _Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
@@ -132,3 +133,9 @@ def _check_key(text: str, path: Path) -> str:
     if not _Z85_KEY.fullmatch(text):
         raise KeyFileError(f"{path} holds no CURVE key: make it anew with bash launch/keys.sh")
     return text
+
+
+def new_pair() -> KeyPair:
+    """A fresh CURVE key pair."""
+    public, secret = zmq.curve_keypair()
+    return KeyPair(public=public.decode(), secret=secret.decode())

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from config import main as schema
-from config.main import Config, ConfigError, Section, parse_config
+from config.main import Config, parse_config
+from config.section import ConfigError, Section
 
 
 def composed(repository: Path, *overrides: str) -> DictConfig:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from config.process import compose_config
 from launch.run.guard import PATIENCE_S
-from launch.run.launcher import compose_config, make_commands
+from launch.run.launcher import make_commands
 
 # A supervisor with children that are given as (name, role, Python source).
 SUPERVISOR = """

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from config.main import ConfigError
+from config.section import ConfigError
+from launch.study import study as studies
 from launch.study.plot import curve_of, draw, mean_and_range, newest_runs
 from launch.study.records import HEADING, add_row, first_at, longest_dip, measure, read_records
-from launch.study.study import study as studies
 from tests.support.helpers import left_running
 
 NOT_STOPPED = SimpleNamespace(received=None)

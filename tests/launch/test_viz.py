@@ -16,7 +16,7 @@ import pytest
 from launch.show.overview import page
 from launch.show.viz import VizError, choose_episode
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.tools.outcomes import Outcome, read_outcomes
+from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 from learner.replay.tools.visualiser import visualiser_command
 from tests.support.identifiable import ACT, OBS, make_stream, pack
 
@@ -152,7 +152,7 @@ def test_page_shows_every_episode_and_stands_alone(
 
 
 def test_names_cannot_become_markup() -> None:
-    assert "<b>" not in page("<b>", "<b>", [Outcome(0, 3, True, 1.0)])
+    assert "<b>" not in page("<b>", "<b>", [EpisodeOutcome(0, 3, True, 1.0)])
 
 
 def test_outcomes_are_read_from_the_metadata(run_dir: Path) -> None:
@@ -164,10 +164,10 @@ def test_outcomes_are_read_from_the_metadata(run_dir: Path) -> None:
 
 def test_best_is_a_quick_success_and_worst_a_poor_failure() -> None:
     outcomes = [
-        Outcome(0, 100, success=False, total_reward=5.0),
-        Outcome(1, 60, success=True, total_reward=1.0),
-        Outcome(2, 40, success=True, total_reward=1.0),
-        Outcome(3, 100, success=False, total_reward=0.0),
+        EpisodeOutcome(0, 100, success=False, total_reward=5.0),
+        EpisodeOutcome(1, 60, success=True, total_reward=1.0),
+        EpisodeOutcome(2, 40, success=True, total_reward=1.0),
+        EpisodeOutcome(3, 100, success=False, total_reward=0.0),
     ]
     assert [choose_episode(outcomes, word) for word in ("best", "worst", "last", "1")] == [2, 3, 3, 1]
     with pytest.raises(VizError, match="no episode 4"):

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from actor.policy.diffusion.agent import save_agent
+from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
-from config.main import ConfigError
 from config.process import compose_config
-from config.train_base import Training, compose_training
+from config.section import ConfigError
+from config.train_base import TrainBaseConfig, compose_training
 from learner.base_training import trainer as base_trainer
 from learner.base_training.evaluation import BaseEvaluations
 from learner.base_training.run import read_episodes, require_own_folder, require_task_sizes, windows_of
@@ -38,11 +38,11 @@ SMALL = (
 )  # fmt: skip
 
 
-def settings_of(out: Path, *overrides: str) -> Training:
+def settings_of(out: Path, *overrides: str) -> TrainBaseConfig:
     return compose_training([*SMALL, f"out={out}", "evaluation.every=0", *overrides])
 
 
-def read_windows(settings: Training) -> Windows:
+def read_windows(settings: TrainBaseConfig) -> Windows:
     return windows_of(settings, read_episodes(settings))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.evaluate_base import make_policy
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import save_checkpoint

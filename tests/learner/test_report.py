@@ -13,14 +13,14 @@ import pytest
 import wandb
 from rich.console import Console
 
-from config.main import Wandb
+from config.learner import WandbConfig
 from launch.run.folder import MetricsReader
 from launch.show import plot
 from launch.show.monitor import Newest, make_table
 from learner.report.metrics import Metrics
 
-DISABLED = Wandb(mode="disabled", project="test")
-OFFLINE = Wandb(mode="offline", project="test")
+DISABLED = WandbConfig(mode="disabled", project="test")
+OFFLINE = WandbConfig(mode="offline", project="test")
 
 
 class FakeRun:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import TrainingState

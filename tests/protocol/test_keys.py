@@ -1,4 +1,4 @@
-"""Laws of protocol.keys, launch.make_keys and the protection of protocol.channel."""
+"""Laws of the key files, launch.make_keys and the protection of protocol.channel."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ import pytest
 
 from launch.make_keys import make_keys
 from protocol.arrays import Limits
+from protocol.channel.client import ClientChannel
 from protocol.channel.keys import (
     KeyFileError,
     find_client_secret,
+    new_pair,
     read_allowed,
     read_pair,
     read_public,
     write_pair,
 )
-from protocol.channel.learner import ChannelError, ClientChannel, Endpoint, LearnerChannel, new_pair
+from protocol.channel.learner import LearnerChannel
+from protocol.channel.sockets import ChannelError, Endpoint
 
 # What a ZMTP 3 client without security says first.
 NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)

@@ -1,4 +1,4 @@
-"""Laws of protocol.session against protocol.peers: two state machines over a network made of lists."""
+"""Laws of the two session state machines, over a network made of lists."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
-from actor.policy.make import BasePolicy
 from actor.policy.residual import ResidualActor
 from actor.rollout import Rollout
 from config.main import Config, parse_config

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from actor.link.uplink import Uplink
-from config.main import JournalSettings, Wire
+from config.learner import JournalConfig
+from config.wire import WireConfig
 from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
@@ -58,7 +59,9 @@ def first_number(session: int, sub_env: int, episode: int, decision: int) -> flo
 class ChaosActor:
     """One process of an actor."""
 
-    def __init__(self, wire: Wire, actor_id: str, notes: Path, stop: threading.Event, rate: float) -> None:
+    def __init__(
+        self, wire: WireConfig, actor_id: str, notes: Path, stop: threading.Event, rate: float
+    ) -> None:
         self._uplink = Uplink(
             wire,
             actor_id=actor_id,
@@ -125,7 +128,9 @@ class ChaosActor:
         os.write(self._notes, json.dumps([self._session, kind, what]).encode() + b"\n")
 
 
-def run_learner(wire: Wire, folder: Path, journal_settings: JournalSettings, stop: threading.Event) -> None:
+def run_learner(
+    wire: WireConfig, folder: Path, journal_settings: JournalConfig, stop: threading.Event
+) -> None:
     """Receive until `stop`; then close all sessions."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     journal = Journal(folder / "journal", journal_settings, SPEC, limits)
@@ -200,10 +205,10 @@ def main(kind: str, settings_path: str, actor_id: str = "") -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     settings = json.loads(Path(settings_path).read_text())
-    wire, folder = msgspec.convert(settings["wire"], Wire), Path(settings["folder"])
+    wire, folder = msgspec.convert(settings["wire"], WireConfig), Path(settings["folder"])
     ready_file(folder, os.getpid()).touch()  # from now on SIGTERM is a request
     if kind == "learner":
-        run_learner(wire, folder, msgspec.convert(settings["journal"], JournalSettings), stop)
+        run_learner(wire, folder, msgspec.convert(settings["journal"], JournalConfig), stop)
     else:
         ChaosActor(wire, actor_id, folder / f"{actor_id}.notes", stop, settings["rows_per_s"]).run()
 

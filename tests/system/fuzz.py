@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from config.main import Wire
+from config.wire import WireConfig
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import (
@@ -208,7 +208,7 @@ class Mutator:
 class Vandal:
     """Sends without credit or shame over a bare socket, and reads the answers as a real client would."""
 
-    def __init__(self, wire: Wire, rng: random.Random) -> None:
+    def __init__(self, wire: WireConfig, rng: random.Random) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -262,7 +262,7 @@ def run(folder: Path, messages: int, seed: int) -> dict[str, Any]:
     settings["rows_per_s"] = 500.0
     settings_path = folder / "settings.json"
     settings_path.write_text(json.dumps(settings))
-    wire = msgspec.convert(settings["wire"], Wire)
+    wire = msgspec.convert(settings["wire"], WireConfig)
     with (folder / "processes.log").open("wb") as output:
         learner, actor = (
             subprocess.Popen(

@@ -29,7 +29,7 @@ from unittest import mock
 import msgspec
 import numpy as np
 
-from config.main import JournalSettings
+from config.learner import JournalConfig
 from learner.replay.dataset import compaction as shards
 from learner.replay.dataset import swap as generations
 from learner.replay.dataset.compaction import Budget
@@ -43,7 +43,7 @@ from tests.support.identifiable import ACT, OBS, Truth, in_messages, make_stream
 REPO = "tests/faults"
 FULL = 7  # exit code of a process that met a full disk, said so, and ended
 CAMERA, SIZE = "top", (16, 32)
-JOURNAL = JournalSettings(
+JOURNAL = JournalConfig(
     sync_s=1e-4, sync_bytes=1, segment_bytes=8192, spare_segments=2, pending_bytes=1 << 20
 )
 

@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 
 from actor.link.uplink import Uplink
-from config.main import JournalSettings, Wire
+from config.learner import JournalConfig
+from config.wire import WireConfig
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
@@ -44,9 +45,9 @@ def resident_kb() -> int:
 
 def learn(settings: dict[str, Any], pipe: Connection) -> None:
     """Drain everything, call it committed, say how large this process is whenever asked."""
-    wire = msgspec.convert(settings["wire"], Wire)
+    wire = msgspec.convert(settings["wire"], WireConfig)
     limits = msgspec.convert(wire, Limits, from_attributes=True)
-    journal_settings = msgspec.convert(settings["journal"], JournalSettings)
+    journal_settings = msgspec.convert(settings["journal"], JournalConfig)
     journal = Journal(Path(settings["folder"]) / "journal", journal_settings, SPEC, limits)
     assert list(journal.replay()) == []
     intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
@@ -76,7 +77,7 @@ def run(rows: int, folder: Path) -> dict[str, Any]:
     settings = make_settings(folder, "127.0.0.1")
     settings["wire"] |= {"credit_rows": 4096, "heartbeat_s": 0.5, "lease_s": 5.0}
     settings["journal"] |= {"segment_bytes": 1 << 24, "pending_bytes": 1 << 25}
-    wire = msgspec.convert(settings["wire"], Wire)
+    wire = msgspec.convert(settings["wire"], WireConfig)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     learner = context.Process(target=learn, args=(settings, theirs), daemon=True)

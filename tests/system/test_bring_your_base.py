@@ -14,7 +14,8 @@ import pytest
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from actor.policy.diffusion.agent import DiffusionAgent, DiffusionSpec, save_agent
+from actor.policy.diffusion.checkpoint import save_agent
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.maniskill import read_maniskill
 from tests.actor.simulators.test_cameras import renderer
 from tests.learner.replay.test_dataset_images import save_policy

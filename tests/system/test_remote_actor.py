@@ -1,4 +1,4 @@
-"""Laws of launch.remote_actor: an actor on another host, played in a second network namespace."""
+"""Laws of launch.run.remote_actor: an actor on another host, played in a second network namespace."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from config.main import Algo
+from config.algo import AlgoConfig
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.replay.memory.batches import Batches
@@ -122,7 +122,7 @@ def test_so_it_does_when_its_rows_were_put_back(there: str) -> None:
 class Parts:
     """Two rings and the networks that learn from them, each somewhere."""
 
-    def __init__(self, algo: Algo, ring_device: str, device: str) -> None:
+    def __init__(self, algo: AlgoConfig, ring_device: str, device: str) -> None:
         prioritised = algo.priority_exponent > 0
         online, prior = (fill(ring_device, rows, prioritised=prioritised) for rows in (40, 90))
         self.batches = Batches(algo, online, prior, seed=0, device=device)

@@ -1,4 +1,4 @@
-"""Laws of actor.uplink and learner.intake together, over real sockets; and of learner.checks."""
+"""Laws of uplink and intake together, over real sockets; and of the checks of experience."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from actor.link.uplink import Uplink, UplinkError
-from config.main import Wire
+from config.wire import WireConfig
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake, IntakeError, check_experience
 from protocol.arrays import Limits, ProtocolError, weights_digest
-from protocol.channel.learner import ClientChannel, Endpoint
+from protocol.channel.client import ClientChannel
+from protocol.channel.sockets import Endpoint
 from protocol.codec import decode_from_learner, encode
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -49,8 +50,8 @@ PROGRESS = Progress(decisions=0, updates=0, version=0, evaluate=False, finished=
 TIMEOUT_S = 20.0
 
 
-def make_wire(ports: tuple[int, int], **changes: object) -> Wire:
-    wire = Wire(
+def make_wire(ports: tuple[int, int], **changes: object) -> WireConfig:
+    wire = WireConfig(
         host="127.0.0.1",
         experience_port=ports[0],
         weights_port=ports[1],
@@ -69,7 +70,7 @@ def make_wire(ports: tuple[int, int], **changes: object) -> Wire:
 
 
 @pytest.fixture
-def wire(free_ports: tuple[int, int]) -> Wire:
+def wire(free_ports: tuple[int, int]) -> WireConfig:
     return make_wire(free_ports)
 
 
@@ -116,7 +117,7 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
 
 
 @contextmanager
-def learning(wire: Wire, queue_rows: int = 1000) -> Iterator[Intake]:
+def learning(wire: WireConfig, queue_rows: int = 1000) -> Iterator[Intake]:
     intake = Intake(wire, SPEC, queue_rows=queue_rows)
     intake.start()
     intake.announce(PROGRESS)
@@ -128,7 +129,7 @@ def learning(wire: Wire, queue_rows: int = 1000) -> Iterator[Intake]:
 
 
 @contextmanager
-def acting(wire: Wire, actor_id: str = "actor-0", connect: bool = True, **changes) -> Iterator[Uplink]:
+def acting(wire: WireConfig, actor_id: str = "actor-0", connect: bool = True, **changes) -> Iterator[Uplink]:
     arguments = {"role": "actor", "spec": SPEC, "stop": threading.Event()} | changes
     uplink = Uplink(wire, actor_id=actor_id, **arguments)
     try:
@@ -154,7 +155,7 @@ def episodes(received: list) -> list[int]:
     return [int(number) for batch in received for number in batch.columns["episode"]]
 
 
-def test_rows_arrive_as_they_were_sent(wire: Wire) -> None:
+def test_rows_arrive_as_they_were_sent(wire: WireConfig) -> None:
     sent = make_columns(100)
     with learning(wire) as intake, acting(wire) as uplink:
         uplink.send(sent)
@@ -167,7 +168,7 @@ def test_rows_arrive_as_they_were_sent(wire: Wire) -> None:
         assert received.columns[name].flags.aligned
 
 
-def test_a_learner_that_does_not_drain_makes_the_actor_wait(wire: Wire) -> None:
+def test_a_learner_that_does_not_drain_makes_the_actor_wait(wire: WireConfig) -> None:
     stop = threading.Event()
     with learning(wire) as intake, acting(wire, stop=stop) as uplink:
         for number in range(8):
@@ -187,7 +188,7 @@ def test_a_learner_that_does_not_drain_makes_the_actor_wait(wire: Wire) -> None:
     assert episodes(rest) == list(range(8, 72))
 
 
-def test_stop_ends_a_wait_for_credit(wire: Wire) -> None:
+def test_stop_ends_a_wait_for_credit(wire: WireConfig) -> None:
     stop = threading.Event()
     stop.set()
     narrow = msgspec.structs.replace(wire, credit_rows=1)
@@ -201,7 +202,7 @@ def test_stop_ends_a_wait_for_credit(wire: Wire) -> None:
     assert episodes(drained) == list(range(40))
 
 
-def test_actors_share_the_queue_and_none_is_lost_or_doubled(wire: Wire) -> None:
+def test_actors_share_the_queue_and_none_is_lost_or_doubled(wire: WireConfig) -> None:
     drained: list = []
     with learning(wire, queue_rows=100) as intake:
 
@@ -225,7 +226,7 @@ def test_actors_share_the_queue_and_none_is_lost_or_doubled(wire: Wire) -> None:
         assert episodes(own) == list(range(400))
 
 
-def _run_learner(wire: Wire, pipe: Connection) -> None:
+def _run_learner(wire: WireConfig, pipe: Connection) -> None:
     with learning(wire) as intake:
         pipe.send("ready")
         while True:
@@ -234,7 +235,7 @@ def _run_learner(wire: Wire, pipe: Connection) -> None:
 
 
 @contextmanager
-def learner_process(wire: Wire) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
+def learner_process(wire: WireConfig) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run_learner, args=(wire, theirs), daemon=True)
@@ -256,7 +257,7 @@ def _take(pipe: Connection, count: int) -> list[int]:
     return taken
 
 
-def test_actor_outlives_a_killed_learner_and_sends_the_next_one_what_it_holds(wire: Wire) -> None:
+def test_actor_outlives_a_killed_learner_and_sends_the_next_one_what_it_holds(wire: WireConfig) -> None:
     with acting(wire, connect=False) as uplink:
         with learner_process(wire) as (process, pipe):
             uplink.connect()
@@ -283,7 +284,7 @@ def test_an_absent_learner_is_said_to_be_absent_and_given_up_in_time(
     assert "no word from the learner" in caplog.text
 
 
-def test_another_spec_is_refused_with_one_clear_line(wire: Wire) -> None:
+def test_another_spec_is_refused_with_one_clear_line(wire: WireConfig) -> None:
     spec = msgspec.structs.replace(SPEC, act_horizon=16)
     with learning(wire) as intake, acting(wire, connect=False, spec=spec) as uplink:
         with pytest.raises(UplinkError) as caught:
@@ -296,7 +297,9 @@ def test_another_spec_is_refused_with_one_clear_line(wire: Wire) -> None:
     ) in str(caught.value)
 
 
-def test_a_client_without_the_learners_trust_ends_with_one_clear_line(wire: Wire, tmp_path: Path) -> None:
+def test_a_client_without_the_learners_trust_ends_with_one_clear_line(
+    wire: WireConfig, tmp_path: Path
+) -> None:
     make_keys(tmp_path, [])
     guarded = msgspec.structs.replace(wire, keys_dir=str(tmp_path))
     with learning(guarded) as intake:
@@ -307,7 +310,7 @@ def test_a_client_without_the_learners_trust_ends_with_one_clear_line(wire: Wire
             assert len(intake.drain(timeout_s=TIMEOUT_S)) == 1
 
 
-def test_missing_keys_are_one_clear_line_on_both_sides(wire: Wire, tmp_path: Path) -> None:
+def test_missing_keys_are_one_clear_line_on_both_sides(wire: WireConfig, tmp_path: Path) -> None:
     guarded = msgspec.structs.replace(wire, keys_dir=str(tmp_path / "none"))
     with pytest.raises(UplinkError, match="launch/keys.sh|actor-local.secret"), acting(guarded):
         pass
@@ -315,7 +318,7 @@ def test_missing_keys_are_one_clear_line_on_both_sides(wire: Wire, tmp_path: Pat
         pass
 
 
-def test_newest_process_of_a_name_wins_and_the_older_is_told(wire: Wire) -> None:
+def test_newest_process_of_a_name_wins_and_the_older_is_told(wire: WireConfig) -> None:
     with learning(wire) as intake, acting(wire) as old, acting(wire) as new:
         with pytest.raises(UplinkError, match="another process named actor-0 took over"):
             pump_until(lambda: False, old)
@@ -324,7 +327,7 @@ def test_newest_process_of_a_name_wins_and_the_older_is_told(wire: Wire) -> None
         assert len(intake.peers()) == 1
 
 
-def test_evaluations_arrive_once_and_evaluators_send_no_experience(wire: Wire) -> None:
+def test_evaluations_arrive_once_and_evaluators_send_no_experience(wire: WireConfig) -> None:
     with learning(wire) as intake, acting(wire, "evaluator-0", role="evaluator") as uplink:
         uplink.send_evaluation(
             policy="full", version=3, successes=[True, np.bool_(False)], seeds=[7, 8], wall_s=1.5
@@ -340,7 +343,7 @@ def test_evaluations_arrive_once_and_evaluators_send_no_experience(wire: Wire) -
     )  # fmt: skip
 
 
-def test_a_late_joiner_gets_the_newest_weights_and_older_ones_never_follow(wire: Wire) -> None:
+def test_a_late_joiner_gets_the_newest_weights_and_older_ones_never_follow(wire: WireConfig) -> None:
     got: list[Weights] = []
 
     def look(uplink: Uplink) -> bool:
@@ -363,7 +366,7 @@ def test_a_late_joiner_gets_the_newest_weights_and_older_ones_never_follow(wire:
     np.testing.assert_array_equal(got[-1].columns["layer.weight"], np.full((3, 4), 7, np.float32))
 
 
-def test_who_connects_before_the_first_weights_gets_them_too(wire: Wire) -> None:
+def test_who_connects_before_the_first_weights_gets_them_too(wire: WireConfig) -> None:
     with learning(wire) as intake, acting(wire) as uplink:
         assert uplink.newest_weights() is None
         intake.publish(make_weights(1))
@@ -372,7 +375,7 @@ def test_who_connects_before_the_first_weights_gets_them_too(wire: Wire) -> None
     assert [weights.version for weights in got] == [1]
 
 
-def test_weights_with_a_wrong_digest_are_ignored(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_with_a_wrong_digest_are_ignored(wire: WireConfig, caplog: pytest.LogCaptureFixture) -> None:
     with learning(wire) as intake, acting(wire) as uplink:
         intake.publish(msgspec.structs.replace(make_weights(1), digest="0" * 64))
         pump_until(lambda: uplink.newest_weights() or "digest is wrong" in caplog.text, uplink)
@@ -384,7 +387,7 @@ def test_weights_with_a_wrong_digest_are_ignored(wire: Wire, caplog: pytest.LogC
     assert versions == [2]
 
 
-def test_published_weights_do_not_follow_the_learners_own(wire: Wire) -> None:
+def test_published_weights_do_not_follow_the_learners_own(wire: WireConfig) -> None:
     weights = make_weights(1)
     with learning(wire) as intake:
         intake.publish(weights)
@@ -395,7 +398,7 @@ def test_published_weights_do_not_follow_the_learners_own(wire: Wire) -> None:
     np.testing.assert_array_equal(got[0].columns["layer.weight"], np.full((3, 4), 1, np.float32))
 
 
-def test_everybody_hears_of_progress_even_if_it_is_the_learners_last_word(wire: Wire) -> None:
+def test_everybody_hears_of_progress_even_if_it_is_the_learners_last_word(wire: WireConfig) -> None:
     with acting(wire, "actor-0", connect=False) as one, acting(wire, "actor-1", connect=False) as two:
         with learning(wire) as intake:
             one.connect()
@@ -409,7 +412,7 @@ def test_everybody_hears_of_progress_even_if_it_is_the_learners_last_word(wire: 
         assert [u.progress.version for u in (one, two) if u.progress] == [0, 0]
 
 
-def test_a_silent_actor_is_gone_and_comes_back(wire: Wire) -> None:
+def test_a_silent_actor_is_gone_and_comes_back(wire: WireConfig) -> None:
     with learning(wire) as intake, acting(wire) as uplink:
         uplink.pump({"frames_per_s": 120.0})
         pump_until(lambda: intake.peers()[0].figures == {"frames_per_s": 120.0}, uplink)
@@ -419,12 +422,14 @@ def test_a_silent_actor_is_gone_and_comes_back(wire: Wire) -> None:
         assert intake.peers()[0].address == "127.0.0.1"
 
 
-def test_a_port_in_use_is_an_intake_error(wire: Wire) -> None:
+def test_a_port_in_use_is_an_intake_error(wire: WireConfig) -> None:
     with learning(wire), pytest.raises(IntakeError, match=f"wire.experience_port={wire.experience_port}"):
         Intake(wire, SPEC, queue_rows=10).start()
 
 
-def test_a_failure_of_the_thread_is_raised_in_its_owner(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_thread_is_raised_in_its_owner(
+    wire: WireConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: object, **more: object) -> None:
         raise ZeroDivisionError("broken invariant")
 
@@ -441,7 +446,7 @@ def test_a_failure_of_the_thread_is_raised_in_its_owner(wire: Wire, monkeypatch:
 class Vandal:
     """A client that says whatever it likes."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: WireConfig) -> None:
         self.limits = msgspec.convert(wire, Limits, from_attributes=True)
         self.channel = ClientChannel(
             msgspec.convert(wire, Endpoint, from_attributes=True), self.limits, "vandal"
@@ -476,7 +481,7 @@ class Vandal:
 
 
 def test_bad_messages_are_counted_and_the_learner_goes_on(
-    wire: Wire, caplog: pytest.LogCaptureFixture
+    wire: WireConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     with learning(wire) as intake, acting(wire) as uplink:
@@ -502,7 +507,7 @@ def test_bad_messages_are_counted_and_the_learner_goes_on(
     assert "from vandal: observation[3, 0, 2] is nan" in caplog.text
 
 
-def test_another_protocol_version_is_refused_in_words(wire: Wire) -> None:
+def test_another_protocol_version_is_refused_in_words(wire: WireConfig) -> None:
     with learning(wire):
         vandal = Vandal(wire)
         try:

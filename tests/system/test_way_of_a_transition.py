@@ -17,7 +17,8 @@ from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
-from actor.simulators.contract import Step, make_environment
+from actor.simulators.contract import Step
+from actor.simulators.make import make_environment
 from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from tests.support.fakes import CountingBase, ScriptedEnvironment

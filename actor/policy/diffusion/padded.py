@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from actor.policy.diffusion.agent import CheckpointError, DiffusionBase
+from actor.policy.contract import BasePolicy, CheckpointError
+from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.images import NO_IMAGES, Images
-
-if TYPE_CHECKING:
-    from actor.policy.make import BasePolicy
 
 # Position and quaternion, after the panda's nine joint positions and nine velocities.
 BASE_POSE = (-0.615, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)

@@ -14,10 +14,11 @@ from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_IMAGES
 from lerobot.utils.import_utils import register_third_party_plugins
 
-from actor.policy.diffusion.agent import CheckpointError
-from actor.policy.dimensions import sizes_of
+from actor.policy.contract import CheckpointError
+from actor.policy.dimensions import dimensions_of
 from actor.policy.lerobot.policy import LeRobotBase, image_features
-from config.main import LeRobotSettings, Task
+from config.base import LeRobotBaseConfig
+from config.task import TaskConfig
 
 # Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. Those of ours
 # in pyproject.toml are called like the policy.
@@ -38,7 +39,7 @@ OPENPI_BRANCH = "'transformers @ git+https://github.com/huggingface/transformers
 MORE_MODULES = {"groot": ["tree"], "pi0": [OPENPI], "pi05": [OPENPI], "pi0_fast": [OPENPI]}
 
 
-def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: int) -> LeRobotBase:
+def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str, seed: int) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
 
     Raises:
@@ -58,7 +59,7 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
         raise CheckpointError(
             f"base {settings.path}: its {config.type} policy cannot be loaded: {error}"
         ) from error
-    observation_dim = sizes_of(task).observation_dim
+    observation_dim = dimensions_of(task).observation_dim
     fields = observation_fields(config, settings, observation_dim)
     cameras = image_cameras(config, settings, task)
     processors = _load_processors(config, settings.path, device)
@@ -74,7 +75,7 @@ def load_lerobot_base(settings: LeRobotSettings, task: Task, device: str, seed: 
     )
 
 
-def _read_config(settings: LeRobotSettings, device: str) -> PreTrainedConfig:
+def _read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
     if Path(settings.path).is_dir() and not (Path(settings.path) / "config.json").is_file():
         raise CheckpointError(f"no LeRobot policy at {settings.path}: config.json is missing")
     try:
@@ -129,7 +130,7 @@ def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[
 
 
 def observation_fields(
-    config: PreTrainedConfig, settings: LeRobotSettings, observation_dim: int
+    config: PreTrainedConfig, settings: LeRobotBaseConfig, observation_dim: int
 ) -> dict[str, tuple[int, int]]:
     """Which numbers [first, end) of the task's observation make up each of the policy's features.
 
@@ -159,7 +160,7 @@ def observation_fields(
     return {name: fields[name] for name in wanted}
 
 
-def image_cameras(config: PreTrainedConfig, settings: LeRobotSettings, task: Task) -> dict[str, str]:
+def image_cameras(config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig) -> dict[str, str]:
     """Which of the task's cameras each of the policy's image features is.
 
     Raises:

@@ -18,9 +18,9 @@ from lerobot.policies.utils import populate_queues
 from lerobot.utils.constants import ACTION, OBS_IMAGE, OBS_IMAGES
 from torch import Tensor
 
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from actor.policy.images import NO_IMAGES, Images
-from config.main import LeRobotSettings
+from config.base import LeRobotBaseConfig
 
 
 def image_features(config: PreTrainedConfig) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class LeRobotBase:
         policy: Any,
         processors: tuple[Any, Any],
         fields: dict[str, tuple[int, int]],
-        settings: LeRobotSettings,
+        settings: LeRobotBaseConfig,
         *,
         observation_dim: int,
         feature_cameras: dict[str, str],

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 from protocol.messages import Columns
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ _ROW_COLUMNS = (
     *_FRAME_COLUMNS, "frames", "terminated", "truncated", "sub_env", "episode", "decision", "weights_version",
 )  # fmt: skip
 
-IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
 _SMALL_COLUMNS = tuple(name for name in _ROW_COLUMNS if name not in _FRAME_COLUMNS)
 

@@ -15,20 +15,19 @@ import pyarrow.compute as pc
 
 from learner.replay.dataset.compaction import Shard
 from learner.replay.dataset.episodes import Lane
-from learner.replay.dataset.format import (
+from learner.replay.dataset.format import DatasetError, DatasetSpec, read_parquet
+from learner.replay.dataset.layout import (
     DATA_PATH,
     INFO_PATH,
     ORIGIN_PATH,
     PATTERNS,
     SIDECAR_PATH,
     STATS_PATH,
-    DatasetError,
-    DatasetSpec,
     file_name,
     file_number,
-    read_parquet,
+    video_name,
+    video_numbers,
 )
-from learner.replay.dataset.images import video_name, video_numbers
 from learner.replay.dataset.statistics import MergedStatistics
 from learner.replay.dataset.swap import UnreadableError, held
 
@@ -40,7 +39,7 @@ SAME_KIND = (
 
 
 @dataclass(frozen=True)
-class Committed:
+class DatasetState:
     """What a dataset holds."""
 
     shards: tuple[Shard, ...] = ()
@@ -154,7 +153,7 @@ def read_forgotten(folder: Path) -> dict[Lane, int]:
     return {(actor, session, sub_env): count for actor, session, sub_env, count in settled}
 
 
-def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
+def read_committed(folder: Path, spec: DatasetSpec) -> DatasetState:
     """The state from which a writer goes on.
 
     Raises:
@@ -173,7 +172,7 @@ def read_committed(folder: Path, spec: DatasetSpec) -> Committed:
             settled[lane] = max(settled.get(lane, 0), count)
         table = read_parquet(folder / file_name(SIDECAR_PATH, shard.number), columns=["positions"])
         position = max(position, next_position(table))
-    return Committed(
+    return DatasetState(
         shards=tuple(shards),
         next_number=max([*(shard.number for shard in shards), *video_numbers(folder)], default=-1) + 1,
         statistics=MergedStatistics.from_json(read_json(folder, STATS_PATH), spec.slices()),

@@ -17,25 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from learner.replay.dataset.episodes import Lane
-from learner.replay.dataset.images import VIDEO_PATH, feature_name, image_features
+from learner.replay.dataset.layout import DATA_PATH, FILES_PER_CHUNK, VIDEO_PATH, feature_name
+from learner.replay.dataset.video import CODEC, PIXELS
 
-FILES_PER_CHUNK = 1000
 DATA_FILE_MB = 100
 
-_FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-DATA_PATH = "data/" + _FILE
-EPISODES_PATH = "meta/episodes/" + _FILE
-# Outside LeRobot's globs: its readers pass it by. One row an episode, see `lerobot_tables.sidecar_table`.
-SIDECAR_PATH = "sidecar/" + _FILE
-INFO_PATH = "meta/info.json"
-STATS_PATH = "meta/stats.json"
-TASKS_PATH = "meta/tasks.parquet"
-# Ours: the fields of `DatasetSpec`, {"actors": [actor id of each value of the column `actor`],
-# "settled": [[actor id, session, sub-environment, episodes], ...] of what was removed to keep a budget}
-ORIGIN_PATH = "meta/residual_rl.json"
-
-# A shard's three files.
-PATTERNS = (DATA_PATH, SIDECAR_PATH, EPISODES_PATH)
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 
@@ -164,23 +150,6 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         return file.read(columns, use_threads=False).combine_chunks()
 
 
-def file_place(number: int) -> dict[str, int]:
-    """chunk_index and file_index of the number-th file."""
-    return {"chunk_index": number // FILES_PER_CHUNK, "file_index": number % FILES_PER_CHUNK}
-
-
-def file_name(pattern: str, number: int) -> str:
-    """Where the number-th file lies, in the dataset's folder."""
-    return pattern.format(**file_place(number))
-
-
-def file_number(path: Path) -> int:
-    """The other way round."""
-    return int(path.parent.name.removeprefix("chunk-")) * FILES_PER_CHUNK + int(
-        path.stem.removeprefix("file-")
-    )
-
-
 def with_column(table: pa.Table, name: str, values: np.ndarray | pa.Array) -> pa.Table:
     """The table with one column set anew, or added."""
     at = table.schema.get_field_index(name)
@@ -194,3 +163,26 @@ def episode_lengths(frames: pa.Table) -> np.ndarray:
     index = frames["episode_index"].to_numpy()
     starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
     return np.diff(np.r_[starts, len(index)])
+
+
+def image_features(spec: DatasetSpec) -> dict[str, dict[str, Any]]:
+    """Column -> dtype, shape, names, as info.json lists them."""
+    return {feature_name(camera): _feature(spec, *size) for camera, size in spec.cameras.items()}
+
+
+def _feature(spec: DatasetSpec, height: int, width: int) -> dict[str, Any]:
+    feature = {"dtype": spec.images, "shape": [height, width, 3], "names": ["height", "width", "channels"]}
+    if spec.images != "video":
+        return feature
+    return feature | {
+        "info": {
+            "video.height": height,
+            "video.width": width,
+            "video.channels": 3,
+            "video.codec": CODEC,
+            "video.pix_fmt": PIXELS,
+            "video.is_depth_map": False,
+            "video.fps": spec.fps,
+            "has_audio": False,
+        }
+    }

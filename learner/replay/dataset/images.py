@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from learner.replay.dataset.episodes import Episode
+from learner.replay.dataset.format import DatasetSpec
+from learner.replay.dataset.layout import FILES_PER_CHUNK, feature_name
 from learner.replay.dataset.statistics import STATISTICS, describe_images
-from learner.replay.dataset.video import CODEC, PIXELS, as_png
+from learner.replay.dataset.video import as_png
 
-if TYPE_CHECKING:
-    from learner.replay.dataset.episodes import Episode
-    from learner.replay.dataset.format import DatasetSpec
-
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-FILES_PER_CHUNK = 1000
 # What LeRobot's images in a table look like.
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def feature_name(camera: str) -> str:
-    """What LeRobot calls the camera's images."""
-    return f"observation.images.{camera}"
-
-
-def image_features(spec: DatasetSpec) -> dict[str, dict[str, Any]]:
-    """Column -> dtype, shape, names, as info.json lists them."""
-    return {feature_name(camera): _feature(spec, *size) for camera, size in spec.cameras.items()}
-
-
-def _feature(spec: DatasetSpec, height: int, width: int) -> dict[str, Any]:
-    feature = {"dtype": spec.images, "shape": [height, width, 3], "names": ["height", "width", "channels"]}
-    if spec.images != "video":
-        return feature
-    return feature | {
-        "info": {
-            "video.height": height,
-            "video.width": width,
-            "video.channels": 3,
-            "video.codec": CODEC,
-            "video.pix_fmt": PIXELS,
-            "video.is_depth_map": False,
-            "video.fps": spec.fps,
-            "has_audio": False,
-        }
-    }
 
 
 def image_columns(episodes: list[Episode], spec: DatasetSpec) -> dict[str, pa.Array]:
@@ -129,18 +97,6 @@ def episode_columns(sidecar: pa.Table, lengths: np.ndarray, spec: DatasetSpec) -
 def channels(values: np.ndarray) -> pa.Array:
     """(E, 3) as LeRobot writes statistics of images: lists of shape (3, 1, 1)."""
     return pa.array(values[:, :, None, None].tolist())
-
-
-def video_name(camera: str, number: int) -> str:
-    """Where a camera's number-th video lies, in the dataset's folder."""
-    place = {"chunk_index": number // FILES_PER_CHUNK, "file_index": number % FILES_PER_CHUNK}
-    return VIDEO_PATH.format(video_key=feature_name(camera), **place)
-
-
-def video_numbers(folder: Path) -> list[int]:
-    """Of all videos in a dataset's folder, ascending."""
-    paths = (folder / "videos").glob("*/*/*.mp4")
-    return sorted({int(p.parent.name[-3:]) * FILES_PER_CHUNK + int(p.stem[-3:]) for p in paths})
 
 
 def with_videos(sidecar: pa.Table, places: Mapping[int, tuple[int, int]]) -> pa.Table:

@@ -12,8 +12,16 @@ import pyarrow.parquet as pq
 
 from learner.replay.dataset import folder as lerobot_folder
 from learner.replay.dataset.compaction import Shard, groups_to_merge
-from learner.replay.dataset.folder import Committed
+from learner.replay.dataset.folder import DatasetState
 from learner.replay.dataset.format import (
+    DatasetSpec,
+    episode_lengths,
+    image_features,
+    read_parquet,
+    with_column,
+)
+from learner.replay.dataset.images import episode_columns, statistics_of, with_channels, with_videos
+from learner.replay.dataset.layout import (
     DATA_PATH,
     EPISODES_PATH,
     INFO_PATH,
@@ -22,20 +30,9 @@ from learner.replay.dataset.format import (
     SIDECAR_PATH,
     STATS_PATH,
     TASKS_PATH,
-    DatasetSpec,
-    episode_lengths,
     file_name,
-    read_parquet,
-    with_column,
-)
-from learner.replay.dataset.images import (
-    episode_columns,
-    image_features,
-    statistics_of,
     video_name,
     video_numbers,
-    with_channels,
-    with_videos,
 )
 from learner.replay.dataset.statistics import MergedStatistics, describe
 from learner.replay.dataset.swap import Generation
@@ -64,7 +61,7 @@ def write_row_groups(writer: pq.ParquetWriter, table: pa.Table, lengths: np.ndar
         first += frames
 
 
-def compact(generation: Generation, state: Committed, spec: DatasetSpec) -> Committed:
+def compact(generation: Generation, state: DatasetState, spec: DatasetSpec) -> DatasetState:
     """Small neighbours become one shard each, under new numbers, as does what lies behind them. Videos keep
     their own numbers until they are joined."""
     shards, number, first = [], state.next_number, 0
@@ -127,7 +124,7 @@ def _join_videos(
     return tables | {SIDECAR_PATH: sidecar, EPISODES_PATH: episodes}
 
 
-def remove_unused_videos(generation: Generation, state: Committed, spec: DatasetSpec) -> None:
+def remove_unused_videos(generation: Generation, state: DatasetState, spec: DatasetSpec) -> None:
     """Leave out the videos that no episode of `state` is in."""
     if spec.images != "video":
         return
@@ -141,7 +138,7 @@ def remove_unused_videos(generation: Generation, state: Committed, spec: Dataset
             generation.remove(video_name(camera, number))
 
 
-def drop_oldest(generation: Generation, state: Committed, count: int, spec: DatasetSpec) -> Committed:
+def drop_oldest(generation: Generation, state: DatasetState, count: int, spec: DatasetSpec) -> DatasetState:
     """Leave out the oldest shards; what stays counts from 0 again, under new numbers."""
     forgotten = dict(state.forgotten)
     for shard in state.shards[:count]:
@@ -158,8 +155,8 @@ def drop_oldest(generation: Generation, state: Committed, count: int, spec: Data
 
 
 def add_tables(
-    generation: Generation, state: Committed, spec: DatasetSpec, frames: pa.Table, sidecar: pa.Table
-) -> Committed:
+    generation: Generation, state: DatasetState, spec: DatasetSpec, frames: pa.Table, sidecar: pa.Table
+) -> DatasetState:
     """Add whole episodes as a shard; they are counted on from those of `state`.
 
     Args:
@@ -209,7 +206,7 @@ def write_shard(generation: Generation, number: int, tables: dict[str, pa.Table]
     generation.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
 
 
-def write_description(generation: Generation, state: Committed, spec: DatasetSpec) -> None:
+def write_description(generation: Generation, state: DatasetState, spec: DatasetSpec) -> None:
     """What holds for the whole dataset; info.json last."""
     if not (generation.root / TASKS_PATH).exists():
         tasks = pd.DataFrame({"task_index": [0]}, index=[spec.task])

@@ -15,16 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from learner.replay.dataset.compaction import Budget, patience
-from learner.replay.dataset.episodes import (
-    EXPERIENCE_COLUMNS,
-    FINAL_IMAGE_PREFIX,
-    IMAGE_PREFIX,
-    Episode,
-    EpisodeAssembler,
-    Lane,
-)
+from learner.replay.dataset.episodes import EXPERIENCE_COLUMNS, Episode, EpisodeAssembler, Lane
 from learner.replay.dataset.format import DatasetSpec
 from learner.replay.dataset.writer import LeRobotWriter
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 from protocol.messages import Columns
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from learner.replay.dataset.episodes import Episode
-from learner.replay.dataset.format import DatasetSpec, file_place, with_column
-from learner.replay.dataset.images import channels, episode_columns, image_features, sidecar_columns
+from learner.replay.dataset.format import DatasetSpec, image_features, with_column
+from learner.replay.dataset.images import channels, episode_columns, sidecar_columns
+from learner.replay.dataset.layout import file_place
 from learner.replay.dataset.statistics import STATISTICS
 
 

@@ -14,9 +14,10 @@ from learner.replay.dataset import folder as lerobot_folder
 from learner.replay.dataset import swap as generations
 from learner.replay.dataset.compaction import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
 from learner.replay.dataset.episodes import Episode
-from learner.replay.dataset.folder import Committed
-from learner.replay.dataset.format import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, DatasetSpec, file_name
-from learner.replay.dataset.images import image_columns, image_statistics, video_name, with_channels
+from learner.replay.dataset.folder import DatasetState
+from learner.replay.dataset.format import DatasetSpec
+from learner.replay.dataset.images import image_columns, image_statistics, with_channels
+from learner.replay.dataset.layout import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, file_name, video_name
 from learner.replay.dataset.shard_files import (
     compact,
     drop_oldest,
@@ -61,7 +62,7 @@ class LeRobotWriter:
     def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()
         recover(folder)
-        self.committed = Committed()
+        self.committed = DatasetState()
         if folder.exists() and any(folder.iterdir()):
             self.committed = lerobot_folder.read_committed(folder, spec)
             self.spec = lerobot_folder.read_spec(folder)
@@ -134,7 +135,7 @@ class LeRobotWriter:
                 state = drop_oldest(generation, state, count, self.spec)
             self._replace(generation, compact(generation, state, self.spec), files_go=True)
 
-    def _replace(self, generation: Generation, state: Committed, files_go: bool) -> None:
+    def _replace(self, generation: Generation, state: DatasetState, files_go: bool) -> None:
         write_description(generation, state, self.spec)
         if files_go:
             generation.replace(wait=lambda: self._readers.wait(self.hurry))
@@ -161,7 +162,7 @@ class LeRobotWriter:
         }
         return _Open(file, shard_writer(file, schema), videos=videos)
 
-    def _add_shard(self, generation: Generation, state: Committed, opened: _Open) -> Committed:
+    def _add_shard(self, generation: Generation, state: DatasetState, opened: _Open) -> DatasetState:
         generations.reached("close", beside(self._folder, "shard"))
         opened.writer.close()
         opened.file.close()

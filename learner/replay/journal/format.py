@@ -59,7 +59,7 @@ class Snapshot(msgspec.Struct, tag="snapshot", array_like=True):
     """The newest of each policy."""
 
 
-class Batch(msgspec.Struct, tag="batch", array_like=True):
+class BatchRecord(msgspec.Struct, tag="batch", array_like=True):
     """One numbered message; its frames are the payload. Without frames: received and refused."""
 
     actor_id: str
@@ -95,7 +95,7 @@ class End(msgspec.Struct, tag="end of file", array_like=True):
     """Nothing was written behind this; the next records replace it."""
 
 
-Head = Snapshot | Batch | SessionEnd | VersionMark | Padding | End
+Head = Snapshot | BatchRecord | SessionEnd | VersionMark | Padding | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Head)
@@ -167,7 +167,7 @@ def _read_record(file, path: Path, size: int, number: int) -> Record | None:
         raise JournalError(f"{path} was written by another release: {error}") from error
 
 
-def split_payload(head: Batch, payload: bytes) -> list[bytes]:
+def split_payload(head: BatchRecord, payload: bytes) -> list[bytes]:
     """The frames of a message; each aligned, as they came from the socket."""
     frames: list[bytes] = []
     start = 0

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from config.main import JournalSettings
+from config.learner import JournalConfig
 from learner.replay.journal.file import SegmentFile
 from learner.replay.journal.format import (
-    Batch,
+    BatchRecord,
     Head,
     JournalError,
     SessionEnd,
@@ -24,7 +24,7 @@ from learner.replay.journal.format import (
     VersionMark,
     segment_paths,
 )
-from learner.replay.journal.ledger import Committed, Ledger, Segment
+from learner.replay.journal.ledger import CommittedEpisodes, Ledger, Segment
 from learner.replay.journal.queue import Group, Queue
 from learner.replay.journal.recovery import cut_torn_tail, read_segment
 from learner.replay.journal.segments import Segments
@@ -61,7 +61,7 @@ class Journal:
         JournalError: a journal of another spec or release, or damage before its tail.
     """
 
-    def __init__(self, folder: Path, settings: JournalSettings, spec: ExperienceSpec, limits: Limits) -> None:
+    def __init__(self, folder: Path, settings: JournalConfig, spec: ExperienceSpec, limits: Limits) -> None:
         self._folder, self._settings, self._limits = folder, settings, limits
         self._ledger = Ledger(spec)
         self._segments = Segments(folder, settings.spare_segments)
@@ -118,7 +118,7 @@ class Journal:
             for head, message, end in read_segment(path, self._ledger.spec, self._limits):
                 self._ledger.add(head)
                 segment.size = end
-                if not isinstance(head, Batch) or message is None:
+                if not isinstance(head, BatchRecord) or message is None:
                     continue
                 self._ledger.index(segment, head, message)
                 if isinstance(message, Experience):
@@ -153,7 +153,7 @@ class Journal:
             columns = message.columns
             decisions, finals = len(columns["frames"]), len(columns["final_row"])
             simulated = int(columns["frames"].sum())
-        head = Batch(
+        head = BatchRecord(
             actor_id=peer.actor_id,
             role=peer.role,
             session=peer.session,
@@ -182,12 +182,12 @@ class Journal:
             self._changed.wait_for(lambda: self._durable_version >= version or self._failure)
         self.raise_if_failed()
 
-    def prune(self, committed: Committed) -> None:
+    def prune(self, committed: CommittedEpisodes) -> None:
         """Delete the segments, less the newest, whose episodes are all in the dataset; or make spares of
         them."""
         self._segments.prune(committed)
 
-    def discard(self, committed: Committed) -> None:
+    def discard(self, committed: CommittedEpisodes) -> None:
         """After `close`, at the end of a run: delete every segment whose episodes are in the dataset."""
         self._segments.discard(committed)
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from learner.replay.journal.format import (
-    Batch,
+    BatchRecord,
     End,
     Head,
     Padding,
@@ -25,7 +25,7 @@ from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
 from protocol.session.learner import MOST_PEERS, SessionState
 
 # (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
-Committed = Mapping[tuple[str, int, int], int]
+CommittedEpisodes = Mapping[tuple[str, int, int], int]
 
 # Messages of one actor.
 _MOST_UNREAD = 64
@@ -49,7 +49,7 @@ class Ledger:
         sessions, evaluations = list(self.sessions.values()), list(self.evaluations.values())
         return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
 
-    def index(self, segment: Segment, head: Batch, message: Experience | Evaluation) -> None:
+    def index(self, segment: Segment, head: BatchRecord, message: Experience | Evaluation) -> None:
         """Note what a message says whose record lies in `segment`."""
         if isinstance(message, Experience):
             segment.touch(head.actor_id, head.session, message.columns)
@@ -65,7 +65,7 @@ class Ledger:
                 self.evaluations |= {each.policy: each for each in head.evaluations}
                 self.version = max(self.version, head.version)
                 self.totals = max(self.totals, head.totals, key=lambda totals: totals.decisions)
-            case Batch():
+            case BatchRecord():
                 state = SessionState(head.actor_id, head.role, head.session, head.sequence + 1, False)
                 self._merge(state)
                 self.totals = Totals(
@@ -121,7 +121,7 @@ class Segment:
         if len(unread) >= _MOST_UNREAD:
             self._read()
 
-    def is_committed(self, committed: Committed) -> bool:
+    def is_committed(self, committed: CommittedEpisodes) -> bool:
         """Whether the dataset holds every episode that has rows here."""
         self._read()
         return all(

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from config.main import JournalSettings
+from config.learner import JournalConfig
 from learner.replay.journal.file import SHEET_BYTES, Sheet, Stage
-from learner.replay.journal.format import Batch, Head, encode_record
+from learner.replay.journal.format import BatchRecord, Head, encode_record
 from learner.replay.journal.ledger import Ledger, Segment
 from learner.replay.journal.segments import Segments
 from protocol.arrays import Buffer
@@ -34,7 +34,7 @@ class Queue:
         ledger: from now on changed here alone.
     """
 
-    def __init__(self, settings: JournalSettings, ledger: Ledger, segments: Segments) -> None:
+    def __init__(self, settings: JournalConfig, ledger: Ledger, segments: Segments) -> None:
         self._settings = settings
         self._step = min(SHEET_BYTES, settings.sync_bytes)
         self._ledger, self._segments = ledger, segments
@@ -65,7 +65,7 @@ class Queue:
             before = self._stage.used
             self._stage.add(encode_record(self._touched.number, head, frames))
             self._ledger.add(head)
-            if isinstance(head, Batch):
+            if isinstance(head, BatchRecord):
                 self._next_sequences[head.session] = head.sequence + 1
                 if message is not None:
                     self._ledger.index(self._touched, head, message)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from learner.replay.journal.format import (
-    Batch,
+    BatchRecord,
     End,
     Head,
     JournalError,
@@ -46,7 +46,7 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
         if isinstance(head, Snapshot):
             _require_spec(head.spec, spec, path)
         message = None
-        if isinstance(head, Batch) and head.frame_bytes:
+        if isinstance(head, BatchRecord) and head.frame_bytes:
             message = _decode(head, payload, limits, path)
         yield Recovered(head, message, end)
     if end != path.stat().st_size and not isinstance(head, End):
@@ -89,7 +89,7 @@ def _require_spec(theirs: ExperienceSpec, ours: ExperienceSpec, path: Path) -> N
             raise JournalError(f"{path} holds rows of {name} {held}, this run has {name} {wanted}")
 
 
-def _decode(head: Batch, payload: bytes, limits: Limits, path: Path) -> Experience | Evaluation:
+def _decode(head: BatchRecord, payload: bytes, limits: Limits, path: Path) -> Experience | Evaluation:
     try:
         message = decode_from_client(split_payload(head, payload), limits)
     except ProtocolError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from learner.replay.journal.file import SegmentFile
 from learner.replay.journal.format import segment_path, spare_path, spare_paths, sync_folder
-from learner.replay.journal.ledger import Committed, Segment
+from learner.replay.journal.ledger import CommittedEpisodes, Segment
 
 
 class Segments:
@@ -56,7 +56,7 @@ class Segments:
             if not self._listed or self._listed[-1] is not segment:
                 self._listed.append(segment)
 
-    def prune(self, committed: Committed) -> None:
+    def prune(self, committed: CommittedEpisodes) -> None:
         """Delete those, less the newest, whose episodes are all in the dataset; or make spares of them."""
         with self._lock:
             done = [segment for segment in self._listed[:-1] if segment.is_committed(committed)]
@@ -70,7 +70,7 @@ class Segments:
         with self._lock:
             self._spares += map(spare_path, spares)
 
-    def discard(self, committed: Committed) -> None:
+    def discard(self, committed: CommittedEpisodes) -> None:
         """Delete all whose episodes are in the dataset, the newest too."""
         with self._lock:
             done = [segment for segment in self._listed if segment.is_committed(committed)]

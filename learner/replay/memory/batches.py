@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from config.main import Algo
-from learner.replay.memory.ring import Batch, Prioritised, Ring
+from config.algo import AlgoConfig
+from learner.replay.memory.ring import Prioritised, Ring, TransitionBatch
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _LEAST_ERROR = 1e-6
 class Batches:
     """Draws `batch_size` transitions, `prior_fraction` of them from `prior` where there is one."""
 
-    def __init__(self, algo: Algo, online: Ring, prior: Ring | None, *, seed: int, device: str) -> None:
+    def __init__(self, algo: AlgoConfig, online: Ring, prior: Ring | None, *, seed: int, device: str) -> None:
         self._online, self._prior = online, prior
         self._prior_rows = round(algo.batch_size * algo.prior_fraction) if prior is not None else 0
         self._online_rows = algo.batch_size - self._prior_rows
@@ -49,8 +49,8 @@ class Batches:
         self._rng.bit_generator.state = json.loads(state)
 
     def next(self) -> dict[str, Tensor]:
-        """The fields of `learner.replay.memory.ring.Batch` as tensors (batch_size, ...); where priorities are kept,
-        also `weight`, the importance of each row, at most 1."""
+        """The fields of `learner.replay.memory.ring.Batch` as tensors (batch_size, ...); where priorities are
+        kept, also `weight`, the importance of each row, at most 1."""
         rings = [(self._online, self._online_rows)]
         if self._prior is not None and self._prior_rows:
             rings.append((self._prior, self._prior_rows))
@@ -81,10 +81,10 @@ class Batches:
             )  # fmt: skip
         self.non_finite_errors += errors
 
-    def _joined(self, parts: list[Batch]) -> dict[str, Tensor]:
+    def _joined(self, parts: list[TransitionBatch]) -> dict[str, Tensor]:
         batch = {
             name: self._here(torch.cat(column))
-            for name, column in zip(Batch._fields, zip(*parts, strict=True), strict=True)
+            for name, column in zip(TransitionBatch._fields, zip(*parts, strict=True), strict=True)
         }
         batch["reward"] *= self._reward_scale
         return batch
@@ -93,7 +93,7 @@ class Batches:
         # From a GPU to the processor somebody has to wait, else the numbers are read before they came.
         return column.to(self._device, non_blocking=self._device.type != "cpu")
 
-    def _draw(self, ring: Ring, rows: int) -> Batch:
+    def _draw(self, ring: Ring, rows: int) -> TransitionBatch:
         return ring.sample(
             rows, self._rng, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.replay.dataset.episodes import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 from protocol.messages import Columns
 
 Pictures = Mapping[str, np.ndarray]

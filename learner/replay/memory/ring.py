@@ -29,7 +29,7 @@ from protocol.messages import Columns
 _ATTEMPTS = 10
 
 
-class Batch(NamedTuple):
+class TransitionBatch(NamedTuple):
     """Transitions over up to n decisions; B rows, all float32, on the ring's device.
 
     The loss sees `discount`: gamma^m, and 0 where the episode terminated within the m decisions.
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 class Prioritised(NamedTuple):
     """A batch drawn in proportion to priorities."""
 
-    batch: Batch
+    batch: TransitionBatch
     positions: np.ndarray
     """i8 (B,), for `Ring.set_priorities`."""
     weights: Tensor
@@ -184,7 +184,7 @@ class Ring:
 
     def sample(
         self, rows: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
-    ) -> Batch:
+    ) -> TransitionBatch:
         """`rows` transitions, uniform over all rows that have a successor.
 
         Args:
@@ -209,7 +209,7 @@ class Ring:
 
     def sample_with_images(
         self, rows: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
-    ) -> tuple[Batch, SeenTransitions]:
+    ) -> tuple[TransitionBatch, SeenTransitions]:
         """As `sample`, the same rows for the same `rng`, with the images at both ends of each transition.
 
         Raises:
@@ -262,7 +262,9 @@ class Ring:
             self._tree().set(positions[kept] % self.capacity, priorities[kept])
             self._highest_priority = max(self._highest_priority, float(priorities.max(initial=0)))
 
-    def transitions(self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float) -> Batch:
+    def transitions(
+        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
+    ) -> TransitionBatch:
         """n-step transitions that begin at slots `start`, each of which has a successor.
 
         A chain ends early at an episode's end, or where the next successor has not arrived.
@@ -311,12 +313,12 @@ class Ring:
 
     def _transitions(
         self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
-    ) -> tuple[Batch, np.ndarray]:
+    ) -> tuple[TransitionBatch, np.ndarray]:
         """Transitions that begin at `start`, and the slots that they end at."""
         ends = find_ends(self._facts, start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
         o, n, _ = self._widths
         before, after = gather(self._rows, start, ends.slots, o + n)
-        batch = Batch(
+        batch = TransitionBatch(
             observation=before[:, :o],
             base_plan=before[:, o : o + n],
             residual=before[:, o + n :],

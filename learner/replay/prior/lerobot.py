@@ -13,14 +13,8 @@ import pyarrow as pa
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.dataset.folder import read_info, standing
-from learner.replay.dataset.format import (
-    SIDECAR_PATH,
-    DatasetError,
-    episode_lengths,
-    file_name,
-    file_number,
-    read_parquet,
-)
+from learner.replay.dataset.format import DatasetError, episode_lengths, read_parquet
+from learner.replay.dataset.layout import SIDECAR_PATH, file_name, file_number
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError
 from learner.replay.tools.verify import parquet_files
 

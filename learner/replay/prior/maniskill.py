@@ -8,12 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from config.main import Algo, simulator_reward
+from config.algo import AlgoConfig, simulator_reward
 
 DENSE = "normalized_dense"
 """Name of the dense rewards in a trajectory file; ManiSkill's own files have none."""
 EXECUTED = "executed"
-"""Name of the actions that were executed, in a file of disturbed demonstrations (`launch.demos.disturbance`)."""
+"""Name of the executed actions in a file of disturbed demonstrations (`launch.demos.disturbance`)."""
 
 
 class DemonstrationError(ValueError):
@@ -50,7 +50,7 @@ class Demonstration:
             None if self.executed is None else self.executed[:frames],
         )
 
-    def rewards(self, algo: Algo) -> np.ndarray | None:
+    def rewards(self, algo: AlgoConfig) -> np.ndarray | None:
         """(T,) float32 as the simulator of this recipe would give them; None if they were not recorded."""
         return self.success.astype(np.float32) if simulator_reward(algo.reward) == "sparse" else self.dense
 

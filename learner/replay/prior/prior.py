@@ -15,8 +15,8 @@ import numpy as np
 import torch
 import yaml
 
-from actor.policy.make import BasePolicy
-from config.main import Algo
+from actor.policy.contract import BasePolicy
+from config.algo import AlgoConfig
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError, read_maniskill
 from protocol.messages import Columns, ExperienceSpec
 
@@ -46,7 +46,7 @@ class PriorData:
 
 
 def read_prior(
-    source: str, base: BasePolicy, plan_key: str, algo: Algo, *, fps: int | None = None
+    source: str, base: BasePolicy, plan_key: str, algo: AlgoConfig, *, fps: int | None = None
 ) -> PriorData:
     """Read one source: a ManiSkill h5, a LeRobot dataset's folder or hub id, or a run's replay.
 
@@ -185,7 +185,7 @@ def executed_plans(recorded: Recorded, episodes: Sequence[Demonstration], base: 
 
 
 def prior_columns(
-    episodes: Sequence[Demonstration], plans: Sequence[Plans], algo: Algo, source: str
+    episodes: Sequence[Demonstration], plans: Sequence[Plans], algo: AlgoConfig, source: str
 ) -> PriorData:
     """All episodes as decisions.
 
@@ -256,7 +256,7 @@ def _decisions(
     }
 
 
-def merge(parts: Sequence[PriorData]) -> PriorData:
+def join_prior(parts: Sequence[PriorData]) -> PriorData:
     """Several sources as one."""
     rows = [len(part.columns["frames"]) for part in parts]
     columns = {name: [part.columns[name] for part in parts] for name in parts[0].columns}

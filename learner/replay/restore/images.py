@@ -7,15 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.format import (
-    DATA_PATH,
-    SIDECAR_PATH,
-    DatasetSpec,
-    episode_lengths,
-    file_name,
-    read_parquet,
-)
-from learner.replay.dataset.images import feature_name, video_name
+from learner.replay.dataset.format import DatasetSpec, episode_lengths, read_parquet
+from learner.replay.dataset.layout import DATA_PATH, SIDECAR_PATH, feature_name, file_name, video_name
 from learner.replay.dataset.video import from_png, read_frames
 from learner.replay.memory.images import Pictures
 

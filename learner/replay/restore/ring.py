@@ -11,16 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.dataset.folder import read_spec
-from learner.replay.dataset.format import (
-    DATA_PATH,
-    SIDECAR_PATH,
-    DatasetError,
-    DatasetSpec,
-    episode_lengths,
-    file_name,
-    file_number,
-    read_parquet,
-)
+from learner.replay.dataset.format import DatasetError, DatasetSpec, episode_lengths, read_parquet
+from learner.replay.dataset.layout import DATA_PATH, SIDECAR_PATH, file_name, file_number
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
 from learner.replay.tools.verify import parquet_files

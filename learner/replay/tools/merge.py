@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from learner.replay.dataset.folder import (
     SAME_KIND,
-    Committed,
+    DatasetState,
     read_forgotten,
     read_json,
     read_spec,
@@ -22,17 +22,14 @@ from learner.replay.dataset.folder import (
     standing,
 )
 from learner.replay.dataset.format import (
-    ORIGIN_PATH,
-    SIDECAR_PATH,
     DatasetError,
     DatasetSpec,
     episode_lengths,
-    file_name,
-    file_number,
     read_parquet,
     with_column,
 )
-from learner.replay.dataset.images import video_name, with_videos
+from learner.replay.dataset.images import with_videos
+from learner.replay.dataset.layout import ORIGIN_PATH, SIDECAR_PATH, file_name, file_number, video_name
 from learner.replay.dataset.shard_files import (
     add_tables,
     compact,
@@ -75,7 +72,7 @@ class Selection:
         return kept
 
 
-def export(source: Path, target: Path, selection: Selection) -> Committed:
+def export(source: Path, target: Path, selection: Selection) -> DatasetState:
     """Write the selected episodes as a new dataset.
 
     Raises:
@@ -84,7 +81,7 @@ def export(source: Path, target: Path, selection: Selection) -> Committed:
     return merge([source], target, selection)
 
 
-def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> Committed:
+def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> DatasetState:
     """Write the episodes of all `sources`, each as it stands now, one after the other as a new dataset.
 
     Raises:
@@ -97,12 +94,12 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
         return _merge([views.enter_context(standing(source)) for source in sources], target, selection)
 
 
-def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> Committed:
+def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> DatasetState:
     spec = replace(read_whole_spec(sources[0]), repo_id=target.name)
     for source in sources:
         _check_same_kind(sources[0], source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    generation, state, seen = Generation(target), Committed(), set[tuple[str, int, int, int]]()
+    generation, state, seen = Generation(target), DatasetState(), set[tuple[str, int, int, int]]()
     for source in sources:
         state = _add_dataset(generation, state, spec, source, selection or Selection(), seen)
     if not state.shards:
@@ -143,12 +140,12 @@ def _check_same_kind(first: Path, other: Path) -> None:
 
 def _add_dataset(
     generation: Generation,
-    state: Committed,
+    state: DatasetState,
     spec: DatasetSpec,
     source: Path,
     selection: Selection,
     seen: set[tuple[str, int, int, int]],
-) -> Committed:
+) -> DatasetState:
     names = read_json(source, ORIGIN_PATH)["actors"]
     actors = [*state.actors, *(name for name in names if name not in state.actors)]
     numbers = np.array([actors.index(name) for name in names])
@@ -172,8 +169,8 @@ def _add_dataset(
 
 
 def _take_videos(
-    generation: Generation, state: Committed, spec: DatasetSpec, source: Path, sidecar: pa.Table
-) -> tuple[pa.Table, Committed]:
+    generation: Generation, state: DatasetState, spec: DatasetSpec, source: Path, sidecar: pa.Table
+) -> tuple[pa.Table, DatasetState]:
     """Take the videos of these episodes whole, under new numbers; others may be in them too."""
     places = {}
     for number in dict.fromkeys(sidecar["video"].to_pylist()):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from learner.replay.dataset.folder import read_json
-from learner.replay.dataset.format import INFO_PATH, ORIGIN_PATH
+from learner.replay.dataset.layout import INFO_PATH, ORIGIN_PATH
 
 _NAMES = ("episode_index", "length", "stats/next.success/max", "stats/next.reward/mean",
           "stats/weights_version/min")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EpisodeOutcome:
     """How one episode of the dataset went; None is what the dataset does not say."""
 
     episode: int
@@ -26,14 +26,14 @@ class Outcome:
     """Of the weights that its first decision came from."""
 
 
-def read_outcomes(folder: Path) -> list[Outcome]:
+def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
     """The committed episodes in order.
 
     Raises:
         DatasetError: nothing was committed to `folder`.
     """
     total = read_json(folder, INFO_PATH)["total_episodes"]
-    outcomes: list[Outcome] = []
+    outcomes: list[EpisodeOutcome] = []
     for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
         file = pq.ParquetFile(path)
         table = file.read([name for name in _NAMES if name in file.schema_arrow.names]).to_pydict()
@@ -41,7 +41,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
         columns = (table.get(name, nothing) for name in _NAMES)
         for episode, frames, success, reward, version in zip(*columns, strict=True):
             outcomes.append(
-                Outcome(
+                EpisodeOutcome(
                     episode,
                     frames,
                     None if success is None else success[0] > 0,

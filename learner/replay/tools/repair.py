@@ -14,25 +14,22 @@ import pyarrow as pa
 
 from learner.replay.dataset.folder import (
     BrokenError,
-    Committed,
+    DatasetState,
     read_forgotten,
     read_info,
     read_json,
     read_spec,
 )
-from learner.replay.dataset.format import (
+from learner.replay.dataset.format import DatasetError, DatasetSpec, episode_lengths, read_parquet
+from learner.replay.dataset.layout import (
     DATA_PATH,
     ORIGIN_PATH,
     PATTERNS,
     SIDECAR_PATH,
-    DatasetError,
-    DatasetSpec,
-    episode_lengths,
     file_name,
     file_number,
-    read_parquet,
+    video_numbers,
 )
-from learner.replay.dataset.images import video_numbers
 from learner.replay.dataset.shard_files import (
     add_tables,
     remove_unused_videos,
@@ -96,7 +93,7 @@ def _repair(folder: Path) -> Repaired:
         info = read_info(folder)
         return Repaired(info["total_episodes"], info["total_frames"], ())
     old = [path for pattern in PATTERNS for path in parquet_files(folder / pattern.partition("/chunk")[0])]
-    state = Committed(
+    state = DatasetState(
         actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
         forgotten=read_forgotten(folder),
         next_number=max([*map(file_number, old), *video_numbers(folder)], default=-1) + 1,
@@ -122,7 +119,7 @@ def _repair(folder: Path) -> Repaired:
 
 
 def _whole_prefix(
-    folder: Path, number: int, state: Committed, spec: DatasetSpec
+    folder: Path, number: int, state: DatasetState, spec: DatasetSpec
 ) -> tuple[pa.Table, pa.Table, str | None]:
     """The leading episodes of a shard that are whole and follow on `state`, and what ended them."""
     tables = []
@@ -165,7 +162,12 @@ def _leading(problem_of: Callable[[int], str | None], total: int) -> tuple[int, 
 
 
 def _problem_of(
-    frames: pa.Table, sidecar: pa.Table, lengths: np.ndarray, count: int, state: Committed, spec: DatasetSpec
+    frames: pa.Table,
+    sidecar: pa.Table,
+    lengths: np.ndarray,
+    count: int,
+    state: DatasetState,
+    spec: DatasetSpec,
 ) -> str | None:
     """What is wrong with the first `count` episodes, or None."""
     if count == 0:

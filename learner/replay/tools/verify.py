@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from learner.replay.dataset.folder import read_info, read_json, read_spec, standing
-from learner.replay.dataset.format import ORIGIN_PATH, STATS_PATH, DatasetError, DatasetSpec, read_parquet
-from learner.replay.dataset.images import video_name, video_numbers
+from learner.replay.dataset.format import DatasetError, DatasetSpec, read_parquet
+from learner.replay.dataset.layout import ORIGIN_PATH, STATS_PATH, video_name, video_numbers
 from learner.replay.dataset.video import count_frames
 
 

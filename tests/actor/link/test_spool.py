@@ -1,4 +1,4 @@
-"""Laws of actor.spool, and of actor.uplink with one; the law about SIGKILL is tests/system/test_chaos.py."""
+"""Laws of the spool, and of an uplink with one; the law about SIGKILL is tests/system/test_chaos.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from actor.link.spool import Spool, SpoolError, find_leftovers
-from config.main import Wire
+from config.wire import WireConfig
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Experience
@@ -19,11 +19,11 @@ from tests.system.test_uplink_intake import TIMEOUT_S, acting, learning, make_co
 
 
 @pytest.fixture
-def wire(free_ports: tuple[int, int]) -> Wire:
+def wire(free_ports: tuple[int, int]) -> WireConfig:
     return make_wire(free_ports)
 
 
-def leave(folder: Path, wire: Wire, session: int, sequences: range) -> None:
+def leave(folder: Path, wire: WireConfig, session: int, sequences: range) -> None:
     """What a killed actor-0 leaves; message n holds rows from 8 * n on."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     spool = Spool(folder, "actor-0", session)
@@ -38,7 +38,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_what_an_earlier_process_left_arrives_in_its_own_session_before_anything_new(
-    wire: Wire, tmp_path: Path
+    wire: WireConfig, tmp_path: Path
 ) -> None:
     leave(tmp_path, wire, 5, range(3))
     with learning(wire) as intake, acting(wire, spool=tmp_path) as uplink:
@@ -52,7 +52,7 @@ def test_what_an_earlier_process_left_arrives_in_its_own_session_before_anything
     assert files(tmp_path) == []
 
 
-def test_what_the_learner_has_already_is_there_once(wire: Wire, tmp_path: Path) -> None:
+def test_what_the_learner_has_already_is_there_once(wire: WireConfig, tmp_path: Path) -> None:
     with learning(wire) as intake:
         with acting(wire) as earlier:
             earlier.send(make_columns(0))
@@ -67,7 +67,7 @@ def test_what_the_learner_has_already_is_there_once(wire: Wire, tmp_path: Path) 
 
 
 def test_what_another_run_left_is_dropped_once_this_learner_takes_the_actor(
-    wire: Wire, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    wire: WireConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave(tmp_path, wire, 5, range(7, 9))
     with learning(wire) as intake, acting(wire, spool=tmp_path):
@@ -99,7 +99,7 @@ def test_the_spool_of_a_living_process_is_no_leftover_but_that_of_a_killed_one_i
 
 
 def test_a_torn_file_ends_what_is_delivered(
-    wire: Wire, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    wire: WireConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     leave(tmp_path, wire, 5, range(4))
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_used_names_the_key(tmp_path: Path) -> None:
         Spool(tmp_path / "file", "actor-0", 1)
 
 
-def test_what_is_durable_leaves_no_file(wire: Wire, tmp_path: Path) -> None:
+def test_what_is_durable_leaves_no_file(wire: WireConfig, tmp_path: Path) -> None:
     with learning(wire), acting(wire, spool=tmp_path) as uplink:
         for number in range(5):
             uplink.send(make_columns(8 * number))

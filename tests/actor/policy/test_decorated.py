@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from actor.policy.decorated import BASE_ALONE, Behaviour, EvaluatedPolicy
-from actor.policy.diffusion.agent import DiffusionAgent, DiffusionBase, DiffusionSpec
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from actor.policy.residual import ResidualActor
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config, make_policy

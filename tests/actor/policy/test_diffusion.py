@@ -10,14 +10,10 @@ import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from actor.policy.diffusion.agent import (
-    CheckpointError,
-    DiffusionAgent,
-    DiffusionBase,
-    DiffusionSpec,
-    load_agent,
-    save_agent,
-)
+from actor.policy.contract import CheckpointError
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.checkpoint import load_agent, save_agent
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from actor.policy.make import check_base_fits, make_base
 from learner.base_training.trainer import denoising_loss, ema_decay, learning_rate_factor
 from learner.base_training.windows import make_windows

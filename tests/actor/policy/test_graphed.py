@@ -7,8 +7,10 @@ import logging
 import pytest
 import torch
 
-from actor.policy.diffusion.agent import DiffusionAgent, DiffusionBase, load_agent
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.graphed import Captured, GraphedSampler, capture_graph, padded
+from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.make import make_base
 from tests.actor.policy.test_diffusion import small_spec
 from tests.support.helpers import make_config

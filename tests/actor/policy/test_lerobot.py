@@ -12,7 +12,7 @@ import torch
 from lerobot.policies.factory import make_policy_config
 from safetensors.torch import load_file, save_file
 
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from learner.replay.prior.maniskill import Demonstration, read_maniskill
 from tests.support.helpers import make_config

@@ -13,7 +13,7 @@ import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ACTION, STATE, save

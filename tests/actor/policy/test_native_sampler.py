@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actor.policy.diffusion.agent import DiffusionAgent, DiffusionBase, DiffusionSpec, load_agent, native
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.checkpoint import load_agent
+from actor.policy.diffusion.native import NativeSampler
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from actor.policy.native import unet
 
 
 def spec_of(unet_dims: tuple[int, ...], pred_horizon: int, prediction_type: str) -> DiffusionSpec:
@@ -31,7 +35,7 @@ def test_native_plans_equal_diffusers(
         parameter.data += 0.02 * torch.randn_like(parameter)
     plain = DiffusionBase(agent, act_horizon=4, inference_steps=4, seed=5)
     fast = DiffusionBase(agent, act_horizon=4, inference_steps=4, seed=5, native=True)
-    assert isinstance(fast._sample, native.NativeSampler)
+    assert isinstance(fast._sample, NativeSampler)
     history = 3 * torch.randn(rows, 2, 11)
     torch.testing.assert_close(fast.plan(history), plain.plan(history), atol=1e-5, rtol=0)
 
@@ -54,7 +58,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
 
 
 def test_without_a_compiler_the_same_base_plans_with_torch_and_says_so(monkeypatch, caplog) -> None:
-    native.library.cache_clear()
+    unet.library.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
     agent = DiffusionAgent(spec_of((32, 64), 8, "epsilon"))
     base = DiffusionBase(agent, 4, 4, seed=1, native=True)
@@ -67,7 +71,7 @@ def test_a_compiler_that_fails_is_no_reason_to_stop(monkeypatch, tmp_path, caplo
     compiler = tmp_path / "broken"
     compiler.write_text("#!/bin/sh\necho no such standard >&2\nexit 1\n")
     compiler.chmod(0o755)
-    native.library.cache_clear()
+    unet.library.cache_clear()
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     DiffusionBase(DiffusionAgent(spec_of((32, 64), 8, "epsilon")), 4, 4, native=True)
@@ -77,4 +81,4 @@ def test_a_compiler_that_fails_is_no_reason_to_stop(monkeypatch, tmp_path, caplo
 @pytest.fixture(autouse=True)
 def _forget_the_library():
     yield
-    native.library.cache_clear()
+    unet.library.cache_clear()

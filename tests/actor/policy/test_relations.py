@@ -11,10 +11,11 @@ from rich.console import Console
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor, describe
-from actor.simulators.contract import make_simulator
 from actor.simulators.inspect import first_observation, show
-from config.main import ConfigError, Relation
+from actor.simulators.maniskill import make_simulator
 from config.process import compose_config
+from config.relation import Relation
+from config.section import ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.published import PublishedError, export_published
 from tests.support.fakes import CountingBase

@@ -12,9 +12,10 @@ import torch
 
 from actor.policy.images import NO_IMAGES
 from actor.rollout import Rollout
+from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.cameras import missing_cameras
-from actor.simulators.contract import BatchedEnvironment, make_environment
-from config.main import ConfigError
+from actor.simulators.make import make_environment
+from config.section import ConfigError
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy
 
@@ -27,7 +28,7 @@ TASK = msgspec.structs.replace(
 def renderer() -> None:
     """Skips where nothing renders; asked in another process, since Vulkan looks for drivers once."""
     asked = subprocess.run(
-        [sys.executable, "-c", "from actor.headless import choose_renderer; choose_renderer()"],
+        [sys.executable, "-c", "from actor.simulators.headless import choose_renderer; choose_renderer()"],
         capture_output=True,
         text=True,
     )
@@ -72,7 +73,7 @@ def test_an_unknown_camera_is_one_clear_error() -> None:
 def test_where_nothing_renders_the_error_says_what_to_install() -> None:
     words = (
         "import os; os.environ['VK_ICD_FILENAMES'] = '/nowhere'\n"
-        "import sys; from actor.headless import RenderError, choose_renderer\n"
+        "import sys; from actor.simulators.headless import RenderError, choose_renderer\n"
         "try: choose_renderer()\n"
         "except RenderError as error: sys.exit(str(error))\n"
     )

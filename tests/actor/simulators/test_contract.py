@@ -8,7 +8,9 @@ import msgspec
 import pytest
 import torch
 
-from actor.simulators.contract import BatchedEnvironment, TaskError, make_environment
+from actor.simulators.batched import BatchedEnvironment
+from actor.simulators.contract import TaskError
+from actor.simulators.make import make_environment
 from actor.simulators.processes import Bundle, part_of_processors, shares
 from tests.support.helpers import make_config
 

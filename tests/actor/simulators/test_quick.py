@@ -1,4 +1,4 @@
-"""Laws of actor.quick_simulator: faster than ManiSkill's own functions, and the same to the bit."""
+"""Laws of actor.simulators.quick: faster than ManiSkill's own functions, and the same to the bit."""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from mani_skill.utils import assets
 
-from actor.policy.dimensions import sizes_of
-from actor.simulators.contract import TaskError, make_environment, make_simulator, require_task
-from config.main import ConfigError
+from actor.policy.dimensions import dimensions_of
+from actor.simulators.contract import TaskError
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import make_simulator, require_task
+from config.section import ConfigError
 from config.spaces import spaces_of
 from tests.support.helpers import make_config
 
@@ -66,15 +68,17 @@ def test_a_task_that_the_table_does_not_know_is_asked_for_its_sizes() -> None:
     env = make_simulator(task, "physx_cpu", 1)
     space = env.unwrapped.single_observation_space, env.unwrapped.single_action_space
     env.close()
-    assert sizes_of(task) == (space[0].shape[0], space[1].shape[0]) and sizes_of(task).action_dim == 9
+    assert (
+        dimensions_of(task) == (space[0].shape[0], space[1].shape[0]) and dimensions_of(task).action_dim == 9
+    )
 
 
 def test_sizes_in_the_configuration_spare_the_question() -> None:
     # Nobody could answer it.
     nonsense = "task.env_id=Nonsense-v1"
-    assert sizes_of(make_config(nonsense, "task.sizes=[5,3]").task) == (5, 3)
+    assert dimensions_of(make_config(nonsense, "task.sizes=[5,3]").task) == (5, 3)
     with pytest.raises(ConfigError, match="Nonsense-v1 is not registered with ManiSkill.*task.sizes="):
-        sizes_of(make_config(nonsense).task)
+        dimensions_of(make_config(nonsense).task)
 
 
 def test_a_task_whose_files_are_missing_is_refused_with_the_command_that_fetches_them(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actor.policy.native.sampler import perceptrons as mlp
+from actor.policy.native import perceptrons as mlp
 from actor.policy.residual import ResidualActor
 from config.main import Config
 from learner.algorithms import adam

@@ -11,10 +11,10 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 from torch import Tensor
 
-from actor.policy.diffusion.agent import CheckpointError
+from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.rollout import Rollout
-from actor.simulators.contract import make_environment
+from actor.simulators.make import make_environment
 from learner.run import RunError, load_prior
 from tests.actor.simulators.test_cameras import renderer
 from tests.support.fakes import ScriptedEnvironment

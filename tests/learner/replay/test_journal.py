@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from config.main import JournalSettings
-from learner.replay.journal.format import Batch, scan, segment_paths
+from config.learner import JournalConfig
+from learner.replay.journal.format import BatchRecord, scan, segment_paths
 from learner.replay.journal.journal import Journal, JournalError
 from protocol.arrays import Limits
 from protocol.codec import encode
@@ -26,7 +26,7 @@ SPEC = ExperienceSpec(
     residual_every=K, base_fingerprint="abc", residual_scale=0.1, policy="deterministic obs [8]",
 )  # fmt: skip
 LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)
-SETTINGS = JournalSettings(
+SETTINGS = JournalConfig(
     sync_s=0.01, sync_bytes=1 << 20, segment_bytes=1 << 30, spare_segments=2, pending_bytes=1 << 20
 )
 TIMEOUT_S = 20.0
@@ -35,7 +35,7 @@ TIMEOUT_S = 20.0
 class Writer:
     """A journal in use, and what it called durable."""
 
-    def __init__(self, folder: Path, settings: JournalSettings = SETTINGS, spec: ExperienceSpec = SPEC):
+    def __init__(self, folder: Path, settings: JournalConfig = SETTINGS, spec: ExperienceSpec = SPEC):
         self.journal = Journal(folder, settings, spec, LIMITS)
         self.replayed = list(self.journal.replay())
         self.folder = folder
@@ -75,7 +75,7 @@ def numbers(replayed: list) -> list[float]:
 
 def end_of_rows(path: Path) -> int:
     """Behind the last message."""
-    return max(record.end for record in scan(path) if isinstance(record.head, Batch))
+    return max(record.end for record in scan(path) if isinstance(record.head, BatchRecord))
 
 
 def test_what_is_durable_comes_back_as_it_was(tmp_path: Path) -> None:

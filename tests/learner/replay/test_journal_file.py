@@ -1,4 +1,4 @@
-"""Laws of learner.replay.journal_file: bytes come to the disk as they were, in whole blocks."""
+"""Laws of journal.file: bytes come to the disk as they were, in whole blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from learner.replay.journal.file import BLOCK_BYTES, SHEET_BYTES, SegmentFile, Stage
 from learner.replay.journal.format import (
-    Batch,
+    BatchRecord,
     End,
     Padding,
     encode_record,
@@ -22,13 +22,13 @@ from learner.replay.journal.format import (
 )
 
 
-def batch(sequence: int, size: int) -> tuple[Batch, bytes]:
+def batch(sequence: int, size: int) -> tuple[BatchRecord, bytes]:
     """A record's head and a payload that tells it from others."""
     payload = np.random.default_rng(sequence).bytes(size)
-    return Batch("actor-0", "actor", 7, sequence, [size], 1, 1, sequence, 0), payload
+    return BatchRecord("actor-0", "actor", 7, sequence, [size], 1, 1, sequence, 0), payload
 
 
-def write(path: Path, groups: list[list[tuple[Batch, bytes]]], *, at_once: bool = False) -> None:
+def write(path: Path, groups: list[list[tuple[BatchRecord, bytes]]], *, at_once: bool = False) -> None:
     stage, file, number = Stage(), SegmentFile(path), segment_number(path)
     for group in groups:
         for head, payload in group:
@@ -45,8 +45,8 @@ def write(path: Path, groups: list[list[tuple[Batch, bytes]]], *, at_once: bool 
     file.close()
 
 
-def read(path: Path) -> list[tuple[Batch, bytes]]:
-    return [(record.head, record.payload) for record in scan(path) if isinstance(record.head, Batch)]
+def read(path: Path) -> list[tuple[BatchRecord, bytes]]:
+    return [(record.head, record.payload) for record in scan(path) if isinstance(record.head, BatchRecord)]
 
 
 SIZES = [1, 4000, 4096, SHEET_BYTES - 100, SHEET_BYTES, 3 * SHEET_BYTES + 5, 17, 2 * SHEET_BYTES]

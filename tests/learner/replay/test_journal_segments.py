@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from learner.replay.journal.format import (
-    Batch,
+    BatchRecord,
     Snapshot,
     Totals,
     encode_record,
@@ -90,7 +90,7 @@ def test_what_was_torn_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     with path.open("r+b") as file:
         *_, end = scan(path)
         file.seek(end.end - 4096)
-        head = Batch("actor-0", "actor", SESSION, 1, [9999], 1, 1, 1, 0)
+        head = BatchRecord("actor-0", "actor", SESSION, 1, [9999], 1, 1, 1, 0)
         file.write(b"".join(encode_record(1, head, [bytes(9999)]))[:4096])
     again = Writer(tmp_path, SMALL)
     assert len(again.replayed) == 1
@@ -116,7 +116,7 @@ def test_spares_go_when_the_journal_is_closed_or_opened(tmp_path: Path) -> None:
 def test_a_segment_of_the_release_before_is_read_and_not_written_over(tmp_path: Path) -> None:
     rows = message(3)
     frames = [bytes(frame) for frame in encode(Experience(session=SESSION, sequence=0, columns=rows), LIMITS)]
-    head = Batch("actor-0", "actor", SESSION, 0, [len(frame) for frame in frames], 1, 1, 0, 0)
+    head = BatchRecord("actor-0", "actor", SESSION, 0, [len(frame) for frame in frames], 1, 1, 0, 0)
     records = [encode_record(0, Snapshot(SPEC, [], 0, Totals(), [])), encode_record(0, head, frames)]
     segment_path(tmp_path, 5).write_bytes(b"".join(part for record in records for part in record))
     writer = Writer(tmp_path, SMALL)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from actor.policy.spec import experience_spec
-from config.main import Algo, ConfigError
+from config.algo import AlgoConfig
+from config.section import ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.intake.intake import Intake
 from learner.loop import Learner
@@ -136,14 +137,14 @@ def test_weights_of_both_rings_make_up_for_how_often_their_rows_are_drawn() -> N
     torch.testing.assert_close(batch["weight"][4:], torch.full((4,), 1 / in_prior / largest))
 
 
-def make_batch(algo: Algo, rows: int) -> dict[str, torch.Tensor]:
+def make_batch(algo: AlgoConfig, rows: int) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(1)
     widths = {"observation": 3, "base_plan": 8, "residual": 8, "next_observation": 3, "next_base_plan": 8}
     batch = {name: torch.rand((rows, width), generator=rng) for name, width in widths.items()}
     return batch | {"reward": torch.rand(rows, generator=rng), "discount": torch.full((rows,), 0.5)}
 
 
-def learner(algo: Algo) -> ResidualSAC:
+def learner(algo: AlgoConfig) -> ResidualSAC:
     return ResidualSAC(algo, 3, 2, seed=0, device="cpu")
 
 

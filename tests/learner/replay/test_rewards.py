@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actor.simulators.contract import single_environment
-from config.main import ConfigError
+from actor.simulators.maniskill import single_environment
+from config.section import ConfigError
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.maniskill import read_maniskill

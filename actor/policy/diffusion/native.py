@@ -6,45 +6,17 @@ small batches and short horizons of a base policy, where a torch operator costs 
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.diffusion.unet import ConvBlock, FilmResidualBlock
-from actor.policy.native.build import NativeError, compiled
+from actor.policy.native.build import NativeError
+from actor.policy.native.unet import library
 
-if TYPE_CHECKING:
-    from actor.policy.diffusion.agent import DiffusionAgent
-
-SOURCE = Path(__file__).with_name("unet.cpp")
 MARGIN = 4  # frames; as in unet.cpp
-FLOATS = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 TILE = 16  # rows that go through the network together
-
-
-@cache
-def library() -> ctypes.CDLL:
-    """The compiled `unet.cpp`, compiled at most once a machine (seconds).
-
-    Raises:
-        NativeError: no compiler, or it failed.
-    """
-    loaded = compiled(SOURCE)
-    number, handle, floats = ctypes.c_int, ctypes.c_void_p, FLOATS
-    loaded.sampler_new.restype = handle
-    loaded.sampler_new.argtypes = [number] * 2
-    loaded.sampler_free.argtypes = [handle]
-    loaded.sampler_value.argtypes = [handle, number, number]
-    loaded.sampler_conv.argtypes = [handle, *[number] * 8, floats, floats, number]
-    loaded.sampler_norm.argtypes = [handle, number, number, ctypes.c_float, floats, floats, number]
-    loaded.sampler_copy.argtypes = [handle, *[number] * 4]
-    loaded.sampler_run.argtypes = [handle, number, number, floats, number, *[floats] * 3, number, number]
-    return loaded
 
 
 class NativeSampler:
