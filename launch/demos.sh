@@ -10,6 +10,9 @@ bash launch/setup_env.sh
 case " $* " in *" --help "* | *" -h "*) exec .venv/bin/python -m launch.demos.make_demos --help ;; esac
 .venv/bin/python -c 'import sys; from launch.demos.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
 
+# shellcheck source=launch/find_python.sh
+source launch/find_python.sh
+
 say() { echo "demos | $*"; }
 fail() {
     echo "demos | $*" >&2
@@ -20,10 +23,13 @@ lock=launch/env_demos/requirements.lock
 stamp="$({ pwd && cat "$lock"; } | sha256sum | cut -d ' ' -f 1)"
 python=.venv-demos/bin/python
 if ! [[ -x $python && -f .venv-demos/stamp && $(<.venv-demos/stamp) == "$stamp" ]]; then
+    # mplib has no wheel for Python 3.13.
+    found="$(find_python 3.12 3.11)"
     uv="$(command -v uv || echo .venv/bin/uv)"
     say "making .venv-demos: $(grep -c "^[^#].*==" "$lock") packages from $lock (a few GB where they are not in uv's cache)"
     rm -rf .venv-demos
-    "$uv" venv --quiet --python .venv/bin/python .venv-demos || fail "could not make .venv-demos (see above)"
+    "$uv" venv --quiet --python "${found:->=3.11,<3.13}" .venv-demos 2>/dev/null ||
+        fail "no .venv-demos without Python 3.11 or 3.12: install python3.12 and python3.12-venv, or pyenv install 3.12"
     "$uv" pip install --quiet --python "$python" --no-deps -r "$lock" || fail "the packages could not be installed (see above)"
     echo "$stamp" >.venv-demos/stamp
 fi

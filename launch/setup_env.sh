@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# shellcheck source=launch/find_python.sh
+source launch/find_python.sh
+versions=(3.12 3.13)
+
 say() { echo "setup | $*"; }
 fail() {
     echo "setup | $*" >&2
@@ -44,41 +48,37 @@ fi
 
 [[ $(uname -sm) == "Linux x86_64" ]] || fail "the simulator has packages for Linux on x86-64 alone, this is $(uname -sm)"
 
-suitable='import sys, venv, ensurepip; raise SystemExit(not (3, 11) <= sys.version_info < (3, 13))'
-find_python() {
-    local candidate
-    for candidate in python3.11 python3.12 python3; do
-        if "$candidate" -c "$suitable" >/dev/null 2>&1; then
-            command -v "$candidate"
-            return
-        fi
-    done
-}
-
-if [[ -e .venv ]] && ! { .venv/bin/python -c "$suitable" && [[ $(.venv/bin/python -c 'import sys; print(sys.prefix)') == "$PWD/.venv" ]]; } >/dev/null 2>&1; then
-    say "the .venv here is broken or from another place: making it anew"
+if [[ -e .venv ]] && ! { is_python "$python" "${versions[@]}" && [[ $("$python" -c 'import sys; print(sys.prefix)') == "$PWD/.venv" ]]; }; then
+    say "the .venv here is broken, of another Python or from another place: making it anew"
     rm -rf .venv
 fi
 
-if command -v uv >/dev/null; then
-    uv=uv
-    if [[ ! -e .venv ]]; then
-        say "making .venv with the uv on PATH"
-        uv venv --quiet --python '>=3.11,<3.13' .venv || fail "uv found no Python 3.11 or 3.12: install one of them"
+# uv can fetch a Python, and any Python that has pip can fetch uv.
+make_with_fetched_python() (
+    if [[ $uv == .venv/bin/uv ]]; then
+        uv_alone="$(mktemp -d)"
+        trap 'rm -rf "$uv_alone"' EXIT
+        python3 -m pip install --quiet --target "$uv_alone" uv || exit 1
+        uv="$uv_alone/bin/uv"
     fi
-else
-    uv=.venv/bin/uv
-    if [[ ! -e .venv ]]; then
-        found="$(find_python)"
-        [[ -n $found ]] || fail "no Python 3.11 or 3.12 with venv here: install python3.11 and python3.11-venv, or uv"
+    "$uv" venv --quiet --python '>=3.12,<3.14' .venv
+)
+
+uv="$(command -v uv || echo .venv/bin/uv)"
+if [[ ! -e .venv ]]; then
+    found="$(find_python "${versions[@]}")"
+    if [[ -z $found ]]; then
+        make_with_fetched_python >/dev/null 2>&1 ||
+            fail "no Python 3.12 or 3.13 here, and uv could fetch none: install python3.12 and python3.12-venv, or pyenv install 3.12"
+    else
         say "making .venv with $found"
         "$found" -m venv .venv || fail "$found could not make .venv (see above)"
     fi
-    if [[ ! -x $uv ]]; then
-        say "installing uv into .venv"
-        "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null || fail "no pip in .venv: remove .venv and try again"
-        "$python" -m pip install --quiet --disable-pip-version-check uv || fail "pip could not install uv (see above): is a package index reachable?"
-    fi
+fi
+if [[ ! -x $uv ]]; then
+    say "installing uv into .venv"
+    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null || fail "no pip in .venv: remove .venv and try again"
+    "$python" -m pip install --quiet --disable-pip-version-check uv || fail "pip could not install uv (see above): is a package index reachable?"
 fi
 
 if [[ $what == actor ]]; then

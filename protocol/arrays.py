@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from protocol.messages import Columns
 
@@ -59,7 +60,7 @@ class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """In the frame of the array before it, at the next multiple of ALIGNMENT; else in the next frame."""
 
 
-def dtype_name(dtype: np.dtype) -> str:
+def dtype_name(dtype: np.dtype[Any]) -> str:
     """The key of DTYPES.
 
     Raises:
@@ -71,7 +72,7 @@ def dtype_name(dtype: np.dtype) -> str:
     return name
 
 
-def bytes_of(array: np.ndarray) -> memoryview:
+def bytes_of(array: NDArray[Any]) -> memoryview:
     """The bytes of `array` in C order; a contiguous array is not copied."""
     # A view of bytes: memoryview.cast refuses empty shapes.
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
@@ -80,7 +81,7 @@ def bytes_of(array: np.ndarray) -> memoryview:
 class Layout(NamedTuple):
     """An array that may exist: its description, checked."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: tuple[int, ...]
     size: int
     """Bytes."""

@@ -130,7 +130,7 @@ def _plain_number(value: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(columns: tuple[tuple[str, np.dtype, tuple[int, ...]], ...], limits: Limits) -> _Plan:
+def _plan(columns: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], limits: Limits) -> _Plan:
     """For columns of such names, dtypes and shapes; the same come again in nearly every message."""
     described: dict[str, ArrayDescription] = {}
     frames: list[list[str | bytes]] = []
@@ -198,7 +198,7 @@ def _decode(frames: Sequence[Buffer], limits: Limits, decoder: msgspec.msgpack.D
 class _Place(NamedTuple):
     """Where a column lies in the frames of its message."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: tuple[int, ...]
     frame: int
     start: int

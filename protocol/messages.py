@@ -6,13 +6,15 @@ A message is a msgspec struct. Fields of type `Columns` travel as raw array fram
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-import numpy as np
+from numpy.typing import NDArray
 
 PROTOCOL_VERSION = 3
 
 # Column name -> array. Never part of the header.
-Columns = dict[str, np.ndarray]
+Columns = dict[str, NDArray[Any]]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
