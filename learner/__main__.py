@@ -2,7 +2,7 @@
 
 from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from config.process import main
+from config.compose import run_configured
 from learner.intake.intake import IntakeError
 from learner.loop import run_learner
 from learner.replay.dataset.format import DatasetError
@@ -11,7 +11,7 @@ from learner.replay.prior.maniskill import DemonstrationError
 from learner.run import RunError
 
 if __name__ == "__main__":
-    main(
+    run_configured(
         __doc__ or "",
         run_learner,
         CheckpointError,

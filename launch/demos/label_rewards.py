@@ -17,7 +17,8 @@ import numpy as np
 
 from actor.simulators.contract import TaskError
 from actor.simulators.maniskill import single_environment
-from config.process import USAGE_ERROR, compose_config, wants_help
+from config.compose import compose_config
+from config.process import USAGE_ERROR, wants_help
 from config.section import ConfigError
 from config.task import TaskConfig
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError, read_maniskill, write_maniskill

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
-from config.process import compose_config, wants_help
+from config.compose import compose_config
+from config.process import wants_help
 from config.section import ConfigError
 from learner.checkpoints.files import read_checkpoint, write_checkpoint
 

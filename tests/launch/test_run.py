@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from config.process import compose_config
+from config.compose import compose_config
 from launch.run.guard import PATIENCE_S
 from launch.run.launcher import make_commands
 

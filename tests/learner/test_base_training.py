@@ -15,7 +15,7 @@ import torch
 
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
-from config.process import compose_config
+from config.compose import compose_config
 from config.section import ConfigError
 from config.train_base import TrainBaseConfig, compose_training
 from learner.base_training import trainer as base_trainer

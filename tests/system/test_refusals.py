@@ -15,7 +15,7 @@ import torch
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
 from learner.intake.intake import Intake
 from learner.run import RunError, make_run_dir, sole_learner
 from tests.support.helpers import left_running, make_config

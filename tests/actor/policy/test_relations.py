@@ -13,7 +13,7 @@ from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor, describe
 from actor.simulators.inspect import first_observation, show
 from actor.simulators.maniskill import make_simulator
-from config.process import compose_config
+from config.compose import compose_config
 from config.relation import Relation
 from config.section import ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
