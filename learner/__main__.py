@@ -3,12 +3,12 @@
 from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
 from config.compose import run_configured
+from learner.folder import RunError
 from learner.intake.intake import IntakeError
-from learner.loop import run_learner
 from learner.replay.dataset.format import DatasetError
 from learner.replay.journal.journal import JournalError
 from learner.replay.prior.maniskill import DemonstrationError
-from learner.run import RunError
+from learner.run import run_learner
 
 if __name__ == "__main__":
     run_configured(

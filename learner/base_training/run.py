@@ -22,6 +22,7 @@ import msgspec
 import torch
 from rich.progress import Progress, TaskID, TextColumn
 
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError, require_device
 from actor.policy.diffusion.checkpoint import save_agent
@@ -34,7 +35,6 @@ from learner.base_training.evaluation import BaseEvaluations, Evaluated
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows, make_windows
-from learner.checkpoints.files import read_checkpoint, write_checkpoint
 from learner.replay.prior.maniskill import (
     Demonstration,
     DemonstrationError,

@@ -18,12 +18,12 @@ import msgspec
 import torch
 from torch import Tensor
 
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
 from config.compose import compose_config
 from config.process import wants_help
 from config.section import ConfigError
-from learner.checkpoints.files import read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -61,7 +61,7 @@ class RunProgress:
         """Success of the last episodes that actors played while exploring; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
-    def take_up(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
+    def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
         """Go on from what an earlier process received."""
         self.decisions, self.frames = decisions, frames
         self.evaluations = list(evaluations)

@@ -6,7 +6,7 @@ from typing import Any
 
 from config.algo import AlgoConfig
 from learner.schedule.gate import SuccessGate
-from protocol.messages import Behaviour
+from protocol.messages import Behaviour, Columns
 
 
 class Pace:
@@ -24,11 +24,16 @@ class Pace:
         self.decisions = 0
         self.updates = 0
 
-    def take_up(self, decisions: int) -> None:
+    def resume(self, decisions: int) -> None:
         """Go on after `decisions` of an earlier process; none of them is owed an update."""
         self.decisions = decisions
         self.updates = 0
         self.updates = self.updates_due
+
+    def count(self, actor_id: str, columns: Columns) -> None:
+        """Count the decisions of one message of experience."""
+        self.decisions += len(columns["frames"])
+        self.gate.count(actor_id, columns)
 
     def state(self) -> dict[str, Any]:
         """For `load_state` of another process."""

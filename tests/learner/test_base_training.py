@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from actor.policy.checkpoint_file import write_checkpoint
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
 from config.compose import compose_config
@@ -24,7 +25,6 @@ from learner.base_training.run import read_episodes, require_own_folder, require
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows
-from learner.checkpoints.files import write_checkpoint
 from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
 from tests.support.helpers import make_config
 

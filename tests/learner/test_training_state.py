@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from actor.policy.contract import CheckpointError
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import TrainingState
 from learner.replay.memory.batches import Batches
@@ -41,11 +40,11 @@ class Parts:
                 columns[name] = draw.uniform(-1, 1, columns[name].shape).astype(np.float32)
             self.ring.add("a", columns)
         self.batches = Batches(algo, self.ring, None, seed=seed, device="cpu")
-        self.pace, self.seen = Pace(algo, 100), RunningScale(3)
+        self.pace = Pace(algo, 100)
         self.progress = RunProgress(self.config)
 
     def state(self, folder: Path) -> TrainingState:
-        names = ("algorithm", "batches", "pace", "seen", "progress")
+        names = ("algorithm", "batches", "pace", "progress")
         return TrainingState(folder, {name: getattr(self, name) for name in names})
 
     def update(self, times: int) -> list[torch.Tensor]:
@@ -80,14 +79,12 @@ def test_what_was_counted_and_earned_goes_on(tmp_path: Path) -> None:
     before.pace.gate.count("a", decisions([0.1], success=False))
     before.pace.gate.count("a", decisions([0.1], ended=False))
     before.pace.gate.share = 0.9
-    before.seen.add(np.arange(12, dtype=np.float32).reshape(4, 3))
     before.progress.published(5, 60, now_s=1.0)
     before.progress._behaviour.extend([True] * 30)
     before.state(tmp_path).save()
     assert after.state(tmp_path).load()
     assert after.pace.updates == 77
     assert after.pace.gate.state() == before.pace.gate.state() and after.pace.gate.base_success == 1.0
-    assert np.array_equal(after.seen.deviation, before.seen.deviation) and after.seen.count == 4
     assert after.progress.state() == before.progress.state() and after.progress.behaviour == 1.0
 
 

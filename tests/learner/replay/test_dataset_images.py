@@ -15,7 +15,8 @@ from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.rollout import Rollout
 from actor.simulators.make import make_environment
-from learner.run import RunError, load_prior
+from learner.folder import RunError
+from learner.replay.run import load_prior
 from tests.actor.simulators.test_cameras import renderer
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy
