@@ -81,10 +81,10 @@ def test_script_prints_and_runs_the_command(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert (copy / "setup_was_called").is_file()
-    assert "lerobot-dataset-viz --repo-id tests/replay --root" in ended.stderr.splitlines()[0]
+    assert "lerobot-dataset-viz --repo-id tests/replay --root" in ended.stdout.splitlines()[0]
     saved = tmp_path / "out/tests_replay_episode_2.rrd"
     assert saved.is_file()
-    assert ended.stderr.splitlines()[-1].startswith(f"{saved}: open it with rerun")
+    assert ended.stdout.splitlines()[-1].startswith(f"{saved}: open it with rerun")
 
 
 def test_help_says_how(repository: Path, environment: dict[str, str]) -> None:
@@ -141,7 +141,7 @@ def test_page_shows_every_episode_and_stands_alone(
     ended = viz(repository, environment, str(run_dir), "--all")
     assert ended.returncode == 0, ended.stderr
     path = run_dir / "episodes.html"
-    assert str(path) in ended.stderr
+    assert str(path) in ended.stdout
     page = path.read_text()
     assert "3 episodes, 14 frames, 100.0 % successful" in page
     cells = re.findall(r'<td data-value="([^"]*)"', page)
