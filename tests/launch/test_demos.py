@@ -31,7 +31,7 @@ from launch.demos.disturbance import Pushes
 from launch.demos.make_demos import DemosError, download, parse_arguments
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
 from tests.support.helpers import left_running
 
 REAL = Path("tests/data/PickCube-v1/planned.h5")
@@ -156,7 +156,8 @@ def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp
         True,
         1.0,
     )
-    assert demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")]) == 1
+    with pytest.raises(DemonstrationError):
+        demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")])
 
 
 @pytest.mark.parametrize("task", ["StackCube-v1", "PushCube-v1"])
