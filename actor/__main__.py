@@ -1,14 +1,14 @@
 """python -m actor [Hydra overrides]: simulates and sends experience to the learner."""
 
-from actor.environment import TaskError
-from actor.headless import RenderError
+from actor.link.spool import SpoolError
+from actor.link.uplink import UplinkError
 from actor.loop import run_actor
-from actor.memory import keep_freed_memory
+from actor.malloc import keep_freed_memory
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from actor.policy.diffusion import CheckpointError
-from actor.spool import SpoolError
-from actor.uplink import UplinkError
-from config.cli import main
+from actor.simulators.contract import TaskError
+from actor.simulators.headless import RenderError
+from config.process import main
 
 if __name__ == "__main__":
     keep_freed_memory()

@@ -16,22 +16,24 @@ from typing import Literal
 
 import torch
 
-from actor.environment import TaskError, VectorEnvironment, make_environment, require_task
-from actor.headless import RenderError
-from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.link.uplink import Uplink, UplinkError
+from actor.link.weights import adopt_newest
+from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.device import DeviceError, require_devices
-from actor.policy.diffusion import CheckpointError
+from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
-from actor.uplink import Uplink, UplinkError
-from actor.weights import adopt_newest
-from config.schema import Config
+from actor.simulators.contract import TaskError, VectorEnvironment
+from actor.simulators.headless import RenderError
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import require_task
+from config.main import Config
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationResult:
     """One evaluation: `successes[i]` belongs to `seeds[i]`."""
 
     successes: list[bool]
@@ -55,7 +57,7 @@ def run_episodes(
     episodes: int,
     goes_on: Callable[[], bool] = lambda: True,
     ended: Callable[[bool], object] = lambda success: None,
-) -> Outcome | None:
+) -> EvaluationResult | None:
     """Play seeds first_seed .. first_seed + episodes - 1 once; success is that of the last frame.
 
     Every sub-environment plays its whole share: no bias towards episodes that end early.
@@ -81,7 +83,7 @@ def run_episodes(
             if index < episodes:
                 successes[index] = bool(step.success[env])
                 ended(successes[index])
-    return Outcome(
+    return EvaluationResult(
         successes=[successes[i] for i in range(episodes)],
         seeds=[first_seed + i for i in range(episodes)],
         wall_s=time.monotonic() - started,
@@ -197,6 +199,6 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.cli import main
+    from config.process import main
 
     main(__doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError)

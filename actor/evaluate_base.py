@@ -17,17 +17,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from actor.environment import TaskError, make_environment, require_task
-from actor.evaluate import Outcome, evaluated_policy, run_episodes
-from actor.headless import RenderError
-from actor.policy.base import BasePolicy, check_base_fits, make_base
+from actor.evaluate import EvaluationResult, evaluated_policy, run_episodes
+from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
 from actor.policy.device import DeviceError, require_devices
-from actor.policy.diffusion import CheckpointError
-from config.schema import Config
+from actor.policy.make import check_base_fits, make_base
+from actor.simulators.contract import TaskError
+from actor.simulators.headless import RenderError
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import require_task
+from config.main import Config
 
 
-def evaluate_base(config: Config, stop: threading.Event) -> Outcome | None:
+def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
 
     Raises:
@@ -117,6 +119,6 @@ def run(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.cli import main
+    from config.process import main
 
     main(__doc__ or "", run, CheckpointError, DeviceError, TaskError, RenderError)

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import torch
 
-from actor.environment import TaskError, make_environment, require_task
-from actor.policy.base import check_base_fits, make_base
+from actor.link.uplink import Uplink
+from actor.link.weights import adopt_newest
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import require_devices
+from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
-from actor.simulator_processes import part_of_processors
-from actor.uplink import Uplink
-from actor.weights import adopt_newest
-from config.schema import Config
+from actor.simulators.contract import TaskError
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import require_task
+from actor.simulators.processes import part_of_processors
+from config.main import Config
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actor.environment import Step, VectorEnvironment
 from actor.policy.decorated import Chosen, DecoratedPolicy
+from actor.simulators.contract import Step, VectorEnvironment
 from protocol.messages import Columns
 
 

@@ -20,7 +20,10 @@ import torch
 from torch import Tensor
 
 from actor.policy.device import DeviceError, require_device
-from actor.policy.diffusion import DiffusionAgent, DiffusionBase, load_agent, make_scheduler
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.checkpoint import load_agent
+from actor.policy.diffusion.ddim import make_scheduler
+from actor.policy.diffusion.network import DiffusionAgent
 
 BATCHES = (16, 64, 256)
 STEPS = 4

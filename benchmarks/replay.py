@@ -31,10 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from learner.replay.lerobot_format import read_parquet
-from learner.replay.lerobot_shards import shard_writer
-from learner.replay.lerobot_store import LeRobotStore
-from learner.replay.ring import Ring
+from learner.replay.dataset.format import read_parquet
+from learner.replay.dataset.shard_files import shard_writer
+from learner.replay.dataset.store import LeRobotStore
+from learner.replay.memory.ring import Ring
 from protocol.messages import Columns
 
 O, A, K = 42, 7, 4  # noqa: E741  observation_dim, action_dim, residual_every

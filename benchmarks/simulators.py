@@ -20,10 +20,11 @@ import psutil
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from actor.environment import make_environment, make_simulator
-from actor.simulator_processes import shares
-from config.cli import compose_config
-from config.schema import Task
+from actor.simulators.make import make_environment
+from actor.simulators.maniskill import make_simulator
+from actor.simulators.processes import shares
+from config.process import compose_config
+from config.task import TaskConfig
 
 ROUNDS = 5
 ROUND_S = 3.0
@@ -32,7 +33,7 @@ ROUND_S = 3.0
 class PlainMaker:
     """ManiSkill's own simulator for one sub-environment."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: TaskConfig) -> None:
         self._task = task
 
     def __call__(self) -> gymnasium.Env:
@@ -45,7 +46,7 @@ class PlainMaker:
 class Physics(gymnasium.Env):
     """Steps of PhysX in as many scenes as one process of ours has, and nothing else."""
 
-    def __init__(self, task: Task, scenes: int) -> None:
+    def __init__(self, task: TaskConfig, scenes: int) -> None:
         self._envs = [make_simulator(task, "physx_cpu", 1) for _ in range(scenes)]
         for env in self._envs:
             env.reset(seed=0)
@@ -65,7 +66,7 @@ class Physics(gymnasium.Env):
 class PhysicsMaker:
     """Makes `Physics` in its worker."""
 
-    def __init__(self, task: Task, scenes: int) -> None:
+    def __init__(self, task: TaskConfig, scenes: int) -> None:
         self._arguments = (task, scenes)
 
     def __call__(self) -> gymnasium.Env:

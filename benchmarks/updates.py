@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.replay import messages
-from config.cli import compose_config
-from config.schema import Algo
+from config.algo import AlgoConfig
+from config.process import compose_config
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
-from learner.replay.batches import Batches
-from learner.replay.ring import Ring
+from learner.replay.memory.batches import Batches
+from learner.replay.memory.ring import Ring
 
 O, A = 42, 7  # noqa: E741  observation_dim, action_dim: PickCube-v1
 RECIPES = {"default": "algo=residual_td3", "published": "algo=policy_decorator"}
@@ -38,12 +38,12 @@ SECONDS = 25.0  # a recipe
 class SeparateCritics(nn.Module):
     """One network after the other."""
 
-    def __init__(self, algo: Algo, inputs: int) -> None:
+    def __init__(self, algo: AlgoConfig, inputs: int) -> None:
         super().__init__()
         self.members = nn.ModuleList(self._member(algo, inputs) for _ in range(algo.critics))
 
     @staticmethod
-    def _member(algo: Algo, width: int) -> nn.Sequential:
+    def _member(algo: AlgoConfig, width: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for hidden in algo.hidden:
             layers.append(nn.Linear(width, hidden))
@@ -62,7 +62,7 @@ class SeparateCritics(nn.Module):
 class PlainSAC(ResidualSAC):
     """The same update from plain parts."""
 
-    def __init__(self, algo: Algo, features: int) -> None:
+    def __init__(self, algo: AlgoConfig, features: int) -> None:
         super().__init__(algo, O, A, seed=0, device="cpu")
         self.actor._native.apply_to = lambda *_: False  # type: ignore[method-assign]
         self.critic = SeparateCritics(algo, self.actor.related.observation_dim + features)  # type: ignore[assignment]
@@ -105,7 +105,7 @@ class Products:
                 torch.bmm(d, w[:, self._first :].mT, out=out[..., self._first :])
 
 
-def bare_products(algo: Algo, features: int) -> Callable[[], None]:
+def bare_products(algo: AlgoConfig, features: int) -> Callable[[], None]:
     """As many products as an update has on average."""
     rows, numbers = algo.batch_size, algo.residual_every * A
     sees = numbers if algo.actor_input == "obs_base_action" else 0
@@ -146,7 +146,7 @@ def seconds_a_call(sides: dict[str, Callable[[], Any]], calls: int) -> dict[str,
     return {name: statistics.median(times[1:]) for name, times in spent.items()}
 
 
-def measure(algo: Algo) -> dict[str, float]:
+def measure(algo: AlgoConfig) -> dict[str, float]:
     """All sides of one recipe."""
     numbers = algo.residual_every * A
     features = 2 * numbers if algo.critic_input == "concat" else numbers

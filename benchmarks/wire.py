@@ -34,14 +34,16 @@ import msgspec
 import numpy as np
 import zmq
 
-from actor.memory import keep_freed_memory
-from actor.uplink import Uplink
-from config.cli import compose_config
-from config.schema import Config, JournalSettings, Wire
+from actor.link.uplink import Uplink
+from actor.malloc import keep_freed_memory
+from config.learner import JournalConfig
+from config.main import Config
+from config.process import compose_config
+from config.wire import WireConfig
 from launch.make_keys import make_keys
-from learner.intake import Intake
-from learner.replay.journal import Journal
-from learner.replay.journal_file import BLOCK_BYTES, SHEET_BYTES
+from learner.intake.intake import Intake
+from learner.replay.journal.file import BLOCK_BYTES, SHEET_BYTES
+from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Columns, Experience, ExperienceSpec
@@ -75,7 +77,7 @@ def make_columns(rows: int, rng: np.random.Generator) -> Columns:
     }
 
 
-def learn(config: Config, wire: Wire, folder: str, pipe: Connection) -> None:
+def learn(config: Config, wire: WireConfig, folder: str, pipe: Connection) -> None:
     """The receiving process: everything that happens before rows are used."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
     journal = Journal(Path(folder), config.learner.journal, SPEC, limits)
@@ -140,7 +142,7 @@ class Rate(NamedTuple):
     """Of all its processes."""
 
 
-def measure_ours(config: Config, wire: Wire, rows: int, seconds: float, scratch: Path) -> Rate:
+def measure_ours(config: Config, wire: WireConfig, rows: int, seconds: float, scratch: Path) -> Rate:
     """From the first send until the last row is durable."""
     columns = make_columns(rows, np.random.default_rng(0))
     with (
@@ -184,7 +186,7 @@ def measure_socket(frames: list[Any], rows: int, seconds: float) -> Rate:
 
 
 def measure_writes(
-    frames: list[Any], rows: int, seconds: float, journal: JournalSettings, scratch: Path, *, way: Way
+    frames: list[Any], rows: int, seconds: float, journal: JournalConfig, scratch: Path, *, way: Way
 ) -> Rate:
     """The same bytes one after another, in calls and groups as large as the journal's."""
     message = b"".join(frames)
@@ -249,7 +251,7 @@ def free_ports(count: int) -> list[int]:
 CREDIT_ROWS = 1 << 16
 
 
-def make_wire(config: Config, keys_dir: str | None) -> Wire:
+def make_wire(config: Config, keys_dir: str | None) -> WireConfig:
     """The default wire on free ports, with credit for more than one sync."""
     experience, weights = free_ports(2)
     return msgspec.structs.replace(

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 from omegaconf import OmegaConf
 
-from config.schema import Section, Task
+from config.section import Section
+from config.task import TaskConfig
 
 
 class Spaces(NamedTuple):
@@ -27,7 +28,7 @@ class _File(Section, frozen=True):
     absolute: tuple[str, ...]
 
 
-def spaces_of(task: Task) -> Spaces:
+def spaces_of(task: TaskConfig) -> Spaces:
     """What is known of `task` without a simulator."""
     return known_spaces(task.env_id, task.control_mode)
 

@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh actor
-exec .venv/bin/python -m launch.remote_actor "$@"
+exec .venv/bin/python -m launch.run.remote_actor "$@"

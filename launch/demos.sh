@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
 
 # Words are understood before gigabytes are fetched for them.
-case " $* " in *" --help "* | *" -h "*) exec .venv/bin/python -m launch.make_demos --help ;; esac
-.venv/bin/python -c 'import sys; from launch.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
+case " $* " in *" --help "* | *" -h "*) exec .venv/bin/python -m launch.demos.make_demos --help ;; esac
+.venv/bin/python -c 'import sys; from launch.demos.make_demos import parse_arguments; parse_arguments(sys.argv[1:])' "$@"
 
 # shellcheck source=launch/find_python.sh
 source launch/find_python.sh
@@ -35,4 +35,4 @@ if ! [[ -x $python && -f .venv-demos/stamp && $(<.venv-demos/stamp) == "$stamp" 
     echo "$stamp" >.venv-demos/stamp
 fi
 export HDF5_USE_FILE_LOCKING=FALSE
-exec "$python" -m launch.make_demos "$@"
+exec "$python" -m launch.demos.make_demos "$@"

@@ -8,13 +8,13 @@ import re
 import sys
 from pathlib import Path
 
-from protocol.channel import new_pair
-from protocol.keys import (
+from protocol.channel.keys import (
     ALLOWED,
     LEARNER,
     LOCAL_ACTOR,
     KeyFileError,
     KeyPair,
+    new_pair,
     read_pair,
     write_pair,
     write_private,

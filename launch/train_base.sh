@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
 export HDF5_USE_FILE_LOCKING=FALSE
-exec .venv/bin/python -m learner.train_base "$@"
+exec .venv/bin/python -m learner.base_training.run "$@"

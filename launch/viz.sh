@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
-exec .venv/bin/python -m launch.viz "$@"
+exec .venv/bin/python -m launch.show.viz "$@"

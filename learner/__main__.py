@@ -1,14 +1,14 @@
 """python -m learner [Hydra overrides]: receives experience, trains the residual, publishes it."""
 
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from actor.policy.diffusion import CheckpointError
-from config.cli import main
-from learner.intake import IntakeError
+from config.process import main
+from learner.intake.intake import IntakeError
 from learner.loop import run_learner
-from learner.parts import RunError
-from learner.replay.demonstrations import DemonstrationError
-from learner.replay.journal import JournalError
-from learner.replay.lerobot_format import DatasetError
+from learner.replay.dataset.format import DatasetError
+from learner.replay.journal.journal import JournalError
+from learner.replay.prior.maniskill import DemonstrationError
+from learner.run import RunError
 
 if __name__ == "__main__":
     main(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from actor.policy.residual import ResidualActor
-from learner.intake import Intake
-from learner.replay.journal import Journal
+from learner.intake.intake import Intake
+from learner.replay.journal.journal import Journal
 from protocol.arrays import weights_digest
 from protocol.messages import Behaviour, Weights
 

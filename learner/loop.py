@@ -11,19 +11,27 @@ import torch
 import yaml
 from torch import Tensor
 
-from actor.policy.base import BasePolicy, make_base
+from actor.policy.contract import BasePolicy
 from actor.policy.device import require_device
+from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.schema import Config
+from config.main import Config
 from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
-from learner.checkpoint import TrainingState, save_checkpoint
-from learner.intake import Intake, Received
-from learner.metrics import Metrics, size_mb
-from learner.pace import Pace
-from learner.parts import (
+from learner.checkpoints.files import TrainingState, save_checkpoint
+from learner.intake.intake import Intake, Received
+from learner.replay.dataset.store import LeRobotStore
+from learner.replay.journal.journal import Journal
+from learner.replay.memory.batches import Batches
+from learner.replay.prior.prior import SPEC_FILE, PriorData
+from learner.replay.restore.ring import restore_ring
+from learner.replay.rewards import frame_cost, rewarded
+from learner.report.metrics import Metrics, size_mb
+from learner.report.progress import RunProgress
+from learner.report.summary import write_summary
+from learner.run import (
     RunError,
     load_prior,
     make_prior_ring,
@@ -32,14 +40,7 @@ from learner.parts import (
     make_store,
     sole_learner,
 )
-from learner.progress import RunProgress
-from learner.replay.batches import Batches
-from learner.replay.journal import Journal
-from learner.replay.lerobot_store import LeRobotStore
-from learner.replay.prior import SPEC_FILE, PriorData
-from learner.replay.restore import restore_ring
-from learner.replay.rewards import frame_cost, rewarded
-from learner.summary import write_summary
+from learner.schedule.pace import Pace
 from protocol.arrays import Limits
 from protocol.messages import Progress
 

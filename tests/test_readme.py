@@ -10,14 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from config.cli import compose_config
-from config.training import compose_training
-from launch.make_demos import parse_arguments
-from launch.remote_actor import make_overrides
-from launch.study import read_study
-from launch.viz import make_parser as viz_parser
+from config.process import compose_config
+from config.train_base import compose_training
+from launch.demos.make_demos import parse_arguments
+from launch.run.remote_actor import make_overrides
+from launch.show.viz import make_parser as viz_parser
+from launch.study.study import read_study
 from learner.replay.__main__ import make_parser as replay_parser
-from tests.helpers import make_config
+from tests.support.helpers import make_config
 
 READERS = {
     "bash launch/start.sh": compose_config,

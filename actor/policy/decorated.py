@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from actor.policy.base import BasePolicy
+from actor.policy.contract import BasePolicy
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.residual import ResidualActor
-from config.schema import Config
+from config.main import Config
 from protocol.messages import Behaviour
 
 BASE_ALONE = Behaviour(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from config.schema import Actor
+from config.actor import ActorConfig
 
 
 class DeviceError(ValueError):
@@ -21,7 +21,7 @@ def require_device(key: str, name: str) -> None:
         raise DeviceError(f"{key}={name} cannot be used: {reason}") from error
 
 
-def require_devices(settings: Actor) -> None:
+def require_devices(settings: ActorConfig) -> None:
     """Raise DeviceError unless policy and simulator find what they run on."""
     require_device("actor.device", settings.device)
     if settings.backend == "physx_cuda":

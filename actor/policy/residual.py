@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons, Seen
+from actor.policy.native.perceptrons import Perceptrons, Seen
 from actor.policy.relations import Relations
-from config.schema import Algo, ConfigError
+from config.algo import AlgoConfig
+from config.section import ConfigError
 
 LOG_STD_MAX = 2.0
 
@@ -30,7 +31,7 @@ class ResidualActor(nn.Module):
     `reach`, the share of [-1, 1] that residuals may use: with it the learner lets the residual grow.
     """
 
-    def __init__(self, algo: Algo, observation_dim: int, action_dim: int) -> None:
+    def __init__(self, algo: AlgoConfig, observation_dim: int, action_dim: int) -> None:
         super().__init__()
         self.related = Relations(algo.relations, algo.relation_step, observation_dim)
         observation_dim = self.related.observation_dim
@@ -128,7 +129,7 @@ class ResidualActor(nn.Module):
         return ResidualSample(self.spread(residual), log_prob.sum(-1))
 
 
-def describe(algo: Algo) -> str:
+def describe(algo: AlgoConfig) -> str:
     """The network in words; learner and actors compare it."""
     norm = " layer_norm" if algo.actor_layer_norm else ""
     dims = "all" if algo.residual_dims is None else list(algo.residual_dims)

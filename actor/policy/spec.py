@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from actor.policy.base import BasePolicy
+from actor.policy.contract import BasePolicy
 from actor.policy.residual import describe
-from config.schema import Config
+from config.main import Config
 from protocol.messages import ExperienceSpec
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from actor.policy.dimensions import dimensions_of
 from actor.policy.images import NO_IMAGES, Images
-from actor.policy.sizes import sizes_of
-from config.schema import Task, ZeroSettings
+from config.base import ZeroBaseConfig
+from config.task import TaskConfig
 
 
 class ZeroBase:
@@ -17,9 +18,9 @@ class ZeroBase:
     fingerprint = "zero"
     cameras = ()
 
-    def __init__(self, settings: ZeroSettings, task: Task) -> None:
+    def __init__(self, settings: ZeroBaseConfig, task: TaskConfig) -> None:
         self.act_horizon = settings.act_horizon
-        self.observation_dim, self.action_dim = sizes_of(task)
+        self.observation_dim, self.action_dim = dimensions_of(task)
 
     def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Zeros (B, act_horizon, action_dim)."""

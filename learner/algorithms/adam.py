@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from actor.policy.compiled import addresses, compiled_if_possible
+from actor.policy.native.build import addresses, compiled_if_possible
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

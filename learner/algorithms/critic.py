@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from actor.policy.mlp import Perceptrons, Seen
-from config.schema import Algo
+from actor.policy.native.perceptrons import Perceptrons, Seen
+from config.algo import AlgoConfig
 
 
 class StackedLinear(nn.Module):
@@ -45,7 +45,7 @@ class CriticEnsemble(nn.Module):
     residual and state by itself.
     """
 
-    def __init__(self, algo: Algo, observation_dim: int, action_features: int) -> None:
+    def __init__(self, algo: AlgoConfig, observation_dim: int, action_features: int) -> None:
         super().__init__()
         self.members = algo.critics
         self.linear_in = action_features // 2 if algo.critic_input == "linear" else 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor
-from config.schema import Algo
+from config.algo import AlgoConfig
 from learner.algorithms import losses
 from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
@@ -29,7 +29,9 @@ class ResidualSAC:
         seed: of the networks' initial weights and of all sampling during updates.
     """
 
-    def __init__(self, algo: Algo, observation_dim: int, action_dim: int, *, seed: int, device: str) -> None:
+    def __init__(
+        self, algo: AlgoConfig, observation_dim: int, action_dim: int, *, seed: int, device: str
+    ) -> None:
         self.algo = algo
         self.device = torch.device(device)
         torch.manual_seed(seed)
@@ -116,7 +118,7 @@ class ResidualSAC:
             network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
 
     def update(self, batch: dict[str, Tensor]) -> Figures:
-        """One update from a batch with the fields of `learner.replay.ring.Batch`, and `weight` where
+        """One update from a batch with the fields of `learner.replay.memory.ring.Batch`, and `weight` where
         rows were drawn by priority; its figures."""
         batch = self._seen(batch)
         figures = self._step_critic(batch)

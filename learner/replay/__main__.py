@@ -12,12 +12,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from learner.replay.lerobot_folder import read_info, read_json, standing
-from learner.replay.lerobot_format import ORIGIN_PATH, DatasetError
-from learner.replay.merge import Selection, export, merge
-from learner.replay.outcomes import read_outcomes
-from learner.replay.repair import repair
-from learner.replay.verify import verify
+from learner.replay.dataset.folder import read_info, read_json, standing
+from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.layout import ORIGIN_PATH
+from learner.replay.tools.merge import Selection, export, merge
+from learner.replay.tools.outcomes import read_outcomes
+from learner.replay.tools.repair import repair
+from learner.replay.tools.verify import verify
 
 log = logging.getLogger("replay")
 

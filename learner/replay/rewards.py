@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from config.schema import Algo
+from config.algo import AlgoConfig
 from protocol.messages import Columns
 
 
-def frame_cost(algo: Algo) -> float:
+def frame_cost(algo: AlgoConfig) -> float:
     """What every executed frame costs."""
     return 1.0 if algo.reward == "dense_minus_one" else 0.0
 
 
-def rewarded(columns: Columns, algo: Algo) -> Columns:
+def rewarded(columns: Columns, algo: AlgoConfig) -> Columns:
     """The message with the recipe's rewards: for "dense_minus_one" every executed frame costs 1, so that
     a success, whose dense reward is 1, is worth 0 and everything before it less."""
     cost = frame_cost(algo)

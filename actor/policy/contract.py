@@ -1,0 +1,38 @@
+"""What a base policy is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from actor.policy.images import NO_IMAGES, Images
+
+
+class BasePolicy(Protocol):
+    """A frozen policy that plans `act_horizon` actions from the last `obs_horizon` observations."""
+
+    obs_horizon: int
+    act_horizon: int
+    observation_dim: int
+    action_dim: int
+    fingerprint: str
+    """Hash of the weights; learner and actors compare it."""
+    cameras: tuple[str, ...]
+    """Of the task, whose images it looks at."""
+
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """Plans (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim).
+
+        Args:
+            images: of its cameras, u1 (B, obs_horizon, height, width, 3) each.
+        """
+        ...
+
+    def reseed(self, seed: int) -> None:
+        """Restart whatever randomness the plans have."""
+        ...
+
+
+class CheckpointError(ValueError):
+    """A base checkpoint that cannot be used; the message says which, why and what to do."""

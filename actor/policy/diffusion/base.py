@@ -1,0 +1,103 @@
+"""The frozen base: a diffusion policy in the published checkpoint layout, sampled with DDIM.
+
+A checkpoint is a folder with `args.json` (the training arguments) and `checkpoints/best.pt`, a dict
+`{"agent": state_dict, "ema_agent": state_dict}`. Two keys of `args.json` go beyond the published
+layout and default to it: `prediction_type` ("epsilon") and `normalize` (false; true keeps the
+demonstrations' ranges as buffers beside the network and scales both ends to [-1, 1]).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from actor.policy.contract import CheckpointError
+from actor.policy.diffusion.ddim import make_scheduler, step_weights
+from actor.policy.diffusion.graphed import GraphedSampler, Sampler
+from actor.policy.diffusion.native import NativeSampler
+from actor.policy.diffusion.network import DiffusionAgent, fingerprint
+from actor.policy.images import NO_IMAGES, Images
+from actor.policy.native.build import NativeError
+
+log = logging.getLogger(__name__)
+
+
+class DiffusionBase:
+    """A frozen diffusion policy as a base: observation histories in, plans out."""
+
+    cameras = ()
+
+    def __init__(
+        self,
+        agent: DiffusionAgent,
+        act_horizon: int,
+        inference_steps: int,
+        device: str = "cpu",
+        seed: int = 0,
+        native: bool = False,
+        cuda_graph: bool = False,
+    ) -> None:
+        self.spec = agent.spec
+        last = self.spec.obs_horizon - 1 + act_horizon
+        if last > self.spec.pred_horizon:
+            raise CheckpointError(
+                f"act_horizon={act_horizon} needs {last} predicted actions, this base predicts "
+                f"{self.spec.pred_horizon}: set base.act_horizon to at most "
+                f"{self.spec.pred_horizon - self.spec.obs_horizon + 1}"
+            )
+        self.obs_horizon = self.spec.obs_horizon
+        self.observation_dim = self.spec.obs_dim
+        self.action_dim = self.spec.act_dim
+        self.control_mode = self.spec.control_mode
+        self.act_horizon = act_horizon
+        self.device = torch.device(device)
+        self._agent = agent.to(self.device).eval().requires_grad_(False)
+        self._scheduler = make_scheduler(self.spec.prediction_type)
+        self._scheduler.set_timesteps(inference_steps)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self.fingerprint = fingerprint(agent)
+        self._sample = self._choose_sampler(native, cuda_graph)
+
+    def reseed(self, seed: int) -> None:
+        """Restart the sampling noise, for evaluations that must compare."""
+        self._generator.manual_seed(seed)
+
+    @torch.no_grad()
+    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, obs_dim)."""
+        history = history.to(self.device, torch.float32)
+        sample = torch.randn(
+            (history.shape[0], self.spec.pred_horizon, self.action_dim),
+            generator=self._generator,
+            device=self.device,
+        )
+        first = self.obs_horizon - 1
+        return self._agent.unscale_action(self._sample(history, sample)[:, first : first + self.act_horizon])
+
+    def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
+        match self.device.type:
+            case "cpu" if native:
+                return self._native_sampler() or self._sample_with_torch
+            case "cuda" if cuda_graph:
+                return GraphedSampler(self._sample_with_torch)
+            case _:
+                return self._sample_with_torch
+
+    def _sample_with_torch(self, history: Tensor, noise: Tensor) -> Tensor:
+        sample = noise
+        for step in self._scheduler.timesteps.tolist():
+            # Filled in where it is: a graph that is captured can copy nothing from here.
+            on_device = torch.full((), step, device=sample.device)
+            prediction = self._agent.predict(sample, on_device, history)
+            sample = self._scheduler.step(prediction, step, sample).prev_sample
+        return sample
+
+    def _native_sampler(self) -> NativeSampler | None:
+        steps = self._scheduler.timesteps.tolist()
+        try:
+            return NativeSampler(self._agent, steps, [step_weights(self._scheduler, step) for step in steps])
+        except NativeError as error:
+            log.warning("base plans with torch, several times slower than native code: %s", error)
+            return None

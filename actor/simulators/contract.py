@@ -1,0 +1,85 @@
+"""ManiSkill3 -> frames. Auto-reset and final observations are settled here, once.
+
+Two adapters, one contract (`VectorEnvironment`): processes for `physx_cpu`, one batched simulator
+for `physx_cuda`. Both start the next episode within the step that ended the last one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from torch import Tensor
+
+from actor.policy.images import Images
+
+
+class TaskError(ValueError):
+    """A task that cannot be made; the message names the key."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of N sub-environments; tensors on the simulator's device.
+
+    Attributes:
+        observation: (N, observation_dim) float32, to act on next: after a reset where one ended.
+        reward: (N,) float32.
+        terminated: (N,) bool, the episode ended for good.
+        truncated: (N,) bool, the episode was cut at its limit; never together with `terminated`.
+        success: (N,) bool, of the frame just executed.
+        final_observation: (N, observation_dim) float32, true last observation where the episode
+            ended, else equal to `observation`.
+        images: of task.cameras, like `observation`.
+        final_images: like `final_observation`.
+    """
+
+    observation: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    success: Tensor
+    final_observation: Tensor
+    images: Images = field(default_factory=dict)
+    final_images: Images = field(default_factory=dict)
+
+    @property
+    def ended(self) -> Tensor:
+        """(N,) bool: was reset within this step."""
+        return self.terminated | self.truncated
+
+
+class VectorEnvironment(Protocol):
+    """N sub-environments that reset themselves."""
+
+    num_envs: int
+    observation_dim: int
+    action_dim: int
+    images: Images
+    """Of task.cameras, beside the newest observation."""
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """First observations (N, observation_dim) of new episodes everywhere.
+
+        With `seed`, sub-environment i plays seeds seed + i, seed + i + N, ... from here on.
+        """
+        ...
+
+    def step(self, action: Tensor) -> Step:
+        """Execute actions (N, action_dim) in [-1, 1]."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def require_unit_actions(space: Any) -> None:
+    """Raise TaskError unless every action lies in exactly [-1, 1]: the base knows no other."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        raise TaskError("task.env_id has the actions of several robots, a base drives one")
+    if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
+        raise TaskError(
+            "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "
+            "pd_ee_delta_pose"
+        )

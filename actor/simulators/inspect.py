@@ -1,0 +1,92 @@
+"""What a task's observation numbers are: python -m actor.simulators.inspect [Hydra overrides].
+
+Builds one simulator of the task (task=stack_cube, say) on the processor, and shows the first observation of
+an episode: by its numbers, as algo.relations, base.observation and learner.robot_state_dim count them, and
+each relation in metres. Nothing is connected to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from actor.policy.relations import Relations
+from actor.simulators.contract import TaskError
+from actor.simulators.headless import RenderError
+from actor.simulators.maniskill import make_simulator, require_task
+from config.main import Config
+from config.task import TaskConfig
+
+
+def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
+    """Each part's name and numbers (n,), in the order in which the state observation has them.
+
+    Raises:
+        TaskError: unknown task or control mode.
+    """
+    require_task(task.env_id)
+    # The same numbers, not yet in one row (ManiSkill: `flatten_state_dict`).
+    apart: Any = "state_dict"
+    env = make_simulator(msgspec.structs.replace(task, obs_mode=apart, cameras=()), "physx_cpu", 1)
+    try:
+        observation, _ = env.reset(seed=seed)
+        return dict(_parts(observation))
+    finally:
+        env.close()
+
+
+def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in observation.items():
+        if isinstance(value, Mapping):
+            yield from _parts(value, f"{within}{name}/")
+        else:
+            yield within + name, torch.as_tensor(value).float().flatten()
+
+
+def show(config: Config, console: Console) -> None:
+    """Print both tables.
+
+    Raises:
+        ConfigError, TaskError: relations that do not fit, and as `first_observation`.
+    """
+    task, relations = config.task, config.algo.relations
+    parts = first_observation(task, config.learner.evaluation.first_seed)
+    table = Table("numbers", "what", "at first", box=box.SIMPLE, title=f"observation of {task.env_id}")
+    start = 0
+    for name, values in parts.items():
+        end = start + len(values)
+        numbers = f"{start}" if end == start + 1 else f"{start} .. {end - 1}"
+        table.add_row(numbers, name, _written(values))
+        start = end
+    console.print(table)
+    if not relations:
+        return
+    related = Relations(relations, 1.0, start)
+    table = Table("algo.relations", "metres at first: x, y, z", box=box.SIMPLE)
+    metres = related.metres(torch.cat([*parts.values()])[None])[0]
+    for relation, apart in zip(relations, metres, strict=True):
+        table.add_row(relation.text, _written(apart))
+    console.print(table)
+
+
+def _written(values: Tensor) -> str:
+    return " ".join(f"{value:.3f}" for value in values.tolist())
+
+
+def run(config: Config, stop: threading.Event) -> None:
+    """Show it."""
+    show(config, Console())
+
+
+if __name__ == "__main__":
+    from config.process import main
+
+    main(__doc__ or "", run, TaskError, RenderError)

@@ -1,0 +1,121 @@
+"""ManiSkill's own environments, made and seeded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import torch
+
+from actor.simulators.cameras import (
+    CameraObservation,
+    missing_cameras,
+    rendered,
+)
+from actor.simulators.contract import TaskError
+from actor.simulators.headless import choose_renderer, prepare_simulator
+from config.task import TaskConfig
+
+
+class SeededEpisodes(gymnasium.Wrapper):
+    """Numbers the episodes of one sub-environment: episode n has seed `first + n * stride`.
+
+    Whoever resets (the vector environment, by itself) need not know about seeds, and a run repeats.
+    A seed given to `reset` restarts the numbering there.
+    Passes on only what the actor reads of `info`.
+    """
+
+    def __init__(self, env: gymnasium.Env, first: int, stride: int) -> None:
+        super().__init__(env)
+        self._next_seed = first
+        self._stride = stride
+
+    @torch.inference_mode()
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        if seed is not None:
+            self._next_seed = seed
+        observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
+        self._next_seed += self._stride
+        return observation, {}
+
+    @torch.inference_mode()
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
+
+
+def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
+    """ManiSkill's own environment for `task`.
+
+    Raises:
+        TaskError: ManiSkill knows no such task, control mode or camera.
+        RenderError: cameras, and nothing here that renders.
+    """
+    render_backend = choose_renderer() if task.cameras else prepare_simulator()
+    settings = dict(
+        obs_mode=task.obs_mode,
+        control_mode=task.control_mode,
+        reward_mode=task.reward_mode,
+        sim_backend=backend,
+        render_backend=render_backend,
+        max_episode_steps=task.max_episode_steps,
+        # Shapes that are drawn with the scene belong to the episode's seed. A batch cannot build one
+        # sub-environment's scene alone.
+        reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
+    )
+    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))
+    problem = missing_cameras(task, made)
+    if problem is not None:
+        made.close()
+        raise TaskError(f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: {problem}")
+    return made
+
+
+def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
+    """gymnasium.make; what ManiSkill refuses is a TaskError that names the keys."""
+    try:
+        return gymnasium.make(env_id, **settings)
+    except gymnasium.error.Error as error:
+        raise TaskError(f"task.env_id={env_id}: {error}") from error
+    except (AssertionError, KeyError, NotImplementedError) as error:
+        modes = ("control_mode", "reward_mode")
+        chosen = ", ".join(f"task.{mode}={settings[mode]}" for mode in modes if mode in settings)
+        raise TaskError(f"task.env_id={env_id} with {chosen} cannot be made: {error!r}") from error
+
+
+def single_environment(task: TaskConfig, first_seed: int, stride: int) -> gymnasium.Env:
+    """One CPU simulator with numpy at its border, in this process."""
+    from mani_skill.utils.wrappers import CPUGymWrapper
+
+    from actor.simulators.quick import quicken
+
+    torch.set_num_threads(1)
+    env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1))
+    quicken()
+    return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
+
+
+def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
+    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras where
+    nothing renders; costs ManiSkill's import."""
+    if cameras:
+        choose_renderer()
+    else:
+        prepare_simulator()
+    if env_id not in gymnasium.registry:
+        raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
+    if missing := _missing_assets(env_id):
+        raise TaskError(
+            f"task.env_id={env_id} needs files that are not here ({', '.join(missing)}): "
+            f".venv/bin/python -m mani_skill.utils.download_asset {env_id}"
+        )
+
+
+def _missing_assets(env_id: str) -> list[str]:
+    """What ManiSkill would ask about at a prompt."""
+    from mani_skill.utils import assets
+
+    if env_id not in assets.DATA_GROUPS:
+        return []
+    needed = assets.expand_data_group_into_individual_data_source_ids(env_id)
+    return sorted(name for name in needed if not assets.is_data_source_downloaded(name))

@@ -1,0 +1,44 @@
+"""Settings of the base: config/base/, typed and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from config.section import Section
+
+
+class BaseConfig(Section, frozen=True, tag_field="type"):
+    """config/base, chosen with base=<type>"""
+
+    path: str
+    act_horizon: int
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "act_horizon")
+
+
+class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
+    """config/base/diffusion.yaml"""
+
+    inference_steps: int
+    native: bool
+    cuda_graph: bool
+    pad_obs_to: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "inference_steps")
+
+
+class ZeroBaseConfig(BaseConfig, frozen=True, tag="zero"):
+    """config/base/zero.yaml"""
+
+
+class LeRobotBaseConfig(BaseConfig, frozen=True, tag="lerobot"):
+    """config/base/lerobot.yaml"""
+
+    control_mode: str
+    observation: dict[str, tuple[int, int]] | None
+    cameras: dict[str, str] | None
+    instruction: str
+    overrides: dict[str, Any] | None

@@ -1,0 +1,90 @@
+"""Settings of the learner's process: config/learner.yaml, typed and checked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from config.section import Section
+
+
+class WandbConfig(Section, frozen=True):
+    """learner.wandb"""
+
+    mode: Literal["offline", "online", "disabled"]
+    project: str
+
+
+class EvaluationConfig(Section, frozen=True):
+    """learner.evaluation"""
+
+    episodes: int
+    first_seed: int
+    every_s: float
+    interim_episodes: int
+    num_envs: int
+    nice: int
+    final_timeout_s: float
+    residual: str | None
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "episodes", "interim_episodes", "num_envs")
+        self.at_least(0, "first_seed", "nice")
+        self.positive("every_s", "final_timeout_s")
+
+
+class JournalConfig(Section, frozen=True):
+    """learner.journal"""
+
+    sync_s: float
+    sync_bytes: int
+    segment_bytes: int
+    spare_segments: int
+    pending_bytes: int
+
+    def __post_init__(self) -> None:
+        self.positive("sync_s")
+        self.at_least(0, "spare_segments")
+        self.at_least(1, "sync_bytes", "segment_bytes", "pending_bytes")
+
+
+class LearnerConfig(Section, frozen=True):
+    """config/learner.yaml"""
+
+    total_frames: int
+    device: str
+    threads: int
+    replay_capacity: int
+    replay_device: str
+    publish_every_s: float
+    checkpoint_every_s: float
+    log_every_s: float
+    wait_log_every_s: float
+    stall_timeout_s: float
+    max_updates_behind: int
+    demos: str | tuple[str, ...] | None
+    robot_type: str
+    fps: int
+    record_images: Literal["video", "image"] | None
+    replay_images: bool
+    store_queue_episodes: int
+    store_flush_s: float
+    journal: JournalConfig
+    robot_state_dim: int | None
+    replay_max_gb: float | None
+    replay_max_frames: int | None
+    wandb: WandbConfig
+    evaluation: EvaluationConfig
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
+        self.positive(
+            "publish_every_s",
+            "checkpoint_every_s",
+            "log_every_s",
+            "wait_log_every_s",
+            "stall_timeout_s",
+            "store_flush_s",
+        )
+        for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
+            value = getattr(self, key)
+            self.require(value is None or value > 0, key, "above 0, or null")

@@ -1,0 +1,64 @@
+"""Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from config.actor import ActorConfig
+from config.algo import AlgoConfig, simulator_reward
+from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.learner import LearnerConfig
+from config.section import ConfigError, Section
+from config.task import TaskConfig
+from config.wire import WireConfig
+
+
+class Config(Section, frozen=True):
+    """config/main.yaml"""
+
+    name: str
+    runs_dir: str
+    resume: Literal["auto", "new", "must"]
+    seed: int
+    wire: WireConfig
+    learner: LearnerConfig
+    actor: ActorConfig
+    task: TaskConfig
+    base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
+    algo: AlgoConfig
+
+    def __post_init__(self) -> None:
+        if self.base.act_horizon % self.algo.residual_every:
+            raise ValueError(
+                f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
+                f"got {self.algo.residual_every}"
+            )
+        wanted = simulator_reward(self.algo.reward)
+        if self.task.reward_mode != wanted:
+            raise ValueError(
+                f"task.reward_mode must be {wanted} for algo.reward={self.algo.reward}, "
+                f"got {self.task.reward_mode}"
+            )
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return Path(self.runs_dir) / self.name
+
+
+def parse_config(raw: DictConfig) -> Config:
+    """Check what Hydra composed.
+
+    Raises:
+        ConfigError: unknown, missing or unsuitable key, named with its place.
+    """
+    try:
+        plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        return msgspec.convert(plain, Config, strict=True)
+    except (msgspec.ValidationError, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: {error}") from error

@@ -1,0 +1,127 @@
+"""Configuration of offline training, typed and checked: config/train_base/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from config.learner import WandbConfig
+from config.process import CONFIG_DIR, one_line
+from config.section import ConfigError, Section
+
+
+class BaseEvaluationConfig(Section, frozen=True):
+    """evaluation"""
+
+    every: int
+    episodes: int
+    first_seed: int
+    num_envs: int
+    max_episode_steps: int | None
+    act_horizon: int
+    inference_steps: int
+
+    def __post_init__(self) -> None:
+        self.at_least(0, "every", "first_seed")
+        self.at_least(1, "episodes", "num_envs", "act_horizon", "inference_steps")
+        limit = self.max_episode_steps
+        self.require(limit is None or limit > 0, "max_episode_steps", "above 0, or null")
+
+
+class TrainBaseConfig(Section, frozen=True):
+    """config/train_base/main.yaml"""
+
+    task: str
+    control_mode: str
+    demos: str | tuple[str, ...]
+    max_episodes: int | None
+    observation: tuple[str, ...] | None
+    out: str
+    keep_demos: int
+    resume: Literal["auto", "new", "must"]
+    obs_horizon: int
+    pred_horizon: int
+    diffusion_step_embed_dim: int
+    unet_dims: tuple[int, ...]
+    n_groups: int
+    prediction_type: Literal["epsilon", "sample"]
+    normalize: bool
+    iterations: int
+    batch_size: int
+    lr: float
+    warmup: int
+    ema_ceiling: float
+    save_every: int
+    seed: int
+    device: str
+    threads: int
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    evaluation: BaseEvaluationConfig
+    wandb: WandbConfig
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
+        self.at_least(1, "batch_size", "save_every", "threads")
+        self.at_least(0, "warmup", "seed", "keep_demos")
+        self.require(len(self.demos) > 0, "demos", "a file or dataset, or several of them")
+        self.positive("lr")
+        self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
+        self.require("delta" in self.control_mode, "control_mode", "a delta mode")
+        widest = self.pred_horizon - self.obs_horizon + 1
+        self.require(widest >= 1, "pred_horizon", "at least obs_horizon")
+        if self.evaluation.act_horizon > widest:
+            raise ValueError(
+                f"evaluation.act_horizon must be at most {widest} with pred_horizon={self.pred_horizon}, "
+                f"obs_horizon={self.obs_horizon}, got {self.evaluation.act_horizon}"
+            )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where demonstrations come from, one after the other."""
+        return (self.demos,) if isinstance(self.demos, str) else self.demos
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints go."""
+        return Path(self.out)
+
+
+def task_file(env_id: str) -> str | None:
+    """The name of the file in config/task/ that describes this task, if there is one."""
+    for path in sorted(Path(CONFIG_DIR, "task").glob("*.yaml")):
+        if OmegaConf.select(OmegaConf.load(path), "env_id") == env_id:
+            return path.stem
+    return None
+
+
+def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
+    """config/train_base/main.yaml with Hydra overrides, checked.
+
+    Raises:
+        ConfigError: in one line, naming the key.
+    """
+    try:
+        raw = _compose(overrides)
+        plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        return msgspec.convert(plain, TrainBaseConfig, strict=True)
+    except (HydraException, OmegaConfBaseException, msgspec.ValidationError) as error:
+        raise ConfigError(f"configuration: {one_line(error)}") from error
+
+
+def training_defaults() -> str:
+    """Every key and its default, as YAML."""
+    return OmegaConf.to_yaml(_compose([]))
+
+
+def _compose(overrides: Sequence[str]):
+    # A folder of its own: beside config/task, `task=<id>` would name a group.
+    with initialize_config_dir(f"{CONFIG_DIR}/train_base", version_base=None):
+        return compose("main", overrides=list(overrides))

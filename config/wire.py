@@ -1,0 +1,31 @@
+"""Settings of the wire: config/wire.yaml, typed and checked."""
+
+from __future__ import annotations
+
+from config.section import Section
+
+
+class WireConfig(Section, frozen=True):
+    """config/wire.yaml"""
+
+    host: str
+    experience_port: int
+    weights_port: int
+    insecure: bool
+    keys_dir: str | None
+    credit_rows: int
+    heartbeat_s: float
+    lease_s: float
+    connect_timeout_s: float
+    max_header_bytes: int
+    max_arrays: int
+    max_rank: int
+    max_message_bytes: int
+
+    def __post_init__(self) -> None:
+        for key in ("experience_port", "weights_port"):
+            self.require(1 <= getattr(self, key) <= 65535, key, "in 1 .. 65535")
+        self.require(self.experience_port != self.weights_port, "weights_port", "another port")
+        self.at_least(1, "credit_rows", "max_header_bytes", "max_arrays", "max_rank", "max_message_bytes")
+        self.positive("heartbeat_s", "lease_s", "connect_timeout_s")
+        self.require(self.lease_s > 2 * self.heartbeat_s, "lease_s", "over twice heartbeat_s")

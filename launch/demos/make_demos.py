@@ -1,0 +1,254 @@
+"""Demonstrations as state observations and actions of another control mode, motion-planned or downloaded.
+
+Runs in an environment of its own (`launch/demos.sh` makes it), because the planner, mplib 0.1.1,
+crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by argparse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from actor.simulators.headless import prepare_simulator
+from launch.demos.parts import PLANNED, Parts, converted_name
+from launch.demos.plan import convert, work
+
+log = logging.getLogger("make_demos")
+
+
+class KeyValueHelp(argparse.HelpFormatter):
+    """Lists arguments as they are written here: key=default."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.dest == "help":
+            return "--help"
+        default = "false" if action.default is False else action.default
+        return f"{action.dest}={default}"
+
+
+def at_least_one(text: str) -> int:
+    """A count."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def a_share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return share
+
+
+def parse_arguments(words: list[str]) -> argparse.Namespace:
+    """Read `key=value` words, so that this script is called like every other one here."""
+    parser = argparse.ArgumentParser(
+        prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
+        allow_abbrev=False, formatter_class=KeyValueHelp,
+    )  # fmt: skip
+    parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id, one that has a planner")
+    parser.add_argument("--episodes", type=at_least_one, default=100, help="demonstrations wanted, converted")
+    parser.add_argument(
+        "--source", choices=["plan", "download"], default="plan", help="download: ManiSkill's own"
+    )
+    parser.add_argument("--keep", choices=["success", "all"], default="success", help="all: failed ones too")
+    parser.add_argument("--processes", type=at_least_one, default=os.cpu_count(), help="planners at once")
+    parser.add_argument("--out", type=Path, default=Path("demos"), help="folder to write to")
+    parser.add_argument("--control_mode", default="pd_ee_delta_pose", help="of the converted actions")
+    parser.add_argument("--first_seed", type=int, default=0, help="seed of the first episode tried")
+    parser.add_argument("--max_attempts_per_episode", type=at_least_one, default=5, help="before it gives up")
+    parser.add_argument(
+        "--noise", type=a_share, default=0.0,
+        help="deviation of pushes on the arm during the conversion, of an action's range, such as 0.15: what "
+        "is recorded is the way back, which makes policies trained on it far steadier; 0: none",
+    )  # fmt: skip
+    parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
+    words = [word for word in words if word != "lerobot=false"]
+    words = ["lerobot" if word == "lerobot=true" else word for word in words]
+    flags = [word if word.startswith("-") else f"--{word}" for word in words]
+    return parser.parse_args(flags)
+
+
+class Planning:
+    """Planner processes over the missing parts, and one bar over what they do."""
+
+    def __init__(self, args: argparse.Namespace, parts: Parts) -> None:
+        self._args, self._parts = args, parts
+        context = multiprocessing.get_context("spawn")
+        self._tasks, self._events = context.Queue(), context.Queue()
+        done = parts.finished()
+        self._successes = sum(part.successes for part in done)
+        self._attempts = sum(part.attempts for part in done)
+        self._next = len(done)
+        self._workers = [
+            context.Process(
+                target=work,
+                args=(
+                    args.task, args.control_mode, args.keep, args.noise,
+                    parts.folder / f"planner-{number}.log", self._tasks, self._events,
+                ),
+                daemon=True,
+            )
+            for number in range(args.processes)
+        ]  # fmt: skip
+
+    def run(self) -> None:
+        """Until the parts without a gap hold enough.
+
+        Raises:
+            SystemExit: too many attempts failed, or a planner process crashed; what is done stays.
+        """
+        from tqdm import tqdm
+
+        if self._enough():
+            return
+        description = f"planning {self._args.task}"
+        try:
+            for worker in self._workers:
+                self._give()
+                worker.start()
+            with tqdm(total=self._args.episodes, desc=description, file=sys.stdout, mininterval=2) as bar:
+                bar.update(min(self._successes, self._args.episodes))
+                while not self._enough():
+                    self._take(bar)
+        finally:
+            self._stop()
+
+    def _take(self, bar: Any) -> None:
+        """One event, or a look at the processes."""
+        try:
+            kind, value = self._events.get(timeout=1)
+        except queue.Empty:
+            self._check()
+            return
+        if kind == "attempt":
+            self._attempts += 1
+            self._successes += value
+            bar.set_postfix(success=f"{self._successes / self._attempts:.0%}", refresh=False)
+            bar.update(int(value and bar.n < bar.total))
+        elif not self._enough():
+            self._give()
+
+    def _give(self) -> None:
+        limit = self._args.episodes * self._args.max_attempts_per_episode
+        done = self._parts.finished()
+        if sum(part.attempts for part in done) >= limit:
+            raise SystemExit(
+                f"{self._args.task}: only {sum(part.successes for part in done)} of "
+                f"{sum(part.attempts for part in done)} plans succeeded, {sum(p.converted for p in done)} of "
+                "these also in the other control mode: raise max_attempts_per_episode to go on"
+            )
+        # A part beyond the first gap may be there already, from a run that was stopped.
+        while self._parts.path(self._next).is_dir():
+            self._next += 1
+        self._tasks.put((self._parts.first_seed_of(self._next), self._parts.path(self._next)))
+        self._next += 1
+
+    def _enough(self) -> bool:
+        return sum(part.converted for part in self._parts.finished()) >= self._args.episodes
+
+    def _check(self) -> None:
+        for number, worker in enumerate(self._workers):
+            if not worker.is_alive():
+                raise SystemExit(
+                    f"planner {number} ended with exit code {worker.exitcode}: see "
+                    f"{self._parts.folder}/planner-{number}.log; the same command goes on with what is left"
+                )
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
+
+
+def plan(args: argparse.Namespace) -> Path:
+    """Plan, convert and merge; returns the path of the converted h5."""
+    from mani_skill.examples.motionplanning.panda.run import MP_SOLUTIONS
+
+    if args.task not in MP_SOLUTIONS:
+        raise SystemExit(f"task={args.task} has no motion planner: choose one of {sorted(MP_SOLUTIONS)}")
+    folder = args.out / args.task
+    parts = Parts(folder, args.control_mode, args.first_seed, args.keep, args.noise)
+    Planning(args, parts).run()
+    planned, converted = parts.merge(folder, args.episodes)
+    log.info(
+        "conversion to %s: %d of %d (%.0f %%)",
+        args.control_mode,
+        converted,
+        planned,
+        100 * converted / planned,
+    )
+    return folder / f"{converted_name(args.control_mode)}.h5"
+
+
+def download(args: argparse.Namespace) -> Path:
+    """ManiSkill's own demonstrations of the task, converted; returns the path of the converted h5."""
+    from mani_skill.utils import download_demo
+
+    if args.task not in download_demo.DATASET_SOURCES:
+        raise SystemExit(
+            f"task={args.task} has no demonstrations to download: choose one of "
+            f"{sorted(download_demo.DATASET_SOURCES)}, or source=plan"
+        )
+    try:
+        download_demo.main(argparse.Namespace(uid=args.task, output_dir=str(args.out), quiet=False))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise SystemExit(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
+    return take_downloaded(args.out / args.task, args.control_mode, args.episodes, args.noise)
+
+
+def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float = 0.0) -> Path:
+    """Convert the motion-planned trajectories that ManiSkill's archive left below `folder`.
+
+    Raises:
+        SystemExit: there are none.
+    """
+    found = sorted(folder.rglob("motionplanning/trajectory.h5")) or sorted(folder.rglob("trajectory.h5"))
+    if not found:
+        raise SystemExit(f"no trajectory.h5 below {folder}")
+    planned = folder / f"{PLANNED}.h5"
+    shutil.copy(found[0], planned)
+    described = json.loads(found[0].with_suffix(".json").read_text())
+    described["env_info"]["env_kwargs"]["render_backend"] = prepare_simulator()
+    described["episodes"] = described["episodes"][:episodes]
+    planned.with_suffix(".json").write_text(json.dumps(described))
+    convert(planned, control_mode, "success", noise)
+    converted = planned.with_name(f"{converted_name(control_mode)}.h5")
+    survived = len(json.loads(converted.with_suffix(".json").read_text())["episodes"])
+    log.info("conversion to %s: %d of %d", control_mode, survived, len(described["episodes"]))
+    return converted
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = parse_arguments(sys.argv[1:])
+    # As Ctrl-C does: planners go along.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    prepare_simulator()
+    converted = plan(args) if args.source == "plan" else download(args)
+    log.info("demonstrations: %s", converted)
+    if args.lerobot:
+        # LeRobot lives in the main environment, with numpy 2.
+        target = converted.parent / "lerobot"
+        words = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
+        raise SystemExit(subprocess.run(words, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Keeps what training needs of a trajectory file: python -m launch.demos.pack SRC DST [EPISODES]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from learner.replay.prior.maniskill import DemonstrationError, read_maniskill, write_maniskill
+
+
+def main(words: list[str]) -> int:
+    """Write the first EPISODES of SRC, cut at their first success, to DST; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m launch.demos.pack", description=__doc__)
+    parser.add_argument("source", type=Path, metavar="SRC", help="a trajectory file")
+    parser.add_argument("target", type=Path, metavar="DST", help="the file to write")
+    parser.add_argument("episodes", type=int, nargs="?", metavar="EPISODES", help="so many; all without")
+    args = parser.parse_args(words)
+    try:
+        episodes = [episode.cut_at_success() for episode in read_maniskill(args.source, args.episodes)]
+    except DemonstrationError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    write_maniskill(args.target, episodes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

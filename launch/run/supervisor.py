@@ -1,0 +1,93 @@
+"""Who of a run may end when, and what that means for the others."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from launch.run.processes import Command, Ended, Team
+
+log = logging.getLogger("launch")
+
+
+class StopSignal:
+    """Remembers the first SIGINT, SIGTERM or SIGHUP that this process received."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+
+
+def supervise(
+    commands: Sequence[Command],
+    log_dir: Path,
+    stop: StopSignal,
+    echo: Callable[[str, str], None],
+    grace_s: float = 30.0,
+) -> int:
+    """Run one learner, its actors and its evaluators until the learner ends; nothing is left running.
+
+    `echo` gets (name, line) of everything that they write. Once the learner ended well, the others
+    have `grace_s` seconds to end by themselves. Returns the exit code of the run: 0 when the learner
+    and the evaluators ended well, 128 + signal when stopped, else the error's.
+    """
+    team = Team(log_dir, echo)
+    try:
+        for command in commands:
+            team.start(command)
+        return _watch(team, stop, grace_s)
+    finally:
+        if team.alive():
+            log.info("ending %s", ", ".join(command.name for command in team.alive()))
+            team.end()
+
+
+def _watch(team: Team, stop: StopSignal, grace_s: float) -> int:
+    code_at_end = 0
+    while stop.received is None:
+        for ended in team.pump(0.1):
+            _report(ended)
+            match ended.command.role:
+                case "learner" if ended.code:
+                    return ended.code
+                case "learner":
+                    return _wait_for_others(team, stop, grace_s) or code_at_end
+                case "actor" if ended.code and not team.alive("actor"):
+                    log.error("no actor is left: ending the run")
+                    return ended.code
+                case "evaluator" if ended.code:
+                    # Hours of training are worth more than its figures; the exit code tells.
+                    log.error("training goes on without evaluations by %s", ended.command.name)
+                    code_at_end = ended.code
+                case _:
+                    pass
+    return _stopped(stop)
+
+
+def _wait_for_others(team: Team, stop: StopSignal, grace_s: float) -> int:
+    deadline = time.monotonic() + grace_s
+    while team.alive() and stop.received is None and time.monotonic() < deadline:
+        for ended in team.pump(0.1):
+            _report(ended)
+    return _stopped(stop) if stop.received else 0
+
+
+def _stopped(stop: StopSignal) -> int:
+    assert stop.received is not None
+    log.info("%s: ending the run", signal.Signals(stop.received).name)
+    return 128 + stop.received
+
+
+def _report(ended: Ended) -> None:
+    if ended.code:
+        log.error("%s ended with exit code %d", ended.command.name, ended.code)
+    else:
+        log.info("%s ended", ended.command.name)

@@ -1,0 +1,124 @@
+"""Success of a study's settings, mean and range over seeds, one panel a task.
+
+python -m launch.study.plot [RECORD] --out docs/recipe.png [--settings default published] [--x wall_s]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from launch.show.plot import picture
+from launch.study.records import read_records
+
+log = logging.getLogger("plot")
+
+POINTS = 200
+PER = {"frames": 1, "decisions": 1, "wall_s": 60}
+LABELS = {"frames": "environment frames", "decisions": "decisions", "wall_s": "training, minutes"}
+
+
+def newest_runs(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """(task, setting) -> the newest run of each seed that measured its base and its residual."""
+    newest = {
+        (r["task"], r["setting"], r["seed"]): r
+        for r in records
+        if r["base"] is not None and r["curves"]["full"]
+    }
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (task, setting, _), record in newest.items():
+        runs.setdefault((task, setting), []).append(record)
+    return runs
+
+
+def curve_of(record: dict[str, Any], x: str) -> tuple[np.ndarray, np.ndarray]:
+    """One run's full residual, which is the base before the first update; x ascending, time in minutes."""
+    points = [(0.0, record["base"]["success"])]
+    points += [(point[x], point["success"]) for point in record["curves"]["full"]]
+    xs, ys = np.array(sorted(points), float).T
+    return xs / PER[x], ys
+
+
+def mean_and_range(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """x, mean, lowest and highest over the curves, straight between points, as far as all of them go."""
+    grid = np.linspace(0, min(xs[-1] for xs, _ in curves), POINTS)
+    values = np.stack([np.interp(grid, xs, ys) for xs, ys in curves])
+    return grid, values.mean(0), values.min(0), values.max(0)
+
+
+def draw_task(axes: Axes, runs: dict[str, list[dict[str, Any]]], x: str) -> None:
+    """One line and one band a setting; the base as a level."""
+    base = float(np.mean([record["base"]["success"] for records in runs.values() for record in records]))
+    axes.axhline(base, color="0.35", ls="--", lw=1.2, label=f"base alone, {base:.0%}")
+    for index, (setting, records) in enumerate(runs.items()):
+        grid, mean, low, high = mean_and_range([curve_of(record, x) for record in records])
+        axes.fill_between(grid, low, high, color=f"C{index}", alpha=0.2, lw=0)
+        axes.plot(grid, mean, color=f"C{index}", lw=1.8, label=f"{setting}, seeds: {len(records)}")
+    axes.set(xlabel=LABELS[x], ylabel="success", ylim=(0, 1.02))
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if x != "wall_s":
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value / 1000:g} k" if value else "0")
+        )
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def draw(runs: dict[tuple[str, str], list[dict[str, Any]]], x: str, out: Path) -> None:
+    """Write the picture; its folder is made if missing."""
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+    width = 8 if len(tasks) == 1 else 5 * len(tasks)
+    figure, panels = plt.subplots(1, len(tasks), figsize=(width, 4.5), layout="constrained", squeeze=False)
+    for axes, task in zip(panels[0], tasks, strict=True):
+        draw_task(axes, {setting: r for (t, setting), r in runs.items() if t == task}, x)
+        if len(tasks) > 1:
+            axes.set_title(task)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)
+
+
+def main(words: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(prog="python -m launch.study.plot", description=__doc__)
+    parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
+    parser.add_argument("--out", type=picture, required=True, help="the picture to write")
+    parser.add_argument("--settings", nargs="+", help="in this order; all without")
+    parser.add_argument("--x", choices=sorted(LABELS), default="frames")
+    args = parser.parse_args(words)
+    try:
+        runs = newest_runs(read_records(args.record))
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("%s is no record of python -m launch.study: %r", args.record, error)
+        return 1
+    if args.settings:
+        wanted = {name: place for place, name in enumerate(args.settings)}
+        chosen = [key for key in runs if key[1] in wanted]
+        runs = {key: runs[key] for key in sorted(chosen, key=lambda key: wanted[key[1]])}
+    if not runs:
+        log.error("%s holds no such run with a base and an evaluation", args.record)
+        return 1
+    draw(runs, args.x, args.out)
+    log.info("wrote %s", args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,214 @@
+"""Settings x tasks x seeds, one run after the other, unattended and within a time budget.
+
+    python -m launch.study [FILE.yaml] [key=value ...]
+
+    budget_min=120  tasks=[pick_cube]  seeds=[0,1,2]  common=[learner.total_frames=100000]
+    'settings={default: [], published: [algo=policy_decorator]}'
+
+Every run is one `launch.run` with ports of its own; Ctrl-C ends it and the study. Each adds a line to
+`record` and a row to `table`, failures too. A run that stands in `record` for the same code, overrides
+and seed is not repeated; one that Ctrl-C or the budget cut short is. Seeds come first: after each of
+them, every setting was tried as often. A run's output goes to its folder, logs/run.log.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from config.process import CONFIG_DIR, USAGE_ERROR, compose_config, wants_help
+from config.section import ConfigError, Section
+from launch.run.processes import Command, Team
+from launch.run.supervisor import StopSignal
+from launch.study.code_version import CodeVersion
+from launch.study.records import add_row, append_record, describe, measure, read_records
+
+log = logging.getLogger("study")
+
+# As in `launch.run.processes`, but with time for `launch.run` to end its own children first.
+_ESCALATION = ((signal.SIGINT, False, 20.0), (signal.SIGTERM, True, 3.0), (signal.SIGKILL, True, 2.0))
+RUN = (sys.executable, "-m", "launch.run")
+
+
+class Study(Section, frozen=True):
+    """config/study.yaml"""
+
+    name: str
+    budget_min: float
+    run_budget_min: float | None
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: dict[str, tuple[str, ...]]
+    common: tuple[str, ...]
+    runs_dir: str
+    record: str
+    table: str
+
+    def __post_init__(self) -> None:
+        self.positive("budget_min")
+        self.require(self.run_budget_min is None or self.run_budget_min > 0, "run_budget_min", "above 0")
+        for key in ("tasks", "seeds", "settings"):
+            self.require(len(getattr(self, key)) > 0, key, "one or more")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the grid."""
+
+    task: str
+    setting: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What sets it apart, as a person would type it."""
+        return " ".join((f"task={self.task}", *self.overrides))
+
+
+def read_study(words: Sequence[str]) -> Study:
+    """config/study.yaml, then FILE.yaml, then key=value words; a key given replaces the whole key.
+
+    Raises:
+        ConfigError: in one line, naming the key.
+    """
+    plain: dict[str, Any] = yaml.safe_load((Path(CONFIG_DIR) / "study.yaml").read_text())
+    files = [word for word in words if "=" not in word]
+    try:
+        for file in files:
+            plain |= _mapping(Path(file))
+        given = OmegaConf.from_dotlist([word for word in words if "=" in word])
+        plain |= OmegaConf.to_container(given)  # type: ignore[operator]
+        study = msgspec.convert(plain, Study, strict=True)
+        for trial in trials(study):
+            if trial.seed == study.seeds[0]:
+                compose_config([*run_overrides(trial, study), f"name={study.name}-{trial.setting}"])
+    except (msgspec.ValidationError, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
+        raise ConfigError(f"study: {' '.join(str(error).split())}") from error
+    return study
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict):
+        raise ConfigError(f"study: {path} holds no keys of a study: see --help")
+    return content
+
+
+def trials(study: Study) -> Iterator[Trial]:
+    """All runs of the grid, in their order."""
+    for seed in study.seeds:
+        for task in study.tasks:
+            for setting, overrides in study.settings.items():
+                yield Trial(task, setting, seed, (*study.common, *overrides))
+
+
+def run_overrides(trial: Trial, study: Study) -> list[str]:
+    """The words that `launch.run` gets, less name and ports."""
+    return [f"task={trial.task}", *trial.overrides, f"seed={trial.seed}", f"runs_dir={study.runs_dir}"]
+
+
+def free_ports() -> tuple[int, int]:
+    """Two loopback ports that nobody listens on now."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def run_trial(trial: Trial, study: Study, name: str, stop: StopSignal, until_s: float) -> str:
+    """One run from start to end; nothing of it is left running.
+
+    Returns:
+        "finished", "failed: ...", or "stopped: ..." where Ctrl-C or a budget ended it.
+    """
+    experience, weights = free_ports()
+    ports = (f"wire.experience_port={experience}", f"wire.weights_port={weights}")
+    words = (*run_overrides(trial, study), f"name={name}", *ports)
+    said = ["nothing was said"]
+
+    def remember(_: str, line: str) -> None:
+        if "error" in line or "ended early" in line:
+            said.append(line.partition("| ")[2])
+
+    team = Team(Path(study.runs_dir) / name / "logs", remember)
+    try:
+        team.start(Command("run", "run", (*RUN, *words)))
+        run_until_s = until_s
+        if study.run_budget_min is not None:
+            run_until_s = min(until_s, time.monotonic() + 60 * study.run_budget_min)
+        while True:
+            for ended in team.pump(0.5):
+                # What is said first is the cause, the rest its consequences.
+                return "finished" if ended.code == 0 else "failed: " + said[:2][-1].removeprefix("error: ")
+            if stop.received is not None:
+                return "stopped: " + signal.Signals(stop.received).name
+            if time.monotonic() > run_until_s:
+                return "stopped: budget" if run_until_s == until_s else "failed: run_budget_min is over"
+    finally:
+        team.end(_ESCALATION)
+
+
+def run_study(study: Study, stop: StopSignal) -> int:
+    """All runs that are not in the record yet; returns the exit code."""
+    until_s = time.monotonic() + 60 * study.budget_min
+    record, table = Path(study.record), Path(study.table)
+    planned = list(trials(study))
+    for number, trial in enumerate(planned, 1):
+        code = CodeVersion.here()
+        about = f"{number} of {len(planned)}: {trial.setting}, {trial.task}, seed {trial.seed}"
+        if any(
+            (r["code"], r["command"], r["seed"]) == (code.digest, trial.command, trial.seed)
+            and not r["status"].startswith("stopped")
+            for r in read_records(record)
+        ):
+            log.info("%s: in %s already", about, record)
+            continue
+        if time.monotonic() > until_s:
+            log.info("%s: not begun, the budget of %g min is over", about, study.budget_min)
+            continue
+        started = time.strftime("%Y-%m-%d %H:%M")
+        name = f"{study.name}-{trial.task}-{trial.setting}-s{trial.seed}-{time.strftime('%m%d-%H%M%S')}"
+        log.info("%s: %s", about, Path(study.runs_dir) / name)
+        status = run_trial(trial, study, name, stop, until_s)
+        about_it = {
+            "time": started, "study": study.name, "name": name, "task": trial.task, "setting": trial.setting,
+            "seed": trial.seed, "command": trial.command, "commit": code.commit, "code": code.digest,
+            "status": status,
+        }  # fmt: skip
+        entry = about_it | measure(Path(study.runs_dir) / name)
+        append_record(record, entry)
+        add_row(table, entry)
+        log.info("%s", describe(entry))
+        if stop.received is not None:
+            return 128 + stop.received
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Returns 0 when the grid or the budget is used up, 2 for a study that cannot be, 128 + signal."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    if wants_help(words):
+        sys.stdout.write(f"{__doc__}\n{(Path(CONFIG_DIR) / 'study.yaml').read_text()}")
+        return 0
+    stop = StopSignal()
+    try:
+        study = read_study(words)
+    except ConfigError as error:
+        log.error("%s", error)
+        return USAGE_ERROR
+    return run_study(study, stop)

@@ -1,0 +1,63 @@
+"""A base's training on Weights & Biases: curves, and the checkpoint as one artifact with aliases."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dotenv import find_dotenv, load_dotenv
+
+from config.train_base import TrainBaseConfig
+
+log = logging.getLogger(__name__)
+
+
+class BaseTracker:
+    """Does nothing with wandb.mode=disabled, and says so once where wandb fails: training goes on.
+
+    Key, entity and server come from the environment or a .env file.
+    """
+
+    def __init__(self, settings: TrainBaseConfig) -> None:
+        self._run: Any = None
+        self._name = f"base-{settings.task}"
+        if settings.wandb.mode == "disabled":
+            return
+        load_dotenv(find_dotenv(usecwd=True))
+        import wandb
+
+        try:
+            self._run = wandb.init(
+                project=settings.wandb.project,
+                mode=settings.wandb.mode,
+                dir=settings.folder,
+                job_type="train_base",
+                config=msgspec.to_builtins(settings),
+            )
+        except (wandb.Error, OSError) as error:
+            log.warning("nothing goes to wandb: %s", error)
+
+    def log(self, step: int, **figures: float) -> None:
+        """One point."""
+        if self._run is not None:
+            self._run.log(figures, step=step)
+
+    def publish(self, folder: Path, checkpoint: str, step: int, best: bool) -> None:
+        """`folder`'s args.json and checkpoints/<checkpoint>.pt as a new version of the one artifact,
+        in the published layout: what downloads it is a base.path. Networks alone, no optimiser state."""
+        if self._run is None:
+            return
+        import wandb
+
+        artifact = wandb.Artifact(self._name, type="model", metadata={"step": step})
+        artifact.add_file(str(folder / "args.json"), "args.json")
+        artifact.add_file(str(folder / "checkpoints" / f"{checkpoint}.pt"), "checkpoints/best.pt")
+        aliases = [f"step-{step}", "latest", *(["best"] if best else [])]
+        self._run.log_artifact(artifact, aliases=aliases)
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self._run is not None:
+            self._run.finish()

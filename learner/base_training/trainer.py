@@ -1,0 +1,168 @@
+"""One update of the diffusion base, and everything that must survive a stop between two of them."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from typing import Any
+
+import msgspec
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import Tensor
+
+from actor.policy.diffusion.ddim import TRAIN_STEPS
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from config.train_base import TrainBaseConfig
+from learner.base_training.windows import Windows, fit_ranges
+
+log = logging.getLogger(__name__)
+
+# What may change between a stop and its resume without changing a single update.
+FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos", "keep_demos"}
+
+
+class ResumeError(ValueError):
+    """A training that cannot be taken up; the message says which setting stands against it."""
+
+
+def ema_decay(step: int, ceiling: float) -> float:
+    """Warm-up of the moving average: min((1 + t) / (10 + t), ceiling)."""
+    return min((1 + step) / (10 + step), ceiling)
+
+
+def learning_rate_factor(step: int, warmup: int, total: int) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+def denoising_loss(
+    agent: DiffusionAgent, alpha: Tensor, history: Tensor, actions: Tensor, noise: Tensor, steps: Tensor
+) -> Tensor:
+    """Mean squared error of the prediction at `steps` (Ho et al. 2020, eq. 14).
+
+    Args:
+        alpha: cumulative products of the 100 steps.
+    """
+    clean = agent.scale_action(actions)
+    kept = alpha[steps, None, None]
+    noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
+    wanted = noise if agent.spec.prediction_type == "epsilon" else clean
+    return torch.nn.functional.mse_loss(agent.predict(noisy, steps, history).float(), wanted)
+
+
+class BaseTrainer:
+    """Network, moving average, optimiser and random numbers of a training.
+
+    Args:
+        data: moved to `settings.device` as a whole.
+    """
+
+    def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
+        self.settings, self.step = settings, 0
+        self._device = torch.device(settings.device)
+        torch.manual_seed(settings.seed)
+        agent = DiffusionAgent(_spec(settings, data))
+        if settings.normalize:
+            fit_ranges(agent, data)
+        self.agent = agent.to(self._device)
+        self.ema = copy.deepcopy(self.agent).requires_grad_(False)
+        self._data = data.to(self._device)
+        self._rng = torch.Generator(self._device).manual_seed(settings.seed)
+        schedule = DDPMScheduler(TRAIN_STEPS, beta_schedule="squaredcos_cap_v2", clip_sample=True)
+        self._alpha = schedule.alphas_cumprod.to(self._device)
+        self._optimizer = torch.optim.AdamW(
+            self.agent.parameters(), lr=settings.lr, betas=(0.95, 0.999), weight_decay=1e-6, fused=True
+        )
+        self._rate = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: learning_rate_factor(step, settings.warmup, settings.iterations)
+        )
+        self._loss = torch.compile(denoising_loss) if settings.compile else denoising_loss
+
+    def update(self) -> Tensor:
+        """One step of everything; the loss, without gradient."""
+        size = self.settings.batch_size
+        rows = self._draw_integers(len(self._data.history), size)
+        history, actions = self._data.history[rows], self._data.actions[rows]
+        noise = torch.randn(actions.shape, generator=self._rng, device=self._device)
+        loss = self._loss_of(history, actions, noise, self._draw_integers(TRAIN_STEPS, size))
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        self._rate.step()
+        self._track()
+        self.step += 1
+        return loss.detach()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next update depends on, but for the demonstrations; `weights_only` readable."""
+        return {
+            "step": self.step,
+            "settings": msgspec.to_builtins(self.settings),
+            "windows": len(self._data.history),
+            "agent": self.agent.state_dict(),
+            "ema_agent": self.ema.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rate": self._rate.state_dict(),
+            "rng": self._rng.get_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`.
+
+        Raises:
+            ResumeError: it comes from other settings or other demonstrations; names them.
+        """
+        mine = msgspec.to_builtins(self.settings) | {"windows": len(self._data.history)}
+        theirs = state["settings"] | {"windows": state["windows"]}
+        for key in mine:
+            if key not in FREE_TO_CHANGE and mine[key] != theirs.get(key):
+                raise ResumeError(
+                    f"{self.settings.out} was trained with {key}={theirs.get(key)}, not {mine[key]}: "
+                    "give it that again, choose another out=<folder>, or start anew with resume=new"
+                )
+        self.step = state["step"]
+        self.agent.load_state_dict(state["agent"])
+        self.ema.load_state_dict(state["ema_agent"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rate.load_state_dict(state["rate"])
+        self._rng.set_state(state["rng"].cpu())
+
+    def _draw_integers(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self._rng, device=self._device)
+
+    def _loss_of(self, *inputs: Tensor) -> Tensor:
+        mixed = self.settings.precision == "bfloat16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
+            try:
+                return self._loss(self.agent, self._alpha, *inputs)
+            except Exception as error:  # torch.compile fails in as many ways as there are compilers
+                if self._loss is denoising_loss:
+                    raise
+                log.warning("torch.compile does not work here, training goes on without: %s", error)
+                self._loss = denoising_loss
+                return denoising_loss(self.agent, self._alpha, *inputs)
+
+    @torch.no_grad()
+    def _track(self) -> None:
+        weight = 1 - ema_decay(self.step, self.settings.ema_ceiling)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.agent.parameters()), weight)
+
+
+def _spec(settings: TrainBaseConfig, data: Windows) -> DiffusionSpec:
+    return DiffusionSpec(
+        env_id=settings.task,
+        control_mode=settings.control_mode,
+        obs_dim=data.history.shape[-1],
+        act_dim=data.actions.shape[-1],
+        obs_horizon=settings.obs_horizon,
+        pred_horizon=settings.pred_horizon,
+        diffusion_step_embed_dim=settings.diffusion_step_embed_dim,
+        unet_dims=settings.unet_dims,
+        n_groups=settings.n_groups,
+        prediction_type=settings.prediction_type,
+        normalize=settings.normalize,
+    )

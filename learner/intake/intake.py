@@ -1,0 +1,246 @@
+"""The learner's receiving side: one thread owns the sockets; `admission.py` judges what arrives."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import msgspec
+import numpy as np
+
+from config.wire import WireConfig
+from learner.intake.admission import Admission, Answers, PeerStatus, Received
+from learner.replay.journal.journal import Journal
+from protocol.arrays import Limits
+from protocol.channel.keys import KeyFileError
+from protocol.channel.learner import LearnerChannel
+from protocol.channel.sockets import ChannelError, Endpoint
+from protocol.codec import encode
+from protocol.experience import check_experience
+from protocol.messages import Evaluation, ExperienceSpec, Progress, Weights
+from protocol.session.learner import PeerTable
+
+__all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"]
+
+log = logging.getLogger(__name__)
+
+# Messages taken in before answers go out: few, so that credit comes back while a client still has some.
+_ROUND = 8
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class IntakeError(RuntimeError):
+    """The learner cannot listen; the message names the key to change."""
+
+
+class Intake:
+    """Receives from all clients on a thread of its own; its methods may be called by any thread.
+
+    Args:
+        wire: where to listen and how much one client may have in flight.
+        spec: what clients must offer.
+        queue_rows: rows that may wait to be drained, over all clients; the live ones share it.
+        journal: makes acks durable, and knows the sessions of an earlier learner: replayed by its owner
+            before `start`, which starts it, and closed by its owner after `close`. None: what this
+            process received counts as durable.
+    """
+
+    def __init__(
+        self, wire: WireConfig, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
+    ) -> None:
+        self._wire = wire
+        self._limits = msgspec.convert(wire, Limits, from_attributes=True)
+        self._changed = threading.Condition()  # guards everything below
+        peers = PeerTable(
+            spec,
+            credit_rows=wire.credit_rows,
+            queue_rows=queue_rows,
+            undurable_rows=queue_rows if journal is None else journal.room_rows(spec),
+            lease_s=wire.lease_s,
+            heartbeat_s=wire.heartbeat_s,
+        )
+        self._peers = peers
+        self._journal = journal
+        self._admission = Admission(spec, peers, self._limits, journal)
+        self._progress_is_new = False
+        self._weights_are_new = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._channel: LearnerChannel | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bind and listen.
+
+        Raises:
+            IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback.
+        """
+        endpoint = msgspec.convert(self._wire, Endpoint, from_attributes=True)
+        try:
+            channel = LearnerChannel(endpoint, self._limits)
+        except (ChannelError, KeyFileError) as error:
+            raise IntakeError(str(error)) from error
+        self._channel = channel
+        if self._journal is not None:
+            self._peers.restore(self._journal.sessions)
+            self._journal.start(self._became_durable)
+        self._thread = threading.Thread(target=self._run, args=(channel,), name="intake", daemon=True)
+        self._thread.start()
+        log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
+
+    def drain(self, max_rows: int | None = None, timeout_s: float = 0.0) -> list[Received]:
+        """Take admitted batches, oldest first; their credit goes back to the actors.
+
+        Args:
+            max_rows: whole batches up to so many rows, but at least one; None takes all.
+            timeout_s: how long to wait for the first.
+
+        Raises:
+            whatever ended the intake thread.
+        """
+        with self._changed:
+            self._changed.wait_for(self._has_news, timeout_s)
+            self._raise_if_failed()
+            taken = self._admission.take(max_rows)
+            if taken:
+                self._wake()
+            return taken
+
+    def publish(self, weights: Weights) -> None:
+        """Send to every subscriber now, and to later ones when they come; the arrays are copied."""
+        columns = {name: np.array(array) for name, array in weights.columns.items()}
+        with self._changed:
+            weights = msgspec.structs.replace(weights, columns=columns)
+            self._admission.published(weights, time.monotonic())
+            self._weights_are_new = True
+            self._wake()
+
+    def announce(self, progress: Progress) -> None:
+        """Say this to all live peers at every heartbeat, and now if it changed."""
+        with self._changed:
+            if progress != self._admission.progress:
+                self._admission.progress = progress
+                self._progress_is_new = True
+                self._wake()
+
+    def evaluations(self) -> list[Evaluation]:
+        """Those that arrived since the last call."""
+        with self._changed:
+            arrived, self._admission.evaluations = self._admission.evaluations, []
+            return arrived
+
+    def ended_sessions(self) -> list[tuple[str, int]]:
+        """(actor id, session) of those that will never send again and whose rows were all drained, since
+        the last call. Ask after `drain`."""
+        with self._changed:
+            return self._admission.take_ended()
+
+    def peers(self) -> list[PeerStatus]:
+        """Everybody who said Hello to this learner, in the order of their coming."""
+        with self._changed:
+            return self._admission.statuses(time.monotonic())
+
+    def adoption_s(self) -> float:
+        """Mean time from a publication to an actor's word that it uses it, over the last ones; NaN before
+        the first."""
+        with self._changed:
+            delays = self._admission.adoption_delays_s
+            return sum(delays) / len(delays) if delays else float("nan")
+
+    def counters(self) -> dict[str, int]:
+        """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:
+        `bad_header`, `bad_array`, `wrong_frames`, `over_limit`, `other_version`, `refused`,
+        `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`, `bad_heartbeat`.
+        What never happened is missing."""
+        with self._changed:
+            turned_away = self._channel.turned_away if self._channel is not None else 0
+            return dict(self._admission.counters) | ({"turned_away": turned_away} if turned_away else {})
+
+    def queued_rows(self) -> int:
+        """Rows that wait to be drained."""
+        with self._changed:
+            return self._admission.queued_rows
+
+    def raise_if_failed(self) -> None:
+        """Raise whatever ended the intake thread."""
+        with self._changed:
+            self._raise_if_failed()
+
+    def close(self) -> None:
+        """Deliver what was announced and published, then stop; may be called twice."""
+        with self._changed:
+            self._closing = True
+            self._wake()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _became_durable(self, next_sequences: dict[int, int]) -> None:
+        """Called by the journal's thread: session -> first sequence that is not on disk."""
+        with self._changed:
+            self._admission.durable(next_sequences)
+            self._changed.notify_all()
+            self._wake()
+
+    def _has_news(self) -> bool:
+        return bool(self._admission.ready or self._failure or self._closing)
+
+    def _raise_if_failed(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self) -> None:
+        """Call with the lock: the thread closes its channel under it."""
+        if self._channel is not None:
+            self._channel.wake()
+
+    def _run(self, channel: LearnerChannel) -> None:
+        failure: BaseException | None = None
+        try:
+            self._serve(channel)
+        except BaseException as error:  # for the owner, who learns of it at the next drain
+            failure = error
+        with self._changed:
+            self._failure, self._channel = failure, None
+            self._changed.notify_all()
+        channel.close()
+
+    def _serve(self, channel: LearnerChannel) -> None:
+        heartbeat_due_s = time.monotonic()
+        closing = False
+        while not closing:
+            channel.wait(heartbeat_due_s - time.monotonic())
+            closing = self._closing
+            self._receive(channel)
+            now_s = time.monotonic()
+            heartbeat = now_s >= heartbeat_due_s
+            if heartbeat:
+                channel.refresh_allowed()
+                heartbeat_due_s = now_s + self._wire.heartbeat_s
+            self._tell(channel, now_s, heartbeat=heartbeat)
+
+    def _receive(self, channel: LearnerChannel) -> None:
+        arrivals = channel.receive(_ROUND)
+        if not arrivals:
+            return
+        answers: Answers = []
+        with self._changed:
+            had_news = self._has_news()
+            for identity, address, frames in arrivals:
+                answers += self._admission.take_in(frames, identity, address, time.monotonic())
+            if not had_news and self._has_news():
+                self._changed.notify_all()
+        for identity, message in answers:
+            channel.send(identity, encode(message, self._limits))
+
+    def _tell(self, channel: LearnerChannel, now_s: float, *, heartbeat: bool) -> None:
+        """Send what is new and what is owed; at a heartbeat, to everybody alive."""
+        with self._changed:
+            weights = self._admission.weights if self._weights_are_new else None
+            answers = self._admission.due(now_s, heartbeat=heartbeat, progress=self._progress_is_new)
+            self._weights_are_new = self._progress_is_new = False
+        # Weights first: who hears of a version can have it.
+        if weights is not None:
+            channel.publish(encode(weights, self._limits))
+        for identity, message in answers:
+            channel.send(identity, encode(message, self._limits))

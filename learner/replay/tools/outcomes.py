@@ -1,0 +1,63 @@
+"""How the episodes of a dataset went, from its metadata alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from learner.replay.dataset.folder import read_json
+from learner.replay.dataset.layout import INFO_PATH, ORIGIN_PATH
+
+_NAMES = ("episode_index", "length", "stats/next.success/max", "stats/next.reward/mean",
+          "stats/weights_version/min")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EpisodeOutcome:
+    """How one episode of the dataset went; None is what the dataset does not say."""
+
+    episode: int
+    frames: int
+    success: bool | None
+    total_reward: float | None
+    version: int | None = None
+    """Of the weights that its first decision came from."""
+
+
+def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
+    """The committed episodes in order.
+
+    Raises:
+        DatasetError: nothing was committed to `folder`.
+    """
+    total = read_json(folder, INFO_PATH)["total_episodes"]
+    outcomes: list[EpisodeOutcome] = []
+    for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
+        file = pq.ParquetFile(path)
+        table = file.read([name for name in _NAMES if name in file.schema_arrow.names]).to_pydict()
+        nothing = [None] * len(table["episode_index"])
+        columns = (table.get(name, nothing) for name in _NAMES)
+        for episode, frames, success, reward, version in zip(*columns, strict=True):
+            outcomes.append(
+                EpisodeOutcome(
+                    episode,
+                    frames,
+                    None if success is None else success[0] > 0,
+                    None if reward is None else frames * reward[0],
+                    None if version is None else int(version[0]),
+                )
+            )
+    return outcomes[:total]
+
+
+def read_repo_id(folder: Path) -> str:
+    """The id that the dataset was written under; the folder's name where something else wrote it.
+
+    Raises:
+        DatasetError: nothing was committed to `folder`.
+    """
+    if not (folder / ORIGIN_PATH).exists() and (folder / INFO_PATH).exists():
+        return folder.name
+    return read_json(folder, ORIGIN_PATH)["repo_id"]

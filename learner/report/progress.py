@@ -1,0 +1,176 @@
+"""Counts of a run: frames, episodes, success of the behaviour, evaluations, rates."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+
+from config.main import Config
+from protocol.messages import Columns, Evaluation
+
+log = logging.getLogger(__name__)
+
+BEHAVIOUR_WINDOW = 100
+# The first episodes to end are the short ones, which succeeded: a rate over fewer says nothing.
+BEHAVIOUR_LEAST = 20
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What the run had come to when a version of the weights was published; `t_s` as in the points."""
+
+    t_s: float
+    frames: int
+    decisions: int
+    updates: int
+
+
+AT_THE_START = Publication(t_s=0.0, frames=0, decisions=0, updates=0)
+
+
+class RunProgress:
+    """What has happened so far; time comes in as an argument."""
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.learner
+        self._elapsed_s = 0.0  # in earlier processes
+        self._started_s: float | None = None
+        self._trained_s: float | None = None
+        self._last_point_s = self._last_word_s = -np.inf
+        self._last_received_s: float | None = None
+        self._rates_from: tuple[float, int, int] | None = None
+        self._behaviour: deque[bool] = deque(maxlen=BEHAVIOUR_WINDOW)
+        self._lag = 0.0
+        self.frames = self.episodes = self.successes = self.decisions = self.updates = 0
+        self.evaluations: list[Evaluation] = []
+        self._published: dict[int, Publication] = {}
+
+    @property
+    def wall_s(self) -> float:
+        """From the first experience to the end of training."""
+        if self._started_s is None:
+            return self._elapsed_s
+        return (self._trained_s or self._last_point_s) - self._started_s
+
+    @property
+    def behaviour(self) -> float:
+        """Success of the last episodes that actors played while exploring; NaN before there are enough."""
+        return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
+
+    def take_up(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
+        """Go on from what an earlier process received."""
+        self.decisions, self.frames = decisions, frames
+        self.evaluations = list(evaluations)
+
+    def state(self) -> dict[str, Any]:
+        """What the rows and evaluations received do not tell, for `load_state` of another process."""
+        return {
+            "elapsed_s": self.wall_s,
+            "episodes": self.episodes,
+            "successes": self.successes,
+            "behaviour": list(self._behaviour),
+            "published": {version: astuple(then) for version, then in self._published.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned; the time in between does not count."""
+        self._elapsed_s = state["elapsed_s"]
+        self.episodes, self.successes = state["episodes"], state["successes"]
+        self._behaviour.extend(state["behaviour"])
+        self._published = {version: Publication(*then) for version, then in state["published"].items()}
+
+    def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
+        """Take in one message of experience."""
+        if self._started_s is None:
+            self._started_s = now_s - self._elapsed_s
+        self._last_received_s = now_s
+        self.frames += int(columns["frames"].sum())
+        self.decisions += len(columns["frames"])
+        self._lag = newest_version - float(columns["weights_version"].mean())
+        for row in columns["final_row"]:
+            success = bool(columns["success"][row, columns["frames"][row] - 1])
+            self.episodes += 1
+            self.successes += success
+            self._behaviour.append(success)
+
+    def published(self, version: int, updates: int, now_s: float) -> None:
+        """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
+        t_s = self._elapsed_s if self._started_s is None else now_s - self._started_s
+        self._published[version] = Publication(t_s, self.frames, self.decisions, updates)
+
+    def add_evaluation(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Remember it, say it, and return the point to log: at the frames of the weights evaluated."""
+        self.evaluations.append(evaluation)
+        rate = sum(evaluation.successes) / len(evaluation.successes)
+        log.info(
+            "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
+            "base alone" if evaluation.policy == "base" else "full residual",
+            100 * rate, len(evaluation.successes), evaluation.version, evaluation.wall_s,
+        )  # fmt: skip
+        is_base = evaluation.policy == "base"
+        then = AT_THE_START if is_base else self._published.get(evaluation.version, AT_THE_START)
+        return {
+            "t_s": then.t_s,
+            "frames": then.frames,
+            "decisions": then.decisions,
+            "updates": then.updates,
+            f"success_{evaluation.policy}": rate,
+            "eval_episodes": len(evaluation.successes),
+            "eval_version": evaluation.version,
+            "eval_wall_s": evaluation.wall_s,
+        }
+
+    def evaluation_of(self, policy: str) -> Evaluation | None:
+        """The newest evaluation of "base" or "full"."""
+        return next((e for e in reversed(self.evaluations) if e.policy == policy), None)
+
+    def final_evaluation(self, version: int) -> bool:
+        """Whether base and the final weights were both evaluated over all seeds."""
+        full, base = self.evaluation_of("full"), self.evaluation_of("base")
+        wanted = self._settings.evaluation.episodes
+        return base is not None and full is not None and full.version == version and len(full.seeds) == wanted
+
+    def trained(self, now_s: float, updates: int) -> None:
+        """Training is over; evaluation time does not count."""
+        self._trained_s = now_s
+        self.updates = updates
+
+    def silent_s(self, now_s: float) -> float:
+        """Seconds since the last experience (since the first look, before any)."""
+        if self._last_received_s is None:
+            self._last_received_s = now_s
+        return now_s - self._last_received_s
+
+    def point_if_due(self, now_s: float, updates: int) -> dict[str, Any] | None:
+        """A point for the metrics every `log_every_s`, else None."""
+        if now_s - self._last_point_s < self._settings.log_every_s:
+            return None
+        self._last_point_s = now_s
+        since_s, frames, had_updates = self._rates_from or (now_s - 1e-9, self.frames, updates)
+        self._rates_from = (now_s, self.frames, updates)
+        return {
+            "t_s": self._elapsed_s if self._started_s is None else now_s - self._started_s,
+            "frames": self.frames,
+            "updates": updates,
+            "episodes": self.episodes,
+            "frames_per_s": (self.frames - frames) / (now_s - since_s),
+            "updates_per_s": (updates - had_updates) / (now_s - since_s),
+            "success_behaviour": self.behaviour,
+            "policy_lag": self._lag,
+        }
+
+    def say(self, point: dict[str, Any]) -> None:
+        """One line in the log, every `wait_log_every_s`."""
+        if self._last_point_s - self._last_word_s < self._settings.wait_log_every_s:
+            return
+        self._last_word_s = self._last_point_s
+        waiting = f", waiting for {point['waiting_for']}" if point["waiting_for"] else ""
+        log.info(
+            "%d of %d frames (%.0f/s), %d updates (%.0f/s), behaviour %.0f %%%s",
+            self.frames, self._settings.total_frames, point["frames_per_s"], point["updates"],
+            point["updates_per_s"], 100 * np.nan_to_num(self.behaviour), waiting,
+        )  # fmt: skip

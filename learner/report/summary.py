@@ -1,0 +1,47 @@
+"""summary.json: what a run achieved, and where its replay is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from config.main import Config
+from learner.replay.dataset.store import LeRobotStore
+from learner.replay.tools.visualiser import visualiser_command
+from learner.report.progress import RunProgress
+from protocol.messages import Evaluation
+
+
+def success(evaluation: Evaluation | None) -> float | None:
+    """Share of successful episodes, None where there was no evaluation."""
+    return None if evaluation is None else sum(evaluation.successes) / len(evaluation.successes)
+
+
+def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore) -> Path:
+    """Write `summary.json` beside its place and rename it over; return its path."""
+    base, full = progress.evaluation_of("base"), progress.evaluation_of("full")
+    replay = run_dir / "replay"
+    content = {
+        "run": config.name,
+        "task": config.task.env_id,
+        "algo": config.algo.name,
+        "seed": config.seed,
+        "base_success": success(base),
+        "final_success": success(full),
+        "behaviour_success": progress.behaviour,
+        "evaluation_episodes": len(full.seeds) if full else 0,
+        "first_evaluation_seed": config.learner.evaluation.first_seed,
+        "episodes": progress.episodes,
+        "frames": progress.frames,
+        "decisions": progress.decisions,
+        "updates": progress.updates,
+        "wall_s": round(progress.wall_s, 1),
+        "evaluation_wall_s": round(sum(e.wall_s for e in progress.evaluations), 1),
+        "replay": str(replay),
+        "replay_episodes": store.episodes,
+        "viz_command": visualiser_command(replay, config.name, max(0, store.episodes - 1)),
+    }
+    place, fresh = run_dir / "summary.json", run_dir / "summary.json.new"
+    fresh.write_text(json.dumps(content, indent=2) + "\n")
+    fresh.rename(place)
+    return place

@@ -1,0 +1,176 @@
+"""Who may come in to a learner with keys, and a word about who may not."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket as sockets
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from protocol.channel.keys import KeyFileError, allowed_stamp, read_allowed, read_pair
+
+log = logging.getLogger(__name__)
+
+# One log line about clients at the door in so many seconds.
+_LOG_EVERY_S = 5.0
+_ZAP_DOMAIN = b"residual-rl"
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | _HANDSHAKE_FAILED
+_KERNELS_CONNECTIONS = Path("/proc/self/net/tcp")
+# FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
+_CLOSED = {"04", "05", "06", "07", "08", "09", "0B"}
+_MOST_NAMED = 4
+
+
+class Door:
+    """Answers ZeroMQ's questions about clients, and watches one socket for those that never ask to come in.
+
+    Args:
+        context: of the sockets to guard, which bind after this was made, so that nobody is let in unasked.
+        keys_dir: as `protocol.channel.keys` says; None: everybody comes in.
+
+    Raises:
+        KeyFileError: a key file that cannot be used.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys_dir: Path | None) -> None:
+        self._keys_dir = keys_dir
+        self._allowed: dict[str, str] = {}
+        self._allowed_stamp: object = None
+        self._logged_s = -math.inf
+        self.turned_away = 0
+        """Connections without a key, or with one that is not on the allow-list."""
+        self._zap = context.socket(zmq.REP)
+        self._zap.bind("inproc://zeromq.zap.01")
+        self._read_allowed()
+
+    def protect(self, socket: zmq.Socket[bytes]) -> None:
+        """Let the socket ask here; before it binds."""
+        if self._keys_dir is not None:
+            socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, read_pair(self._keys_dir / "learner.secret").secret)
+
+    def watch(self, socket: zmq.Socket[bytes], port: int) -> list[zmq.Socket[bytes]]:
+        """Begin to watch a bound socket; returns what to poll for `serve`."""
+        self._port = port
+        self._monitor = socket.get_monitor_socket(_WATCHED)
+        self._addresses: dict[int, str | None] = {}
+        self._failed_handshake = False
+        return [self._zap, self._monitor]
+
+    def leave(self, socket: zmq.Socket[bytes]) -> None:
+        """Watch it no longer."""
+        socket.disable_monitor()
+        self._monitor.close(linger=0)
+
+    def serve(self, events: dict[Any, int]) -> None:
+        """Do what a poll has shown to be due."""
+        if self._zap in events:
+            self._judge_client()
+        if self._monitor in events:
+            self._watch_connections()
+
+    def refresh_allowed(self) -> bool:
+        """Read the allow-list again if it changed; True: somebody was taken off it."""
+        if self._keys_dir is None or allowed_stamp(self._keys_dir) == self._allowed_stamp:
+            return False
+        before = self._allowed
+        try:
+            self._read_allowed()
+        except KeyFileError as error:
+            self._log_rarely("the allow-list stays as it was: %s", error)
+            return False
+        gone = sorted(before[key] for key in before.keys() - self._allowed.keys())
+        log.info("the allow-list has %d keys now, revoked: %s", len(self._allowed), ", ".join(gone) or "none")
+        return bool(gone)
+
+    def _read_allowed(self) -> None:
+        if self._keys_dir is not None:
+            # Before its content: a change in between is read again.
+            self._allowed_stamp = allowed_stamp(self._keys_dir)
+            self._allowed = read_allowed(self._keys_dir)
+
+    def _judge_client(self) -> None:
+        """Answer one question of ZeroMQ's authentication protocol (RFC 27)."""
+        version, request, _domain, address, _identity, mechanism, *credentials = self._zap.recv_multipart()
+        name = None
+        if mechanism == b"CURVE" and credentials:
+            name = self._allowed.get(z85.encode(credentials[0]).decode())
+        status, text = (b"200", b"OK") if name is not None else (b"400", b"unknown key")
+        if name is None:
+            self._turn_away(address.decode(), "its key is not on the allow-list")
+        self._zap.send_multipart([version, request, status, text, (name or "").encode(), b""])
+
+    def _watch_connections(self) -> None:
+        """Learn of clients that never showed a key: ZeroMQ says no more than that a handshake failed, right
+        before it says which connection ended."""
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            kind, descriptor = event["event"], event["value"]
+            if kind == zmq.EVENT_ACCEPTED:
+                self._addresses[descriptor] = _peer_of(descriptor, self._port)
+            elif kind == zmq.EVENT_DISCONNECTED:
+                address = self._addresses.pop(descriptor, None)
+                if self._failed_handshake and self._keys_dir is not None:
+                    self._turn_away(address, "it showed no key")
+                self._failed_handshake = False
+            elif kind & _HANDSHAKE_FAILED:
+                # With a key that was refused, `_judge_client` has said so.
+                self._failed_handshake = kind != zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+    def _turn_away(self, address: str | None, why: str) -> None:
+        """Count and say it; without an address, the client was gone before it could be asked for."""
+        self.turned_away += 1
+        if time.monotonic() - self._logged_s >= _LOG_EVERY_S:
+            where = address or _closed_peers(self._port)
+            self._log_rarely("turned away (%d so far) a client at %s: %s", self.turned_away, where, why)
+
+    def _log_rarely(self, line: str, *values: object) -> None:
+        now_s = time.monotonic()
+        if now_s - self._logged_s >= _LOG_EVERY_S:
+            self._logged_s = now_s
+            log.warning(line, *values)
+
+
+def _peer_of(descriptor: int, port: int) -> str | None:
+    """The address at the other end of an accepted connection; None if it is gone already, and its number
+    perhaps another's: on loopback ZeroMQ is often faster than we are."""
+    try:
+        with sockets.socket(fileno=os.dup(descriptor)) as duplicate:
+            ours, theirs = duplicate.getsockname(), duplicate.getpeername()
+    except OSError:
+        return None
+    return str(theirs[0]) if ours[1] == port else None
+
+
+def _closed_peers(port: int) -> str:
+    """Addresses whose connections to `port` are closing or have just closed: the kernel remembers them for a
+    minute, at the end that closed first. The client in question is one of them; nearly always there is but
+    one. Unknown is one of another host that closed first."""
+    try:
+        lines = _KERNELS_CONNECTIONS.read_text().splitlines()[1:]
+    except OSError:  # not Linux
+        return "an unknown address"
+    found: set[str] = set()
+    for line in lines:
+        ours, theirs, state = line.split()[1:4]
+        if state not in _CLOSED:
+            continue
+        for near, far in ((ours, theirs), (theirs, ours)):  # a client of this host is seen from both ends
+            if int(near.rpartition(":")[2], 16) == port:
+                found.add(sockets.inet_ntoa(struct.pack("=I", int(far.rpartition(":")[0], 16))))
+    named = sorted(found)[:_MOST_NAMED]
+    return " or ".join(named) or "an unknown address"

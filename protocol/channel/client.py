@@ -1,0 +1,110 @@
+"""The client's end: DEALER and SUB; connects, never binds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import zmq
+
+from protocol.arrays import Buffer, Limits
+from protocol.channel.keys import find_client_secret, read_pair, read_public
+from protocol.channel.sockets import (
+    LINGER_MS,
+    WAITING_WEIGHTS,
+    ChannelError,
+    Endpoint,
+    require_protection,
+    set_common_options,
+)
+
+# Plain numbers: as enumerations they cost more than the calls that they go to.
+_NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+# Frames of this size and more are lent to ZeroMQ; getting a smaller one back costs more than a copy of it.
+_LENT_BYTES = 1 << 20
+
+
+class ClientChannel:
+    """DEALER and SUB of one actor or evaluator; belongs to one thread.
+
+    Raises:
+        ChannelError: an address that is none, or no protection beyond loopback.
+        KeyFileError: a key file that cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, actor_id: str) -> None:
+        require_protection(endpoint)
+        self._context = zmq.Context()
+        try:
+            self._dealer = self._connect(zmq.DEALER, endpoint, endpoint.experience_port, limits, actor_id)
+            self._subscriber = self._connect(zmq.SUB, endpoint, endpoint.weights_port, limits, actor_id)
+        except Exception:
+            self.close()
+            raise
+
+    def wait(self, timeout_s: float) -> None:
+        """Until the learner answers or the timeout."""
+        self._dealer.poll(max(0, math.ceil(timeout_s * 1000)))
+
+    def receive(self) -> list[bytes] | None:
+        """The learner's next answer, or None."""
+        return _receive(self._dealer)
+
+    def receive_newest_weights(self) -> list[bytes] | None:
+        """The newest publication since the last call, or None."""
+        newest = None
+        while (frames := _receive(self._subscriber)) is not None:
+            newest = frames
+        return newest
+
+    def send(self, frames: list[Buffer]) -> None:
+        """Hand over to ZeroMQ, which keeps it for a learner that is away.
+
+        Raises:
+            ChannelError: the other end refused this side's key, or is no learner; ZeroMQ gave up on it.
+        """
+        try:
+            for frame in frames[:-1]:
+                self._dealer.send(frame, _NOBLOCK_MORE, copy=len(frame) < _LENT_BYTES)
+            self._dealer.send(frames[-1], _NOBLOCK, copy=len(frames[-1]) < _LENT_BYTES)
+        except zmq.Again as error:
+            raise ChannelError(
+                "it closed the connection: it does not know this key (its folder allowed/), "
+                "or one side has wire.keys_dir and the other has not, or it is no learner"
+            ) from error
+
+    def close(self) -> None:
+        """Close both sockets; waits LINGER_MS for what is still to be delivered."""
+        self._context.destroy(linger=LINGER_MS)
+
+    def _connect(
+        self, kind: int, endpoint: Endpoint, port: int, limits: Limits, actor_id: str
+    ) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        set_common_options(socket, endpoint, limits.max_message_bytes)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        if kind == zmq.SUB:
+            socket.setsockopt(zmq.RCVHWM, WAITING_WEIGHTS)
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        else:
+            # Credit is the bound. Not IMMEDIATE: it would throw away a learner's last words, unread.
+            socket.setsockopt(zmq.SNDHWM, 0)
+        if endpoint.keys_dir is not None:
+            keys_dir = Path(endpoint.keys_dir)
+            pair = read_pair(find_client_secret(keys_dir, actor_id))
+            socket.setsockopt_string(zmq.CURVE_SERVERKEY, read_public(keys_dir / "learner.public"))
+            socket.setsockopt_string(zmq.CURVE_PUBLICKEY, pair.public)
+            socket.setsockopt_string(zmq.CURVE_SECRETKEY, pair.secret)
+        try:
+            socket.connect(f"tcp://{endpoint.host}:{port}")
+        except zmq.ZMQError as error:
+            raise ChannelError(f"wire.host={endpoint.host} is no address to connect to: {error}") from error
+        return socket
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None

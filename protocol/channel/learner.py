@@ -1,0 +1,157 @@
+"""The learner's end: ROUTER and PUB. Only this folder knows ZeroMQ.
+
+DEALER to ROUTER on the experience port, PUB to SUB on the weights port; clients connect, never bind.
+Every option is set before its socket binds or connects: later has no effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+from protocol.arrays import Buffer, Limits
+from protocol.channel.access import Door
+from protocol.channel.sockets import (
+    LINGER_MS,
+    WAITING_WEIGHTS,
+    ChannelError,
+    Endpoint,
+    bind,
+    require_protection,
+    set_common_options,
+)
+
+# A plain number: an enumeration costs more than the call that it goes to.
+_NOBLOCK = int(zmq.NOBLOCK)
+# ZeroMQ puts frames up to this size side by side, at any address; longer ones each in memory of its own.
+_SHARED_BYTES = 8192
+# How long a port that was just given up may stay in use.
+_REBIND_TIMEOUT_S = 5.0
+
+
+class Arrival(NamedTuple):
+    """One message at the learner."""
+
+    identity: bytes
+    address: str
+    frames: list[Buffer]
+
+
+class LearnerChannel:
+    """ROUTER and PUB. All methods but `wake` belong to one thread at a time.
+
+    Raises:
+        ChannelError: a port in use, a host that is not this machine's, or no protection beyond loopback.
+        KeyFileError: a key file that cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        require_protection(endpoint)
+        self._endpoint, self._limits = endpoint, limits
+        self._context = zmq.Context()
+        self._wake_read, self._wake_write = os.pipe()
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        try:
+            self._door = Door(self._context, None if endpoint.keys_dir is None else Path(endpoint.keys_dir))
+            self._open()
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def turned_away(self) -> int:
+        """Connections without a key, or with one that is not on the allow-list."""
+        return self._door.turned_away
+
+    def wait(self, timeout_s: float) -> None:
+        """Until a message, a wake-up or the timeout; lets clients in meanwhile."""
+        events = dict(self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
+        self._door.serve(events)
+        if self._wake_read in events:
+            os.read(self._wake_read, 4096)
+
+    def wake(self) -> None:
+        """End a `wait`, from any thread."""
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+            os.write(self._wake_write, b"w")
+
+    def refresh_allowed(self) -> None:
+        """Read the allow-list again if it changed. A key that is gone is shut out at once: both ports are
+        bound anew, and everybody has to come in again."""
+        if self._door.refresh_allowed():
+            self._open()
+
+    def receive(self, most: int) -> list[Arrival]:
+        """What has come, up to so many messages. Frames are read-only, and arrays over them are aligned."""
+        arrivals: list[Arrival] = []
+        while len(arrivals) < most and (arrival := self._receive_one()) is not None:
+            arrivals.append(arrival)
+        return arrivals
+
+    def _receive_one(self) -> Arrival | None:
+        try:
+            first = self._router.recv(_NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        frames: list[Buffer] = []
+        frame = first
+        while frame.more:
+            frame = self._router.recv(_NOBLOCK, copy=False)
+            frames.append(frame.bytes if len(frame) <= _SHARED_BYTES else frame.buffer.toreadonly())
+        return Arrival(first.bytes, str(first.get("Peer-Address") or ""), frames)
+
+    def send(self, identity: bytes, frames: list[Buffer]) -> None:
+        """To one client; dropped if it is gone or does not read."""
+        with contextlib.suppress(zmq.Again):  # whatever the learner says is said again
+            self._router.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
+
+    def publish(self, frames: list[Buffer]) -> None:
+        """To every subscriber."""
+        self._publisher.send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def close(self) -> None:
+        """Close all sockets; waits LINGER_MS for what is still to be delivered."""
+        self._context.destroy(linger=LINGER_MS)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _open(self) -> None:
+        """Bind both ports; connections from before are closed."""
+        again = hasattr(self, "_publisher")
+        if again:
+            self._door.leave(self._router)
+            for held in (self._router, self._publisher):
+                held.close(linger=0)
+        deadline_s = time.monotonic() + (_REBIND_TIMEOUT_S if again else 0.0)
+        self._router = self._bind_until(deadline_s, zmq.ROUTER, "experience_port")
+        watched = self._door.watch(self._router, self._endpoint.experience_port)
+        self._publisher = self._bind_until(deadline_s, zmq.PUB, "weights_port")
+        self._poller = zmq.Poller()
+        for source in (self._router, *watched, self._wake_read):
+            self._poller.register(source, zmq.POLLIN)
+
+    def _bind_until(self, deadline_s: float, kind: int, key: str) -> zmq.Socket[bytes]:
+        """ZeroMQ gives a port up in the background."""
+        while True:
+            try:
+                return self._bind(kind, key)
+            except ChannelError:
+                if time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(0.01)
+
+    def _bind(self, kind: int, key: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        set_common_options(socket, self._endpoint, self._limits.max_message_bytes)
+        if kind == zmq.PUB:
+            socket.setsockopt(zmq.SNDHWM, WAITING_WEIGHTS)
+        self._door.protect(socket)
+        bind(socket, self._endpoint, key)
+        return socket

@@ -1,0 +1,163 @@
+"""The composition of base and residual."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from actor.policy.decorated import BASE_ALONE, Behaviour, EvaluatedPolicy
+from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from actor.policy.residual import ResidualActor
+from tests.support.fakes import CountingBase
+from tests.support.helpers import make_config, make_policy
+
+SPEC = DiffusionSpec(
+    env_id="X", control_mode="c", obs_dim=5, act_dim=3, obs_horizon=2, pred_horizon=8,
+    diffusion_step_embed_dim=16, unet_dims=(16, 32), n_groups=4, prediction_type="sample", normalize=True,
+)  # fmt: skip
+
+
+def acting(mask_probability, **changes):
+    settings = dict(
+        mask_episodes=False,
+        uniform=False,
+        noise_std=0.0,
+        noise_ladder=False,
+        noise_probability=1.0,
+        noise_hold=1,
+        decisions=0,
+    )
+    return Behaviour(mask_probability=mask_probability, **(settings | changes))
+
+
+def test_residual_off_equals_base_to_the_bit():
+    torch.manual_seed(0)
+    agent = DiffusionAgent(SPEC)
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(DiffusionBase(agent, 4, 4, seed=3), config, 6, 4)
+    alone = DiffusionBase(agent, 4, 4, seed=3)
+    assert policy.behaviour == BASE_ALONE
+    observation = torch.randn(6, 5)
+    policy.begin(observation)
+    plan = alone.plan(observation[:, None].repeat(1, 2, 1))
+    for frame in range(4):
+        assert torch.equal(policy.act().action, plan[:, frame].clamp(-1, 1))
+        policy.observe(observation)
+
+
+def test_mask_gates_whole_decisions_with_its_probability():
+    config = make_config("algo.residual_every=4", "algo.residual_shape=chunk", "algo.residual_dims=null")
+    policy = make_policy(CountingBase(), config, 4000, 4)
+    policy.behaviour = acting(0.25, uniform=True)
+    policy.begin(torch.zeros(4000, 3))
+    residual = policy.act().residual
+    acted = residual.flatten(1).abs().amax(1) > 0
+    assert abs(acted.float().mean().item() - 0.25) < 0.03
+    assert (residual[acted].flatten(1) != 0).all()
+
+
+def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
+    config = make_config("algo.residual_every=4", "algo.residual_shape=held", "algo.residual_dims=[0]")
+    policy = make_policy(CountingBase(), config, 8, 4)
+    policy.behaviour = acting(1.0, noise_std=0.5)
+    policy.begin(torch.zeros(8, 3))
+    residual = policy.act().residual
+    assert residual.abs().max() > 0
+    assert torch.equal(residual, residual[:, :1].expand_as(residual))
+
+
+def test_noise_ladder_leaves_the_first_sub_environment_without_noise():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 4, 4)
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_ladder=True)
+    policy.begin(torch.zeros(4, 3))
+    residual = policy.act().residual
+    assert not residual[0].any() and residual[3].abs().max() > 0
+
+
+def test_a_fresh_deterministic_residual_starts_as_the_base():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 4, 4)
+    policy.behaviour = acting(1.0)
+    policy.begin(torch.randn(4, 3))
+    assert not policy.act().residual.any()
+
+
+def test_only_the_chosen_action_numbers_are_corrected():
+    config = make_config("algo.residual_every=2", "algo.residual_dims=[1]", "algo.residual_shape=chunk")
+    policy = make_policy(CountingBase(), config, 4, 2)
+    policy.behaviour = acting(1.0, uniform=True)
+    policy.begin(torch.zeros(4, 3))
+    residual = policy.act().residual
+    assert not residual[:, :, 0].any() and (residual[:, :, 1] != 0).all()
+    assert not torch.equal(residual[:, 0, 1], residual[:, 1, 1])
+
+
+def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
+    config = make_config("algo.residual_every=1")
+    policy = make_policy(CountingBase(), config, 2, 1)
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_hold=3)
+    policy.begin(torch.zeros(2, 3))
+    drawn = [policy.act().residual[:, 0, 0].clone() for _ in range(4)]
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[1], drawn[2])
+    assert (drawn[2] != drawn[3]).all()
+    policy.begin(torch.zeros(2, 3), torch.tensor([True, False]))
+    after = policy.act().residual[:, 0, 0]
+    assert after[0] != drawn[3][0] and after[1] == drawn[3][1]
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_probability=0.0)
+    policy.begin(torch.zeros(2, 3))
+    assert not policy.act().residual.any()
+
+
+def test_reach_bounds_residual_and_noise_and_travels_with_the_weights():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 500, 4)
+    sender = ResidualActor(config.algo, 3, 2)
+    sender.reach.fill_(0.25)
+    torch.nn.init.constant_(sender.head.bias, 20.0)  # tanh = 1 in every number
+    policy.adopt(1, sender.state_dict(), acting(1.0))
+    policy.begin(torch.zeros(500, 3))
+    assert (policy.act().residual == 0.25).all()
+    policy.adopt(2, sender.state_dict(), acting(1.0, noise_std=0.5))
+    policy.begin(torch.zeros(500, 3))
+    residual = policy.act().residual
+    # Noise of deviation 0.5 * 0.25 on top of 0.25: half of it is cut at the reach.
+    assert residual.max() == 0.25 and residual.min() < 0
+    assert abs((residual < 0.25).float().mean().item() - 0.5) < 0.08
+
+
+def test_a_mask_by_episodes_holds_until_the_episode_ends():
+    config = make_config("algo.residual_every=1")
+    policy = make_policy(CountingBase(), config, 4000, 1)
+    policy.behaviour = acting(0.25, mask_episodes=True, uniform=True)
+    policy.begin(torch.zeros(4000, 3))
+    acts = [policy.act().residual.flatten(1).any(1) for _ in range(3)]
+    assert torch.equal(acts[0], acts[1]) and torch.equal(acts[1], acts[2])
+    assert abs(acts[0].float().mean().item() - 0.25) < 0.03
+    # A share that rises is for episodes that begin after it.
+    policy.behaviour = acting(1.0, mask_episodes=True, uniform=True)
+    assert torch.equal(policy.act().residual.flatten(1).any(1), acts[0])
+    policy.begin(torch.zeros(4000, 3), torch.arange(4000) < 2000)
+    after = policy.act().residual.flatten(1).any(1)
+    assert after[:2000].all() and torch.equal(after[2000:], acts[0][2000:])
+
+
+@pytest.mark.parametrize("behaviour", [BASE_ALONE, acting(1.0, noise_std=0.5)])
+@pytest.mark.parametrize("plays", ["base", "full"])
+def test_what_is_evaluated_does_not_depend_on_the_behaviour_of_the_weights(plays, behaviour):
+    config = make_config("algo.residual_every=4", "algo.residual_scale=0.5")
+    made = ResidualActor(config.algo, 3, 2)
+    policy = EvaluatedPolicy(
+        CountingBase(), made, num_envs=6, residual_every=4, residual_scale=0.5, device="cpu", seed=0,
+        plays=plays,
+    )  # fmt: skip
+    torch.nn.init.constant_(made.head.bias, 20.0)  # tanh = 1 in every number
+    policy.adopt(3, made.state_dict(), behaviour)
+    observation = torch.rand(6, 3)
+    policy.begin(observation)
+    plan = CountingBase().plan(observation[:, None].expand(6, 2, 3))
+    for frame in range(4):
+        expected = plan[:, frame] + (0.5 if plays == "full" else 0)
+        assert torch.equal(policy.act().action, expected)
+        policy.observe(observation)

@@ -1,0 +1,306 @@
+"""Laws of a run's start and end: clear refusals, and nothing left running whoever dies first."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config.process import compose_config
+from launch.run.guard import PATIENCE_S
+from launch.run.launcher import make_commands
+
+# A supervisor with children that are given as (name, role, Python source).
+SUPERVISOR = """
+import json, logging, pathlib, sys
+from launch.run.processes import Command
+from launch.run.supervisor import StopSignal, supervise
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s")
+commands = [Command(n, r, (sys.executable, "-u", "-c", s)) for n, r, s in json.loads(sys.argv[1])]
+echo = lambda name, line: print(f"{name} | {line}", flush=True)
+sys.exit(supervise(commands, pathlib.Path(sys.argv[2]), StopSignal(), echo, grace_s=0.5))
+"""
+
+SAY_PID = "import os, pathlib, signal, sys, time; pathlib.Path({folder!r}, str(os.getpid())).touch(); "
+WAIT = "print('up'); time.sleep(60)"
+STUBBORN = (
+    "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); " + WAIT
+)
+POLITE = "signal.signal(signal.SIGINT, lambda *_: (print('clean end'), sys.exit(0))); " + WAIT
+# A worker that would outlive its parent, as a simulator's do.
+WITH_WORKER = (
+    "os.fork() or (pathlib.Path({folder!r}, str(os.getpid())).touch(), "
+    "signal.signal(signal.SIGINT, signal.SIG_IGN), time.sleep(60)); "
+)
+
+
+class Run:
+    """A supervisor in a process of its own, and the process ids of everybody below it."""
+
+    def __init__(self, folder: Path, children: list[tuple[str, str, str]]) -> None:
+        self.pids = folder / "pids"
+        self.pids.mkdir()
+        sources = [(n, r, (SAY_PID + s).replace("{folder!r}", repr(str(self.pids)))) for n, r, s in children]
+        self.expected = len(children) + sum("os.fork" in s for _, _, s in sources)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, json.dumps(sources), str(folder / "logs")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_until_up(self) -> None:
+        wait_for(lambda: len(list(self.pids.iterdir())) >= self.expected, "every child runs")
+
+    def finish(self) -> tuple[int, str]:
+        """Exit code and output; fails unless everybody below is gone then."""
+        output, _ = self.process.communicate(timeout=20)
+        wait_for(lambda: not self.left(), "nobody is left running")
+        return self.process.returncode, output
+
+    def left(self) -> list[int]:
+        return [pid for path in self.pids.iterdir() if is_running(pid := int(path.name))]
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def begin(**children: str) -> Run:
+        runs.append(Run(tmp_path, [(n, n.partition("_")[0], source) for n, source in children.items()]))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        for pid in (*run.left(), *([run.process.pid] if run.process.poll() is None else [])):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_others_end_after_the_learner_ended_well(start: Callable[..., Run], tmp_path: Path) -> None:
+    ends = "print('done'); time.sleep(0.3)"
+    code, output = start(learner=ends, actor=ends, evaluator=ends).finish()
+    assert code == 0
+    assert "learner | done" in output
+    assert (tmp_path / "logs" / "actor.log").read_text() == "done\n"
+
+
+def test_actor_that_stays_after_the_end_is_ended(start: Callable[..., Run]) -> None:
+    code, output = start(learner="time.sleep(0.5)", actor=POLITE, evaluator="pass").finish()
+    assert code == 0
+    assert "actor | clean end" in output
+
+
+def test_learner_that_dies_takes_everybody_along_with_its_code(start: Callable[..., Run]) -> None:
+    run = start(learner="time.sleep(0.5); sys.exit('no such checkpoint')", actor=POLITE, evaluator=POLITE)
+    code, output = run.finish()
+    assert code == 1
+    assert "learner | no such checkpoint" in output
+    assert "learner ended with exit code 1" in output
+
+
+def test_last_actor_that_dies_ends_the_run(start: Callable[..., Run]) -> None:
+    run = start(learner=POLITE, actor_0="sys.exit(3)", actor_1="time.sleep(0.5); sys.exit(4)")
+    code, output = run.finish()
+    assert code in (3, 4)
+    assert "no actor is left" in output
+
+
+def test_run_goes_on_while_another_actor_lives(start: Callable[..., Run]) -> None:
+    run = start(learner="time.sleep(1.5); print('done')", actor_0="sys.exit(3)", actor_1=POLITE)
+    code, output = run.finish()
+    assert code == 0
+    assert "actor_0 ended with exit code 3" in output
+
+
+def test_training_outlives_the_evaluator_but_the_exit_code_tells(start: Callable[..., Run]) -> None:
+    run = start(learner="time.sleep(1); print('trained')", actor=POLITE, evaluator="sys.exit(5)")
+    code, output = run.finish()
+    assert code == 5
+    assert "learner | trained" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_everybody(number: int, start: Callable[..., Run]) -> None:
+    run = start(learner=POLITE, actor=POLITE, evaluator=POLITE)
+    run.wait_until_up()
+    wait_for(
+        lambda: all((run.pids.parent / "logs" / f"{n}.log").read_text() for n in ("learner", "actor")), "up"
+    )
+    run.process.send_signal(number)
+    code, output = run.finish()
+    assert code == 128 + number
+    assert "learner | clean end" in output
+
+
+def test_child_that_ignores_signals_is_gone_within_ten_seconds(start: Callable[..., Run]) -> None:
+    run = start(learner=STUBBORN, actor=POLITE)
+    run.wait_until_up()
+    begin = time.monotonic()
+    run.process.send_signal(signal.SIGINT)
+    code, _ = run.finish()
+    assert code == 128 + signal.SIGINT
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(1)", "pass"])
+def test_workers_of_a_dead_child_are_gone(end: str, start: Callable[..., Run]) -> None:
+    code, _ = start(learner="time.sleep(2)", actor=WITH_WORKER + "time.sleep(0.5); " + end).finish()
+    assert code == (0 if end == "pass" else {"sys.exit(1)": 1}.get(end, 128 + signal.SIGKILL))
+
+
+@pytest.mark.parametrize("child", [WAIT, WITH_WORKER + WAIT, WITH_WORKER + STUBBORN])
+def test_killed_supervisor_leaves_nobody(child: str, start: Callable[..., Run]) -> None:
+    run = start(learner=WAIT, actor=child)
+    run.wait_until_up()
+    run.process.kill()
+    assert run.process.wait(20) == -signal.SIGKILL
+    wait_for(lambda: not run.left(), "nobody is left running", timeout_s=PATIENCE_S + 10)
+
+
+def test_the_guard_ends_with_the_last_child(start: Callable[..., Run]) -> None:
+    # The guard is the supervisor's only other child (no `ps`: a fresh machine may have none).
+    look = (
+        "import psutil; me = psutil.Process(); "
+        "print('beside', *(c.pid for c in me.parent().children() if c.pid != me.pid))"
+    )
+    run = start(learner=look)
+    code, output = run.finish()
+    [guard] = [int(pid) for line in output.splitlines() if "beside" in line for pid in line.split()[3:]]
+    assert code == 0
+    assert not is_running(guard)
+
+
+# --- the command itself ------------------------------------------------------------------------
+
+
+def launch(repository: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "launch.run", *overrides]
+    return subprocess.run(words, cwd=repository, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("learner.speed=3", "learner.speed"),
+        ("learner.total_frames=0", "total_frames must be at least 1, got 0"),
+        ("task=juggling", "task/juggling"),
+        ("name=../elsewhere", "'../elsewhere'"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_unusable_configuration_is_one_line_and_exit_2(override: str, said: str, repository: Path) -> None:
+    ended = launch(repository, override)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("key", ["experience_port", "weights_port"])
+def test_port_in_use_is_one_line_and_starts_nothing(
+    key: str, repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", free_ports[0])):
+        other = "weights_port" if key == "experience_port" else "experience_port"
+        ended = launch(
+            repository,
+            f"runs_dir={tmp_path}/runs",
+            f"wire.{key}={free_ports[0]}",
+            f"wire.{other}={free_ports[1]}",
+        )
+    assert ended.returncode == 1
+    assert f"wire.{key}={free_ports[0]} on 127.0.0.1 cannot be used: Address already in use" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_everybody_gets_the_same_run_name_and_overrides() -> None:
+    overrides = ["actor.count=2", "seed=7"]
+    commands = make_commands(compose_config(overrides), overrides)
+    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator"]
+    names = {word for c in commands for word in c.argv if word.startswith("name=")}
+    assert len(names) == 1
+    assert all("seed=7" in c.argv for c in commands)
+    assert "actor.index=1" in commands[2].argv
+
+
+def test_environment_that_is_ready_starts_neither_python_nor_an_installer(
+    tmp_path: Path, repository: Path
+) -> None:
+    shutil.copytree(repository / "launch", tmp_path / "launch")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(repository / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "python3", "python3.12", "python3.13", "uv", "pip"):
+        (tmp_path / ".venv" / "bin" / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/started\n")
+        (tmp_path / ".venv" / "bin" / name).chmod(0o755)
+    stamp = subprocess.run(
+        "{ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1",
+        shell=True, cwd=tmp_path, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    (tmp_path / ".venv" / "stamp").write_text(stamp)
+
+    def set_up(*words: str) -> tuple[int, str, str]:
+        ended = subprocess.run(
+            ["bash", str(tmp_path / "launch" / "setup_env.sh"), *words], capture_output=True, text=True,
+            env={**os.environ, "PATH": f"{tmp_path}/.venv/bin:{os.environ['PATH']}"},
+        )  # fmt: skip
+        return ended.returncode, ended.stdout, ended.stderr
+
+    assert set_up() == (0, "", "")
+    assert not (tmp_path / "started").exists()
+    # What stands there in their place would have noticed.
+    assert set_up("bench") == (0, "setup | adding the extra bench\n", "")
+    assert (tmp_path / "started").read_text() == "uv\n"
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux here")
+def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    # A base that is not there: the learner refuses, and the session ends by itself.
+    overrides = [
+        f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
+        f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+    ]  # fmt: skip
+    here, there = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "TMUX_TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch.run", *overrides],
+        cwd=repository, stdin=there, stdout=there, stderr=there, env=environment, start_new_session=True,
+    )  # fmt: skip
+    os.close(there)
+    shown = b""
+    try:
+        while chunk := os.read(here, 4096):
+            shown += chunk
+    except OSError:
+        pass  # how Linux says that the other side of a terminal is gone
+    assert process.wait(timeout=30) != 0
+    assert b"run in-tmux ended early" in shown
+    assert "ended with exit code" in (tmp_path / "runs/in-tmux/logs/launch.log").read_text()

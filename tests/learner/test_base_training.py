@@ -1,0 +1,282 @@
+"""Offline training on real demonstrations: resumable to the bit, evaluated on the real simulator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from actor.policy.diffusion.checkpoint import save_agent
+from actor.policy.make import make_base
+from config.process import compose_config
+from config.section import ConfigError
+from config.train_base import TrainBaseConfig, compose_training
+from learner.base_training import trainer as base_trainer
+from learner.base_training.evaluation import BaseEvaluations
+from learner.base_training.run import read_episodes, require_own_folder, require_task_sizes, windows_of
+from learner.base_training.tracker import BaseTracker
+from learner.base_training.trainer import BaseTrainer, ResumeError
+from learner.base_training.windows import Windows
+from learner.checkpoints.files import write_checkpoint
+from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from tests.support.helpers import make_config
+
+# For machines that others use; on one of one's own each takes seconds.
+DEADLINE_S = 400
+pytestmark = pytest.mark.timeout(3 * DEADLINE_S)
+
+SMALL = (
+    "preset=small", "demos=bases/PickCube-v1/demos.h5", "max_episodes=5", "unet_dims=[8,16]", "n_groups=4",
+    "batch_size=16", "warmup=5", "diffusion_step_embed_dim=16",
+)  # fmt: skip
+
+
+def settings_of(out: Path, *overrides: str) -> TrainBaseConfig:
+    return compose_training([*SMALL, f"out={out}", "evaluation.every=0", *overrides])
+
+
+def read_windows(settings: TrainBaseConfig) -> Windows:
+    return windows_of(settings, read_episodes(settings))
+
+
+def trainer_of(out: Path, *overrides: str) -> BaseTrainer:
+    settings = settings_of(out, *overrides)
+    return BaseTrainer(settings, read_windows(settings))
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_demonstrations_of_several_sources_follow_one_another(tmp_path: Path) -> None:
+    one, other = "bases/PickCube-v1/demos.h5", "bases/StackCube-v1/demos.h5"
+    assert len(read_episodes(settings_of(tmp_path, f"demos=[{one},{one}]"))) == 2 * 5
+    with pytest.raises(DemonstrationError, match=r"StackCube.*48, 7.*PickCube.*42, 7"):
+        read_episodes(settings_of(tmp_path, f"demos=[{one},{other}]"))
+    with pytest.raises(ConfigError, match="demos must be"):
+        settings_of(tmp_path, "demos=[]")
+
+
+def test_the_update_after_a_resume_is_the_one_that_would_have_come(tmp_path: Path) -> None:
+    straight = trainer_of(tmp_path, "iterations=20")
+    losses = [straight.update().item() for _ in range(20)]
+    stopped = trainer_of(tmp_path, "iterations=20")
+    for _ in range(9):
+        stopped.update()
+    write_checkpoint(tmp_path / "training.pt", stopped.state())
+    resumed = trainer_of(tmp_path, "iterations=20", "save_every=7")
+    resumed.load_state(torch.load(tmp_path / "training.pt", weights_only=True))
+    assert [resumed.update().item() for _ in range(11)] == losses[9:]
+    assert same(resumed.agent.state_dict(), straight.agent.state_dict())
+    assert same(resumed.ema.state_dict(), straight.ema.state_dict())
+
+
+@pytest.mark.parametrize("change", ["lr=1e-3", "max_episodes=4", "iterations=30", "precision=bfloat16"])
+def test_a_resume_with_other_settings_is_refused_by_their_name(change: str, tmp_path: Path) -> None:
+    state = trainer_of(tmp_path, "iterations=20").state()
+    with pytest.raises(ResumeError, match=change.split("=")[0]):
+        trainer_of(tmp_path, "iterations=20", change).load_state(state)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_learns(precision: str, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, "iterations=1000", f"precision={precision}", "lr=2e-3")
+    losses = [trainer.update().item() for _ in range(150)]
+    assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
+    assert all(parameter.dtype == torch.float32 for parameter in trainer.ema.parameters())
+
+
+def test_a_compiler_that_fails_costs_a_warning(tmp_path: Path, monkeypatch, caplog) -> None:
+    def broken(*_):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(base_trainer.torch, "compile", lambda function: broken)
+    compiled = trainer_of(tmp_path, "compile=true")
+    losses = [compiled.update().item() for _ in range(3)]
+    assert "no compiler" in caplog.text
+    eager = trainer_of(tmp_path)
+    assert losses == [eager.update().item() for _ in range(3)]
+
+
+def test_task_is_a_key_of_its_own() -> None:
+    assert compose_training(["task=StackCube-v1", "preset=small"]).task == "StackCube-v1"
+
+
+def test_published_settings_are_the_defaults() -> None:
+    settings = compose_training([])
+    assert (settings.batch_size, settings.lr, settings.pred_horizon) == (1024, 1e-4, 16)
+    assert (settings.unet_dims, settings.prediction_type, settings.normalize) == (
+        (64, 128, 256),
+        "epsilon",
+        False,
+    )
+    assert (settings.ema_ceiling, settings.warmup, settings.obs_horizon) == (0.9999, 500, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("lrr=1", "lrr"),
+        ("batch_size=0", "batch_size must be at least 1"),
+        ("control_mode=pd_joint_pos", "control_mode must be a delta mode"),
+        ("evaluation.act_horizon=8", "evaluation.act_horizon must be at most 7 with pred_horizon=8"),
+    ],
+)
+def test_a_wrong_key_is_named(override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        compose_training(["preset=small", override])
+
+
+def command(out: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "learner.base_training.run", *SMALL, f"out={out}", *overrides]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "reconfigure", "limit"),
+    [("PegInsertionSide-v1", True, 300), ("StackCube-v1", False, 200), ("PushCube-v1", False, 100)],
+)
+def test_a_base_is_evaluated_in_the_scene_that_a_run_would_play(
+    env_id: str, reconfigure: bool, limit: int, tmp_path: Path
+) -> None:
+    evaluations = BaseEvaluations(compose_training([f"task={env_id}"]), tmp_path)
+    task = compose_config(evaluations._overrides()).task
+    evaluations.close()
+    assert (task.env_id, task.reconfigure, task.max_episode_steps) == (env_id, reconfigure, limit)
+
+
+def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) -> None:
+    words = [
+        "iterations=120", "save_every=50", "evaluation.every=100", "evaluation.episodes=2",
+        "evaluation.num_envs=1", "evaluation.max_episode_steps=12",
+    ]  # fmt: skip
+    done = subprocess.run(command(tmp_path, *words), capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    points = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in points] == [100, 120], done.stdout
+    assert "finished: base.path=" in done.stdout
+    for name in ("best", "newest"):
+        content = torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
+        assert set(content) == {"agent", "ema_agent"}
+    assert len(read_maniskill(tmp_path / "demos.h5")) == 5
+    config = make_config(f"base.path={tmp_path}")
+    base = make_base(config.base, config.task, "cpu", 0)
+    assert base.plan(torch.zeros(2, 2, 42)).shape == (2, 4, 7)
+    refused = subprocess.run(
+        command(tmp_path, *words, "lr=1e-3"), capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: ") and "lr=0.0005" in refused.stderr
+
+
+def test_a_stopped_training_goes_on_with_the_same_command(tmp_path: Path) -> None:
+    words = ["iterations=1500", "save_every=50", "evaluation.every=0"]
+    stopped = subprocess.Popen(command(tmp_path / "a", *words), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + DEADLINE_S
+    while not (tmp_path / "a" / "training.pt").exists():
+        assert time.monotonic() < deadline and stopped.poll() is None
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGTERM)
+    output, _ = stopped.communicate(timeout=DEADLINE_S)
+    assert "the same command goes on from there" in output
+    for out in ("a", "b"):
+        done = subprocess.run(
+            command(tmp_path / out, *words), capture_output=True, text=True, timeout=DEADLINE_S
+        )
+        assert done.returncode == 0, done.stderr
+    one, other = (torch.load(tmp_path / out / "training.pt", weights_only=True) for out in "ab")
+    assert one["step"] == other["step"] == 1500
+    assert same(one["ema_agent"], other["ema_agent"])
+    assert same(one["agent"], other["agent"])
+
+
+def test_missing_demonstrations_are_one_line_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    for source in (tmp_path / "none.h5", tmp_path):
+        done = subprocess.run(
+            command(tmp_path / "out", f"demos={source}"), capture_output=True, text=True, timeout=DEADLINE_S
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr and done.stderr.startswith("error: ")
+        assert str(source) in done.stderr
+
+
+def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) -> None:
+    base = Path(shutil.copytree("bases/PickCube-v1", tmp_path / "base"))
+    with pytest.raises(ResumeError, match="base holds a finished base: choose another out=<folder>"):
+        require_own_folder(settings_of(base))
+    require_own_folder(settings_of(base, "resume=new"))
+    (base / "training.pt").touch()
+    require_own_folder(settings_of(base))
+    require_own_folder(settings_of(tmp_path / "empty"))
+
+
+def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
+    from learner.replay.prior.lerobot import write_lerobot
+
+    episodes = read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
+    write_lerobot(tmp_path / "demos", episodes, task="PickCube-v1", robot_type="panda", fps=20)
+    ours = read_windows(settings_of(tmp_path))
+    settings = settings_of(tmp_path, f"demos={tmp_path / 'demos'}")
+    require_task_sizes(settings, read_episodes(settings))
+    theirs = read_windows(settings)
+    assert torch.equal(theirs.history, ours.history)
+    assert torch.equal(theirs.actions, ours.actions)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("task=PushCube-v1", "has 42 observation numbers, task=PushCube-v1 .* has 35"),
+        ("control_mode=pd_joint_delta_pos", "has 7 action numbers, .*pd_joint_delta_pos has 8"),
+        # Not in config/spaces.yaml: ManiSkill is asked, since the base is to be played there.
+        (
+            "task=RotateValveLevel0-v1 control_mode=pd_joint_delta_pos evaluation.every=100",
+            "has 42 observation numbers, task=RotateValveLevel0-v1 .* has 51",
+        ),
+    ],
+)
+def test_demonstrations_of_another_task_are_refused_before_the_training(change, says, tmp_path) -> None:
+    settings = settings_of(tmp_path, *change.split())
+    with pytest.raises(DemonstrationError, match=says):
+        require_task_sizes(settings, read_episodes(settings))
+
+
+def logged_artifacts(folder: Path) -> list:
+    """The artifacts in what wandb wrote offline."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, artifacts = DataStore(), []
+    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "artifact":
+            artifacts.append(record.artifact)
+    return artifacts
+
+
+def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "wandb.mode=offline")
+    trainer = BaseTrainer(settings, read_windows(settings))
+    save_agent(tmp_path, trainer.agent, trainer.ema, {})
+    tracker = BaseTracker(settings)
+    tracker.log(1, loss=0.5)
+    tracker.publish(tmp_path, "best", 100, best=True)
+    tracker.publish(tmp_path, "best", 200, best=False)
+    tracker.close()
+    # wandb's own process writes its last block after finish() has returned.
+    deadline = time.monotonic() + DEADLINE_S
+    while len(artifacts := logged_artifacts(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {artifact.name for artifact in artifacts} == {"base-PickCube-v1"}
+    expected = [{"step-100", "latest", "best"}, {"step-200", "latest"}]
+    assert [set(artifact.aliases) for artifact in artifacts] == expected
+    for artifact in artifacts:
+        assert {entry.path for entry in artifact.manifest.contents} == {"args.json", "checkpoints/best.pt"}

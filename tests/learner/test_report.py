@@ -1,0 +1,182 @@
+"""Laws of the measurements: every point on disk at once, wandb never in the way, pictures and tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from rich.console import Console
+
+from config.learner import WandbConfig
+from launch.run.folder import MetricsReader
+from launch.show import plot
+from launch.show.monitor import Newest, make_table
+from learner.report.metrics import Metrics
+
+DISABLED = WandbConfig(mode="disabled", project="test")
+OFFLINE = WandbConfig(mode="offline", project="test")
+
+
+class FakeRun:
+    """Stands in for a wandb run and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, dict[str, Any]]] = []
+        self.finished = threading.Event()
+
+    def log(self, point: dict[str, Any], step: int) -> None:
+        assert not self.points or step >= self.points[-1][0], "wandb drops steps that go back"
+        self.points.append((step, point))
+
+    def finish(self) -> None:
+        self.finished.set()
+
+
+@pytest.fixture
+def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
+    run = FakeRun()
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    return run
+
+
+def lines(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_point_is_on_disk_before_log_returns(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "run", DISABLED, {}) as metrics:
+        metrics.log({"frames": 1, "success_base": None, "waiting_for": "actors"})
+        assert lines(tmp_path / "run") == [{"frames": 1, "success_base": None, "waiting_for": "actors"}]
+
+
+def test_numbers_of_numpy_and_nan_become_plain_json(tmp_path: Path) -> None:
+    with Metrics(tmp_path, DISABLED, {}) as metrics:
+        metrics.log({"frames": 1, "q_mean": np.float32(0.5), "loss/critic": float("nan")})
+    assert lines(tmp_path) == [{"frames": 1, "q_mean": 0.5, "loss/critic": None}]
+
+
+def test_resume_goes_on_and_drops_a_torn_line_and_new_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"frames": 1}\n{"fra')
+    with Metrics(tmp_path, DISABLED, {}, resume=True) as metrics:
+        metrics.log({"frames": 2})
+    assert lines(tmp_path) == [{"frames": 1}, {"frames": 2}]
+    with Metrics(tmp_path, DISABLED, {}) as metrics:
+        metrics.log({"frames": 3})
+    assert lines(tmp_path) == [{"frames": 3}]
+
+
+def test_wandb_gets_every_point_at_its_frames_never_going_back(tmp_path: Path, fake_run: FakeRun) -> None:
+    with Metrics(tmp_path, OFFLINE, {}) as metrics:
+        for frames in (0, 10, 30, 20):
+            metrics.log({"frames": frames, "waiting_for": "text stays out", "q_mean": None})
+    assert fake_run.points == [
+        (0, {"frames": 0}),
+        (10, {"frames": 10}),
+        (30, {"frames": 30}),
+        (30, {"frames": 20}),
+    ]
+
+
+def test_wandb_is_finished_when_the_run_fails(tmp_path: Path, fake_run: FakeRun) -> None:
+    with pytest.raises(RuntimeError, match="the run failed"), Metrics(tmp_path, OFFLINE, {}) as metrics:
+        metrics.log({"frames": 1})
+        raise RuntimeError("the run failed")
+    assert fake_run.finished.is_set()
+
+
+def test_failing_wandb_is_said_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.CommError("no server")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with Metrics(tmp_path, OFFLINE, {}) as metrics:
+        for frames in range(5):
+            metrics.log({"frames": frames})
+    assert len(lines(tmp_path)) == 5
+    assert [r.message for r in caplog.records if "wandb" in r.message] == [
+        "no wandb from here on: CommError: no server"
+    ]
+
+
+def test_wandb_resumes_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    monkeypatch.setattr(wandb, "init", lambda **k: ids.append(k["id"]) or FakeRun())
+    for resume in (False, True, False):
+        Metrics(tmp_path, OFFLINE, {}, resume=resume).close()
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_settings_come_from_a_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_run: FakeRun
+) -> None:
+    monkeypatch.setenv("WANDB_ENTITY", "to be removed again")
+    monkeypatch.delenv("WANDB_ENTITY")
+    (tmp_path / ".env").write_text("WANDB_ENTITY=somebody\n")
+    monkeypatch.chdir(tmp_path)
+    Metrics(tmp_path / "run", OFFLINE, {}).close()
+    assert os.environ.pop("WANDB_ENTITY") == "somebody"
+
+
+def test_real_wandb_keeps_an_offline_run_in_the_run_folder(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "run", OFFLINE, {"seed": 0}) as metrics:
+        metrics.log({"frames": 1, "success_base": 0.4})
+    assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_reader_leaves_an_unfinished_line_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    reader = MetricsReader(tmp_path)
+    assert reader.read() == []
+    path.write_text('{"frames": 1}\n{"frames"')
+    assert reader.read() == [{"frames": 1}]
+    with path.open("a") as file:
+        file.write(": 2}\n")
+    assert reader.read() == [{"frames": 2}]
+
+
+def test_monitor_shows_the_newest_known_value_of_every_figure() -> None:
+    newest = Newest()
+    newest.add([{"frames": 1000, "success_base": 0.4, "waiting_for": "0 actors connected"}])
+    newest.add([{"frames": 2500, "success_base": None, "waiting_for": None, "loss/critic": 0.25}])
+    console = Console(record=True, width=80)
+    console.print(make_table("a run", newest.values))
+    shown = console.export_text()
+    for expected in ("a run", "2 500", "40 %", "loss/critic", "0.25"):
+        assert expected in shown
+    assert "0 actors connected" not in shown
+
+
+@pytest.mark.parametrize(
+    ("rate", "trials", "interval"),
+    # By hand: z = 1.96; for 5 of 10 (0.5 + 0.19208) / 1.38416 -+ 1.96 / 1.38416 * sqrt(0.025 + 0.0096)
+    [(0.5, 10, (0.2366, 0.7634)), (0.0, 10, (0.0, 0.2775)), (1.0, 100, (0.9630, 1.0))],
+)
+def test_wilson_interval(rate: float, trials: int, interval: tuple[float, float]) -> None:
+    assert plot.wilson_interval(rate, trials) == pytest.approx(interval, abs=1e-3)
+
+
+def test_plot_draws_evaluations_behaviour_and_base(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "run", DISABLED, {}) as metrics:
+        metrics.log({"frames": 0, "success_base": 0.4, "eval_episodes": 100})
+        for frames in range(0, 50_000, 5000):
+            metrics.log({"frames": frames, "success_behaviour": 0.2 + frames / 1e5, "success_full": None})
+        metrics.log({"frames": 50_000, "success_full": 0.9, "eval_episodes": 100})
+    curve = plot.read_curve(tmp_path / "run")
+    assert curve.base == plot.Measured(frames=0, rate=0.4, episodes=100)
+    assert curve.full == [plot.Measured(frames=50_000, rate=0.9, episodes=100)]
+    assert len(curve.behaviour) == 10
+    assert plot.main([str(tmp_path / "run"), "--out", str(tmp_path / "docs/success.png")]) == 0
+    assert (tmp_path / "docs/success.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_of_an_unknown_run_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert plot.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "x.png")]) == 1
+    assert "nothing/metrics.jsonl has no point" in caplog.text

@@ -1,0 +1,69 @@
+"""Configuration and policies for tests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from actor.policy.contract import BasePolicy
+from actor.policy.decorated import DecoratedPolicy
+from actor.policy.residual import ResidualActor
+from actor.rollout import Rollout
+from config.main import Config, parse_config
+from protocol.messages import Columns
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_config(*overrides: str) -> Config:
+    """The composed configuration, checked; the residual may correct all action numbers by default and sees
+    no relations, since the fakes have fewer numbers than the default task."""
+    with initialize_config_dir(str(ROOT / "config"), version_base=None):
+        return parse_config(
+            compose("main", overrides=["algo.residual_dims=null", "algo.relations=[]", *overrides])
+        )
+
+
+def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every: int) -> DecoratedPolicy:
+    """A decorated policy over `base` with a fresh residual."""
+    return DecoratedPolicy(
+        base,
+        ResidualActor(config.algo, base.observation_dim, base.action_dim),
+        num_envs=num_envs,
+        residual_every=residual_every,
+        residual_scale=config.algo.residual_scale,
+        device="cpu",
+        seed=0,
+    )
+
+
+def collect(rollout: Rollout, frames: int) -> Columns:
+    """All decisions that close within `frames` frames."""
+    for _ in range(frames):
+        rollout.step()
+    return rollout.take()
+
+
+def left_running(session: int, timeout_s: float = 5.0) -> list[str]:
+    """Command lines of `session`, a process id that was started with `start_new_session`: of itself and
+    of everybody below it, simulator workers included. Waits for the last ones to go."""
+    deadline = time.monotonic() + timeout_s
+    while (found := _command_lines(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _command_lines(session: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, _, _, its_session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found

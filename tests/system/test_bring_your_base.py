@@ -1,0 +1,170 @@
+"""The commands of README's "Bring your base", as they stand there, on small real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+from actor.policy.diffusion.checkpoint import save_agent
+from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from learner.replay.prior.maniskill import read_maniskill
+from tests.actor.simulators.test_cameras import renderer
+from tests.learner.replay.test_dataset_images import save_policy
+from tests.support.helpers import left_running
+from tests.support.lerobot_policies import make_policy, save
+
+__all__ = ["renderer"]
+
+RUN = (
+    "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",
+    "algo.batch_size=32", "learner.evaluation.episodes=2", "learner.evaluation.num_envs=1",
+    "actor.count=1", "actor.num_envs=2", "actor.rows_per_batch=8", "learner.publish_every_s=0.5",
+    "learner.wandb.mode=disabled", "task.max_episode_steps=30", "name=small",
+)  # fmt: skip
+TRAIN = (
+    "iterations=60", "unet_dims=[8,16]", "n_groups=4", "batch_size=16", "evaluation.episodes=2",
+    "evaluation.num_envs=1", "evaluation.max_episode_steps=12",
+)  # fmt: skip
+
+
+def section(repository: Path) -> list[str]:
+    """The section's commands."""
+    text = (repository / "README.md").read_text()
+    part = text[text.index("## Bring your base") :].split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", part, re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+
+
+def readme(repository: Path, *words: str) -> str:
+    """The one command of the section that holds all of `words`."""
+    found = [line for line in section(repository) if all(word in line for word in words)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def run(repository: Path, command: str, *more: str, timeout_s: float = 500) -> str:
+    """What `command` with further keys prints; it must succeed and leave nobody running."""
+    words = [*shlex.split(command), *more]
+    process = subprocess.Popen(
+        words, cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == 0, output
+    assert not left_running(process.pid)
+    return output
+
+
+@pytest.fixture
+def places(tmp_path: Path, free_ports: tuple[int, int]) -> list[str]:
+    return [
+        f"runs_dir={tmp_path / 'runs'}",
+        f"wire.experience_port={free_ports[0]}",
+        f"wire.weights_port={free_ports[1]}",
+    ]
+
+
+def assert_ran(tmp_path: Path) -> None:
+    summary = json.loads((tmp_path / "runs" / "small" / "summary.json").read_text())
+    assert summary["frames"] >= 300 and summary["updates"] > 0
+    assert summary["evaluation_episodes"] == 2
+
+
+@pytest.mark.timeout(1100)
+def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path, places: list[str]) -> None:
+    train = readme(repository, "train_base.sh", "demos=<file or dataset>").replace("task=StackCube-v1", "")
+    train = train.replace("<file or dataset>", "bases/PickCube-v1/demos.h5")
+    run(repository, train, "max_episodes=5", f"out={tmp_path / 'base'}", *TRAIN)
+    assert json.loads((tmp_path / "base" / "evaluations.jsonl").read_text().splitlines()[-1])["step"] == 60
+    start = readme(repository, "start.sh", "base.path=bases/mine").replace("task=stack_cube", "")
+    run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
+    assert_ran(tmp_path)
+
+
+@pytest.mark.timeout(1100)
+def test_a_published_checkpoint_of_maniskill2_runs(
+    repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    torch.manual_seed(0)
+    spec = DiffusionSpec(
+        env_id="PegInsertionSide-v2", control_mode="pd_ee_delta_pose", obs_dim=50, act_dim=7, obs_horizon=2,
+        pred_horizon=16, diffusion_step_embed_dim=64, unet_dims=(64, 128, 256), n_groups=8,
+    )  # fmt: skip
+    agent = DiffusionAgent(spec)
+    save_agent(tmp_path / "published", agent, agent, {"act_horizon": 4})
+    command = readme(repository, "base.pad_obs_to=50").replace("<folder>", str(tmp_path / "published"))
+    run(repository, command, *RUN, *places)
+    assert_ran(tmp_path)
+
+
+@pytest.mark.timeout(1100)
+def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
+    episodes = read_maniskill(repository / "bases" / "PickCube-v1" / "demos.h5", 3)
+    folder = save(tmp_path / "act", *make_policy("act", episodes, 18))
+    command = readme(repository, "base=lerobot", "learner.demos=bases").replace(
+        "<folder or hub id>", str(folder)
+    )
+    run(repository, command, *RUN, *places)
+    assert_ran(tmp_path)
+
+
+# Each simulator's process and the evaluator compile their shaders for half a minute or more.
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("kept", ["image", "video"])
+def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
+    renderer: None, kept: str, repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    save_policy(tmp_path / "act", "act", ("observation.images.top",), size=(96, 96))
+    command = readme(repository, "base=lerobot", "task.cameras=[base_camera]")
+    command = command.replace("<folder or hub id>", str(tmp_path / "act"))
+    output = run(repository, command, *RUN, *places, f"learner.record_images={kept}", timeout_s=1200)
+    assert "the processor draws the cameras" in output or any(Path("/dev").glob("nvidia[0-9]*"))
+    assert_ran(tmp_path)
+    replay = tmp_path / "runs" / "small" / "replay"
+    dataset = LeRobotDataset("small", root=replay, video_backend="pyav")
+    assert dataset.meta.camera_keys == ["observation.images.base_camera"]
+    assert dataset.features["observation.images.base_camera"]["dtype"] == kept
+    pictures = [dataset[i]["observation.images.base_camera"] for i in (0, 1, len(dataset) - 1)]
+    assert all(picture.shape == (3, 96, 96) and picture.std() > 0.05 for picture in pictures)
+    assert (pictures[0] - pictures[2]).abs().max() > 0.1, "the arm does not move"
+    words = ["bash", "launch/viz.sh", str(tmp_path / "runs" / "small"), "last", "--save", str(tmp_path)]
+    shown = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=300)
+    if shown.returncode:
+        assert kept == "video" and "apt-get install ffmpeg" in shown.stderr.splitlines()[-1], shown.stderr
+    else:
+        assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
+
+
+@pytest.mark.timeout(1100)
+def test_no_base_at_all_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
+    run(repository, readme(repository, "base=zero"), *RUN, *places)
+    assert_ran(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_task_name_becomes_demonstrations_a_base_and_a_run(
+    repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    """Makes .venv-demos where it is missing."""
+    demos, train, start = section(repository)[:3]
+    run(repository, demos, "episodes=8", "processes=2", f"out={tmp_path / 'demos'}", timeout_s=1200)
+    converted = tmp_path / "demos" / "PushCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
+    assert len(read_maniskill(converted)) == 8
+    run(repository, train, f"demos={converted}", f"out={tmp_path / 'base'}", *TRAIN)
+    run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
+    assert_ran(tmp_path)
