@@ -18,11 +18,12 @@ import pytest
 from actor.link.uplink import Uplink, UplinkError
 from config.wire import WireConfig
 from launch.make_keys import make_keys
-from learner.intake.intake import Intake, IntakeError, check_experience
+from learner.intake.intake import Intake, IntakeError
 from protocol.arrays import Limits, ProtocolError, weights_digest
 from protocol.channel.client import ClientChannel
 from protocol.channel.sockets import Endpoint
 from protocol.codec import decode_from_learner, encode
+from protocol.experience import ExperienceCheck
 from protocol.messages import (
     PROTOCOL_VERSION,
     Behaviour,
@@ -548,13 +549,13 @@ def _set(name: str, place: object, value: object) -> Callable[[Columns], None]:
 )
 def test_what_is_wrong_with_experience_is_said(change: Callable[[Columns], None], says: str) -> None:
     columns = make_columns(0)
-    check_experience(columns, SPEC)
+    ExperienceCheck(SPEC)(columns)
     change(columns)
     with pytest.raises(ProtocolError, match=says):
-        check_experience(columns, SPEC)
+        ExperienceCheck(SPEC)(columns)
 
 
 def test_large_but_finite_numbers_are_accepted() -> None:
     columns = make_columns(0)
     columns["observation"][:] = 3e38  # its square is not
-    check_experience(columns, SPEC)
+    ExperienceCheck(SPEC)(columns)
