@@ -13,7 +13,6 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.loop import rows_in_a_message
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.format import DatasetError
@@ -28,7 +27,7 @@ from protocol.codec import decode_from_client, encode
 from protocol.experience import ExperienceCheck
 from protocol.messages import Columns, Experience, ExperienceSpec
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -41,7 +40,7 @@ def experience(frames: int = 24, every: int = 4, ends: str = "truncated") -> Col
     base = CountingBase()
     policy = make_policy(base, make_config(f"algo.residual_every={every}"), 2, every)
     envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(Rollout(envs, policy, every, CAMERAS), frames)
+    return collect(make_rollout(envs, policy, every, cameras=SIZES), frames)
 
 
 def spec_of(every: int = 4) -> ExperienceSpec:
