@@ -21,7 +21,8 @@ from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.files import TrainingState, save_checkpoint
-from learner.intake.intake import Intake, Received
+from learner.intake.intake import Intake
+from learner.intake.queue import Received
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches

@@ -60,7 +60,7 @@ class Connection:
         self._silence = Silence(wire, self.where)
         self._learner = f"a learner{' that knows this key' if wire.keys_dir else ''} at {self.where}"
         self.session = ClientSession(
-            hello, heartbeat_s=wire.heartbeat_s, now_s=time.monotonic(), held=left_over
+            hello, heartbeat_s=wire.heartbeat_s, now_s=time.monotonic(), left_over=left_over
         )
         self.offered: Weights | None = None
         """The newest weights that came over the experience port; for the caller to take."""

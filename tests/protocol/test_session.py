@@ -19,7 +19,9 @@ from protocol.messages import (
     Welcome,
 )
 from protocol.session.client import PATIENCE_HEARTBEATS, ClientSession
-from protocol.session.learner import PeerTable, SessionState, Verdict, mismatch
+from protocol.session.compatibility import mismatch
+from protocol.session.learner import PeerTable
+from protocol.session.peer import Credit, SessionState, Verdict
 from tests.support.spec import SPEC
 
 HEARTBEAT_S = 1.0
@@ -33,10 +35,9 @@ def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hel
     return Hello(actor_id=actor_id, session=session, **(fields | changes))  # type: ignore[arg-type]
 
 
-def table(**changes: float) -> PeerTable:
-    sizes = {"credit_rows": CREDIT, "queue_rows": 100, "undurable_rows": UNDURABLE}
-    times = {"lease_s": 5.0, "heartbeat_s": HEARTBEAT_S}
-    return PeerTable(SPEC, **(sizes | times | changes))  # type: ignore[arg-type]
+def table(**changes: int) -> PeerTable:
+    credit = Credit(credit_rows=CREDIT, queue_rows=100, undurable_rows=UNDURABLE)
+    return PeerTable(SPEC, msgspec.structs.replace(credit, **changes), lease_s=5.0, heartbeat_s=HEARTBEAT_S)
 
 
 def batch(number: int, rows: int) -> dict[str, np.ndarray]:
@@ -63,15 +64,15 @@ class World:
         return self.disk.get(self.session, [])
 
     def restart_client(self, spool: bool) -> None:
-        """The same actor, another process. With a spool it first delivers what the earlier one held."""
-        held = list(self.client._held)
-        self.is_left_over = spool and bool(held)
+        """The same actor, another process. With a spool it first delivers what the earlier one kept."""
+        kept = list(self.client.kept)
+        self.is_left_over = spool and bool(kept)
         if not self.is_left_over:
             self._open_session()
             return
         # Sent or not: here a message is in the spool from the moment it is handed over.
         opening = hello(session=self.session)
-        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, held=held)
+        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, left_over=kept)
         self.reconnect()
 
     def _open_session(self) -> None:
@@ -169,7 +170,7 @@ class World:
         assert client._credit_rows >= 0
         assert client.rows_in_flight >= 0
         assert client._durable <= client._received <= client._sent <= client._next
-        sent = [client._held[i] for i in range(client._sent - client._durable)]
+        sent = [client.kept[i] for i in range(client._sent - client._durable)]
         rows = sum(len(message.columns["frames"]) for message in sent if isinstance(message, Experience))
         assert rows < UNDURABLE + LARGEST_BATCH, "the client holds more than was granted"
         for peer in self.peers:

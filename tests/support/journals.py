@@ -12,7 +12,7 @@ from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.experience import ExperienceSpec
 from protocol.messages import Experience
-from protocol.session.learner import Peer
+from protocol.session.peer import Peer
 from tests.support.spec import SPEC
 
 LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)

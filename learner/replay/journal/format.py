@@ -25,7 +25,7 @@ import xxhash
 
 from protocol.arrays import Buffer
 from protocol.messages import Evaluation, ExperienceSpec
-from protocol.session.learner import SessionState
+from protocol.session.peer import SessionState
 
 _PREFIX = struct.Struct("<IIQ")
 _LENGTHS = struct.Struct("<II")

@@ -30,7 +30,7 @@ from learner.replay.journal.recovery import cut_torn_tail, read_segment
 from learner.replay.journal.segments import Segments
 from protocol.arrays import Buffer, Limits
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
-from protocol.session.learner import Peer, SessionState
+from protocol.session.peer import Peer, SessionState
 
 __all__ = ["Journal", "JournalError", "Replayed"]
 

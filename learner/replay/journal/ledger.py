@@ -22,7 +22,8 @@ from learner.replay.journal.format import (
     segment_number,
 )
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
-from protocol.session.learner import MOST_PEERS, SessionState
+from protocol.session.learner import MOST_PEERS
+from protocol.session.peer import SessionState
 
 # (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
 CommittedEpisodes = Mapping[tuple[str, int, int], int]

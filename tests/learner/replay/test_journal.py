@@ -14,7 +14,7 @@ from learner.replay.journal.format import BatchRecord, scan, segment_paths
 from learner.replay.journal.journal import JournalError
 from protocol.codec import encode
 from protocol.messages import Evaluation
-from protocol.session.learner import Peer, SessionState
+from protocol.session.peer import Peer, SessionState
 from tests.support.identifiable import make_stream, pack
 from tests.support.journals import LIMITS, SETTINGS, Writer
 from tests.support.spec import SPEC
