@@ -58,7 +58,7 @@ class Intake:
             Credit(
                 credit_rows=wire.credit_rows,
                 queue_rows=queue_rows,
-                undurable_rows=queue_rows if journal is None else journal.room_rows(spec),
+                undurable_rows=queue_rows if journal is None else journal.most_pending_rows(spec),
             ),
             lease_s=wire.lease_s,
             heartbeat_s=wire.heartbeat_s,

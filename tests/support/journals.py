@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.learner import JournalConfig
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.codec import encode
@@ -25,8 +26,14 @@ TIMEOUT_S = 20.0
 class Writer:
     """A journal in use, and what it called durable."""
 
-    def __init__(self, folder: Path, settings: JournalConfig = SETTINGS, spec: ExperienceSpec = SPEC):
-        self.journal = Journal(folder, settings, spec, LIMITS)
+    def __init__(
+        self,
+        folder: Path,
+        settings: JournalConfig = SETTINGS,
+        spec: ExperienceSpec = SPEC,
+        disk: Disk | None = None,
+    ) -> None:
+        self.journal = Journal(folder, settings, spec, LIMITS, disk)
         self.replayed = list(self.journal.replay())
         self.folder = folder
         self.durable: dict[int, int] = {}
