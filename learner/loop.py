@@ -11,7 +11,8 @@ from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.files import Checkpoints
 from learner.folder import RunError
-from learner.intake.intake import Intake, Received
+from learner.intake.intake import Intake
+from learner.intake.queue import Received
 from learner.replay.memory.batches import Batches
 from learner.replay.run import RunReplay
 from learner.report.report import Report

@@ -148,7 +148,7 @@ def _make_journal(config: Config, spec: ExperienceSpec) -> Journal:
 
 def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Intake:
     # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
-    queue_rows = min(config.wire.credit_rows, journal.room_rows(spec))
+    queue_rows = min(config.wire.credit_rows, journal.most_pending_rows(spec))
     return Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
 
 

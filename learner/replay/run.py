@@ -20,7 +20,7 @@ from learner.replay.journal.journal import Journal
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
 from learner.replay.restore.ring import restore_ring
-from protocol.messages import Columns
+from protocol.arrays import Columns
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from config.main import Config
-from protocol.messages import Columns, Evaluation
+from protocol.arrays import Columns
+from protocol.messages import Evaluation
 
 log = logging.getLogger(__name__)
 

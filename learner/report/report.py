@@ -13,7 +13,8 @@ from learner.replay.run import RunReplay
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress
 from learner.schedule.pace import Pace
-from protocol.messages import Columns, Evaluation
+from protocol.arrays import Columns
+from protocol.messages import Evaluation
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from config.algo import AlgoConfig
 from learner.schedule.gate import SuccessGate
-from protocol.messages import Behaviour, Columns
+from protocol.arrays import Columns
+from protocol.messages import Behaviour
 
 
 class Pace:
