@@ -77,7 +77,7 @@ class ResidualSAC:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned; learning rates stay those of this configuration.
+        """Continue from what `state` returned, with the learning rates of this configuration.
 
         Raises:
             ValueError: the state of other networks.
@@ -90,10 +90,10 @@ class ResidualSAC:
         if len(state["optimizers"]) != len(self._optimizers()):
             raise ValueError("algo.learn_temperature was another")
         for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
-            rates = [group["lr"] for group in optimizer.param_groups]
+            settings = [dict(group) for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+            for group, own in zip(optimizer.param_groups, settings, strict=True):
+                group.update(own)
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
