@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
+from config.algo import refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.main import Config
 from config.process import TIMED, StopRequest, one_line, run_main, stop_on_signals, wants_help
@@ -28,6 +29,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: in one line, naming the key.
     """
+    refuse_removed_overrides(overrides)
     return compose_section(CONFIG_DIR, overrides, Config)
 
 
@@ -77,7 +79,10 @@ def read_config(path: Path) -> Config:
         ConfigError: no such file, or not a configuration of this release; in one line, naming the key.
     """
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()), Config, strict=True)
+        plain = yaml.safe_load(path.read_text())
+        if isinstance(plain, dict) and isinstance(plain.get("algo"), dict):
+            refuse_removed(plain["algo"])
+        return msgspec.convert(plain, Config, strict=True)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from config.actor import ActorConfig
-from config.algo import AlgoConfig, simulator_reward
+from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
 from config.section import Section
@@ -37,10 +37,9 @@ class Config(Section, frozen=True):
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
                 f"got {self.algo.residual_every}"
             )
-        wanted = simulator_reward(self.algo.reward)
-        if self.task.reward_mode != wanted:
+        if self.task.reward_mode != "sparse":
             raise ValueError(
-                f"task.reward_mode must be {wanted} for algo.reward={self.algo.reward}, "
+                f"task.reward_mode must be sparse for algo.reward={self.algo.reward}, "
                 f"got {self.task.reward_mode}"
             )
 

@@ -16,7 +16,6 @@ from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import write_config
 from config.main import Config
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
@@ -127,10 +126,7 @@ def _make_algorithm(config: Config, base: BasePolicy, prior: Ring | None) -> Res
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )
     if prior is not None and config.algo.scale_observations != "off":
-        related = algorithm.actor.related(prior.observation.to(algorithm.device))
-        seen = RunningScale(algorithm.actor.related.observation_dim)
-        seen.add(related.cpu().numpy())
-        algorithm.scale_observations(seen)
+        algorithm.scale_observations(prior.observation)
     return algorithm
 
 

@@ -18,8 +18,21 @@ from torch import Tensor
 
 from actor.policy.native.build import compiled_if_possible
 
-# Side by side: most of a draw's time is waiting for memory, once a row instead of three times.
-FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
+
+class TransitionBatch(NamedTuple):
+    """Transitions over up to n decisions; B rows, all float32, on the ring's device.
+
+    The loss sees `discount`: gamma^m, and 0 where the episode terminated within the m decisions.
+    A truncated episode keeps its discount and bootstraps from its true final observation.
+    """
+
+    observation: Tensor
+    base_plan: Tensor
+    residual: Tensor
+    reward: Tensor
+    discount: Tensor
+    next_observation: Tensor
+    next_base_plan: Tensor
 
 
 class Ends(NamedTuple):
@@ -52,7 +65,7 @@ def find_ends(
     """Where transitions over up to `n_step` decisions end; a chain ends early where there is no successor.
 
     Args:
-        facts: `FACTS` (capacity + 1,); the last one stands for "no row" and follows itself.
+        facts: `FACTS` (capacity + 1,); the last one means "no row" and follows itself.
         start: i8 (B,).
     """
     powers = np.power(np.float32(gamma), np.arange(n_step + 1, dtype=np.float32))

@@ -8,10 +8,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from config.algo import AlgoConfig, simulator_reward
-
-DENSE = "normalized_dense"
-"""Name of the dense rewards in a trajectory file; ManiSkill's own files have none."""
 EXECUTED = "executed"
 """Name of the executed actions in a file of disturbed demonstrations (`launch.demos.disturbance`)."""
 
@@ -22,14 +18,12 @@ class DemonstrationError(ValueError):
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool, the
-    simulator's normalised dense reward (T,) where it was recorded, and, where pushes disturbed it,
-    the actions (T, A) that were executed: `actions` are those to imitate."""
+    """One episode of T actions: observations (T + 1, O), actions (T, A), success (T,) bool, and, where
+    pushes disturbed it, the actions (T, A) that were executed: `actions` are those to imitate."""
 
     observations: np.ndarray
     actions: np.ndarray
     success: np.ndarray
-    dense: np.ndarray | None = None
     executed: np.ndarray | None = None
 
     @property
@@ -46,13 +40,8 @@ class Demonstration:
             self.observations[: frames + 1],
             self.actions[:frames],
             self.success[:frames],
-            None if self.dense is None else self.dense[:frames],
             None if self.executed is None else self.executed[:frames],
         )
-
-    def rewards(self, algo: AlgoConfig) -> np.ndarray | None:
-        """(T,) float32 as the simulator of this recipe would give them; None if they were not recorded."""
-        return self.success.astype(np.float32) if simulator_reward(algo.reward) == "sparse" else self.dense
 
 
 def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
@@ -72,7 +61,7 @@ def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
                     np.asarray(file[name]["obs"], np.float32),
                     np.asarray(file[name]["actions"], np.float32),
                     np.asarray(file[name]["success"], bool),
-                    *(_optional(file[name], extra) for extra in (DENSE, EXECUTED)),
+                    _optional(file[name], EXECUTED),
                 )
                 for name in names[:limit]
             ]
@@ -97,7 +86,6 @@ def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
                 ("obs", episode.observations),
                 ("actions", episode.actions),
                 ("success", episode.success),
-                (DENSE, episode.dense),
                 (EXECUTED, episode.executed),
             ):
                 if values is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import os
@@ -13,7 +12,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-import yaml
 
 from actor.policy.contract import BasePolicy
 from config.algo import AlgoConfig
@@ -70,9 +68,6 @@ def read_prior(
         with opened(source) as folder:
             episodes, recorded = read_folder(folder, source, fps=fps), read_recorded(path, folder)
     check_episodes(source, episodes, base)
-    if recorded is not None and recorded.dense:
-        pairs = zip(episodes, recorded.rewards, strict=True)
-        episodes = [dataclasses.replace(episode, dense=rewards) for episode, rewards in pairs]
     episodes = [episode.cut_at_success() for episode in episodes]
     if recorded is not None and recorded.base_fingerprint == base.fingerprint:
         plans = executed_plans(recorded, episodes, base)
@@ -148,8 +143,6 @@ class Recorded:
     """What a run's replay holds beyond other datasets, for each of its episodes."""
 
     base_actions: list[np.ndarray]
-    rewards: list[np.ndarray]
-    dense: bool
     base_fingerprint: str
 
 
@@ -161,13 +154,10 @@ def read_recorded(replay: Path, view: Path) -> Recorded | None:
     from learner.replay.prior.lerobot import read_folder
 
     spec = msgspec.json.decode(spec_file.read_bytes(), type=ExperienceSpec)
-    task = yaml.safe_load(config_file.read_text())["task"]
     # Its reader takes any columns for observations, and adds one that stands for the final one.
-    columns = [e.observations[:-1] for e in read_folder(view, str(replay), ["base_action", "next.reward"])]
+    columns = [e.observations[:-1] for e in read_folder(view, str(replay), ["base_action"])]
     return Recorded(
-        base_actions=[values[:, :-1] for values in columns],
-        rewards=[values[:, -1] for values in columns],
-        dense=task["reward_mode"] == "normalized_dense",
+        base_actions=columns,
         base_fingerprint=spec.base_fingerprint,
     )
 
@@ -190,27 +180,17 @@ def prior_columns(
     """All episodes as decisions.
 
     The residual is the one that reproduces the recorded action, (a - a_base) / residual_scale, clipped.
-
-    Raises:
-        DemonstrationError: the recipe's reward is dense, and no episode has one.
     """
     parts: list[Columns] = []
     clipped = total = 0
     for number, (episode, plan) in enumerate(zip(episodes, plans, strict=True)):
-        reward = episode.rewards(algo)
-        if reward is None:
-            continue
+        reward = episode.success.astype(np.float32)
         wanted = (episode.taken - plan.along[: len(episode.actions)]) / algo.residual_scale
         # Rounding alone is no clipping.
         clipped += int((np.abs(wanted) > 1 + 1e-4).sum())
         total += wanted.size
         residual = wanted.clip(-1, 1).astype(np.float32)
         parts.append(_decisions(episode, plan, residual, reward, number, algo.residual_every))
-    if not parts:
-        raise DemonstrationError(
-            f"algo.reward={algo.reward} needs dense rewards in {source}: add them with "
-            "python -m launch.demos.label_rewards <file> task=<task>, or set algo.prior_fraction=0"
-        )
     offsets = np.cumsum([0] + [len(part["frames"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
         part["final_row"] = (part["final_row"] + offset).astype(np.int32)

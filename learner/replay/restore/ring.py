@@ -30,14 +30,11 @@ class Rows(NamedTuple):
     successors: np.ndarray
 
 
-def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
+def restore_ring(folder: Path, ring: Ring) -> int:
     """Fill an empty ring with the newest rows of a dataset, each where it was; returns how many.
 
     The ring then goes on behind the newest of them. What the learner had received and not yet
     committed is still to come (`Ring.add` with its position).
-
-    Args:
-        frame_cost: taken from the reward of every executed frame, see `learner.replay.rewards`.
 
     Raises:
         DatasetError: not a dataset of this replay, of rows of other sizes, or without the images that the
@@ -45,36 +42,36 @@ def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
     """
     spec = read_spec(folder)
     theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
-    if theirs != (ours := (ring.observation_dim, ring.residual_numbers)):
+    if theirs != (ours := (ring.observation_dim, ring.residual_dim)):
         raise DatasetError(
             f"{folder} holds decisions of {theirs[0]} observation and {theirs[1]} residual numbers, this run "
             f"has {ours[0]} and {ours[1]}: give the run's own keys (algo.residual_every="
             f"{spec.residual_every} and those of task), or choose another name=<run>"
         )
-    if ring.keeps_images and not spec.cameras:
+    if ring.images is not None and not spec.cameras:
         raise DatasetError(f"{folder} holds no images: set learner.replay_images=false")
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
-    ring.position = max(newest, default=-1) + 1
+    ring.rows.position = max(newest, default=-1) + 1
     restored = 0
     for number, last in zip(shards, newest, strict=True):
         # Episodes are committed as they end, not as they began: a shard may reach back.
-        if last < ring.position - ring.capacity:
+        if last < ring.rows.oldest:
             continue
-        rows = read_rows(folder, number, spec, frame_cost)
+        rows = read_rows(folder, number, spec)
         ring.restore(*rows)
-        if ring.keeps_images:
+        if ring.images is not None:
             ring.restore_images(rows.positions, read_pictures(folder, number, spec))
-        restored += int((rows.positions >= ring.position - ring.capacity).sum())
+        restored += int((rows.positions >= ring.rows.oldest).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
 
 
-def read_rows(folder: Path, number: int, spec: DatasetSpec, frame_cost: float = 0.0) -> Rows:
+def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
     """All rows of one shard."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
     sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
-    decisions = _decisions(frames, sidecar, spec, frame_cost)
+    decisions = _decisions(frames, sidecar, spec)
     finals = _finals(sidecar)
     last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
@@ -103,7 +100,7 @@ def _matrix(table: pa.Table, name: str) -> np.ndarray:
     return flat.to_numpy().reshape(len(column), -1)
 
 
-def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_cost: float) -> Rows:
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
     """The decisions of all episodes; where an episode's last one lies is known to the caller."""
     start = frames["decision_start"].to_numpy()
     first = np.flatnonzero(start)
@@ -121,8 +118,7 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_cos
 
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
     plan[last], residual[last] = _matrix(sidecar, "last_base_plan"), _matrix(sidecar, "last_residual")
-    executed = np.arange(every) < np.bincount(decision)[:, None]
-    reward = grouped("next.reward")[..., 0] - np.float32(frame_cost) * executed
+    reward = grouped("next.reward")[..., 0]
     observation = [_matrix(frames, name)[first] for name in spec.observation_columns]
     return Rows(
         positions=sidecar["positions"].combine_chunks().flatten().to_numpy(),

@@ -15,8 +15,8 @@ from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 from learner.report.progress import RunProgress
 from learner.schedule.pace import Pace
-from tests.learner.replay.test_rewards import decisions as rewarded_decisions
-from tests.learner.test_gate import decisions
+from tests.support.columns import decisions_with as decisions
+from tests.support.columns import episode_of
 from tests.support.helpers import make_config
 
 WORDS = (
@@ -35,7 +35,7 @@ class Parts:
         self.ring = Ring(200, 3, 8)
         draw = np.random.default_rng(0)
         for _ in range(10):
-            columns = rewarded_decisions([[0, 0, 0, 0]] * 3 + [[0, 1, 0, 0]], frames=[4, 4, 4, 2])
+            columns = episode_of([[0, 0, 0, 0]] * 3 + [[0, 1, 0, 0]], frames=[4, 4, 4, 2])
             for name in ("observation", "base_plan", "residual"):
                 columns[name] = draw.uniform(-1, 1, columns[name].shape).astype(np.float32)
             self.ring.add("a", columns)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from learner.replay.memory import transitions
 from learner.replay.memory.ring import Ring
-from learner.replay.memory.transitions import FACTS, find_ends, gather
-from tests.learner.replay.test_ring import messages
+from learner.replay.memory.rows import FACTS
+from learner.replay.memory.transitions import find_ends, gather
+from tests.support.columns import rollout_messages as messages
 
 
 @pytest.fixture
