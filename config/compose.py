@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -21,6 +22,12 @@ from config.process import TIMED, StopRequest, one_line, run_main, stop_on_signa
 from config.section import ConfigError
 
 CONFIG_DIR = Path(__file__).resolve().parent
+
+
+class _AlgoKeys(msgspec.Struct):
+    """Of a file: what is asked about removed keys before anything else."""
+
+    algo: dict[str, Any]
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -80,8 +87,7 @@ def read_config(path: Path) -> Config:
     """
     try:
         plain = yaml.safe_load(path.read_text())
-        if isinstance(plain, dict) and isinstance(plain.get("algo"), dict):
-            refuse_removed(plain["algo"])
+        refuse_removed(msgspec.convert(plain, _AlgoKeys).algo)
         return msgspec.convert(plain, Config, strict=True)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
