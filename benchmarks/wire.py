@@ -42,7 +42,7 @@ from config.process import compose_config
 from config.wire import WireConfig
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake
-from learner.replay.journal.file import BLOCK_BYTES, SHEET_BYTES
+from learner.replay.journal.file import BLOCK_BYTES, BUFFER_BYTES
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.codec import encode
@@ -197,7 +197,7 @@ def measure_writes(
         pages.madvise(mmap.MADV_HUGEPAGE)
     memory = memoryview(pages)
     memory[:] = (message * group)[:size]
-    parts = [memory[start : start + SHEET_BYTES] for start in range(0, size, SHEET_BYTES)]
+    parts = [memory[start : start + BUFFER_BYTES] for start in range(0, size, BUFFER_BYTES)]
     path = scratch / "ceiling"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_DIRECT if way.direct else 0))
     wrap_bytes = max(1, WRAP_BYTES // size) * size if way.over else None
