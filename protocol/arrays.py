@@ -10,8 +10,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.messages import Columns
-
 # Little-endian plain numbers. Never objects: unpickling them would run the sender's code.
 DTYPES = {name: np.dtype(f"<{name}") for name in ("f4", "f8", "i4", "i8", "u1", "b1")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -20,6 +18,9 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ALIGNMENT = 8
 
 Buffer = bytes | memoryview
+
+Columns = dict[str, NDArray[Any]]
+"""Name -> array. Travels behind the header of a message, never in it."""
 
 
 class ProtocolError(ValueError):

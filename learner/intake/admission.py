@@ -14,12 +14,11 @@ import msgspec
 
 from protocol.arrays import Buffer, Limits, ProtocolError
 from protocol.codec import VersionError, decode_from_client
-from protocol.experience import check_experience
+from protocol.experience import ExperienceCheck, ExperienceSpec
 from protocol.messages import (
     Columns,
     Evaluation,
     Experience,
-    ExperienceSpec,
     FromLearner,
     Heartbeat,
     Hello,
@@ -96,7 +95,7 @@ class Admission:
     def __init__(
         self, spec: ExperienceSpec, peers: PeerTable, limits: Limits, journal: Log | None = None
     ) -> None:
-        self._spec = spec
+        self._check_experience = ExperienceCheck(spec)
         self._peers = peers
         self._limits = limits
         self._journal = journal
@@ -281,7 +280,7 @@ class Admission:
         if peer.role != "actor":
             return f"experience of an {peer.role}"
         try:
-            check_experience(message.columns, self._spec)
+            self._check_experience(message.columns)
         except ProtocolError as error:
             return str(error)
         return None

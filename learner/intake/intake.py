@@ -17,11 +17,9 @@ from protocol.channel.keys import KeyFileError
 from protocol.channel.learner import LearnerChannel
 from protocol.channel.sockets import ChannelError, Endpoint
 from protocol.codec import encode
-from protocol.experience import check_experience
-from protocol.messages import Evaluation, ExperienceSpec, Progress, Weights
+from protocol.experience import ExperienceSpec
+from protocol.messages import Evaluation, Progress, Weights
 from protocol.session.learner import PeerTable
-
-__all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"]
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ _REMEDIES = {
     "base_fingerprint": "give both the same base.path",
     "residual_scale": "start it with algo.residual_scale={0}",
     "policy": "start it with the learner's algo",
+    "optional_columns": "start it with the learner's configuration",
     "cameras": "start it with the learner's task.cameras, task.camera_size and learner.record_images",
 }
 

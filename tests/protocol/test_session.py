@@ -14,25 +14,14 @@ from protocol.messages import (
     Ack,
     Evaluation,
     Experience,
-    ExperienceSpec,
     Hello,
     Refused,
     Welcome,
 )
 from protocol.session.client import PATIENCE_HEARTBEATS, ClientSession
 from protocol.session.learner import PeerTable, SessionState, Verdict, mismatch
+from tests.support.spec import SPEC
 
-SPEC = ExperienceSpec(
-    env_id="PickCube-v1",
-    control_mode="pd_ee_delta_pose",
-    observation_dim=42,
-    action_dim=7,
-    act_horizon=8,
-    residual_every=4,
-    base_fingerprint="abc",
-    residual_scale=0.1,
-    policy="deterministic obs [256, 256]",
-)
 HEARTBEAT_S = 1.0
 CREDIT = 10
 UNDURABLE = 16
@@ -468,6 +457,8 @@ def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -
     match value:
         case str():
             theirs = value + "x"
+        case tuple():
+            theirs = (*value, "x")
         case dict():
             theirs = value | {"top": (4, 6)}
         case _:

@@ -37,8 +37,8 @@ from protocol.messages import (
     WeightsRequest,
 )
 from tests.support.identifiable import make_stream, pack
+from tests.support.spec import SPEC
 from tests.system.chaos import count, make_settings, verdict
-from tests.system.chaos_child import SPEC
 
 log = logging.getLogger("fuzz")
 

@@ -15,7 +15,7 @@ from config.wire import WireConfig
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Experience
-from tests.system.test_uplink_intake import TIMEOUT_S, acting, learning, make_columns, make_wire, pump_until
+from tests.support.wire import TIMEOUT_S, acting, learning, make_columns, make_wire, pump_until
 
 
 @pytest.fixture

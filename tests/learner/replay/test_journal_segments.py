@@ -22,9 +22,10 @@ from learner.replay.journal.format import (
 from learner.replay.journal.journal import Journal
 from protocol.codec import encode
 from protocol.messages import Experience
-from tests.learner.replay.test_journal import LIMITS, SETTINGS, SPEC, Writer, numbers
 from tests.support.identifiable import make_episode, pack
 from tests.support.journal_disk import Disk
+from tests.support.journals import LIMITS, SETTINGS, Writer, numbers
+from tests.support.spec import SPEC
 
 SMALL = msgspec.structs.replace(SETTINGS, sync_s=1e-3, sync_bytes=20_000, segment_bytes=40_000)
 SESSION = 7

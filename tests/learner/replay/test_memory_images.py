@@ -13,7 +13,6 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.loop import rows_in_a_message
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.format import DatasetError
@@ -25,10 +24,10 @@ from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
 from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
-from protocol.experience import check_experience
+from protocol.experience import ExperienceCheck
 from protocol.messages import Columns, Experience, ExperienceSpec
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -41,7 +40,7 @@ def experience(frames: int = 24, every: int = 4, ends: str = "truncated") -> Col
     base = CountingBase()
     policy = make_policy(base, make_config(f"algo.residual_every={every}"), 2, every)
     envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(Rollout(envs, policy, every, CAMERAS), frames)
+    return collect(make_rollout(envs, policy, every, cameras=SIZES), frames)
 
 
 def spec_of(every: int = 4) -> ExperienceSpec:
@@ -90,7 +89,7 @@ def test_images_cross_the_wire_beside_their_observations(every: int) -> None:
     frames = [bytes(frame) for frame in encode(message, limits)]
     assert sum(map(len, frames)) <= spec.row_bytes * len(columns["frames"]) + len(frames[0])
     received = decode_from_client(frames, limits).columns
-    check_experience(received, spec)
+    ExperienceCheck(spec)(received)
     executed = np.arange(every) < received["frames"][:, None]
     for i, camera in enumerate(CAMERAS):
         expected = received["observation"].astype(np.uint8) + np.array([0, 0, i], np.uint8)
@@ -119,7 +118,7 @@ def test_images_other_than_the_specs_are_refused(change, says: str) -> None:
     columns = experience()
     change(columns)
     with pytest.raises(ProtocolError, match=says):
-        check_experience(columns, spec_of())
+        ExperienceCheck(spec_of())(columns)
 
 
 def test_without_cameras_the_spec_crosses_as_before() -> None:

@@ -12,14 +12,13 @@ import torch
 import yaml
 
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError, write_maniskill
 from learner.replay.prior.prior import SPEC_FILE
 from learner.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 
 # A plan is (first observation number) / 1000 + frame of the plan / 100, and a residual reaches 0.1.
 WORDS = ("algo.residual_every=4", "algo.residual_scale=0.1", "algo.prior_fraction=0.5")
@@ -146,7 +145,7 @@ def base_alone(run_dir: Path, config: Config) -> CountingBase:
         task="t", queue_episodes=8, flush_s=3600.0,
     )  # fmt: skip
     policy = make_policy(base, config, 1, 4)
-    store.add("a", 0, collect(Rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
+    store.add("a", 0, collect(make_rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
     store.close()
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(experience_spec(config, base)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config)))

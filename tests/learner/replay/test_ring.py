@@ -10,18 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actor.rollout import Rollout
 from learner.replay.memory.ring import Ring
 from learner.replay.memory.sum_tree import SumTree
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import make_config, make_policy
+from tests.support.helpers import make_config, make_policy, make_rollout
 
 CONFIG = make_config("algo.residual_every=1")
 
 
 def messages(lengths, frames, every=1, ends="truncated", rows_per_message=5):
     policy = make_policy(CountingBase(), CONFIG, len(lengths), every)
-    rollout = Rollout(ScriptedEnvironment(lengths, ends), policy, every)
+    rollout = make_rollout(ScriptedEnvironment(lengths, ends), policy, every)
     sent = []
     for _ in range(frames):
         rollout.step()

@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from actor.rollout import Rollout
 from learner.replay.dataset.episodes import EpisodeAssembler
 from learner.replay.dataset.folder import read_info
 from learner.replay.dataset.format import DatasetError
 from learner.replay.dataset.statistics import MergedStatistics, describe
 from learner.replay.dataset.store import LeRobotStore
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.identifiable import ACT, OBS, K, Truth, in_messages, make_stream, pack
 
 REPO = "tests/replay"
@@ -438,7 +437,7 @@ def test_episodes_of_a_rollout_are_those_that_lerobot_reads(
 ) -> None:
     base = CountingBase()
     policy = make_policy(base, make_config(f"algo.residual_every={every}"), 3, every)
-    rollout = Rollout(ScriptedEnvironment([[7, 3], [5], [1, 9]], "terminated"), policy, every)
+    rollout = make_rollout(ScriptedEnvironment([[7, 3], [5], [1, 9]], "terminated"), policy, every)
     with make_store(observation_dim=3, action_dim=2) as store:
         for _ in range(6):
             store.add("peg", 0, collect(rollout, 5))
