@@ -23,7 +23,8 @@ from learner.intake.intake import Intake, Received
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
-from learner.replay.prior.prior import SPEC_FILE, PriorData
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.prior import PriorData
 from learner.replay.restore.ring import restore_ring
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress

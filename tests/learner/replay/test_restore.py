@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learner.replay.rewards import rewarded
 
 from actor.simulators.maniskill import single_environment
 from config.section import ConfigError
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.maniskill import read_maniskill
-from learner.replay.rewards import rewarded
 from tests.support.helpers import ROOT, make_config
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learner.replay.memory.sum_tree import SumTree
 
 from learner.replay.memory.ring import Ring
-from learner.replay.memory.sum_tree import SumTree
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy, make_rollout
 
