@@ -1,7 +1,7 @@
 """Residual checkpoints to and from the layout of Policy Decorator's published code.
 
     python -m learner.checkpoints.policy_decorator export runs/<name>/checkpoints/newest.pt <published.pt>
-    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator [key=value]
+    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator
 
 A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
@@ -68,7 +68,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
         ) from error
     _check(algo)
     if (reach := float(actor.get("reach", 1))) < 1:
-        raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones use all of it")
+        raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones all of it")
     layers = range(len(algo.hidden))
     outputs = len(actor["head.weight"]) // 2
     published_actor = {

@@ -15,6 +15,7 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
 from tests.support.identifiable import ACT, OBS, K, in_messages, make_stream
+from tests.support.ring import check_ring
 
 
 def make_ring(capacity: int) -> Ring:

@@ -19,6 +19,7 @@ from learner.replay.restore.ring import restore_ring
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.verify import verify
 from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
+from tests.support.ring import check_ring
 from tests.system.replay_faults import CAMERA, SIZE, open_dataset, with_images
 
 LENGTHS = [9, 7, 12, 5, 8, 11, 6, 10, 13, 7, 9, 8]
