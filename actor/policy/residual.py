@@ -67,6 +67,7 @@ class ResidualActor(nn.Module):
         nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
         nn.init.zeros_(self.head.bias)
         self.stack = [*self.trunk.parameters(), *self.head.parameters()]
+        self.register_load_state_dict_pre_hook(_without_reach)
         widths = (self.trunk[0].in_features, *algo.hidden, self.head.out_features)
         self._native = Perceptrons(widths, normed=False, by_output=True)
 
@@ -123,6 +124,13 @@ class ResidualActor(nn.Module):
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         log_prob = gaussian - torch.log(1 - residual.square() + 1e-6)
         return ResidualSample(self.spread(residual), log_prob.sum(-1))
+
+
+def _without_reach(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    """Weights of the release before have `reach`: the share of residual_scale that residuals use."""
+    reach = float(state.pop(f"{prefix}reach", torch.ones(1)))
+    if reach < 1:
+        raise RuntimeError(f"this residual uses {reach:.2f} of algo.residual_scale, this release all of it")
 
 
 def describe(algo: AlgoConfig) -> str:

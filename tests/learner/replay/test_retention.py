@@ -19,6 +19,7 @@ from learner.replay.restore.ring import restore_ring
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.verify import verify
 from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
+from tests.support.ring import check_ring
 from tests.system.replay_faults import CAMERA, SIZE, open_dataset, with_images
 
 LENGTHS = [9, 7, 12, 5, 8, 11, 6, 10, 13, 7, 9, 8]
@@ -121,14 +122,14 @@ def test_a_ring_is_rebuilt_from_what_was_kept_and_goes_on(tmp_path: Path) -> Non
     restored = restore_ring(recorder.folder, again)
     kept = recorder.writer.committed.episodes
     assert restored == sum(len(truth.rows) + 1 for truth in recorder.truths[-1 - kept : -1])
-    newest = slice(ring.position - restored, ring.position)
-    assert again.position == ring.position
-    assert (again._rows[newest] == ring._rows[newest]).all()
-    assert np.array_equal(again.following[newest], ring.following[newest])
-    assert (again.following[: newest.start] == again.unknown).all()
+    newest = slice(ring.rows.position - restored, ring.rows.position)
+    assert again.rows.position == ring.rows.position
+    assert (again.rows.block[newest] == ring.rows.block[newest]).all()
+    assert np.array_equal(again.rows.following[newest], ring.rows.following[newest])
+    assert (again.rows.following[: newest.start] == again.rows.unknown).all()
     last = pack(recorder.truths[-1].rows)
     assert again.add("peg", last) == ring.add("peg", last)
-    again.check_valid()
+    check_ring(again)
     batch = again.sample(300, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0.0)
     episodes = {int(number // 1000) for number in batch.observation[:, 0].tolist()}
     assert episodes == {truth.number for truth in recorder.truths[-1 - kept :]}

@@ -1,10 +1,10 @@
-"""Residual checkpoints of ours to and from Policy Decorator's online layout.
+"""Residual checkpoints to and from the layout of Policy Decorator's published code.
 
-    python -m learner.checkpoints.published export runs/<name>/checkpoints/newest.pt <published.pt>
-    python -m learner.checkpoints.published import <published.pt> <ours.pt> algo=policy_decorator [key=value]
+    python -m learner.checkpoints.policy_decorator export runs/<name>/checkpoints/newest.pt <published.pt>
+    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator
 
-The published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
-`log_sac_alpha`. It holds no sizes of the recipe: an import takes them from the configuration.
+A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
+`log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 Weights = dict[str, Tensor]
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of algo that say what networks there are. Checkpoints hold all keys of the code that wrote
-    them; what others are there, or are not there yet, makes no difference to the layout."""
+class NetworkKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of algo that say how the networks are built.
+
+    A checkpoint has all keys of algo of the release that wrote it; the others do not matter here.
+    """
 
     head: str
     residual_shape: str
@@ -39,36 +41,34 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     actor_input: str
     critic_input: str
     hidden: tuple[int, ...]
-    actor_layer_norm: bool
     critic_layer_norm: bool
     critics: int
     relations: tuple[Any, ...] = ()
+    actor_layer_norm: bool = False
+    """Of releases before this one."""
 
 
-class PublishedError(ValueError):
-    """A checkpoint that the other layout cannot hold; the message says which setting stands against it."""
+class LayoutError(ValueError):
+    """A checkpoint that the other layout cannot express; the message names the key."""
 
 
-def export_published(ours: dict[str, Any]) -> dict[str, Any]:
+def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of `learner.checkpoints.files` in the published layout.
 
     Raises:
-        PublishedError: networks that the published code does not have.
+        LayoutError: networks that the published code does not have.
     """
     try:
-        algo = msgspec.convert(ours["algo"], Recipe)
+        algo = msgspec.convert(ours["algo"], NetworkKeys)
         actor, critic = ours["actor"], ours["target_critic"]
         log_alpha = ours["log_temperature"].reshape(1)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise PublishedError(
-            f"no checkpoint of a residual of this code, or of an old one: {error}"
+        raise LayoutError(
+            f"no checkpoint of a residual: {error}"
         ) from error
     _check(algo)
-    if actor["reach"].item() < 1:
-        raise PublishedError(
-            "the published layout has no progressive scale: this residual reaches "
-            f"{actor['reach'].item():.2f} of algo.residual_scale"
-        )
+    if (reach := float(actor.get("reach", 1))) < 1:
+        raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones all of it")
     layers = range(len(algo.hidden))
     outputs = len(actor["head.weight"]) // 2
     published_actor = {
@@ -84,11 +84,11 @@ def export_published(ours: dict[str, Any]) -> dict[str, Any]:
     return {"res_actor": published_actor, "qf1": members[0], "qf2": members[1], "log_sac_alpha": log_alpha}
 
 
-def import_published(published: dict[str, Any], algo: AlgoConfig) -> dict[str, Any]:
-    """The reverse, under the recipe `algo`.
+def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, Any]:
+    """The reverse of `export_checkpoint`, for the networks of `algo`.
 
     Raises:
-        PublishedError: not of that layout, or of other sizes than `algo` says.
+        LayoutError: not of that layout, or of other networks than those of `algo`.
     """
     _check(algo)
     try:
@@ -108,19 +108,19 @@ def import_published(published: dict[str, Any], algo: AlgoConfig) -> dict[str, A
         critic = _import_critics([published["qf1"], published["qf2"]], observation, algo) | identity
         log_alpha = torch.as_tensor(published["log_sac_alpha"], dtype=torch.float32).reshape(())
     except (KeyError, TypeError) as error:
-        raise PublishedError(
+        raise LayoutError(
             f"not the published layout, or not of hidden={list(algo.hidden)}: {error!r}"
         ) from error
     widths = tuple(len(actor[f"trunk.{2 * i}.bias"]) for i in layers)
     if widths != algo.hidden:
-        raise PublishedError(
+        raise LayoutError(
             f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}"
         )
     return {
         "version": 1,
         "updates": 0,
         "algo": msgspec.to_builtins(algo),
-        "actor": actor | identity | {"reach": torch.ones(1)},
+        "actor": actor | identity,
         "critic": critic,
         "target_critic": {name: value.clone() for name, value in critic.items()},
         "log_temperature": log_alpha.detach(),
@@ -130,22 +130,22 @@ def import_published(published: dict[str, Any], algo: AlgoConfig) -> dict[str, A
 PARTS = ("weight", "bias")
 
 
-def _check(algo: AlgoConfig | Recipe) -> None:
-    """Raise PublishedError unless the published code has such networks."""
+def _check(algo: AlgoConfig | NetworkKeys) -> None:
+    """Raise LayoutError unless the published code has such networks."""
     wanted = {
         "head": ("gaussian", algo.head == "gaussian"),
         "residual_shape": ("chunk", algo.residual_shape == "chunk"),
         "residual_dims": ("null", algo.residual_dims is None),
         "relations": ("[]", not algo.relations),
-        "actor_layer_norm": ("false", not algo.actor_layer_norm),
+        "actor_layer_norm": ("false", not getattr(algo, "actor_layer_norm", False)),
         "critic_layer_norm": ("false", not algo.critic_layer_norm),
         "critics": ("2", algo.critics == 2),
-        "critic_input": ("sum, res or concat", algo.critic_input != "linear"),
+        "critic_input": ("sum or concat", algo.critic_input != "linear"),
     }
     for key, (value, holds) in wanted.items():
         if not holds:
-            raise PublishedError(
-                f"the published layout knows algo.{key}={value} alone, this is {getattr(algo, key)}"
+            raise LayoutError(
+                f"the published layout has only algo.{key}={value}, this is {getattr(algo, key)}"
             )
 
 
@@ -158,7 +158,7 @@ def _absorb_scale(weights: Weights, layer: str, ours: Weights) -> None:
     weights[f"{layer}.weight"] = weight
 
 
-def _export_critic(critic: Weights, member: int, algo: Recipe) -> Weights:
+def _export_critic(critic: Weights, member: int, algo: NetworkKeys) -> Weights:
     out: Weights = {}
     for i in range(len(algo.hidden) + 1):
         out[f"net.{2 * i}.weight"] = critic[f"layers.{2 * i}.weight"][member].T.contiguous()
@@ -168,7 +168,7 @@ def _export_critic(critic: Weights, member: int, algo: Recipe) -> Weights:
     return out
 
 
-def _import_critics(critics: list[Weights], observation: int, algo: AlgoConfig | Recipe) -> Weights:
+def _import_critics(critics: list[Weights], observation: int, algo: AlgoConfig | NetworkKeys) -> Weights:
     out: Weights = {}
     for i in range(len(algo.hidden) + 1):
         weights = [critic[f"net.{2 * i}.weight"] for critic in critics]
@@ -179,7 +179,7 @@ def _import_critics(critics: list[Weights], observation: int, algo: AlgoConfig |
     return out
 
 
-def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | Recipe) -> Tensor:
+def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKeys) -> Tensor:
     """With critic_input=concat, ours sees (base plan, residual) and theirs (residual, base plan)."""
     if algo.critic_input != "concat":
         return weight
@@ -187,21 +187,21 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | Recipe) ->
     return torch.cat([seen, second, first], dim=1)
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """The exit code."""
-    if wants_help(words):
+    if wants_help(argv):
         sys.stdout.write(f"{__doc__}\n")
         return 0
-    if len(words) < 3 or words[0] not in ("export", "import"):
+    if len(argv) < 3 or argv[0] not in ("export", "import"):
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    source, target = Path(words[1]), Path(words[2])
+    source, target = Path(argv[1]), Path(argv[2])
     try:
         content = read_checkpoint(source)
-        if words[0] == "export":
-            made = export_published(content)
+        if argv[0] == "export":
+            made = export_checkpoint(content)
         else:
-            made = import_published(content, compose_config(words[3:]).algo)
+            made = import_checkpoint(content, compose_config(argv[3:]).algo)
         write_checkpoint(target, made)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -209,7 +209,7 @@ def main(words: list[str]) -> int:
     except CheckpointError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except PublishedError as error:
+    except LayoutError as error:
         sys.stderr.write(f"error: {source}: {error}\n")
         return 1
     return 0

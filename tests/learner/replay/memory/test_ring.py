@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+<<<<<<< HEAD:tests/learner/replay/test_ring.py
 from learner.replay.memory.sum_tree import SumTree
 
 from learner.replay.memory.ring import Ring
@@ -29,6 +30,12 @@ def messages(lengths, frames, every=1, ends="truncated", rows_per_message=5):
     if rollout.rows:
         sent.append(rollout.take())
     return sent
+=======
+
+from learner.replay.memory.ring import Ring
+from tests.support.columns import rollout_messages as messages
+from tests.support.ring import check_ring
+>>>>>>> algo:tests/learner/replay/memory/test_ring.py
 
 
 def filled(capacity, sent, every=1, device="cpu"):
@@ -40,7 +47,7 @@ def filled(capacity, sent, every=1, device="cpu"):
 
 def test_every_transition_leads_to_the_next_observation_of_its_own_episode():
     ring = filled(1000, messages([[5, 3], [7], [4]], frames=60))
-    start = np.flatnonzero(ring.following != ring.unknown)
+    start = np.flatnonzero(ring.rows.following != ring.rows.unknown)
     batch = ring.transitions(start, n_step=1, gamma=0.9, reward_offset=0.0)
     assert len(start) > 150
     np.testing.assert_array_equal(batch.next_observation[:, 0], batch.observation[:, 0] + 1)
@@ -62,8 +69,8 @@ def test_few_rows_among_many_empty_ones_are_drawn_alike():
     ring = Ring(100_000, 3, 2)
     for columns in sent:
         # As after a restart from a dataset whose oldest episodes had to go.
-        ring.add("a", columns, 90_000 if ring.position == 0 else None)
-    linked = ring.observation[ring.following[:-1] != ring.unknown, 0]
+        ring.add("a", columns, 90_000 if ring.rows.position == 0 else None)
+    linked = ring.observation[ring.rows.following[:-1] != ring.rows.unknown, 0]
     batch = ring.sample(4000, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0.0)
     drawn, counts = np.unique(batch.observation[:, 0], return_counts=True)
     assert drawn.tolist() == sorted(linked.tolist()) and len(drawn) > 10
@@ -102,8 +109,8 @@ def test_a_restarted_actor_and_a_hole_link_nothing():
     holed = {name: value.copy() for name, value in second.items()}
     holed["decision"] += 1
     ring.add("a", holed)
-    assert ring.following[4] == ring.unknown and ring.unlinked == 1
-    ring.check_valid()
+    assert ring.rows.following[4] == ring.rows.unknown and ring.succession.broken == 1
+    check_ring(ring)
 
 
 def test_an_empty_ring_says_so():
@@ -143,88 +150,16 @@ def test_planned_bytes_are_there_from_the_start():
 def test_rows_are_drawn_uniformly():
     ring = filled(64, messages([[9], [5], [7]], frames=60))
     batch = ring.sample(200_000, np.random.default_rng(1), n_step=1, gamma=0.9, reward_offset=0.0)
-    rows = np.flatnonzero(ring.following != ring.unknown)
+    rows = np.flatnonzero(ring.rows.following != ring.rows.unknown)
     _, seen = np.unique(batch.observation[:, :2].numpy(), axis=0, return_counts=True)
     expected = 200_000 / len(rows)
     assert len(seen) == len(rows)
     assert np.abs(seen - expected).max() < 6 * expected**0.5
 
 
-def prioritised(capacity, sent):
-    ring = Ring(capacity, 3, 2, prioritised=True)
-    for columns in sent:
-        ring.add("a", columns)
-        ring.check_valid()
-    return ring
-
-
-def draw(ring, rows=4000, beta=1.0, seed=0):
-    rng = np.random.default_rng(seed)
-    return ring.sample_prioritised(rows, rng, beta=beta, n_step=1, gamma=0.9, reward_offset=0.0)
-
-
-def test_draws_follow_the_priorities_and_weights_make_up_for_them():
-    ring = prioritised(64, messages([[9], [5], [7]], frames=10))
-    rows = np.flatnonzero(ring.following != ring.unknown)
-    wanted = 1.0 + np.arange(len(rows))
-    ring.set_priorities(rows, wanted)
-    drawn = draw(ring, 100_000)
-    seen = np.bincount(drawn.positions, minlength=64)[rows]
-    np.testing.assert_allclose(seen / 100_000, wanted / wanted.sum(), atol=0.002)
-    # Each row's importance, drawn as often as it is, is the same for all.
-    weight = dict(zip(drawn.positions.tolist(), drawn.weights.tolist(), strict=True))
-    shares = [weight[row] * priority for row, priority in zip(rows, wanted, strict=True)]
-    np.testing.assert_allclose(shares, shares[0], rtol=1e-5)
-    smallest = len(ring) / wanted.sum()
-    assert float(drawn.weights.max()) == pytest.approx(1 / smallest)
-    np.testing.assert_array_equal(drawn.batch.next_observation[:, 0], drawn.batch.observation[:, 0] + 1)
-
-
-def test_new_rows_get_the_highest_priority_and_overwritten_ones_are_left_alone():
-    sent = messages([[9], [5]], frames=40)
-    ring = prioritised(24, sent[:2])
-    drawn = draw(ring, 4)
-    ring.set_priorities(drawn.positions, np.full(4, 7.0))
-    for columns in sent[2:]:
-        ring.add("a", columns)
-        ring.check_valid()
-    assert (drawn.positions < ring.position - ring.capacity).all()
-    before = ring._priorities.total
-    ring.set_priorities(drawn.positions, np.full(4, 1000.0))
-    assert ring._priorities.total == before == 7.0 * (ring.following != ring.unknown).sum()
-
-
-def test_priorities_must_be_asked_for_and_be_numbers():
-    ring = filled(100, messages([[9]], frames=20))
-    with pytest.raises(ValueError, match="make it with prioritised=True"):
-        draw(ring)
-    ring = Ring(100, 3, 2, prioritised=True)
-    with pytest.raises(ValueError, match="holds no transition yet"):
-        draw(ring)
-    with pytest.raises(ValueError, match="finite and above 0"):
-        ring.set_priorities(np.array([0]), np.array([np.nan]))
-
-
-# Half of the smallest number of all is none.
-@given(st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=70), st.integers(0, 2**32 - 1))
-def test_tree_finds_slots_in_proportion(weights, seed):
-    tree = SumTree(len(weights))
-    rng = np.random.default_rng(seed)
-    tree.set(rng.integers(len(weights), size=20), rng.random(20))
-    tree.set(np.arange(len(weights)), np.array(weights))
-    assert tree.total == pytest.approx(sum(weights))
-    if tree.total > 0:
-        found = tree.find(rng.random(50) * tree.total)
-        assert found.max() < len(weights) and (np.array(weights)[found] > 0).all()
-        sums = np.cumsum(weights)
-        middles = sums - np.array(weights) / 2
-        wide = np.array(weights) > 1e-6 * tree.total
-        np.testing.assert_array_equal(tree.find(middles[wide]), np.flatnonzero(wide))
-
-
 def test_ring_may_be_sampled_while_it_grows():
     sent = messages([[9, 4], [5], [7]], frames=300, rows_per_message=3)
-    ring = Ring(40, 3, 2, prioritised=True)
+    ring = Ring(40, 3, 2)
     ring.add("a", sent[0])
     ring.add("a", sent[1])
     done, failures = threading.Event(), []
@@ -233,13 +168,10 @@ def test_ring_may_be_sampled_while_it_grows():
         rng = np.random.default_rng(0)
         while not done.is_set() and not failures:
             batch = ring.sample(16, rng, n_step=3, gamma=0.5, reward_offset=0.0)
-            other = ring.sample_prioritised(16, rng, beta=1.0, n_step=3, gamma=0.5, reward_offset=0.0)
-            for seen in (batch, other.batch):
-                ahead = seen.next_observation[:, 0] - seen.observation[:, 0]
-                same = torch.equal(seen.next_observation[:, 1], seen.observation[:, 1])
-                if not (same and bool(((ahead >= 1) & (ahead <= 3)).all())):
-                    failures.append((seen.observation, seen.next_observation))
-            ring.set_priorities(other.positions, rng.random(16) + 0.1)
+            ahead = batch.next_observation[:, 0] - batch.observation[:, 0]
+            same = torch.equal(batch.next_observation[:, 1], batch.observation[:, 1])
+            if not (same and bool(((ahead >= 1) & (ahead <= 3)).all())):
+                failures.append((batch.observation, batch.next_observation))
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:
@@ -247,8 +179,8 @@ def test_ring_may_be_sampled_while_it_grows():
     for _ in range(5):
         for columns in sent:
             # As a restarted actor: the same rows again, under another name.
-            ring.add(f"a{ring.position}", columns)
-            ring.check_valid()
+            ring.add(f"a{ring.rows.position}", columns)
+            check_ring(ring)
     done.set()
     for looker in lookers:
         looker.join()
@@ -267,8 +199,8 @@ def test_invariants_hold_under_wrap_around(capacity, lengths, n_step, terminated
     rng = np.random.default_rng(0)
     for columns in messages(lengths, 60, ends="terminated" if terminated else "truncated"):
         ring.add("a", columns)
-        ring.check_valid()
-        if (ring.following != ring.unknown).any():
+        check_ring(ring)
+        if (ring.rows.following != ring.rows.unknown).any():
             batch = ring.sample(16, rng, n_step=n_step, gamma=0.5, reward_offset=0.0)
             ahead = batch.next_observation[:, 0] - batch.observation[:, 0]
             assert bool(((ahead >= 1) & (ahead <= n_step)).all())

@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from actor.policy.contract import CheckpointError
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import TrainingState
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 from learner.report.progress import RunProgress
 from learner.schedule.pace import Pace
-from tests.learner.replay.test_rewards import decisions as rewarded_decisions
-from tests.learner.test_gate import decisions
+from tests.support.columns import decisions_with as decisions
+from tests.support.columns import episode_of
 from tests.support.helpers import make_config
 
 WORDS = (
@@ -36,16 +35,16 @@ class Parts:
         self.ring = Ring(200, 3, 8)
         draw = np.random.default_rng(0)
         for _ in range(10):
-            columns = rewarded_decisions([[0, 0, 0, 0]] * 3 + [[0, 1, 0, 0]], frames=[4, 4, 4, 2])
+            columns = episode_of([[0, 0, 0, 0]] * 3 + [[0, 1, 0, 0]], frames=[4, 4, 4, 2])
             for name in ("observation", "base_plan", "residual"):
                 columns[name] = draw.uniform(-1, 1, columns[name].shape).astype(np.float32)
             self.ring.add("a", columns)
         self.batches = Batches(algo, self.ring, None, seed=seed, device="cpu")
-        self.pace, self.seen = Pace(algo, 100), RunningScale(3)
+        self.pace = Pace(algo, 100)
         self.progress = RunProgress(self.config)
 
     def state(self, folder: Path) -> TrainingState:
-        names = ("algorithm", "batches", "pace", "seen", "progress")
+        names = ("algorithm", "batches", "pace", "progress")
         return TrainingState(folder, {name: getattr(self, name) for name in names})
 
     def update(self, times: int) -> list[torch.Tensor]:

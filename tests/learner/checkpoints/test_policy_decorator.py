@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from actor.evaluate_base import make_policy
 from actor.policy.contract import CheckpointError
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import save_checkpoint
-from learner.checkpoints.published import PublishedError, export_published, import_published, main
+from learner.checkpoints.policy_decorator import LayoutError, export_checkpoint, import_checkpoint, main
 from tests.support.helpers import make_config
 
 OBSERVATION, ACTION, FRAMES = 11, 3, 4
@@ -56,19 +55,17 @@ def algorithm(*overrides: str) -> tuple[ResidualSAC, object]:
     for network in (made.actor, made.critic, made.target_critic):
         for parameter in network.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
-    seen = RunningScale(OBSERVATION)
-    seen.add((3 + 2 * torch.randn(50, OBSERVATION)).numpy())
-    made.scale_observations(seen)
+    made.scale_observations(3 + 2 * torch.randn(50, OBSERVATION))
     made.log_temperature.data.fill_(-1.5)
     return made, config.algo
 
 
-@pytest.mark.parametrize("critic_input", ["sum", "res", "concat"])
+@pytest.mark.parametrize("critic_input", ["sum", "concat"])
 @pytest.mark.parametrize("actor_input", ["obs", "obs_base_action"])
 def test_networks_written_as_published_give_what_ours_give(critic_input, actor_input, tmp_path: Path) -> None:
     ours, algo = algorithm(f"algo.critic_input={critic_input}", f"algo.actor_input={actor_input}")
     saved = torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True)
-    theirs = export_published(saved)
+    theirs = export_checkpoint(saved)
     assert set(theirs) == {"res_actor", "qf1", "qf2", "log_sac_alpha"}
     actor = PublishedActor(OBSERVATION + (NUMBERS if actor_input == "obs_base_action" else 0))
     actor.load_state_dict(theirs["res_actor"], strict=True)
@@ -77,7 +74,7 @@ def test_networks_written_as_published_give_what_ours_give(critic_input, actor_i
     torch.testing.assert_close(actor.mode(seen), ours.actor.mode(observation, base), atol=1e-5, rtol=0)
     log_std = ours.actor(observation, base)[1]
     torch.testing.assert_close(actor.log_std(seen), log_std, atol=1e-4, rtol=1e-5)
-    action = {"sum": base + 0.1 * residual, "res": residual, "concat": torch.cat([residual, base], 1)}
+    action = {"sum": base + 0.1 * residual, "concat": torch.cat([residual, base], 1)}
     expected = ours.target_critic(observation, ours._features(base, residual))
     for name, member in (("qf1", 0), ("qf2", 1)):
         critic = PublishedCritic(action[critic_input].shape[1])
@@ -90,13 +87,13 @@ def test_networks_written_as_published_give_what_ours_give(critic_input, actor_i
 @pytest.mark.parametrize("critic_input", ["sum", "concat"])
 def test_there_and_back_nothing_changes(critic_input: str, tmp_path: Path) -> None:
     ours, algo = algorithm(f"algo.critic_input={critic_input}")
-    theirs = export_published(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
+    theirs = export_checkpoint(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
     again, _ = algorithm(f"algo.critic_input={critic_input}")
-    back = import_published(theirs, algo)
+    back = import_checkpoint(theirs, algo)
     again.actor.load_state_dict(back["actor"], strict=True)
     again.critic.load_state_dict(back["critic"], strict=True)
     again.target_critic.load_state_dict(back["target_critic"], strict=True)
-    repeated = export_published(back)
+    repeated = export_checkpoint(back)
     for part in ("res_actor", "qf1", "qf2"):
         for name, value in theirs[part].items():
             assert torch.equal(repeated[part][name], value), name
@@ -143,25 +140,26 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
     ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
     place = save_checkpoint(tmp_path, ours, 1, config.algo)
     assert main(["export", str(place), str(tmp_path / "out.pt")]) == 1
-    assert "algo.head=gaussian alone, this is deterministic" in capsys.readouterr().err
+    assert "only algo.head=gaussian, this is deterministic" in capsys.readouterr().err
     assert not (tmp_path / "out.pt").exists()
-    theirs = export_published(
+    theirs = export_checkpoint(
         torch.load(save_checkpoint(tmp_path, *_and_version(algorithm())), weights_only=True)
     )
-    with pytest.raises(PublishedError, match="hidden"):
-        import_published(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
+    with pytest.raises(LayoutError, match="hidden"):
+        import_checkpoint(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
 
 
-def test_a_checkpoint_from_before_a_key_existed_is_exported_where_the_networks_do_not_depend_on_it(
+def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_not_depend_on_its_keys(
     tmp_path: Path, capsys
 ) -> None:
     ours, algo = algorithm()
     place = save_checkpoint(tmp_path, ours, 3, algo)
     saved = torch.load(place, weights_only=True)
-    wanted = export_published(saved)
-    for key in ("confidence_from", "confidence_least", "pessimism_about"):
-        del saved["algo"][key]
-    older = export_published(saved)
+    wanted = export_checkpoint(saved)
+    saved["algo"] |= {"pessimism_about": "value", "actor_layer_norm": False, "scale_from": 0.5}
+    del saved["algo"]["gamma"]
+    saved["actor"]["reach"] = torch.ones(1)
+    older = export_checkpoint(saved)
     for part in ("res_actor", "qf1", "qf2"):
         assert all(torch.equal(older[part][name], value) for name, value in wanted[part].items())
     del saved["algo"]["critic_input"]

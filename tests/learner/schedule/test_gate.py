@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 
 from learner.schedule.gate import SuccessGate
 from learner.schedule.pace import Pace
+from tests.support.columns import decisions_with as decisions
 from tests.support.helpers import make_config
 
-GATE = ("algo.mask_by=success", "algo.gate_share=0.25", "algo.gate_episodes=4", "algo.gate_margin=0.25")
+GATE = ("algo.mask_by=success", "algo.gate_share=0.25", "algo.gate_margin=0.25")
 
 
-def decisions(residual: list[float], success: bool = False, ended: bool = True, first: int = 0):
-    """Decisions of one sub-environment, the last of which may end the episode."""
-    rows = len(residual)
-    last = np.arange(rows) == rows - 1
-    flags = np.zeros((rows, 2), bool)
-    flags[-1, 0] = success
-    return {
-        "residual": np.array(residual, np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32),
-        "frames": np.full(rows, 1, np.int32),
-        "success": flags,
-        "terminated": last & success & ended,
-        "truncated": last & (not success) & ended,
-        "sub_env": np.zeros(rows, np.int32),
-        "decision": np.arange(first, first + rows, dtype=np.int32),
-    }
+@pytest.fixture(autouse=True)
+def _four_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learner.schedule.gate.EPISODES", 4)
 
 
 def play(gate: SuccessGate, successes: str, residual: float) -> None:
@@ -74,18 +63,3 @@ def test_published_behaviour_draws_episodes_with_the_earned_share():
     behaviour = pace.behaviour()
     assert behaviour.mask_episodes and behaviour.mask_probability == 0.25
     assert not Pace(make_config("algo=policy_decorator").algo, max_behind=10).behaviour().mask_episodes
-
-
-def test_confidence_scales_noise_and_pessimism_and_survives_a_restart():
-    words = ("algo.confidence_from=0.25", "algo.confidence_least=0.125", "algo.noise_std=0.4")
-    pace = Pace(make_config(*GATE, *words, "algo.actor_pessimism=0.5").algo, max_behind=10)
-    assert (pace.behaviour().noise_std, pace.pessimism) == (0.1, 2.0)
-    play(pace.gate, "ssss", residual=0.0)
-    for outcome, noise, pessimism in (("ffff", 0.05, 4.0), ("ffff", 0.05, 4.0), ("ssss", 0.1, 2.0)):
-        play(pace.gate, outcome, residual=0.1)
-        assert (pace.behaviour().noise_std, pace.pessimism) == (noise, pessimism)
-    play(pace.gate, "s" * 12, residual=0.1)
-    assert (pace.behaviour().noise_std, pace.pessimism) == (0.4, 0.5)
-    later = Pace(make_config(*GATE, *words, "algo.actor_pessimism=0.5").algo, max_behind=10)
-    later.load_state(pace.state())
-    assert later.pessimism == 0.5
