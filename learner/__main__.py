@@ -7,7 +7,7 @@ from learner.folder import RunError
 from learner.intake.intake import IntakeError
 from learner.replay.dataset.format import DatasetError
 from learner.replay.journal.journal import JournalError
-from learner.replay.prior.maniskill import DemonstrationError
+from learner.replay.prior.demonstration import DemonstrationError
 from learner.run import run_learner
 
 if __name__ == "__main__":

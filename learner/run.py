@@ -27,7 +27,8 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
-from learner.replay.prior.prior import SPEC_FILE, PriorData
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.prior import PriorData
 from learner.replay.run import RunReplay, load_prior, make_prior_ring, make_ring, make_store
 from learner.report.metrics import Metrics
 from learner.report.progress import RunProgress

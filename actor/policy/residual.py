@@ -130,7 +130,7 @@ def _without_reach(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: obj
     """Weights of the release before have `reach`: the share of residual_scale that residuals use."""
     reach = float(state.pop(f"{prefix}reach", torch.ones(1)))
     if reach < 1:
-        raise RuntimeError(f"this residual uses {reach:.2f} of algo.residual_scale, and this release all of it")
+        raise RuntimeError(f"this residual uses {reach:.2f} of algo.residual_scale, this release all of it")
 
 
 def describe(algo: AlgoConfig) -> str:

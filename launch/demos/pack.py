@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from config.process import run_main
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill, write_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill, write_maniskill
 
 
 def main(argv: list[str]) -> int:

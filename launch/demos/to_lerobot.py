@@ -10,7 +10,8 @@ from pathlib import Path
 import datasets
 
 from config.process import run_main
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill
 from learner.replay.prior.lerobot import write_lerobot
 
 ROBOT, FPS = "panda", 20

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from learner.algorithms import losses
-from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.observation_scale import ObservationScale
 
@@ -45,8 +44,8 @@ class ResidualSAC:
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
         self.critic = CriticEnsemble(algo, self.actor.related.observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._actor_optimizer = make_adam(self.actor.parameters(), algo.actor_lr)
-        self._critic_optimizer = make_adam(self.critic.parameters(), algo.critic_lr)
+        self._actor_optimizer = self._adam(self.actor, algo.actor_lr)
+        self._critic_optimizer = self._adam(self.critic, algo.critic_lr)
         start = algo.initial_temperature
         self.log_temperature = torch.tensor(
             math.log(start) if start > 0 else -math.inf,
@@ -98,6 +97,10 @@ class ResidualSAC:
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
+
+    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(network.parameters(), lr=rate, fused=fused)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         temperature = self._temperature_optimizer
@@ -214,16 +217,15 @@ class ResidualSAC:
         return {"loss/temperature": lambda: loss, "temperature": lambda: self.temperature}
 
     def _track_targets(self) -> None:
-        move_towards(self.target_critic.stack, self.critic.stack, TAU)
+        with torch.no_grad():
+            torch._foreach_lerp_(self.target_critic.stack, self.critic.stack, TAU)
 
     def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
         executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
 
-    def _step(
-        self, optimizer: NativeAdam | torch.optim.Adam, loss: Tensor, clip: Callable[[float], object]
-    ) -> None:
+    def _step(self, optimizer: torch.optim.Adam, loss: Tensor, clip: Callable[[float], object]) -> None:
         optimizer.zero_grad()
         loss.backward()
         if self.algo.grad_clip is not None:

@@ -9,12 +9,8 @@ from config.section import ConfigError
 from config.spaces import known_spaces
 from config.train_base import TrainBaseConfig
 from learner.base_training.windows import Windows, make_windows
-from learner.replay.prior.maniskill import (
-    Demonstration,
-    DemonstrationError,
-    read_maniskill,
-    write_maniskill,
-)
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill, write_maniskill
 
 
 def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:

@@ -26,7 +26,7 @@ from learner.base_training.demonstrations import (
 )
 from learner.base_training.trainer import ResumeError
 from learner.base_training.training import Training, require_own_folder
-from learner.replay.prior.maniskill import DemonstrationError
+from learner.replay.prior.demonstration import DemonstrationError
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Residual checkpoints to and from the layout of Policy Decorator's published code.
 
     python -m learner.checkpoints.policy_decorator export runs/<name>/checkpoints/newest.pt <published.pt>
-    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator [key=value]
+    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator
 
 A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
@@ -64,12 +64,10 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
         actor, critic = ours["actor"], ours["target_critic"]
         log_alpha = ours["log_temperature"].reshape(1)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise LayoutError(
-            f"no checkpoint of a residual: {error}"
-        ) from error
+        raise LayoutError(f"no checkpoint of a residual: {error}") from error
     _check(algo)
     if (reach := float(actor.get("reach", 1))) < 1:
-        raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones use all of it")
+        raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones all of it")
     layers = range(len(algo.hidden))
     outputs = len(actor["head.weight"]) // 2
     published_actor = {
@@ -114,9 +112,7 @@ def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, 
         ) from error
     widths = tuple(len(actor[f"trunk.{2 * i}.bias"]) for i in layers)
     if widths != algo.hidden:
-        raise LayoutError(
-            f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}"
-        )
+        raise LayoutError(f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}")
     return {
         "version": 1,
         "updates": 0,

@@ -31,7 +31,8 @@ from launch.demos.disturbance import Pushes
 from launch.demos.make_demos import DemosError, download, parse_arguments
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill
 from tests.support.helpers import left_running
 
 REAL = Path("tests/data/PickCube-v1/planned.h5")

@@ -15,7 +15,7 @@ from actor.loop import rows_in_a_message
 from actor.policy.spec import experience_spec
 from actor.simulators.contract import TaskError
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring

@@ -14,8 +14,9 @@ import yaml
 from actor.policy.spec import experience_spec
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.maniskill import Demonstration, DemonstrationError, write_maniskill
-from learner.replay.prior.prior import SPEC_FILE
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import write_maniskill
+from learner.replay.prior.plans import SPEC_FILE
 from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
@@ -174,5 +175,5 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(tmp_path: Path
 
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:
     write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 4)])
-    with pytest.raises(DemonstrationError, match="3 observation and 2 action numbers, the base takes 5"):
+    with pytest.raises(DemonstrationError, match="observation_dim 3 and action_dim 2, the base 5"):
         load_prior(prior_config(tmp_path / "demos.h5"), CountingBase(observation_dim=5))

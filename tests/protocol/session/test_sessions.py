@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -30,9 +32,18 @@ UNDURABLE = 16
 LARGEST_BATCH = 4
 
 
-def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hello:
-    fields = {"protocol_version": PROTOCOL_VERSION, "role": "actor", "first_sequence": 0, "spec": SPEC}
-    return Hello(actor_id=actor_id, session=session, **(fields | changes))  # type: ignore[arg-type]
+HELLO = Hello(
+    protocol_version=PROTOCOL_VERSION,
+    actor_id="actor-0",
+    session=1,
+    role="actor",
+    first_sequence=0,
+    spec=SPEC,
+)
+
+
+def hello(actor_id: str = "actor-0", session: int = 1, **changes: Any) -> Hello:
+    return msgspec.structs.replace(HELLO, actor_id=actor_id, session=session, **changes)
 
 
 def table(**changes: int) -> PeerTable:
@@ -167,12 +178,11 @@ class World:
     def check(self) -> None:
         """What holds at every moment."""
         client = self.client
-        assert client._credit_rows >= 0
         assert client.rows_in_flight >= 0
-        assert client._durable <= client._received <= client._sent <= client._next
-        sent = [client.kept[i] for i in range(client._sent - client._durable)]
+        assert 0 <= client.unsent <= client.unreceived <= client.undurable == len(client.kept)
+        sent = list(client.kept)[: len(client.kept) - client.unsent]
         rows = sum(len(message.columns["frames"]) for message in sent if isinstance(message, Experience))
-        assert rows < UNDURABLE + LARGEST_BATCH, "the client holds more than was granted"
+        assert rows < UNDURABLE + LARGEST_BATCH, "the client keeps more than was granted"
         for peer in self.peers:
             assert 0 <= peer.queued_rows < CREDIT + LARGEST_BATCH
             assert 0 <= peer.undurable_rows < UNDURABLE + LARGEST_BATCH

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from actor.policy.native import perceptrons as mlp
+from actor.policy.native import perceptrons
 from actor.policy.residual import ResidualActor
 from config.main import Config
-from learner.algorithms import adam
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.residual_sac import ResidualSAC
 from tests.support.helpers import make_config
@@ -21,38 +19,31 @@ OBSERVATION, ACTION = 11, 7
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    libraries = mlp.library, adam.library
-    assert all(library() is not None for library in libraries)
+def _native() -> Iterator[None]:
+    assert perceptrons.library() is not None
     yield
-    torch.set_num_threads(threads)
-    for library in libraries:
-        library.cache_clear()
+    perceptrons.library.cache_clear()
 
 
 @pytest.fixture
 def without_native(monkeypatch: pytest.MonkeyPatch):
     """Called, it leaves torch alone from then on."""
-
-    def switch_off() -> None:
-        monkeypatch.setattr(mlp, "library", lambda: None)
-        monkeypatch.setattr(adam, "library", lambda: None)
-
-    return switch_off
+    return lambda: monkeypatch.setattr(perceptrons, "library", lambda: None)
 
 
-def shaken(network: nn.Module) -> nn.Module:
+Network = CriticEnsemble | ResidualActor
+
+
+def shaken[N: Network](network: N) -> N:
     torch.manual_seed(1)
     for tensor in network.parameters():
         tensor.data += 0.1 * torch.randn_like(tensor)
-    network.observation_mean.normal_()  # type: ignore[operator]
-    network.observation_scale.uniform_(0.5, 2.0)  # type: ignore[operator]
+    network.observation_mean.normal_()
+    network.observation_scale.uniform_(0.5, 2.0)
     return network
 
 
-def far_from_kinks(network: nn.Module, *inputs: Tensor) -> Tensor:
+def far_from_kinks(network: Network, *inputs: Tensor) -> Tensor:
     """Rows (B,) in which no ReLU sees almost zero, where rounding alone would decide about gradients."""
     least: list[Tensor] = []
 
@@ -63,13 +54,13 @@ def far_from_kinks(network: nn.Module, *inputs: Tensor) -> Tensor:
     if isinstance(network, ResidualActor):
         network._with_torch(inputs[0], inputs[1] if network.sees_base else None)
     else:
-        network._with_torch(inputs[0], inputs[1][:, : inputs[1].shape[1] - network.linear_in], slice(None))  # type: ignore[operator]
+        network._with_torch(*inputs, slice(None))
     for hook in hooks:
         hook.remove()
     return torch.stack(least).amin(0) > 1e-4
 
 
-def pass_and_gradients(network: nn.Module, rows: int, features: int, *, of_parameters: bool) -> list[Tensor]:
+def pass_and_gradients(network: Network, rows: int, features: int, *, of_parameters: bool) -> list[Tensor]:
     """The output, and the gradients of a weighted sum of it."""
     torch.manual_seed(2)
     observation, action = torch.randn(rows, OBSERVATION), torch.randn(rows, features, requires_grad=True)
@@ -93,10 +84,10 @@ def assert_equal_to_rounding(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 SIZES = [
     ["algo.critics=4"],
-    ["algo.critics=10", "algo.critic_layer_norm=false", "algo.actor_layer_norm=true"],
-    ["algo.critics=1", "algo.hidden=[33]", "algo.target_critics=1"],
+    ["algo.critics=10", "algo.critic_layer_norm=false"],
+    ["algo.critics=1", "algo.hidden=[33]"],
     ["algo.critics=3", "algo.hidden=[24,40,17]", "algo.head=gaussian", "algo.actor_input=obs"],
-    ["algo.critic_input=linear", "algo.hidden=[65,130]"],
+    ["algo.critic_input=sum", "algo.hidden=[65,130]"],
     ["algo=policy_decorator"],
 ]
 
@@ -109,7 +100,7 @@ def test_outputs_and_every_gradient_equal_those_of_torch(
 ) -> None:
     algo = make_config(*overrides).algo
     numbers = algo.residual_every * ACTION
-    features = 2 * numbers if algo.critic_input in ("concat", "linear") else numbers
+    features = 2 * numbers if algo.critic_input == "concat" else numbers
     critic = shaken(CriticEnsemble(algo, OBSERVATION, features))
     actor = shaken(ResidualActor(algo, OBSERVATION, ACTION))
     networks = [(critic, features), (actor, numbers)] if of_parameters else [(critic, features)]
@@ -164,25 +155,6 @@ def test_two_backward_passes_of_two_forward_passes_do_not_mix() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_adam_and_targets_move_as_torch_moves_them(without_native) -> None:
-    torch.manual_seed(0)
-    ours = [nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(17))]
-    theirs = copy.deepcopy(ours)
-    native, plain = adam.make_adam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2)
-    assert isinstance(native, adam.NativeAdam)
-    for _ in range(20):
-        for one, other in zip(ours, theirs, strict=True):
-            one.grad = torch.randn_like(one)
-            other.grad = one.grad.clone()
-        native.step()
-        plain.step()
-    assert_equal_to_rounding([p.detach() for p in ours], [p.detach() for p in theirs])
-    targets = [torch.randn_like(p) for p in ours]
-    expected = [0.99 * target + 0.01 * p for target, p in zip(targets, ours, strict=True)]
-    adam.move_towards(targets, [p.detach() for p in ours], 0.01)
-    torch.testing.assert_close(targets, [tensor.detach() for tensor in expected])
-
-
 def batch_of(config: Config, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     rows, numbers = config.algo.batch_size, config.algo.residual_every * ACTION
@@ -219,9 +191,9 @@ def weights_of(algorithm: ResidualSAC) -> dict[str, Tensor]:
 
 RECIPES = [
     ["algo.residual_dims=[0,1,2]"],
-    ["algo.actor_update=advantage", "algo.critic_layer_norm=false"],
+    ["algo.critic_layer_norm=false", "algo.grad_clip=1"],
     ["algo=policy_decorator", "algo.hidden=[64,64]", "algo.batch_size=64"],
-    ["algo.critic_input=linear", "algo.head=gaussian", "algo.batch_size=64"],
+    ["algo.critic_input=sum", "algo.head=gaussian", "algo.batch_size=64"],
 ]
 
 
@@ -242,24 +214,26 @@ def test_the_same_updates_twice_are_equal_to_the_bit() -> None:
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_several_threads_train_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise AssertionError("native code has one thread")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_networks_are_native_with_any_number_of_torch_threads(threads: int, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("torch computes a network")
 
-    torch.set_num_threads(2)
-    monkeypatch.setattr(mlp, "library", refuse)
-    monkeypatch.setattr(adam, "library", refuse)
-    algorithm = trained(make_config("algo.critic_warmup_updates=0"), 1)
-    assert type(algorithm._critic_optimizer) is torch.optim.Adam and algorithm.updates == 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        monkeypatch.setattr(CriticEnsemble, "_with_torch", refuse)
+        monkeypatch.setattr(ResidualActor, "_with_torch", refuse)
+        assert trained(make_config("algo.critic_warmup_updates=0"), 2).updates == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_without_a_compiler_updates_run_with_torch_and_say_so(monkeypatch, caplog) -> None:
-    for module in (mlp, adam):
-        module.library.cache_clear()
+    perceptrons.library.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
-    algorithm = trained(make_config("algo.critic_warmup_updates=0"), 2)
-    assert caplog.text.count("no C++ compiler") == 2
-    assert type(algorithm._critic_optimizer) is torch.optim.Adam
+    assert trained(make_config("algo.critic_warmup_updates=0"), 2).updates == 2
+    assert caplog.text.count("no C++ compiler") == 1
 
 
 def test_names_of_parameters_are_those_that_checkpoints_hold() -> None:
@@ -269,6 +243,6 @@ def test_names_of_parameters_are_those_that_checkpoints_hold() -> None:
         "layers.1.bias", "layers.3.weight", "layers.3.bias",
     ]  # fmt: skip
     assert list(ResidualActor(algo, 3, 2).state_dict()) == [
-        "observation_mean", "observation_scale", "reach", "trunk.0.weight", "trunk.0.bias", "head.weight",
+        "observation_mean", "observation_scale", "trunk.0.weight", "trunk.0.bias", "head.weight",
         "head.bias",
     ]  # fmt: skip
