@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from learner.replay.dataset.format import read_parquet
+from learner.replay.dataset.arrow import read_parquet
 from learner.replay.dataset.shard_files import shard_writer
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.draw import draw_linked

@@ -19,11 +19,13 @@ from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.files import TrainingState, save_checkpoint
-from learner.intake.intake import Intake, Received
+from learner.intake.intake import Intake
+from learner.intake.queue import Received
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
-from learner.replay.prior.prior import SPEC_FILE, PriorData
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.prior import PriorData
 from learner.replay.restore.ring import restore_ring
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress
@@ -76,7 +78,7 @@ def _run(config: Config, stop: threading.Event) -> None:
     limits = msgspec.convert(config.wire, Limits, from_attributes=True)
     journal = Journal(run_dir / "journal", config.learner.journal, spec, limits)
     # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
-    queue_rows = min(config.wire.credit_rows, journal.room_rows(spec))
+    queue_rows = min(config.wire.credit_rows, journal.most_pending_rows(spec))
     intake = Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
     try:
         shown = msgspec.to_builtins(config)

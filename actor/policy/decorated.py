@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import torch
@@ -36,6 +37,7 @@ class Chosen:
         base_plan: (N, k, A) of the decision under way.
         residual: (N, k, A) mask * a_res of the decision under way, unscaled.
         version: (N,) int64, weights that made the decision.
+        optional: values of optional columns of `protocol.experience`, (N, ...) each.
     """
 
     action: Tensor
@@ -43,6 +45,7 @@ class Chosen:
     base_plan: Tensor
     residual: Tensor
     version: Tensor
+    optional: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class DecoratedPolicy:

@@ -141,7 +141,7 @@ class Planning:
             self._successes += value
             bar.set_postfix(success=f"{self._successes / self._attempts:.0%}", refresh=False)
             bar.update(int(value and bar.n < bar.total))
-        else:
+        elif not self._enough():
             self._give()
 
     def _give(self) -> None:

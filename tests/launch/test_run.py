@@ -256,7 +256,7 @@ def test_environment_that_is_ready_starts_neither_python_nor_an_installer(
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(repository / name, tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("python", "python3", "python3.11", "python3.12", "uv", "pip"):
+    for name in ("python", "python3", "python3.12", "python3.13", "uv", "pip"):
         (tmp_path / ".venv" / "bin" / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/started\n")
         (tmp_path / ".venv" / "bin" / name).chmod(0o755)
     stamp = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 
@@ -11,8 +12,10 @@ from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.residual import ResidualActor
 from actor.rollout import Rollout
+from actor.simulators.contract import VectorEnvironment
 from config.main import Config, parse_config
-from protocol.messages import Columns
+from protocol.arrays import Columns
+from tests.support.spec import make_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,14 @@ def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every:
         device="cpu",
         seed=0,
     )
+
+
+def make_rollout(
+    envs: VectorEnvironment, policy: DecoratedPolicy, residual_every: int, **changes: Any
+) -> Rollout:
+    """A rollout with the columns of these sub-environments; `changes` are further fields of the spec."""
+    sizes = {"observation_dim": envs.observation_dim, "action_dim": envs.action_dim}
+    return Rollout(envs, policy, make_spec(residual_every=residual_every, **sizes, **changes))
 
 
 def collect(rollout: Rollout, frames: int) -> Columns:

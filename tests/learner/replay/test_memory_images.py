@@ -15,7 +15,7 @@ from actor.loop import rows_in_a_message
 from actor.policy.spec import experience_spec
 from actor.simulators.contract import TaskError
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
@@ -24,7 +24,7 @@ from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
 from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
-from protocol.experience import check_experience
+from protocol.experience import ExperienceCheck
 from protocol.messages import Columns, Experience, ExperienceSpec
 from tests.support.columns import CAMERAS, SIZES
 from tests.support.columns import camera_experience as experience
@@ -82,7 +82,7 @@ def test_images_cross_the_wire_beside_their_observations(every: int) -> None:
     frames = [bytes(frame) for frame in encode(message, limits)]
     assert sum(map(len, frames)) <= spec.row_bytes * len(columns["frames"]) + len(frames[0])
     received = decode_from_client(frames, limits).columns
-    check_experience(received, spec)
+    ExperienceCheck(spec)(received)
     executed = np.arange(every) < received["frames"][:, None]
     for i, camera in enumerate(CAMERAS):
         expected = received["observation"].astype(np.uint8) + np.array([0, 0, i], np.uint8)
@@ -111,7 +111,7 @@ def test_images_other_than_the_specs_are_refused(change, says: str) -> None:
     columns = experience()
     change(columns)
     with pytest.raises(ProtocolError, match=says):
-        check_experience(columns, spec_of())
+        ExperienceCheck(spec_of())(columns)
 
 
 def test_without_cameras_the_spec_crosses_as_before() -> None:

@@ -12,14 +12,14 @@ import torch
 import yaml
 
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.maniskill import Demonstration, DemonstrationError, write_maniskill
-from learner.replay.prior.prior import SPEC_FILE
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import write_maniskill
+from learner.replay.prior.plans import SPEC_FILE
 from learner.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.ring import check_ring
 
 # A plan is (first observation number) / 1000 + frame of the plan / 100, and a residual reaches 0.1.
@@ -146,7 +146,7 @@ def base_alone(run_dir: Path, config: Config) -> CountingBase:
         task="t", queue_episodes=8, flush_s=3600.0,
     )  # fmt: skip
     policy = make_policy(base, config, 1, 4)
-    store.add("a", 0, collect(Rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
+    store.add("a", 0, collect(make_rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
     store.close()
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(experience_spec(config, base)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config)))
@@ -175,5 +175,5 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(tmp_path: Path
 
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:
     write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 4)])
-    with pytest.raises(DemonstrationError, match="3 observation and 2 action numbers, the base takes 5"):
+    with pytest.raises(DemonstrationError, match="observation_dim 3 and action_dim 2, the base 5"):
         load_prior(prior_config(tmp_path / "demos.h5"), CountingBase(observation_dim=5))

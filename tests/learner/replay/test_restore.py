@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
@@ -137,7 +137,7 @@ def test_rows_of_other_sizes_are_refused_in_one_line_that_names_both(
         for actor, session, columns in received([9, 4], 4):
             store.add(actor, session, columns)
     ring = Ring(100, observation, numbers)
-    both = f"{OBS} observation and {K * ACT} residual numbers, this run has {observation} and {numbers}: "
+    both = f"dimension {OBS} and residual dimension {K * ACT}, this run has {observation} and {numbers}: "
     with pytest.raises(DatasetError, match=f"{both}.*residual_every={K}") as refused:
         restore_ring(tmp_path / "replay", ring)
     assert "\n" not in str(refused.value)

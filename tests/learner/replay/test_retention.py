@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.show.viz import choose_episode
+from learner.replay.dataset.assembler import EpisodeAssembler
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.episodes import EpisodeAssembler
-from learner.replay.dataset.format import DatasetError, DatasetSpec
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.writer import LeRobotWriter
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
@@ -47,7 +47,7 @@ class Recorder:
             "tests/faults", OBS, ACT, 20, "panda", "PickCube-v1", cameras=cameras, images=self._images
         )
         self.writer = LeRobotWriter(self.folder, spec, self._budget)
-        self._assembler = EpisodeAssembler(dict(self.writer.committed.settled))
+        self._assembler = EpisodeAssembler(dict(self.writer.committed.episodes_done))
 
     def commit(self, truth: Truth) -> None:
         columns = pack(truth.rows)
@@ -105,7 +105,7 @@ def test_whatever_is_dropped_and_resumed_every_moment_is_a_whole_dataset(
         assert verify(recorder.folder) == []
         assert first_numbers(recorder.folder) == numbers_of(recorder.truths[count - kept : count])
         # What had to go counts as settled for ever: its rows need not come again.
-        assert recorder.writer.committed.settled == {("peg", 7, 0): count}
+        assert recorder.writer.committed.episodes_done == {("peg", 7, 0): count}
         # Readers trust names: none ever comes back for something else.
         for path in itertools.chain(recorder.folder.glob("*/*/*.parquet"), recorder.folder.rglob("*.mp4")):
             assert files.setdefault(path, path.read_bytes()) == path.read_bytes()

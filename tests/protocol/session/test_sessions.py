@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,40 +16,39 @@ from protocol.messages import (
     Ack,
     Evaluation,
     Experience,
-    ExperienceSpec,
     Hello,
     Refused,
     Welcome,
 )
 from protocol.session.client import PATIENCE_HEARTBEATS, ClientSession
-from protocol.session.learner import PeerTable, SessionState, Verdict, mismatch
+from protocol.session.compatibility import mismatch
+from protocol.session.learner import PeerTable
+from protocol.session.peer import Credit, SessionState, Verdict
+from tests.support.spec import SPEC
 
-SPEC = ExperienceSpec(
-    env_id="PickCube-v1",
-    control_mode="pd_ee_delta_pose",
-    observation_dim=42,
-    action_dim=7,
-    act_horizon=8,
-    residual_every=4,
-    base_fingerprint="abc",
-    residual_scale=0.1,
-    policy="deterministic obs [256, 256]",
-)
 HEARTBEAT_S = 1.0
 CREDIT = 10
 UNDURABLE = 16
 LARGEST_BATCH = 4
 
 
-def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hello:
-    fields = {"protocol_version": PROTOCOL_VERSION, "role": "actor", "first_sequence": 0, "spec": SPEC}
-    return Hello(actor_id=actor_id, session=session, **(fields | changes))  # type: ignore[arg-type]
+HELLO = Hello(
+    protocol_version=PROTOCOL_VERSION,
+    actor_id="actor-0",
+    session=1,
+    role="actor",
+    first_sequence=0,
+    spec=SPEC,
+)
 
 
-def table(**changes: float) -> PeerTable:
-    sizes = {"credit_rows": CREDIT, "queue_rows": 100, "undurable_rows": UNDURABLE}
-    times = {"lease_s": 5.0, "heartbeat_s": HEARTBEAT_S}
-    return PeerTable(SPEC, **(sizes | times | changes))  # type: ignore[arg-type]
+def hello(actor_id: str = "actor-0", session: int = 1, **changes: Any) -> Hello:
+    return msgspec.structs.replace(HELLO, actor_id=actor_id, session=session, **changes)
+
+
+def table(**changes: int) -> PeerTable:
+    credit = Credit(credit_rows=CREDIT, queue_rows=100, undurable_rows=UNDURABLE)
+    return PeerTable(SPEC, msgspec.structs.replace(credit, **changes), lease_s=5.0, heartbeat_s=HEARTBEAT_S)
 
 
 def batch(number: int, rows: int) -> dict[str, np.ndarray]:
@@ -74,15 +75,15 @@ class World:
         return self.disk.get(self.session, [])
 
     def restart_client(self, spool: bool) -> None:
-        """The same actor, another process. With a spool it first delivers what the earlier one held."""
-        held = list(self.client._held)
-        self.is_left_over = spool and bool(held)
+        """The same actor, another process. With a spool it first delivers what the earlier one kept."""
+        kept = list(self.client.kept)
+        self.is_left_over = spool and bool(kept)
         if not self.is_left_over:
             self._open_session()
             return
         # Sent or not: here a message is in the spool from the moment it is handed over.
         opening = hello(session=self.session)
-        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, held=held)
+        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, left_over=kept)
         self.reconnect()
 
     def _open_session(self) -> None:
@@ -177,12 +178,11 @@ class World:
     def check(self) -> None:
         """What holds at every moment."""
         client = self.client
-        assert client._credit_rows >= 0
         assert client.rows_in_flight >= 0
-        assert client._durable <= client._received <= client._sent <= client._next
-        sent = [client._held[i] for i in range(client._sent - client._durable)]
+        assert 0 <= client.unsent <= client.unreceived <= client.undurable == len(client.kept)
+        sent = list(client.kept)[: len(client.kept) - client.unsent]
         rows = sum(len(message.columns["frames"]) for message in sent if isinstance(message, Experience))
-        assert rows < UNDURABLE + LARGEST_BATCH, "the client holds more than was granted"
+        assert rows < UNDURABLE + LARGEST_BATCH, "the client keeps more than was granted"
         for peer in self.peers:
             assert 0 <= peer.queued_rows < CREDIT + LARGEST_BATCH
             assert 0 <= peer.undurable_rows < UNDURABLE + LARGEST_BATCH
@@ -468,6 +468,8 @@ def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -
     match value:
         case str():
             theirs = value + "x"
+        case tuple():
+            theirs = (*value, "x")
         case dict():
             theirs = value | {"top": (4, 6)}
         case _:

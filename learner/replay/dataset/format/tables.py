@@ -1,20 +1,30 @@
-"""The LeRobot v3.0 tables of a shard, made from whole episodes: frames, episodes and what neither says."""
+"""The tables of a shard, made from whole episodes: frames, episodes, and the sidecar for all else."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.episodes import Episode
-from learner.replay.dataset.format import DatasetSpec, image_features, with_column
-from learner.replay.dataset.images import channels, episode_columns, sidecar_columns
-from learner.replay.dataset.layout import file_place
-from learner.replay.dataset.statistics import STATISTICS
+from learner.replay.dataset.arrow import (
+    Array,
+    Cells,
+    lists,
+    lists_of,
+    make_table,
+    matrix,
+    ragged,
+    with_column,
+)
+from learner.replay.dataset.episode import Episode
+from learner.replay.dataset.format.images import channels, episode_columns, sidecar_columns
+from learner.replay.dataset.format.layout import file_place
+from learner.replay.dataset.format.spec import DatasetSpec, image_features
+from learner.replay.dataset.format.statistics import STATISTICS
 
 
 def frame_columns(
     episodes: list[Episode], spec: DatasetSpec, *, actors: list[int], first_episode: int, first_index: int
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
     """One dataset frame an environment step, in the order of the features: column -> (N,) or (N, width).
 
     Args:
@@ -53,56 +63,53 @@ def frame_columns(
         "episode_index": np.repeat(first_episode + np.arange(len(episodes)), lengths),
         "index": first_index + np.arange(total),
         "task_index": np.zeros(total, np.int64),
+        **{name: _optional(episodes, name) for name in spec.optional_columns},
     }
 
 
-def fixed_lists(values: np.ndarray) -> pa.Array:
-    """(T,) or (T, 1) as plain values, (T, width) as lists of fixed size: what LeRobot's schema says."""
-    width = values.size // len(values)
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return flat if width == 1 else pa.FixedSizeListArray.from_arrays(flat, width)
+def _optional(episodes: list[Episode], name: str) -> Array:
+    values = np.concatenate([episode.optional[name] for episode in episodes])
+    return values.reshape(len(values), -1) if values.ndim > 1 else values
 
 
 def sidecar_table(
-    episodes: list[Episode], first_episode: int, spec: DatasetSpec, image_statistics: np.ndarray, number: int
+    episodes: list[Episode], first_episode: int, spec: DatasetSpec, image_statistics: Array, number: int
 ) -> pa.Table:
     """What the frames do not say of each episode: who sent it, how it ended, its last decision whole,
-    each decision's place in the stream of rows, and what `lerobot_images.sidecar_columns` says."""
+    each decision's position in the stream of rows, and the images' `sidecar_columns`."""
     identity = {
         "episode_index": np.arange(first_episode, first_episode + len(episodes)),
         "actor_id": pa.array([episode.lane[0] for episode in episodes], pa.string()),
-        "session": pa.array([episode.lane[1] for episode in episodes], pa.int64()),
-        "sub_env": pa.array([episode.lane[2] for episode in episodes], pa.int64()),
-        "episode": pa.array([episode.number for episode in episodes], pa.int64()),
-    }
-    ends = {
-        name: pa.array([getattr(episode, name) for episode in episodes], pa.bool_())
-        for name in ("terminated", "truncated", "final_known")
+        "session": np.array([episode.lane[1] for episode in episodes], np.int64),
+        "sub_env": np.array([episode.lane[2] for episode in episodes], np.int64),
+        "episode": np.array([episode.number for episode in episodes], np.int64),
+        "terminated": np.array([episode.terminated for episode in episodes]),
+        "truncated": np.array([episode.truncated for episode in episodes]),
+        "final_known": np.array([episode.final_known for episode in episodes]),
     }
     numbers = {
-        name: _fixed_lists_of([getattr(episode, name) for episode in episodes])
-        for name in ("final_observation", "final_base_plan", "last_base_plan", "last_residual")
+        "final_observation": np.stack([episode.final_observation for episode in episodes]),
+        "final_base_plan": np.stack([episode.final_base_plan for episode in episodes]),
+        "last_base_plan": np.stack([episode.last_base_plan for episode in episodes]),
+        "last_residual": np.stack([episode.last_residual for episode in episodes]),
     }
-    images = sidecar_columns(episodes, spec, image_statistics, number)
-    positions = _ragged([episode.positions for episode in episodes])
-    return pa.table({**identity, **ends, **numbers, "positions": positions, **images})
-
-
-def _fixed_lists_of(arrays: list[np.ndarray]) -> pa.Array:
-    flat = np.stack([array.reshape(-1) for array in arrays])
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
-
-
-def _ragged(arrays: list[np.ndarray]) -> pa.Array:
-    offsets = np.cumsum([0, *map(len, arrays)], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(arrays)))
+    positions = np.concatenate([episode.positions for episode in episodes])
+    decisions = [len(episode.positions) for episode in episodes]
+    return make_table(
+        {
+            **identity,
+            **{name: lists_of(values[0].size, values) for name, values in numbers.items()},
+            "positions": ragged(positions, decisions),
+            **sidecar_columns(episodes, spec, image_statistics, number),
+        }
+    )
 
 
 def episodes_table(
     first_episode: int,
     first_index: int,
-    lengths: np.ndarray,
-    statistics: np.ndarray,
+    lengths: Array,
+    statistics: Array,
     spec: DatasetSpec,
     number: int,
     sidecar: pa.Table,
@@ -110,41 +117,32 @@ def episodes_table(
     """The table in meta/episodes for E episodes in the number-th file and f8 (E, 9, D) statistics."""
     count = len(lengths)
     ends = first_index + np.cumsum(lengths)
-    columns: dict[str, pa.Array] = {
-        "episode_index": pa.array(np.arange(first_episode, first_episode + count)),
-        "length": pa.array(lengths),
-        "dataset_from_index": pa.array(ends - lengths),
-        "dataset_to_index": pa.array(ends),
+    columns: dict[str, Array | Cells] = {
+        "episode_index": np.arange(first_episode, first_episode + count),
+        "length": lengths,
+        "dataset_from_index": ends - lengths,
+        "dataset_to_index": ends,
         "tasks": pa.array([[spec.task]] * count),
     }
     columns |= episode_columns(sidecar, lengths, spec)
     pictures = image_features(spec)
     for feature, at in spec.slices().items():
-        lists = channels if feature in pictures else _lists
+        cells = channels if feature in pictures else lists
         for i, name in enumerate(STATISTICS):
-            columns[f"stats/{feature}/{name}"] = lists(statistics[:, i, at])
-        columns[f"stats/{feature}/count"] = _lists(lengths[:, None])
-    return placed(pa.table(columns), number)
+            columns[f"stats/{feature}/{name}"] = cells(statistics[:, i, at])
+        columns[f"stats/{feature}/count"] = lists(lengths[:, None])
+    return placed(make_table(columns), number)
 
 
 def placed(episodes: pa.Table, number: int) -> pa.Table:
-    """The same episodes, said to lie in the number-th file."""
+    """The same episodes, as those of the number-th file."""
     for kind in ("data", "meta/episodes"):
         for key, value in file_place(number).items():
             episodes = with_column(episodes, f"{kind}/{key}", np.full(len(episodes), value))
     return episodes
 
 
-def as_matrix(frames: pa.Table, spec: DatasetSpec) -> np.ndarray:
+def as_matrix(frames: pa.Table, spec: DatasetSpec) -> Array:
     """f8 (N, D), all columns but images side by side as `DatasetSpec.slices` says."""
-    columns = []
-    for name in spec.number_features():
-        flat = frames[name].combine_chunks()
-        flat = flat.flatten() if pa.types.is_fixed_size_list(flat.type) else flat
-        columns.append(flat.to_numpy(zero_copy_only=False).reshape(len(frames), -1))
+    columns = [matrix(frames, name) for name in spec.number_features()]
     return np.concatenate(columns, axis=1).astype(np.float64, copy=False)
-
-
-def _lists(values: np.ndarray) -> pa.Array:
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))

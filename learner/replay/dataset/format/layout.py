@@ -1,4 +1,4 @@
-"""Where the files of a dataset are, and the names of its parts."""
+"""Names of a dataset's files and features."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ FILES_PER_CHUNK = 1000
 _FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA_PATH = "data/" + _FILE
 EPISODES_PATH = "meta/episodes/" + _FILE
-# Outside LeRobot's globs, so its readers do not see it. One row an episode, see `tables.sidecar_table`.
+# Outside of LeRobot's globs: its readers do not see it. One row an episode, see `tables.sidecar_table`.
 SIDECAR_PATH = "sidecar/" + _FILE
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
 # Ours: the fields of `DatasetSpec`, {"actors": [actor id of each value of the column `actor`],
-# "settled": [[actor id, session, sub-environment, episodes], ...] of what was removed to keep a budget}
+# "settled": [[actor id, session, sub-environment, episodes], ...] of those removed to stay within a budget}
 ORIGIN_PATH = "meta/residual_rl.json"
 
 # A shard's three files.
@@ -52,3 +52,8 @@ def video_name(camera: str, number: int) -> str:
 def video_numbers(folder: Path) -> list[int]:
     """Of all videos in a dataset's folder, ascending."""
     return sorted({file_number(path) for path in (folder / "videos").glob("*/*/*.mp4")})
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The files of a table, in the order in which LeRobot reads them."""
+    return sorted(folder.glob("*/*.parquet"))

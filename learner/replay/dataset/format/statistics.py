@@ -5,34 +5,19 @@ All features lie side by side in one matrix, so that many episodes cost a handfu
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Collection, Mapping
-from ctypes import c_int64, c_void_p
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from actor.policy.native.build import compiled_if_possible
+from learner.replay.dataset.arrow import Array
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 STATISTICS = ("min", "max", "mean", "std", *QUANTILES)
 _MIN, _MAX, _MEAN, _STD = range(4)
 
 
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled `statistics.cpp`; None, and one warning, where it is not to be had."""
-    source = Path(__file__).with_name("statistics.cpp")
-    loaded = compiled_if_possible("statistics of episodes with numpy", source)
-    if loaded is None:
-        return None
-    loaded.describe_episodes.argtypes = [c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p]
-    return loaded
-
-
-def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def describe(values: Array, lengths: Array) -> Array:
     """Statistics of E episodes that lie end to end, in the order of `STATISTICS`.
 
     Args:
@@ -42,37 +27,27 @@ def describe(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     Returns:
         f8 (E, 9, D)
     """
-    native = library()
-    if native is None:
-        return _describe_with_numpy(values, lengths)
-    values, lengths = np.ascontiguousarray(values, np.float64), np.ascontiguousarray(lengths, np.int64)
-    quantiles = np.array([*QUANTILES.values()])
     described = np.empty((len(lengths), len(STATISTICS), values.shape[1]))
-    native.describe_episodes(
-        values.ctypes.data, values.shape[1], lengths.ctypes.data, len(lengths),
-        quantiles.ctypes.data, len(quantiles), described.ctypes.data,
-    )  # fmt: skip
+    starts = np.cumsum(lengths) - lengths
+    # Episodes of one length together: a run has few different ones.
+    for length in np.unique(lengths):
+        same = np.flatnonzero(lengths == length)
+        described[same] = _describe_equal(values[starts[same][:, None] + np.arange(length)])
     return described
 
 
-def _describe_with_numpy(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    starts = np.cumsum(lengths) - lengths
-    mean = np.add.reduceat(values, starts, axis=0) / lengths[:, None]
-    spread = values - np.repeat(mean, lengths, axis=0)
-    spread *= spread
-    std = np.sqrt(np.add.reduceat(spread, starts, axis=0) / lengths[:, None])
-    frame = np.arange(lengths.max())
-    padded = values[np.minimum(starts[:, None] + frame, len(values) - 1)]
-    padded[frame >= lengths[:, None]] = np.inf
-    padded.sort(axis=1)
+def _describe_equal(values: Array) -> Array:
+    """The same of episodes of one length, f8 (E, T, D)."""
+    frames = values.shape[1]
+    ordered = np.sort(values, axis=1)
+    mean = values.mean(1)
+    std = np.sqrt(((values - mean[:, None]) ** 2).mean(1))
     # The smallest value that at least the share q of the frames does not exceed, as LeRobot has it.
-    ranks = [np.ceil(q * lengths).astype(int) - 1 for q in QUANTILES.values()]
-    episode = np.arange(len(lengths))
-    ordered = [padded[:, 0], padded[episode, lengths - 1]]
-    return np.stack([*ordered, mean, std, *(padded[episode, rank] for rank in ranks)], axis=1)
+    quantiles = [ordered[:, int(np.ceil(q * frames)) - 1] for q in QUANTILES.values()]
+    return np.stack([ordered[:, 0], ordered[:, -1], mean, std, *quantiles], axis=1)
 
 
-def describe_images(images: np.ndarray) -> np.ndarray:
+def describe_images(images: Array) -> Array:
     """Statistics over all pixels of an episode's images u1 (T, H, W, 3): f8 (9, 3), of values in [0, 1]."""
     counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(3)], axis=1)
     levels, total = np.arange(256.0)[:, None], counts[:, 0].sum()
@@ -91,19 +66,19 @@ class MergedStatistics:
     quantiles, weighted by their frames.
     """
 
-    def __init__(self, count: int = 0, merged: np.ndarray | None = None) -> None:
+    def __init__(self, count: int = 0, merged: Array | None = None) -> None:
         self.count = count
         self._merged = merged
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], slices: Mapping[str, slice]) -> MergedStatistics:
-        """What `as_json` said."""
+        """The inverse of `as_json`."""
         merged = np.empty((len(STATISTICS), max(at.stop for at in slices.values())))
         for feature, at in slices.items():
             merged[:, at] = [np.ravel(content[feature][name]) for name in STATISTICS]
         return cls(int(next(iter(content.values()))["count"][0]), merged)
 
-    def plus(self, statistics: np.ndarray, counts: np.ndarray) -> MergedStatistics:
+    def plus(self, statistics: Array, counts: Array) -> MergedStatistics:
         """With E more episodes: f8 (E, 9, D) and their numbers of frames, (E,)."""
         if self._merged is not None:
             statistics = np.concatenate([self._merged[None], statistics])
@@ -119,8 +94,8 @@ class MergedStatistics:
     def as_json(
         self, slices: Mapping[str, slice], images: Collection[str] = ()
     ) -> dict[str, dict[str, list[Any]]]:
-        """What stats.json holds; `slices` says which columns of the matrix are whose, `images` which of
-        them are channels."""
+        """Content of stats.json; `slices` says which columns of the matrix belong to which feature, `images`
+        which of these are channels."""
         if self._merged is None:
             raise ValueError("there are no statistics before the first episode")
         return {

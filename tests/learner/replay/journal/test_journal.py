@@ -4,73 +4,27 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from config.learner import JournalConfig
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.format import BatchRecord, scan, segment_paths
-from learner.replay.journal.journal import Journal, JournalError
-from protocol.arrays import Limits
+from learner.replay.journal.journal import JournalError
 from protocol.codec import encode
-from protocol.messages import Evaluation, Experience, ExperienceSpec
-from protocol.session.learner import Peer, SessionState
-from tests.support.identifiable import ACT, OBS, K, make_stream, pack
-
-SPEC = ExperienceSpec(
-    env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=OBS, action_dim=ACT, act_horizon=8,
-    residual_every=K, base_fingerprint="abc", residual_scale=0.1, policy="deterministic obs [8]",
-)  # fmt: skip
-LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)
-SETTINGS = JournalConfig(
-    sync_s=0.01, sync_bytes=1 << 20, segment_bytes=1 << 30, spare_segments=2, pending_bytes=1 << 20
-)
-TIMEOUT_S = 20.0
-
-
-class Writer:
-    """A journal in use, and what it called durable."""
-
-    def __init__(self, folder: Path, settings: JournalConfig = SETTINGS, spec: ExperienceSpec = SPEC):
-        self.journal = Journal(folder, settings, spec, LIMITS)
-        self.replayed = list(self.journal.replay())
-        self.folder = folder
-        self.durable: dict[int, int] = {}
-        self.told: Callable[[dict[int, int]], object] = lambda _: None
-        """Called before anybody may rely on it."""
-        self._changed = threading.Condition()
-        self.journal.start(self._became_durable)
-
-    def _became_durable(self, next_sequences: dict[int, int]) -> None:
-        self.told(next_sequences)
-        with self._changed:
-            self.durable |= next_sequences
-            self._changed.notify_all()
-
-    def wait_for(self, fact: Callable[[], object]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(fact, TIMEOUT_S)
-
-    def append(self, session: int, sequence: int, columns: dict | None, actor_id: str = "actor-0") -> None:
-        peer = Peer(actor_id, "actor", session, "", b"", 0, 0.0)
-        message = Experience(session=session, sequence=sequence, columns=columns or {})
-        frames = [bytes(frame) for frame in encode(message, LIMITS)] if columns else []
-        self.journal.append(peer, message, frames)
+from protocol.messages import Evaluation
+from protocol.session.peer import Peer, SessionState
+from tests.support.identifiable import make_stream, pack
+from tests.support.journals import LIMITS, SETTINGS, Writer
+from tests.support.spec import SPEC
 
 
 def messages(episodes: int = 6, rows: int = 3, actor_id: str = "actor-0") -> list[dict]:
     """Identifiable rows of two sub-environments, in messages."""
     _, stream = make_stream(actor_id, 0, [5 + i for i in range(episodes)], sub_envs=2)
     return [pack(stream[i : i + rows]) for i in range(0, len(stream), rows)]
-
-
-def numbers(replayed: list) -> list[float]:
-    """The first observation number of each row."""
-    return [float(x) for item in replayed for x in item.columns["observation"][:, 0, 0]]
 
 
 def end_of_rows(path: Path) -> int:
@@ -258,13 +212,13 @@ def test_rows_of_another_spec_are_refused(tmp_path: Path) -> None:
         Writer(tmp_path, spec=other)
 
 
-def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = Writer(tmp_path)
-
-    def full(*_: object) -> None:
+class FullDisk(Disk):
+    def sync(self, descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("learner.replay.journal.file.os.fdatasync", full)
+
+def test_a_full_disk_is_the_owners_to_know(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, disk=FullDisk())
     writer.append(7, 0, messages()[0])
     with pytest.raises(JournalError, match="No space left on device"):
         writer.journal.use_version(1)
@@ -273,16 +227,22 @@ def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.M
     assert writer.durable == {}
 
 
-def test_many_messages_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs = []
-    monkeypatch.setattr("learner.replay.journal.file.os.fdatasync", lambda _: syncs.append(1))
-    slow = msgspec.structs.replace(SETTINGS, sync_s=0.2)
-    writer = Writer(tmp_path, slow)
+class CountingDisk(Disk):
+    def __init__(self) -> None:
+        self.syncs = 0
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+
+
+def test_many_messages_share_a_sync(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    writer = Writer(tmp_path, msgspec.structs.replace(SETTINGS, sync_s=0.2), disk=disk)
     [columns] = messages(episodes=1, rows=100)
     for sequence in range(50):
         writer.append(7, sequence, columns)
     writer.wait_for(lambda: writer.durable.get(7) == 50)
-    assert len(syncs) < 10
+    assert disk.syncs < 10
     writer.journal.close()
 
 
