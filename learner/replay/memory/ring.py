@@ -18,7 +18,7 @@ from torch import Tensor
 from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.images import Pictures, RingImages, SeenTransitions
 from learner.replay.memory.message_rows import rows_of
-from learner.replay.memory.rows import Rows
+from learner.replay.memory.rows import Flags, Floats, Rows, Slots
 from learner.replay.memory.succession import Succession
 from learner.replay.memory.transitions import TransitionBatch, find_ends, gather
 from protocol.messages import Columns
@@ -94,9 +94,8 @@ class Ring:
         return first
 
     def restore(
-        self, positions: np.ndarray, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray,
-        successors: np.ndarray,
-    ) -> None:  # fmt: skip
+        self, positions: Slots, block: Floats, reward: Floats, terminated: Flags, successors: Slots
+    ) -> None:
         """Put M rows back where they were; those that would have been overwritten are left out.
 
         Args:
@@ -109,7 +108,7 @@ class Ring:
             linked = successors >= 0
             self.rows.link(positions[linked], successors[linked])
 
-    def restore_images(self, positions: np.ndarray, pictures: Pictures) -> None:
+    def restore_images(self, positions: Slots, pictures: Pictures) -> None:
         """Put the images of rows at these positions back, as `restore` does with the rows."""
         with self._lock:
             self._required_images().restore(positions, pictures, self.rows.oldest)
@@ -144,7 +143,7 @@ class Ring:
             return batch, SeenTransitions(images.at(start), images.at(end))
 
     def transitions(
-        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
+        self, start: Slots, *, n_step: int, gamma: float, reward_offset: float
     ) -> TransitionBatch:
         """n-step transitions that begin at slots `start`, each of which has a successor.
 
@@ -154,8 +153,8 @@ class Ring:
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
 
     def _transitions(
-        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
-    ) -> tuple[TransitionBatch, np.ndarray]:
+        self, start: Slots, *, n_step: int, gamma: float, reward_offset: float
+    ) -> tuple[TransitionBatch, Slots]:
         """Transitions that begin at `start`, and the slots that they end at."""
         ends = find_ends(self.rows.facts, start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
         o, n = self.observation_dim, self.residual_dim
@@ -171,8 +170,8 @@ class Ring:
         )
         return batch, ends.slots
 
-    def _here(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.rows.block.device, non_blocking=True)
+    def _here(self, values: Floats) -> Tensor:
+        return torch.as_tensor(values).to(self.rows.block.device, non_blocking=True)
 
     def _required_images(self) -> RingImages:
         if self.images is None:
