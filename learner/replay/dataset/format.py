@@ -1,6 +1,6 @@
 """The LeRobot v3.0 format as the replay uses it: names, schemas, places. Opens nothing for writing.
 
-Checked against lerobot 0.4.4 (lerobot.datasets.utils, lerobot.datasets.lerobot_dataset).
+Checked against lerobot 0.6.1 (lerobot.datasets.utils, lerobot.datasets.dataset_metadata).
 """
 
 from __future__ import annotations
