@@ -63,9 +63,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
         actor, critic = ours["actor"], ours["target_critic"]
         log_alpha = ours["log_temperature"].reshape(1)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise LayoutError(
-            f"no checkpoint of a residual: {error}"
-        ) from error
+        raise LayoutError(f"no checkpoint of a residual: {error}") from error
     _check(algo)
     if (reach := float(actor.get("reach", 1))) < 1:
         raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones all of it")
@@ -113,9 +111,7 @@ def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, 
         ) from error
     widths = tuple(len(actor[f"trunk.{2 * i}.bias"]) for i in layers)
     if widths != algo.hidden:
-        raise LayoutError(
-            f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}"
-        )
+        raise LayoutError(f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}")
     return {
         "version": 1,
         "updates": 0,

@@ -54,7 +54,7 @@ def save_policy(
     )
     config.validate_features()
     torch.manual_seed(0)
-    policy = get_policy_class(kind)(config)
+    policy = get_policy_class(kind)(config).eval()
     shapes = {STATE: (state,), ACTION: (7,), **dict.fromkeys(features, (3, 1, 1))}
     statistics = {
         name: {
