@@ -17,7 +17,6 @@ from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, Per, names_per
 # What has an entry for each frame, side by side in this order; and for each decision.
 _FRAME_COLUMNS = names_per(Per.FRAME, Per.PLAN)
 _ROW_COLUMNS = names_per(Per.ROW)
-_OPTIONAL = frozenset(names_per(Per.FRAME, Per.PLAN, Per.ROW, optional=True))
 
 type Messages = Sequence[tuple[Columns, int]]
 """Columns of messages of one session, each with the position of its first row in the stream of rows."""
@@ -128,7 +127,11 @@ def sorted_decisions(messages: Messages) -> Decisions:
     ended = joined["terminated"] | joined["truncated"]
     ending[ended] = np.arange(ended.sum())
     every = first["reward"].shape[1]
-    optional = {name: _joined(messages, name)[order] for name in _OPTIONAL & first.keys()}
+    optional = {
+        name: _joined(messages, name)[order]
+        for name in names_per(Per.FRAME, Per.PLAN, Per.ROW, optional=True)
+        if name in first
+    }
     return Decisions(
         values=_side_by_side(messages, len(order))[order],
         frames=row["frames"],
