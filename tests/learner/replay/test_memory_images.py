@@ -26,31 +26,16 @@ from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
 from protocol.experience import ExperienceCheck
 from protocol.messages import Columns, Experience, ExperienceSpec
-<<<<<<< HEAD
-from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy, make_rollout
-=======
 from tests.support.columns import CAMERAS, SIZES
 from tests.support.columns import camera_experience as experience
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config
->>>>>>> algo
 
 pytestmark = pytest.mark.timeout(600)
 
 KEYS = [f"observation.images.{camera}" for camera in CAMERAS]
 
 
-<<<<<<< HEAD
-def experience(frames: int = 24, every: int = 4, ends: str = "truncated") -> Columns:
-    base = CountingBase()
-    policy = make_policy(base, make_config(f"algo.residual_every={every}"), 2, every)
-    envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(make_rollout(envs, policy, every, cameras=SIZES), frames)
-
-
-=======
->>>>>>> algo
 def spec_of(every: int = 4) -> ExperienceSpec:
     config = make_config(
         "task.cameras=[top,wrist]", "task.camera_size=[32,16]", f"algo.residual_every={every}"

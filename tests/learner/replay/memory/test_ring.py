@@ -9,33 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD:tests/learner/replay/test_ring.py
-from learner.replay.memory.sum_tree import SumTree
-
-from learner.replay.memory.ring import Ring
-from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import make_config, make_policy, make_rollout
-
-CONFIG = make_config("algo.residual_every=1")
-
-
-def messages(lengths, frames, every=1, ends="truncated", rows_per_message=5):
-    policy = make_policy(CountingBase(), CONFIG, len(lengths), every)
-    rollout = make_rollout(ScriptedEnvironment(lengths, ends), policy, every)
-    sent = []
-    for _ in range(frames):
-        rollout.step()
-        if rollout.rows >= rows_per_message:
-            sent.append(rollout.take())
-    if rollout.rows:
-        sent.append(rollout.take())
-    return sent
-=======
 
 from learner.replay.memory.ring import Ring
 from tests.support.columns import rollout_messages as messages
 from tests.support.ring import check_ring
->>>>>>> algo:tests/learner/replay/memory/test_ring.py
 
 
 def filled(capacity, sent, every=1, device="cpu"):
