@@ -41,7 +41,7 @@ def received(lengths: list[int], size: int):
 def assert_same(one: Ring, other: Ring) -> None:
     assert one.rows.position == other.rows.position
     for name in ("following", "reward", "terminated"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(one.rows, name), getattr(other.rows, name), err_msg=name)
     assert torch.equal(one.rows.block, other.rows.block)
     assert one.succession._open == other.succession._open
     if (one.rows.following == one.rows.unknown).all():
