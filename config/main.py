@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from config.actor import ActorConfig
-from config.algo import AlgoConfig, simulator_reward
+from config.algo import AlgoConfig, refuse_removed
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
 from config.section import ConfigError, Section
@@ -38,10 +38,9 @@ class Config(Section, frozen=True):
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
                 f"got {self.algo.residual_every}"
             )
-        wanted = simulator_reward(self.algo.reward)
-        if self.task.reward_mode != wanted:
+        if self.task.reward_mode != "sparse":
             raise ValueError(
-                f"task.reward_mode must be {wanted} for algo.reward={self.algo.reward}, "
+                f"task.reward_mode must be sparse for algo.reward={self.algo.reward}, "
                 f"got {self.task.reward_mode}"
             )
 
@@ -59,6 +58,7 @@ def parse_config(raw: DictConfig) -> Config:
     """
     try:
         plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        refuse_removed(plain["algo"])
         return msgspec.convert(plain, Config, strict=True)
     except (msgspec.ValidationError, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration: {error}") from error

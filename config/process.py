@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from config.algo import refuse_removed_overrides
 from config.main import Config, parse_config
 from config.section import ConfigError
 
@@ -29,6 +30,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: in one line, naming the key.
     """
+    refuse_removed_overrides(overrides)
     try:
         with initialize_config_dir(CONFIG_DIR, version_base=None):
             config = parse_config(compose("main", overrides=list(overrides)))

@@ -5,9 +5,9 @@ from actor.policy.device import DeviceError
 from config.process import main
 from learner.intake.intake import IntakeError
 from learner.loop import run_learner
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.journal.journal import JournalError
-from learner.replay.prior.maniskill import DemonstrationError
+from learner.replay.prior.demonstration import DemonstrationError
 from learner.run import RunError
 
 if __name__ == "__main__":

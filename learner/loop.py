@@ -9,14 +9,12 @@ import time
 import msgspec
 import torch
 import yaml
-from torch import Tensor
 
 from actor.policy.contract import BasePolicy
 from actor.policy.device import require_device
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.main import Config
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
@@ -26,9 +24,9 @@ from learner.intake.queue import Received
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
-from learner.replay.prior.prior import SPEC_FILE, PriorData
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.prior import PriorData
 from learner.replay.restore.ring import restore_ring
-from learner.replay.rewards import frame_cost, rewarded
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress
 from learner.report.summary import write_summary
@@ -132,18 +130,15 @@ class Learner:
         )
         self._pace = Pace(config.algo, self._settings.max_updates_behind)
         self._broadcast = Broadcast(intake, self._settings.publish_every_s, journal)
-        self._seen = RunningScale(algorithm.actor.related.observation_dim)
         self._prior_clipped = None if prior is None else prior.clipped_share
         if prior_ring is not None and config.algo.scale_observations != "off":
-            self._see(prior_ring.observation)
-            self._algorithm.scale_observations(self._seen)
+            algorithm.scale_observations(prior_ring.observation)
         self._figures: Figures = {}
         self._lag_s = float("nan")
         self.progress = RunProgress(config)
         self._checkpoints = config.run_dir / "checkpoints"
         parts = {
-            "algorithm": algorithm, "batches": self._batches, "pace": self._pace, "seen": self._seen,
-            "progress": self.progress,
+            "algorithm": algorithm, "batches": self._batches, "pace": self._pace, "progress": self.progress,
         }  # fmt: skip
         self._state = TrainingState(self._checkpoints, parts)
         self._saved_s = time.monotonic()
@@ -157,10 +152,10 @@ class Learner:
         """
         rows = 0
         if self._store.episodes:
-            restore_ring(self._config.run_dir / "replay", self._ring, frame_cost(self._config.algo))
+            restore_ring(self._config.run_dir / "replay", self._ring)
         for actor_id, session, columns, position in self._journal.replay():
             # What the dataset held already comes to the same place: nothing is there twice.
-            self._ring.add(actor_id, rewarded(columns, self._config.algo), position)
+            self._ring.add(actor_id, columns, position)
             self._store.add(actor_id, session, columns, position)
             rows += len(columns["frames"])
         for state in self._journal.sessions:
@@ -169,7 +164,7 @@ class Learner:
         totals = self._journal.totals
         if totals.decisions:
             log.info("took up %d decisions, %d of them from the journal", totals.decisions, rows)
-        self._pace.take_up(totals.decisions)
+        self._pace.resume(totals.decisions)
         self.progress.take_up(totals.decisions, totals.frames, self._journal.evaluations)
         self._broadcast.version = self._journal.version
         if self._state.load():
@@ -223,11 +218,8 @@ class Learner:
 
     def _update(self) -> None:
         """A few of the updates that are due."""
-        self._algorithm.pessimism = self._pace.pessimism
         for _ in range(min(self._pace.updates_due, UPDATES_PER_TURN)):
             self._figures |= self._algorithm.update(self._batches.next())
-            if self._algorithm.errors is not None:
-                self._batches.reprioritise(self._algorithm.errors)
             self._pace.updates += 1
 
     def _receive(self) -> None:
@@ -239,20 +231,12 @@ class Learner:
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
-            worth = rewarded(received.columns, self._config.algo)
-            self._ring.add(received.actor_id, worth, received.position)
+            self._ring.add(received.actor_id, received.columns, received.position)
             self._store.add(received.actor_id, received.session, received.columns, received.position)
             self._pace.decisions += len(received.columns["frames"])
-            self._see(torch.tensor(received.columns["observation"][:, 0]))
             self._pace.gate.count(received.actor_id, received.columns)
-            self._algorithm.actor.reach.fill_(self._pace.reach)  # type: ignore[operator]
             self._lag_s = self._broadcast.age_s(received.columns["weights_version"], time.monotonic())
             self.progress.count(received.columns, self._broadcast.version, time.monotonic())
-
-    def _see(self, observation: Tensor) -> None:
-        """Count observations (M, O) for the networks' scale."""
-        related = self._algorithm.actor.related(observation.to(self._algorithm.device))
-        self._seen.add(related.cpu().numpy())
 
     def _end_sessions(self) -> None:
         for actor_id, session in self._intake.ended_sessions():
@@ -284,9 +268,6 @@ class Learner:
         self._state.save()
 
     def _publish(self, now_s: float, *, final: bool = False) -> None:
-        # With the weights and never between two of them: what actors run is what was trained.
-        if self._config.algo.scale_observations == "running" and self._seen.count:
-            self._algorithm.scale_observations(self._seen)
         self._broadcast.publish(self._algorithm.actor, self._pace.behaviour(), now_s=now_s, final=final)
         self.progress.published(self._broadcast.version, self._pace.updates, now_s)
 
@@ -310,10 +291,7 @@ class Learner:
             "version": self._broadcast.version,
             "mask_probability": self._pace.mask_probability,
             "prior_clipped_share": self._prior_clipped,
-            "reach": self._pace.reach,
-            "confidence": self._pace.gate.confidence,
             "updates_due": self._pace.updates_due,
-            "non_finite_errors": self._batches.non_finite_errors,
             "actors": sum(peer.alive and peer.role == "actor" for peer in self._intake.peers()),
             "policy_lag_s": self._lag_s,
             "adoption_s": self._intake.adoption_s(),

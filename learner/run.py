@@ -17,7 +17,6 @@ from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
-from learner.replay.rewards import rewarded
 
 
 class RunError(RuntimeError):
@@ -124,7 +123,6 @@ def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool =
         base.observation_dim,
         numbers,
         device=config.learner.replay_device,
-        prioritised=config.algo.priority_exponent > 0,
         cameras=recorded_cameras(config) if images else None,
     )
 
@@ -133,5 +131,5 @@ def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
     """Prior data in a ring of their own, which they fill."""
     rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
     ring = make_ring(rows, config, base)
-    ring.add("prior", rewarded(prior.columns, config.algo))
+    ring.add("prior", prior.columns)
     return ring

@@ -10,19 +10,17 @@ from torch import Tensor, nn
 from config.relation import Relation
 from config.section import ConfigError
 
+STEP = 0.002  # metres: up to about this far, networks see distances as they are, beyond it their logarithm
 _POSE = 7  # x, y, z and a unit quaternion, real part first, as ManiSkill's observations have them
 
 
 class Relations(nn.Module):
-    """Observation (B, O) -> (B, O + 3 R): behind it, for each of R relations, asinh(x / step), y and z alike.
+    """Observation (B, O) -> (B, O + 3 R): behind it, for each of R relations, asinh(x / STEP), y and z alike.
 
     A network that is given two poses has to find their difference by itself, to the millimetre out of numbers
     of half a metre, and turned into the axes of one of them; it does not within the data of a short run.
-    asinh is x / step for small x and sign(x) log(2 |x| / step) for large, a smooth relative of the symlog of
+    asinh is x / STEP for small x and sign(x) log(2 |x| / STEP) for large, a smooth relative of the symlog of
     Hafner et al. 2023 (arXiv 2301.04104).
-
-    Args:
-        step: metres.
 
     Raises:
         ConfigError: a relation of numbers that the observation does not have.
@@ -33,7 +31,7 @@ class Relations(nn.Module):
     tipped: Tensor
     turned: Tensor
 
-    def __init__(self, relations: Sequence[Relation], step: float, observation_dim: int) -> None:
+    def __init__(self, relations: Sequence[Relation], observation_dim: int) -> None:
         super().__init__()
         for relation in relations:
             if relation.last >= observation_dim:
@@ -42,7 +40,6 @@ class Relations(nn.Module):
                     f"observation that has {observation_dim}"
                 )
         self.observation_dim = observation_dim + 3 * len(relations)
-        self._step = step
         self._some_tipped = any(relation.tip is not None for relation in relations)
         self._some_turned = any(relation.turned for relation in relations)
         # Where a relation has no quaternion or no tip, any numbers stand in, and are then left out.
@@ -65,7 +62,7 @@ class Relations(nn.Module):
         if len(self.places) == 0:
             return observation
         metres = self.metres(observation).flatten(1)
-        return torch.cat([observation, torch.asinh(metres / self._step)], dim=1)
+        return torch.cat([observation, torch.asinh(metres / STEP)], dim=1)
 
     def metres(self, observation: Tensor) -> Tensor:
         """(B, R, 3): each relation's point, seen from its origin."""

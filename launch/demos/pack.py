@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill, write_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill, write_maniskill
 
 
 def main(words: list[str]) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import datasets
 
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.maniskill import read_maniskill
 
 ROBOT, FPS = "panda", 20
 

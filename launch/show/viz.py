@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from launch.run.folder import find_run
 from launch.show.overview import write_overview
-from learner.replay.dataset.folder import standing
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
@@ -136,7 +136,7 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     if not replay.exists():
         raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute")
     try:
-        with standing(replay) as view:
+        with open_snapshot(replay) as view:
             return read_outcomes(view), read_repo_id(replay)
     except DatasetError as error:
         raise VizError(str(error)) from None

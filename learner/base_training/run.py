@@ -35,12 +35,8 @@ from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows, make_windows
 from learner.checkpoints.files import read_checkpoint, write_checkpoint
-from learner.replay.prior.maniskill import (
-    Demonstration,
-    DemonstrationError,
-    read_maniskill,
-    write_maniskill,
-)
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill, write_maniskill
 
 log = logging.getLogger(__name__)
 

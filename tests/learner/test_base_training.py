@@ -25,7 +25,8 @@ from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows
 from learner.checkpoints.files import write_checkpoint
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill
 from tests.support.helpers import make_config
 
 # For machines that others use; on one of one's own each takes seconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,11 +110,8 @@ def test_an_optional_column_that_does_not_exist_is_an_error() -> None:
         columns_of(make_spec(optional_columns=("feature",)))
 
 
-def set_value(name: str, place: object, value: object) -> Callable[[Columns], None]:
-    def change(columns: Columns) -> None:
-        columns[name][place] = value  # type: ignore[index]
-
-    return change
+def set_value(name: str, place: Any, value: float) -> Callable[[Columns], None]:
+    return lambda columns: columns[name].__setitem__(place, value)
 
 
 @pytest.mark.parametrize(

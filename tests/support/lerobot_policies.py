@@ -10,7 +10,7 @@ import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
-from learner.replay.prior.maniskill import Demonstration
+from learner.replay.prior.demonstration import Demonstration
 
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 SMALL = {

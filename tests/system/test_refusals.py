@@ -106,7 +106,7 @@ def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: li
     words = ["launch.run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
     code, output, error = run(*words, timeout_s=110)
     assert code not in (0, None)
-    assert "RotateValveLevel0-v1 has 51 observation and 9 action numbers" in output
+    assert "RotateValveLevel0-v1 has observation_dim 51 and action_dim 9" in output
     assert "learner   | error: " in output and "the task has 51 and 9" in output
     assert "Traceback" not in output + error
 

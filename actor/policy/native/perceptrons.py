@@ -24,7 +24,7 @@ MOST_LAYERS = 16  # as in perceptrons.cpp
 
 
 class Network(ctypes.Structure):
-    """As in mlp.cpp."""
+    """As in perceptrons.cpp."""
 
     _fields_ = [
         ("layers", c_int32),
@@ -36,7 +36,7 @@ class Network(ctypes.Structure):
 
 
 class Input(ctypes.Structure):
-    """As in mlp.cpp."""
+    """As in perceptrons.cpp."""
 
     _fields_ = [
         *((name, c_int32) for name in ("rows", "observation_numbers", "observation_stride")),
@@ -46,7 +46,7 @@ class Input(ctypes.Structure):
 
 
 class Wanted(ctypes.Structure):
-    """As in mlp.cpp."""
+    """As in perceptrons.cpp."""
 
     _fields_ = [("parameters", POINTER(c_void_p)), ("inputs", c_void_p), ("first", c_int32)]
 
@@ -93,11 +93,13 @@ class Perceptrons:
         return _make, self._sizes
 
     def apply_to(self, seen: Seen, parameters: list[Tensor]) -> bool:
-        """Whether native code computes this: float32 on the CPU, one thread, no gradient by the observation.
-        A network's parameters are all alike."""
+        """Whether native code can compute this: float32 on the CPU, no gradient by the observation.
+
+        It runs on the calling thread, however many threads torch has: faster than torch's operators on two
+        (docs/performance.md). A network's parameters are all alike.
+        """
         return (
             len(self._widths) <= MOST_LAYERS
-            and torch.get_num_threads() == 1
             and _plain(parameters[0])
             and _plain(seen.observation)
             and not seen.observation.requires_grad

@@ -41,7 +41,7 @@ class RingImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are planned, all of them at the start."""
+        """All of them allocated at the start."""
         return sum(rows.numel() for rows in self._rows.values())
 
     def add(self, columns: Columns, decisions: np.ndarray, finals: np.ndarray, oldest: int) -> None:
@@ -49,7 +49,7 @@ class RingImages:
 
         Args:
             decisions, finals: their positions.
-            oldest: positions below have no place any more.
+            oldest: rows at positions below were overwritten.
         """
         for camera in self._rows:
             self._write(camera, decisions, columns[IMAGE_PREFIX + camera][:, 0], oldest)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
-from learner.replay.prior.maniskill import Demonstration, read_maniskill
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.maniskill import read_maniskill
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ENVIRONMENT, STATE, install_plugin, make_policy, save, train_act
 
