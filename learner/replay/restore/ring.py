@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import (
     Array,
     column,
-    episode_lengths,
     flattened,
     list_ends,
     matrix,
@@ -29,6 +29,7 @@ from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
+from protocol.experience import Per, names_per
 
 log = logging.getLogger(__name__)
 
@@ -103,20 +104,9 @@ def _last_position(folder: Path, number: int) -> int:
 
 def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
     """The decisions of all episodes; which are the last of their episodes is left to the caller."""
-    start = column(frames, "decision_start")
-    first = np.flatnonzero(start)
-    decision = np.cumsum(start) - 1
-    frame = np.arange(len(frames)) - first[decision]
-    every = matrix(sidecar, "last_residual").shape[1] // spec.action_dim
-    last = decision[np.cumsum(episode_lengths(frames)) - 1]
-
-    def grouped(name: str) -> Array:
-        """(D, k, width), zeros past the end of a decision."""
-        values = matrix(frames, name)
-        out = np.zeros((len(first), every, values.shape[1]), np.float32)
-        out[decision, frame] = values
-        return out
-
+    grouped = _by_decision(frames, matrix(sidecar, "last_residual").shape[1] // spec.action_dim)
+    first = np.flatnonzero(column(frames, "decision_start"))
+    last = list_ends(sidecar, "positions") - 1
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
     plan[last], residual[last] = matrix(sidecar, "last_base_plan"), matrix(sidecar, "last_residual")
     observation = [matrix(frames, name)[first] for name in spec.observation_columns]
@@ -128,6 +118,31 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
         terminated=np.zeros(len(first), bool),
         successors=np.full(len(first), -1),
     )
+
+
+def _by_decision(frames: pa.Table, every: int) -> Callable[[str], Array]:
+    """From a column's name to its values (D, k, width), zeros past the end of a decision."""
+    start = column(frames, "decision_start")
+    first = np.flatnonzero(start)
+    decision = np.cumsum(start) - 1
+    frame = np.arange(len(frames)) - first[decision]
+
+    def grouped(name: str) -> Array:
+        values = matrix(frames, name)
+        out = np.zeros((len(first), every, values.shape[1]), values.dtype)
+        out[decision, frame] = values
+        return out
+
+    return grouped
+
+
+def read_optional(folder: Path, number: int, spec: DatasetSpec) -> dict[str, Array]:
+    """The optional columns of one shard's decisions: (D, width), of a column of frames (D, k, width)."""
+    frames = read_parquet(folder / file_name(DATA_PATH, number))
+    grouped = _by_decision(frames, spec.residual_every or 0)
+    rows = names_per(Per.ROW, optional=True)
+    columns = {name: grouped(name) for name in spec.optional_columns}
+    return {name: values[:, 0] if name in rows else values for name, values in columns.items()}
 
 
 def _finals(sidecar: pa.Table) -> Rows:
