@@ -128,7 +128,7 @@ def pyarrow_rate(dataset: Path, target: Path, others: tuple[str, ...] = ()) -> f
 def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
     """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.datasets.utils import DEFAULT_FEATURES
+    from lerobot.utils.constants import DEFAULT_FEATURES
 
     info = json.loads((dataset / "meta/info.json").read_text())
     features = {

@@ -53,7 +53,7 @@ class Hello(Message, frozen=True, tag="hello"):
     role: str
     """"actor" or "evaluator"."""
     first_sequence: int
-    """The oldest message that the client still holds; a learner that never met the session starts here."""
+    """The oldest message that the client keeps; a learner that does not know the session starts here."""
     spec: ExperienceSpec
 
 
@@ -70,7 +70,7 @@ class Experience(Message, frozen=True, tag="experience"):
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
-    """Says that the sender lives, with figures for people to look at."""
+    """Says that the sender is alive, with figures for people to look at."""
 
     session: int
     figures: dict[str, float]

@@ -18,11 +18,12 @@ import msgspec
 import torch
 from torch import Tensor
 
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
-from config.process import compose_config, wants_help
+from config.compose import compose_config
+from config.process import wants_help
 from config.section import ConfigError
-from learner.checkpoints.files import read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
         actor, critic = ours["actor"], ours["target_critic"]
         log_alpha = ours["log_temperature"].reshape(1)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise LayoutError(
-            f"no checkpoint of a residual: {error}"
-        ) from error
+        raise LayoutError(f"no checkpoint of a residual: {error}") from error
     _check(algo)
     if (reach := float(actor.get("reach", 1))) < 1:
         raise LayoutError(f"this residual uses {reach:.2f} of algo.residual_scale, published ones all of it")
@@ -113,9 +112,7 @@ def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, 
         ) from error
     widths = tuple(len(actor[f"trunk.{2 * i}.bias"]) for i in layers)
     if widths != algo.hidden:
-        raise LayoutError(
-            f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}"
-        )
+        raise LayoutError(f"the published networks are {list(widths)} wide, algo.hidden={list(algo.hidden)}")
     return {
         "version": 1,
         "updates": 0,

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.learner import JournalConfig
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.experience import ExperienceSpec
 from protocol.messages import Experience
-from protocol.session.learner import Peer
+from protocol.session.peer import Peer
 from tests.support.spec import SPEC
 
 LIMITS = Limits(max_header_bytes=65536, max_arrays=64, max_rank=5, max_message_bytes=1 << 20)
@@ -25,8 +26,14 @@ TIMEOUT_S = 20.0
 class Writer:
     """A journal in use, and what it called durable."""
 
-    def __init__(self, folder: Path, settings: JournalConfig = SETTINGS, spec: ExperienceSpec = SPEC):
-        self.journal = Journal(folder, settings, spec, LIMITS)
+    def __init__(
+        self,
+        folder: Path,
+        settings: JournalConfig = SETTINGS,
+        spec: ExperienceSpec = SPEC,
+        disk: Disk | None = None,
+    ) -> None:
+        self.journal = Journal(folder, settings, spec, LIMITS, disk)
         self.replayed = list(self.journal.replay())
         self.folder = folder
         self.durable: dict[int, int] = {}

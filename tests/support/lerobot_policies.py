@@ -27,7 +27,7 @@ SMALL = {
         state_encoder_hidden_dim=16, cem_iterations=2, n_gaussian_samples=16, n_pi_samples=4, n_elites=4,
         q_ensemble_size=2,
     ),
-    "sac": dict(latent_dim=8, state_encoder_hidden_dim=16),
+    "gaussian_actor": dict(latent_dim=8, state_encoder_hidden_dim=16),
     "vqbet": dict(
         n_obs_steps=3, action_chunk_size=4, crop_shape=None, vqvae_n_embed=4, vqvae_embedding_dim=16,
         vqvae_enc_hidden_dim=16, gpt_input_dim=32, gpt_output_dim=32, gpt_hidden_dim=32, gpt_n_layer=1,

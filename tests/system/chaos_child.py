@@ -67,7 +67,7 @@ class ChaosActor:
             stop=threading.Event(),
             spool=notes.parent / "spool",
         )
-        self._session: int = self._uplink._session_number
+        self._session: int = self._uplink.session
         self._rng = random.Random(self._session)
         self._folder = notes.parent
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

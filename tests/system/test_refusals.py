@@ -15,9 +15,9 @@ import torch
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
+from learner.folder import RunError, make_run_dir, sole_learner
 from learner.intake.intake import Intake
-from learner.run import RunError, make_run_dir, sole_learner
 from tests.support.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=1", "wire.connect_timeout_s=20")

@@ -332,7 +332,7 @@ def test_a_failure_of_the_thread_is_raised_in_its_owner(
         raise ZeroDivisionError("broken invariant")
 
     intake = Intake(wire, SPEC, queue_rows=10)
-    monkeypatch.setattr(intake._admission, "due", fail)
+    monkeypatch.setattr("learner.intake.admission.Admission.due", fail)
     intake.start()
     with pytest.raises(ZeroDivisionError, match="broken invariant"):
         intake.drain(timeout_s=TIMEOUT_S)

@@ -24,7 +24,7 @@ from config.base import LeRobotBaseConfig
 
 
 def image_features(config: PreTrainedConfig) -> dict[str, Any]:
-    """What the policy wants to see. Not config.image_features: SAC's are a list of names."""
+    """What the policy wants to see. Not config.image_features: gaussian_actor's are a list of names."""
     features = config.input_features or {}
     return {name: feature for name, feature in features.items() if feature.type is FeatureType.VISUAL}
 
@@ -71,11 +71,10 @@ class LeRobotBase:
     def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim), and
         images u1 (B, obs_horizon, height, width, 3) of its cameras."""
-        rows, frames, _ = history.shape
         # LeRobot's queues are the batch's, ours are the sub-environments': none of them may survive.
         self._policy.reset()
         batch: dict[str, Any] = {}
-        for frame in range(frames):
+        for frame in range(history.shape[1]):
             shown = {camera: images[camera][:, frame] for camera in self.cameras}
             batch = self._processed(history[:, frame].to(self._device, torch.float32), shown)
             if isinstance(getattr(self._policy, "_queues", None), dict):
@@ -85,9 +84,8 @@ class LeRobotBase:
             actions = self._call(batch)
             self._random_state = self._random_states()
         self._policy.reset()
-        chunk = actions[:, : self.act_horizon]
-        processed = self._after(chunk.reshape(rows * chunk.shape[1], -1))
-        return processed.view(rows, chunk.shape[1], -1).to(self._device, torch.float32)
+        # The chunk as a whole: actions relative to the state are relative to that of their row.
+        return self._after(actions[:, : self.act_horizon]).to(self._device, torch.float32)
 
     def _processed(self, observation: Tensor, images: Images) -> dict[str, Any]:
         batch: dict[str, Any] = {
@@ -122,7 +120,7 @@ class LeRobotBase:
         try:
             planned = self.plan(probe, pictures).shape
         except NotImplementedError:
-            # One action at a time (sac): a plan of one.
+            # One action at a time (gaussian_actor): a plan of one.
             self._call = lambda batch: self._policy.select_action(batch)[:, None]
             planned = self.plan(probe, pictures).shape
         if planned[1] < self.act_horizon:

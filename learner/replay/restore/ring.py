@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import (
     Array,
     column,
+    episode_lengths,
     flattened,
     list_ends,
     matrix,
@@ -29,7 +29,7 @@ from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
-from protocol.experience import Per, names_per
+from learner.replay.restore.optional import read_optional
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,12 @@ def restore_ring(folder: Path, ring: Ring) -> int:
             f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
             f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
         )
-    if ring.images is not None and not spec.cameras:
+    if ring.images.names and not spec.cameras:
         raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
+    if missing := set(ring.optional.names) - set(spec.optional_columns):
+        raise DatasetError(
+            f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
+        )
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
@@ -74,8 +78,10 @@ def restore_ring(folder: Path, ring: Ring) -> int:
             continue
         rows = read_rows(folder, number, spec)
         ring.restore(*rows)
-        if ring.images is not None:
-            ring.restore_images(rows.positions, read_pictures(folder, number, spec))
+        if ring.images.names:
+            ring.restore_columns(ring.images, rows.positions, read_pictures(folder, number, spec))
+        if ring.optional.names:
+            ring.restore_columns(ring.optional, *read_optional(folder, number, spec))
         restored += int((rows.positions >= ring.rows.oldest).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
@@ -104,9 +110,20 @@ def _last_position(folder: Path, number: int) -> int:
 
 def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
     """The decisions of all episodes; which are the last of their episodes is left to the caller."""
-    grouped = _by_decision(frames, matrix(sidecar, "last_residual").shape[1] // spec.action_dim)
-    first = np.flatnonzero(column(frames, "decision_start"))
-    last = list_ends(sidecar, "positions") - 1
+    start = column(frames, "decision_start")
+    first = np.flatnonzero(start)
+    decision = np.cumsum(start) - 1
+    frame = np.arange(len(frames)) - first[decision]
+    every = matrix(sidecar, "last_residual").shape[1] // spec.action_dim
+    last = decision[np.cumsum(episode_lengths(frames)) - 1]
+
+    def grouped(name: str) -> Array:
+        """(D, k, width), zeros past the end of a decision."""
+        values = matrix(frames, name)
+        out = np.zeros((len(first), every, values.shape[1]), np.float32)
+        out[decision, frame] = values
+        return out
+
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
     plan[last], residual[last] = matrix(sidecar, "last_base_plan"), matrix(sidecar, "last_residual")
     observation = [matrix(frames, name)[first] for name in spec.observation_columns]
@@ -118,31 +135,6 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
         terminated=np.zeros(len(first), bool),
         successors=np.full(len(first), -1),
     )
-
-
-def _by_decision(frames: pa.Table, every: int) -> Callable[[str], Array]:
-    """From a column's name to its values (D, k, width), zeros past the end of a decision."""
-    start = column(frames, "decision_start")
-    first = np.flatnonzero(start)
-    decision = np.cumsum(start) - 1
-    frame = np.arange(len(frames)) - first[decision]
-
-    def grouped(name: str) -> Array:
-        values = matrix(frames, name)
-        out = np.zeros((len(first), every, values.shape[1]), values.dtype)
-        out[decision, frame] = values
-        return out
-
-    return grouped
-
-
-def read_optional(folder: Path, number: int, spec: DatasetSpec) -> dict[str, Array]:
-    """The optional columns of one shard's decisions: (D, width), of a column of frames (D, k, width)."""
-    frames = read_parquet(folder / file_name(DATA_PATH, number))
-    grouped = _by_decision(frames, spec.residual_every or 0)
-    rows = names_per(Per.ROW, optional=True)
-    columns = {name: grouped(name) for name in spec.optional_columns}
-    return {name: values[:, 0] if name in rows else values for name, values in columns.items()}
 
 
 def _finals(sidecar: pa.Table) -> Rows:

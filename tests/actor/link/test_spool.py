@@ -57,7 +57,7 @@ def test_what_the_learner_has_already_is_there_once(wire: WireConfig, tmp_path: 
         with acting(wire) as earlier:
             earlier.send(make_columns(0))
             assert earlier.flush(TIMEOUT_S)
-            session = earlier._session_number
+            session = earlier.session
         leave(tmp_path, wire, session, range(2))
         with acting(wire, spool=tmp_path):
             received = intake.drain()

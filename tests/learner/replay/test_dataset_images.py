@@ -14,7 +14,8 @@ from torch import Tensor
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.simulators.make import make_environment
-from learner.run import RunError, load_prior
+from learner.folder import RunError
+from learner.replay.run import load_prior
 from tests.actor.simulators.test_cameras import renderer
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy, make_rollout
@@ -54,7 +55,7 @@ def save_policy(
     )
     config.validate_features()
     torch.manual_seed(0)
-    policy = get_policy_class(kind)(config)
+    policy = get_policy_class(kind)(config).eval()
     shapes = {STATE: (state,), ACTION: (7,), **dict.fromkeys(features, (3, 1, 1))}
     statistics = {
         name: {

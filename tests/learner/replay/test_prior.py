@@ -17,7 +17,7 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.prior.demonstration import Demonstration, DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.plans import SPEC_FILE
-from learner.run import load_prior, make_prior_ring
+from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.ring import check_ring

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
-from learner.replay.dataset.read import read_spec
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
-from learner.replay.restore.ring import read_optional, restore_ring
+from learner.replay.restore.ring import restore_ring
 from learner.replay.tools.verify import verify
-from protocol.experience import COLUMNS, Column, Per
 from tests.support.identifiable import ACT, OBS, K, in_messages, make_stream, pack
 from tests.support.ring import check_ring
 
@@ -27,10 +24,10 @@ def make_ring(capacity: int) -> Ring:
     return Ring(capacity, OBS, K * ACT)
 
 
-def make_store(folder: Path, **more: Any) -> LeRobotStore:
+def make_store(folder: Path) -> LeRobotStore:
     return LeRobotStore(
         folder, repo_id="tests/replay", observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
-        task="PickCube-v1", queue_episodes=100, flush_s=0.01, **more,
+        task="PickCube-v1", queue_episodes=100, flush_s=0.01,
     )  # fmt: skip
 
 
@@ -136,43 +133,6 @@ def test_a_replay_of_the_release_before_opens_continues_and_fills_a_ring(tmp_pat
             store.add("peg", 0, pack(truth.rows))
     assert (store.episodes, store.frames) == (4, 21)
     assert verify(folder) == []
-
-
-def test_optional_columns_pass_through_the_dataset_and_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    more = (
-        Column("log_prob", "f4", Per.ROW, (), "finite", "of the residual", optional=True),
-        Column("features", "f4", Per.ROW, ("O",), "finite", "of the observation", optional=True),
-        Column("intervened", "b1", Per.FRAME, (), "0 or 1", "somebody else acted", optional=True),
-    )
-    for module in (
-        "protocol.experience",
-        "learner.replay.dataset.check",
-        "learner.replay.dataset.format.spec",
-    ):
-        monkeypatch.setattr(f"{module}.COLUMNS", (*COLUMNS, *more))
-    (_, rows) = make_stream("peg", 0, [9, 6, 4], 1)
-    columns = pack(rows)
-    decisions = np.arange(len(rows), dtype=np.float32)
-    executed = np.arange(K) < columns["frames"][:, None]
-    sent = {
-        "log_prob": -decisions,
-        "features": decisions[:, None] + np.arange(OBS, dtype=np.float32) / 8,
-        "intervened": executed & (decisions[:, None] % 2 == 0),
-    }
-    with make_store(tmp_path / "replay", optional_columns=[*sent]) as store:
-        with pytest.raises(ValueError, match="columns lack features, intervened, log_prob"):
-            store.add("peg", 0, columns)
-        store.add("peg", 0, columns | sent)
-    assert verify(tmp_path / "replay") == []
-    spec = read_spec(tmp_path / "replay")
-    assert spec.features().keys() - DatasetSpec("a", OBS, ACT, 20, "b", "c").features().keys() == sent.keys()
-    back = read_optional(tmp_path / "replay", 0, spec)
-    for name, values in sent.items():
-        np.testing.assert_array_equal(back[name].reshape(values.shape), values, err_msg=name)
-    with pytest.raises(DatasetError, match="optional_columns"):
-        make_store(tmp_path / "replay")
 
 
 def test_ring_that_is_smaller_keeps_the_newest_rows(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_an_allow_list_that_became_unsafe_changes_nothing(
         (keys_dir / "allowed" / "actor-box.public").unlink()
         (keys_dir / "allowed").chmod(0o777)
         learner.refresh_allowed()
-        assert "the allow-list stays as it was" in caplog.text
+        assert "the allow-list is not changed" in caplog.text
         assert talk(learner, client, timeout_s=10.0) == (True, True)
     finally:
         client.close()
@@ -217,7 +217,7 @@ def test_an_allow_list_that_others_may_change_is_refused(keys_dir: Path) -> None
 
 def test_a_file_that_is_no_key_is_refused_without_showing_it(keys_dir: Path) -> None:
     (keys_dir / "learner.public").write_text("hunter2\n")
-    with pytest.raises(KeyFileError, match="holds no CURVE key") as caught:
+    with pytest.raises(KeyFileError, match="contains no CURVE key") as caught:
         read_public(keys_dir / "learner.public")
     assert "hunter2" not in str(caught.value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from protocol.messages import (
     Welcome,
 )
 from protocol.session.client import PATIENCE_HEARTBEATS, ClientSession
-from protocol.session.learner import PeerTable, SessionState, Verdict, mismatch
+from protocol.session.compatibility import mismatch
+from protocol.session.learner import PeerTable
+from protocol.session.peer import Credit, SessionState, Verdict
 from tests.support.spec import SPEC
 
 HEARTBEAT_S = 1.0
@@ -28,15 +32,23 @@ UNDURABLE = 16
 LARGEST_BATCH = 4
 
 
-def hello(actor_id: str = "actor-0", session: int = 1, **changes: object) -> Hello:
-    fields = {"protocol_version": PROTOCOL_VERSION, "role": "actor", "first_sequence": 0, "spec": SPEC}
-    return Hello(actor_id=actor_id, session=session, **(fields | changes))  # type: ignore[arg-type]
+HELLO = Hello(
+    protocol_version=PROTOCOL_VERSION,
+    actor_id="actor-0",
+    session=1,
+    role="actor",
+    first_sequence=0,
+    spec=SPEC,
+)
 
 
-def table(**changes: float) -> PeerTable:
-    sizes = {"credit_rows": CREDIT, "queue_rows": 100, "undurable_rows": UNDURABLE}
-    times = {"lease_s": 5.0, "heartbeat_s": HEARTBEAT_S}
-    return PeerTable(SPEC, **(sizes | times | changes))  # type: ignore[arg-type]
+def hello(actor_id: str = "actor-0", session: int = 1, **changes: Any) -> Hello:
+    return msgspec.structs.replace(HELLO, actor_id=actor_id, session=session, **changes)
+
+
+def table(**changes: int) -> PeerTable:
+    credit = Credit(credit_rows=CREDIT, queue_rows=100, undurable_rows=UNDURABLE)
+    return PeerTable(SPEC, msgspec.structs.replace(credit, **changes), lease_s=5.0, heartbeat_s=HEARTBEAT_S)
 
 
 def batch(number: int, rows: int) -> dict[str, np.ndarray]:
@@ -63,15 +75,15 @@ class World:
         return self.disk.get(self.session, [])
 
     def restart_client(self, spool: bool) -> None:
-        """The same actor, another process. With a spool it first delivers what the earlier one held."""
-        held = list(self.client._held)
-        self.is_left_over = spool and bool(held)
+        """The same actor, another process. With a spool it first delivers what the earlier one kept."""
+        kept = list(self.client.kept)
+        self.is_left_over = spool and bool(kept)
         if not self.is_left_over:
             self._open_session()
             return
         # Sent or not: here a message is in the spool from the moment it is handed over.
         opening = hello(session=self.session)
-        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, held=held)
+        self.client = ClientSession(opening, heartbeat_s=HEARTBEAT_S, now_s=self.now_s, left_over=kept)
         self.reconnect()
 
     def _open_session(self) -> None:
@@ -166,12 +178,11 @@ class World:
     def check(self) -> None:
         """What holds at every moment."""
         client = self.client
-        assert client._credit_rows >= 0
         assert client.rows_in_flight >= 0
-        assert client._durable <= client._received <= client._sent <= client._next
-        sent = [client._held[i] for i in range(client._sent - client._durable)]
+        assert 0 <= client.unsent <= client.unreceived <= client.undurable == len(client.kept)
+        sent = list(client.kept)[: len(client.kept) - client.unsent]
         rows = sum(len(message.columns["frames"]) for message in sent if isinstance(message, Experience))
-        assert rows < UNDURABLE + LARGEST_BATCH, "the client holds more than was granted"
+        assert rows < UNDURABLE + LARGEST_BATCH, "the client keeps more than was granted"
         for peer in self.peers:
             assert 0 <= peer.queued_rows < CREDIT + LARGEST_BATCH
             assert 0 <= peer.undurable_rows < UNDURABLE + LARGEST_BATCH

@@ -23,7 +23,7 @@ from learner.replay.journal.journal import Journal
 from protocol.codec import encode
 from protocol.messages import Experience
 from tests.support.identifiable import make_episode, pack
-from tests.support.journal_disk import Disk
+from tests.support.journal_disk import FailingDisk
 from tests.support.journals import LIMITS, SETTINGS, Writer, numbers
 from tests.support.spec import SPEC
 
@@ -129,18 +129,15 @@ def test_a_segment_of_the_release_before_is_read_and_not_written_over(tmp_path: 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whenever_the_power_goes_the_journal_holds_what_it_called_durable(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whenever_the_power_goes_the_journal_holds_what_it_called_durable(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     folder = tmp_path / "0"
     folder.mkdir()
     durable = done = 0
     for life in range(4):
-        with monkeypatch.context() as patch:
-            disk = Disk(folder, patch)
-            disk.log += [("durable", durable), ("committed", done)]
-            live(folder, disk, done, rng)
+        disk = FailingDisk(folder)
+        disk.log += [("durable", durable), ("committed", done)]
+        live(folder, disk, done, rng)
         for crash in range(12):
             steps = rng.randint(2, len(disk.log))
             left = disk.left(steps, rng, power=rng.random() < 0.7)
@@ -157,9 +154,9 @@ def newest(log: list[tuple], kind: str) -> int:
     return max(step[1] for step in log if step[0] == kind)
 
 
-def live(folder: Path, disk: Disk, done: int, rng: random.Random) -> None:
+def live(folder: Path, disk: FailingDisk, done: int, rng: random.Random) -> None:
     """Write for a while, and note what was promised."""
-    writer = Writer(folder, SMALL)
+    writer = Writer(folder, SMALL, disk=disk)
     writer.told = lambda next_sequences: disk.log.append(("durable", next_sequences[SESSION]))
     known = [state.next_sequence for state in writer.journal.sessions]
     first = known[0] if known else 0

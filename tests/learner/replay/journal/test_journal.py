@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.format import BatchRecord, scan, segment_paths
 from learner.replay.journal.journal import JournalError
 from protocol.codec import encode
 from protocol.messages import Evaluation
-from protocol.session.learner import Peer, SessionState
+from protocol.session.peer import Peer, SessionState
 from tests.support.identifiable import make_stream, pack
 from tests.support.journals import LIMITS, SETTINGS, Writer
 from tests.support.spec import SPEC
@@ -211,13 +212,13 @@ def test_rows_of_another_spec_are_refused(tmp_path: Path) -> None:
         Writer(tmp_path, spec=other)
 
 
-def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = Writer(tmp_path)
-
-    def full(*_: object) -> None:
+class FullDisk(Disk):
+    def sync(self, descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("learner.replay.journal.file.os.fdatasync", full)
+
+def test_a_full_disk_is_the_owners_to_know(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, disk=FullDisk())
     writer.append(7, 0, messages()[0])
     with pytest.raises(JournalError, match="No space left on device"):
         writer.journal.use_version(1)
@@ -226,16 +227,22 @@ def test_a_full_disk_is_the_owners_to_know(tmp_path: Path, monkeypatch: pytest.M
     assert writer.durable == {}
 
 
-def test_many_messages_share_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs = []
-    monkeypatch.setattr("learner.replay.journal.file.os.fdatasync", lambda _: syncs.append(1))
-    slow = msgspec.structs.replace(SETTINGS, sync_s=0.2)
-    writer = Writer(tmp_path, slow)
+class CountingDisk(Disk):
+    def __init__(self) -> None:
+        self.syncs = 0
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+
+
+def test_many_messages_share_a_sync(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    writer = Writer(tmp_path, msgspec.structs.replace(SETTINGS, sync_s=0.2), disk=disk)
     [columns] = messages(episodes=1, rows=100)
     for sequence in range(50):
         writer.append(7, sequence, columns)
     writer.wait_for(lambda: writer.durable.get(7) == 50)
-    assert len(syncs) < 10
+    assert disk.syncs < 10
     writer.journal.close()
 
 
