@@ -5,7 +5,7 @@ from actor.policy.device import DeviceError
 from config.compose import run_configured
 from learner.folder import RunError
 from learner.intake.intake import IntakeError
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.journal.journal import JournalError
 from learner.replay.prior.demonstration import DemonstrationError
 from learner.run import run_learner

@@ -1,10 +1,6 @@
 """What holds for a whole dataset, and what its columns are.
 
-<<<<<<< HEAD:learner/replay/dataset/format.py
-Checked against lerobot 0.6.1 (lerobot.datasets.utils, lerobot.datasets.dataset_metadata).
-=======
-Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_writer).
->>>>>>> d29942b1631dd6f2b05548b7fbfbcfb9ddbde8ed:learner/replay/dataset/format/spec.py
+Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
 
 from __future__ import annotations
