@@ -12,12 +12,12 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from actor.evaluate import EvaluationResult, evaluated_policy, run_episodes
+from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
 from actor.policy.device import DeviceError, require_devices
@@ -80,7 +80,7 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPol
     if place is None:
         return evaluated_policy(config, base, num_envs, "base")
     policy = evaluated_policy(config, base, num_envs, "full")
-    content = _read(Path(place))
+    content = read_checkpoint(Path(place))
     try:
         policy.adopt(content["version"], content["actor"], BASE_ALONE)
     except (KeyError, TypeError, RuntimeError) as error:
@@ -89,17 +89,6 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPol
             f"({' '.join(str(error).split())})"
         ) from error
     return policy
-
-
-def _read(place: Path) -> Any:
-    if not place.is_file():
-        raise CheckpointError(f"learner.evaluation.residual={place} is missing")
-    try:
-        return torch.load(place, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds for what is not a checkpoint
-        raise CheckpointError(
-            f"{place} is not a readable checkpoint: {str(error).splitlines()[:1]}"
-        ) from error
 
 
 def run(config: Config, stop: threading.Event) -> None:
