@@ -66,7 +66,7 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, stop: threading.Event) -> None:
     torch.set_num_threads(config.learner.threads)
     use_fast_products()
-    base = make_base(config.base, config.task, config.learner.device, config.seed)
+    base = make_base(config.base, config.task, config.learner.device)
     algorithm = ResidualSAC(
         config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
     )

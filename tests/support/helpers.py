@@ -35,7 +35,7 @@ def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every:
         residual_every=residual_every,
         residual_scale=config.algo.residual_scale,
         device="cpu",
-        seed=0,
+        first_seed=0,
     )
 
 

@@ -39,7 +39,7 @@ OPENPI_BRANCH = "'transformers @ git+https://github.com/huggingface/transformers
 MORE_MODULES = {"groot": ["tree"], "pi0": [OPENPI], "pi05": [OPENPI], "pi0_fast": [OPENPI]}
 
 
-def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str, seed: int) -> LeRobotBase:
+def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
 
     Raises:
@@ -71,7 +71,6 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
         observation_dim=observation_dim,
         feature_cameras=cameras,
         device=device,
-        seed=seed,
     )
 
 
@@ -91,8 +90,8 @@ def _read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
         setattr(config, name, value)
     config.device = device
     if hasattr(config, "pretrained_backbone_weights"):
-        # The policy's own weights come in their place: nothing to download.
-        config.pretrained_backbone_weights = None
+        # The policy's own weights replace them: nothing to download.
+        setattr(config, "pretrained_backbone_weights", None)  # noqa: B010, a field of some kinds alone
     return config
 
 

@@ -16,14 +16,13 @@ import torch
 import yaml
 
 from actor.policy.contract import BasePolicy
+from actor.policy.noise import Use, keys_at
 from config.algo import AlgoConfig
 from learner.replay.prior.maniskill import Demonstration, DemonstrationError, read_maniskill
 from protocol.messages import Columns, ExperienceSpec
 
 log = logging.getLogger(__name__)
 
-# Plans of a run depend on its data and base alone, not on its seed.
-_PLAN_SEED = 0
 SPEC_FILE = "spec.json"
 """In a run's folder, beside its replay: what its learner and actors agreed on."""
 
@@ -95,16 +94,21 @@ def check_episodes(source: str, episodes: Sequence[Demonstration], base: BasePol
 
 
 @torch.no_grad()
-def plans_along(base: BasePolicy, episode: Demonstration) -> Plans:
+def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
     """The base's open-loop plans at the episode's own states, a plan every `act_horizon` frames, as if the
-    base had been in charge of the plans."""
+    base had been in charge of the plans.
+
+    Args:
+        number: of the episode within its data; its plans' noise depends on it, not on a run's seed.
+    """
     starts = np.arange(0, len(episode.actions), base.act_horizon)
     frames = starts[:, None] + np.arange(1 - base.obs_horizon, 1)
     history = episode.observations[np.clip(frames, 0, None)]
     # An episode may be shorter than the history, which its first observation then fills.
     end = np.clip(np.arange(1 - base.obs_horizon, 1) + len(episode.actions), 0, None)
     last = episode.observations[None, end]
-    plans = base.plan(torch.from_numpy(np.concatenate([history, last]))).cpu().numpy()
+    keys = keys_at(number, np.append(starts, len(episode.actions)), Use.BASE)
+    plans = base.plan(torch.from_numpy(np.concatenate([history, last])), keys).cpu().numpy()
     return Plans(plans[:-1].reshape(-1, base.action_dim), plans[-1])
 
 
@@ -121,8 +125,7 @@ def cached_plans(
             ends = np.cumsum(file["lengths"])[:-1]
             along = np.split(file["along"], ends)
             return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
-    base.reseed(_PLAN_SEED)
-    plans = [plans_along(base, episode) for episode in episodes]
+    plans = [plans_along(base, episode, number) for number, episode in enumerate(episodes)]
     try:
         _write_plans(cache, plans)
     except OSError as error:
@@ -175,12 +178,12 @@ def read_recorded(replay: Path, view: Path) -> Recorded | None:
 def executed_plans(recorded: Recorded, episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:
     """The plans that were executed in a run's replay."""
     plans = []
-    for episode, actions in zip(episodes, recorded.base_actions, strict=True):
+    for number, (episode, actions) in enumerate(zip(episodes, recorded.base_actions, strict=True)):
         frames = len(episode.actions)
         rows = -(-frames // base.act_horizon) * base.act_horizon
         # A last decision that its episode's end cut short: the rest of its plan was not executed.
         along = np.pad(actions[:frames], ((0, rows - frames), (0, 0)), mode="edge")
-        plans.append(Plans(along, plans_along(base, episode).final))
+        plans.append(Plans(along, plans_along(base, episode, number).final))
     return plans
 
 

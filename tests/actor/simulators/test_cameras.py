@@ -131,13 +131,13 @@ class SeeingBase(CountingBase):
         super().__init__()
         self.cameras = ("top", "wrist")
 
-    def plan(self, history, images=NO_IMAGES):
+    def plan(self, history, keys, images=NO_IMAGES):
         for i, camera in enumerate(self.cameras):
             shown = images[camera]
             assert shown.shape == (len(history), self.obs_horizon, 16, 32, 3)
             expected = history.to(torch.uint8) + torch.tensor([0, 0, i], dtype=torch.uint8)
             assert torch.equal(shown, expected[:, :, None, None].expand_as(shown))
-        return super().plan(history, images)
+        return super().plan(history, keys, images)
 
 
 @pytest.mark.parametrize("every", [1, 4])

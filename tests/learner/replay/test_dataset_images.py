@@ -75,7 +75,7 @@ def saved(request, tmp_path_factory: pytest.TempPathFactory):
 
 def load(folder: Path, *overrides: str, seed: int = 0):
     config = make_config("base=lerobot", f"base.path={folder}", *OVERRIDES, *overrides)
-    return make_base(config.base, config.task, "cpu", seed)
+    return make_base(config.base, config.task, "cpu")
 
 
 def episode(frames: int, envs: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -217,7 +217,7 @@ def test_a_policy_with_a_camera_acts_in_maniskill(renderer, tmp_path: Path) -> N
         "base=lerobot", f"base.path={tmp_path}", "task.cameras=[base_camera]", *OVERRIDES[1:2], OVERRIDES[3],
         "task.max_episode_steps=6",
     )  # fmt: skip
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     envs = make_environment(config.task, "physx_cpu", 1, seed=3)
     try:
         rollout = Rollout(envs, make_policy(base, config, 1, 1), 1)
