@@ -24,18 +24,6 @@ TASK = msgspec.structs.replace(
 )
 
 
-@pytest.fixture(scope="session")
-def renderer() -> None:
-    """Skips where nothing renders; asked in another process, since Vulkan looks for drivers once."""
-    asked = subprocess.run(
-        [sys.executable, "-c", "from actor.simulators.headless import choose_renderer; choose_renderer()"],
-        capture_output=True,
-        text=True,
-    )
-    if asked.returncode:
-        pytest.skip(asked.stderr.strip().splitlines()[-1])
-
-
 # A software device compiles its shaders for half a minute, once a process.
 @pytest.mark.slow
 @pytest.mark.timeout(600)

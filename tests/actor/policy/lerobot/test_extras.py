@@ -15,6 +15,8 @@ from lerobot.policies.factory import get_policy_class, make_policy_config, make_
 
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
+from actor.policy.noise import normal
+from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ACTION, STATE, save
 
@@ -85,33 +87,31 @@ def load(folder: Path, *overrides: str):
         f"task.camera_size=[{SIZE},{SIZE}]", f"base.cameras={{{TOP}: base_camera}}",
         f"base.observation={{{STATE}: [0, 18]}}", "base.instruction=pick", *overrides,
     )  # fmt: skip
-    return make_base(config.base, config.task, "cpu", 0)
+    return make_base(config.base, config.task, "cpu")
 
 
 def test_smolvla_plans_for_every_sub_environment_as_lerobot_does_alone(smolvla) -> None:
     folder, policy, before, after = smolvla
     base = load(folder)
-    generator = torch.Generator().manual_seed(1)
+    generator, keys = torch.Generator().manual_seed(1), base_keys(3)
     observation = torch.randn(3, 1, 42, generator=generator)
     pictures = torch.randint(0, 256, (3, 1, SIZE, SIZE, 3), generator=generator).to(torch.uint8)
     for env in range(3):
         rows = slice(env, env + 1)
-        base.reseed(env)
-        plan = base.plan(observation[rows], {"base_camera": pictures[rows]})
+        plan = base.plan(observation[rows], keys[rows], {"base_camera": pictures[rows]})
         assert plan.shape == (1, 4, 7)
         policy.reset()
-        torch.manual_seed(env)
+        noise = torch.from_numpy(normal(keys[rows], 8 * 32)).view(1, 8, 32)
         for frame in range(4):
             seen = {
                 STATE: observation[rows, 0, :18],
                 TOP: pictures[rows, 0].movedim(-1, -3).contiguous() / 255,
                 "task": ["pick"],
             }
-            torch.testing.assert_close(plan[:, frame], after(policy.select_action(before(seen))))
-    base.reseed(0)
-    darker = base.plan(observation[:1], {"base_camera": pictures[:1] // 4})
-    base.reseed(0)
-    assert not torch.equal(darker, base.plan(observation[:1], {"base_camera": pictures[:1]}))
+            torch.testing.assert_close(plan[:, frame], after(policy.select_action(before(seen), noise=noise)))
+    as_it_is, darker = ({"base_camera": shown} for shown in (pictures[:1], pictures[:1] // 4))
+    plan = base.plan(observation[:1], keys[:1], as_it_is)
+    assert not torch.equal(base.plan(observation[:1], keys[:1], darker), plan)
 
 
 @pytest.mark.parametrize("kind", ["pi0", "pi05"])
