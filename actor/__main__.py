@@ -8,11 +8,11 @@ from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import RenderError
-from config.process import main
+from config.compose import run_configured
 
 if __name__ == "__main__":
     keep_freed_memory()
-    main(
+    run_configured(
         __doc__ or "", run_actor,
         CheckpointError, DeviceError, TaskError, RenderError, UplinkError, SpoolError,
     )  # fmt: skip

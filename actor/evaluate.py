@@ -123,6 +123,8 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.process import main
+    from config.compose import run_configured
 
-    main(__doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError)
+    run_configured(
+        __doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError
+    )

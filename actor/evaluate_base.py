@@ -98,6 +98,6 @@ def run(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.process import main
+    from config.compose import run_configured
 
-    main(__doc__ or "", run, CheckpointError, DeviceError, TaskError, RenderError)
+    run_configured(__doc__ or "", run, CheckpointError, DeviceError, TaskError, RenderError)

@@ -56,7 +56,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
             policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=first_seed)
-            rollout = Rollout(envs, policy, config.algo.residual_every, spec.cameras)
+            rollout = Rollout(envs, policy, spec)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
             envs.close()
@@ -106,11 +106,10 @@ def simulate(
     started = time.monotonic()
 
     def figures() -> dict[str, float]:
-        statistics = rollout.statistics
         return {
-            "frames": float(statistics.frames),
-            "frames_per_s": statistics.frames / (time.monotonic() - started),
-            "episodes": float(statistics.episodes),
+            "frames": float(rollout.frames),
+            "frames_per_s": rollout.frames / (time.monotonic() - started),
+            "episodes": float(rollout.episodes),
             "version": float(policy.weights_version),
         }
 
@@ -123,5 +122,5 @@ def simulate(
             uplink.send(rollout.take())
         uplink.pump(figures())
         if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
-            log.info("the learner has what it needs: %d frames simulated here", rollout.statistics.frames)
+            log.info("the learner has what it needs: %d frames simulated here", rollout.frames)
             return

@@ -1,13 +1,12 @@
 """Frames and decisions -> experience.
 
 A decision closes when its frames are used up or its episode ends; then it becomes one row of the
-columns that `protocol.messages.Experience` describes.
+columns that `protocol.experience` defines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,142 +14,122 @@ from torch import Tensor
 
 from actor.policy.decorated import Chosen, DecoratedPolicy
 from actor.simulators.contract import Step, VectorEnvironment
-from protocol.messages import Columns
-
-
-@dataclass
-class EpisodeStatistics:
-    """Endings since the last look, for the heartbeat and the log."""
-
-    episodes: int = 0
-    successes: int = 0
-    frames: int = 0
-    recent: list[bool] = field(default_factory=list)
-
-    def success_rate(self, last: int = 50) -> float:
-        """Share of successes among the last episodes; NaN before the first."""
-        newest = self.recent[-last:]
-        return float(np.mean(newest)) if newest else float("nan")
+from protocol.arrays import DTYPES, Columns
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec, Per, columns_of, zeros
 
 
 class Rollout:
-    """Steps the environment with the policy and collects closed decisions.
+    """Steps the environment with the policy and collects closed decisions, with the columns of `spec`."""
 
-    Args:
-        cameras: whose images are collected as well.
-    """
-
-    def __init__(
-        self,
-        envs: VectorEnvironment,
-        policy: DecoratedPolicy,
-        residual_every: int,
-        cameras: Collection[str] = (),
-    ) -> None:
-        self._envs = envs
-        self._policy = policy
-        n, k = envs.num_envs, residual_every
-        self._every = k
+    def __init__(self, envs: VectorEnvironment, policy: DecoratedPolicy, spec: ExperienceSpec) -> None:
+        self._envs, self._policy, self._spec = envs, policy, spec
+        self._dtypes = {column.name: DTYPES[column.dtype] for column in columns_of(spec)}
+        n, empty = envs.num_envs, zeros(spec, rows=envs.num_envs, ends=0)
+        # Of the decisions under way.
+        self._recorded = {
+            column.name: torch.from_numpy(empty[column.name])
+            for column in columns_of(spec)
+            if column.per is Per.FRAME
+        }
         self._rows = torch.arange(n)
-        self._observation = torch.zeros(n, k, envs.observation_dim)
-        self._action = torch.zeros(n, k, envs.action_dim)
-        self._reward = torch.zeros(n, k)
-        self._success = torch.zeros(n, k, dtype=torch.bool)
-        self._frames = torch.zeros(n, dtype=torch.int64)
-        self._episode = torch.zeros(n, dtype=torch.int64)
-        self._decision = torch.zeros(n, dtype=torch.int64)
+        self._frames, self._episode, self._decision = torch.zeros(3, n, dtype=torch.int64)
         self._closed: list[Columns] = []
         self.rows = 0
-        self.statistics = EpisodeStatistics()
-        self._newest = envs.reset()
-        self._newest_images = envs.images
-        self._images = {
-            camera: torch.zeros((n, k, *envs.images[camera].shape[1:]), dtype=torch.uint8)
-            for camera in cameras
-        }
-        policy.begin(self._newest, images=envs.images)
+        """Closed decisions to take."""
+        self.frames = 0
+        """Executed in all sub-environments together."""
+        self.episodes = 0
+        """Ended in all sub-environments together."""
+        self._newest, self._images = envs.reset(), envs.images
+        policy.begin(self._newest, images=self._images)
 
     def step(self) -> None:
         """One frame in every sub-environment."""
         chosen = self._policy.act()
         step = self._envs.step(chosen.action)
         self._record(chosen, step)
-        closed = (self._frames == self._every) | step.ended.cpu()
+        closed = (self._frames == self._spec.residual_every) | step.ended.cpu()
         if closed.any():
             self._close(closed.nonzero()[:, 0], chosen, step)
         self._policy.observe(step.observation, step.images)
         if step.ended.any():
             self._policy.begin(step.observation, step.ended, step.images)
-        self._newest, self._newest_images = step.observation, step.images
-        self._count(step)
+        self._newest, self._images = step.observation, step.images
+        self.frames += self._envs.num_envs
+        self.episodes += int(step.ended.sum())
 
     def take(self) -> Columns:
         """All closed decisions since the last call, in time order; call when `rows` > 0."""
-        parts, self._closed = self._closed, []
-        first_row = np.cumsum([0] + [len(part["frames"]) for part in parts])
-        for part, offset in zip(parts, first_row, strict=False):
-            part["final_row"] = (part["final_row"] + offset).astype(np.int32)
+        batches, self._closed = self._closed, []
+        first = 0
+        for batch in batches:
+            batch["final_row"] += first
+            first += len(batch["frames"])
         self.rows = 0
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._dtypes}
 
     def _record(self, chosen: Chosen, step: Step) -> None:
-        at = (self._rows, self._frames)
-        self._observation[at] = self._newest.cpu()
-        self._action[at] = chosen.action.cpu()
-        self._reward[at] = step.reward.cpu()
-        self._success[at] = step.success.cpu()
-        for camera, images in self._images.items():
-            images[at] = self._newest_images[camera].cpu()
+        """Note what belongs to the frame just executed."""
+        values = {
+            "observation": self._newest,
+            "action": chosen.action,
+            "reward": step.reward,
+            "success": step.success,
+            **_with_prefix(IMAGE_PREFIX, self._images),
+            **chosen.optional,
+        }
+        for name, recorded in self._recorded.items():
+            recorded[self._rows, self._frames] = values[name].cpu()
         self._frames += 1
 
     def _close(self, rows: Tensor, chosen: Chosen, step: Step) -> None:
+        """Make the decisions of these sub-environments rows, and begin their next ones."""
         terminated, truncated = step.terminated.cpu()[rows], step.truncated.cpu()[rows]
         ended = terminated | truncated
-        part: dict[str, Tensor] = {
-            "observation": self._observation[rows],
-            "action": self._action[rows],
-            "base_plan": chosen.base_plan.cpu()[rows],
-            "residual": chosen.residual.cpu()[rows],
-            "reward": self._reward[rows],
-            "success": self._success[rows],
-            "frames": self._frames[rows].int(),
+        decided = {
+            "base_plan": chosen.base_plan,
+            "residual": chosen.residual,
+            "weights_version": chosen.version,
+        }
+        values = {
+            **{name: value.cpu()[rows] for name, value in {**chosen.optional, **decided}.items()},
+            **{name: recorded[rows] for name, recorded in self._recorded.items()},
+            "frames": self._frames[rows],
             "terminated": terminated,
             "truncated": truncated,
-            "sub_env": rows.int(),
+            "sub_env": rows,
             "episode": self._episode[rows],
-            "decision": self._decision[rows].int(),
-            "weights_version": chosen.version.cpu()[rows],
-            "final_row": ended.nonzero()[:, 0].int(),
-            "final_observation": step.final_observation.cpu()[rows[ended]],
-            "final_base_plan": self._final_plans(rows[ended], truncated[ended], step),
+            "decision": self._decision[rows],
+            "final_row": ended.nonzero()[:, 0],
+            **self._finals(rows[ended], truncated[ended], step),
         }
-        for camera, images in self._images.items():
-            part[f"image.{camera}"] = images[rows]
-            part[f"final_image.{camera}"] = step.final_images[camera].cpu()[rows[ended]]
-        self._closed.append({name: value.numpy() for name, value in part.items()})
+        batch = {name: values[name].numpy().astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
+        self._closed.append(batch)
         self.rows += len(rows)
         self._decision[rows] += 1
         self._decision[rows[ended]] = 0
         self._episode[rows[ended]] += 1
-        recorded = (self._observation, self._action, self._reward, self._success, self._frames)
-        for column in (*recorded, *self._images.values()):
-            column[rows] = 0
+        for started in (self._frames, *self._recorded.values()):
+            started[rows] = 0
 
-    def _final_plans(self, rows: Tensor, truncated: Tensor, step: Step) -> Tensor:
-        """The base's plan at each final observation: computed for truncated episodes alone, since
-        nothing bootstraps from a terminated one."""
-        plans = torch.zeros(len(rows), self._every, self._envs.action_dim)
-        cut = rows[truncated]
+    def _finals(self, rows: Tensor, truncated: Tensor, step: Step) -> dict[str, Tensor]:
+        """What belongs to the episode ends of sub-environments `rows`.
+
+        The base's plan is computed for truncated episodes alone: nothing bootstraps from a terminated one.
+        """
+        device = step.final_observation.device
+        plans = torch.zeros(len(rows), self._spec.residual_every, self._envs.action_dim)
+        cut = rows[truncated].to(device)
         if len(cut):
-            device = step.final_observation.device
-            at = cut.to(device)
-            images = {camera: image[at] for camera, image in step.final_images.items()}
-            plans[truncated] = self._policy.plan_at(step.final_observation[at], at, images).cpu()
-        return plans
+            images = {camera: image[cut] for camera, image in step.final_images.items()}
+            plans[truncated] = self._policy.plan_at(step.final_observation[cut], cut, images).cpu()
+        seen = {
+            "final_observation": step.final_observation,
+            **_with_prefix(FINAL_IMAGE_PREFIX, step.final_images),
+        }
+        sent = {name: value.cpu()[rows] for name, value in seen.items() if name in self._dtypes}
+        return {"final_base_plan": plans, **sent}
 
-    def _count(self, step: Step) -> None:
-        self.statistics.frames += self._envs.num_envs
-        for success in step.success[step.ended].tolist():
-            self.statistics.episodes += 1
-            self.statistics.successes += success
-            self.statistics.recent.append(success)
+
+def _with_prefix(prefix: str, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + camera: image for camera, image in images.items()}

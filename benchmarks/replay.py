@@ -31,9 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from learner.replay.dataset.format import read_parquet
+from learner.replay.dataset.arrow import read_parquet
 from learner.replay.dataset.shard_files import shard_writer
 from learner.replay.dataset.store import LeRobotStore
+from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.ring import Ring
 from protocol.messages import Columns
 
@@ -127,7 +128,7 @@ def pyarrow_rate(dataset: Path, target: Path, others: tuple[str, ...] = ()) -> f
 def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
     """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.datasets.utils import DEFAULT_FEATURES
+    from lerobot.utils.constants import DEFAULT_FEATURES
 
     info = json.loads((dataset / "meta/info.json").read_text())
     features = {
@@ -221,8 +222,8 @@ def memory(rounds: int, capacity: int, peers: dict[str, Callable[[], object]]) -
     for _ in range(rounds * 20):
         for n, rates in draws.items():
             rates.append(rate(25, lambda n=n: repeat(25, draw, ring, rng, n)))
-        starts = [ring._draw(BATCH, rng) for _ in range(25)]
-        pairs = [(torch.from_numpy(start), torch.from_numpy(ring.following[start])) for start in starts]
+        starts = [draw_linked(ring.rows, BATCH, rng) for _ in range(25)]
+        pairs = [(torch.from_numpy(start), torch.from_numpy(ring.rows.following[start])) for start in starts]
         pair = iter(pairs)
         bare.append(rate(25, lambda pair=pair: repeat(25, select, ring, pair)))
         for name, sample in peers.items():
@@ -258,7 +259,7 @@ def repeat(times: int, work: Callable[..., object], *args: object) -> None:
 
 def select(ring: Ring, pairs: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> object:
     start, end = next(pairs)
-    return ring._rows.index_select(0, start), ring._rows[:, : O + K * A].index_select(0, end)
+    return ring.rows.block.index_select(0, start), ring.rows.block[:, : O + K * A].index_select(0, end)
 
 
 def lerobot_buffer(rows: int = 100_000) -> tuple[float, Callable[[], object]]:

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from benchmarks.replay import messages
 from config.algo import AlgoConfig
-from config.process import compose_config
+from config.compose import compose_config
 from learner.algorithms.products import use_fast_products
-from learner.algorithms.residual_sac import ResidualSAC
+from learner.algorithms.residual_sac import TARGET_CRITICS, TAU, ResidualSAC
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 
@@ -58,6 +58,10 @@ class SeparateCritics(nn.Module):
         chosen = range(len(self.members)) if members is None else members.tolist()
         return torch.stack([self.members[member](x).squeeze(-1) for member in chosen])
 
+    def clip_gradients(self, limit: float) -> None:
+        for member in self.members:
+            nn.utils.clip_grad_norm_(member.parameters(), limit)
+
 
 class PlainSAC(ResidualSAC):
     """The same update from plain parts."""
@@ -73,7 +77,7 @@ class PlainSAC(ResidualSAC):
     @torch.no_grad()
     def _track_targets(self) -> None:
         for target, source in zip(self.target_critic.parameters(), self.critic.parameters(), strict=True):
-            target.mul_(1 - self.algo.tau).add_(self.algo.tau * source)
+            target.mul_(1 - TAU).add_(TAU * source)
 
 
 class Products:
@@ -114,7 +118,7 @@ def bare_products(algo: AlgoConfig, features: int) -> Callable[[], None]:
     # Of a critic's input, the gradient by the residual alone.
     critic, target = (
         Products(count, [O + features, *algo.hidden, 1], rows, gradients_from=O + features - numbers)
-        for count in (algo.critics, algo.target_critics)
+        for count in (algo.critics, TARGET_CRITICS)
     )
     updates = 0
 

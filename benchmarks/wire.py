@@ -36,17 +36,18 @@ import zmq
 
 from actor.link.uplink import Uplink
 from actor.malloc import keep_freed_memory
+from config.compose import compose_config
 from config.learner import JournalConfig
 from config.main import Config
-from config.process import compose_config
 from config.wire import WireConfig
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake
-from learner.replay.journal.file import BLOCK_BYTES, SHEET_BYTES
+from learner.replay.journal.file import BLOCK_BYTES, BUFFER_BYTES
 from learner.replay.journal.journal import Journal
-from protocol.arrays import Limits
+from protocol.arrays import Columns, Limits
 from protocol.codec import encode
-from protocol.messages import Columns, Experience, ExperienceSpec
+from protocol.experience import ExperienceSpec, zeros
+from protocol.messages import Experience
 
 SPEC = ExperienceSpec(
     env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=42, action_dim=7, act_horizon=4,
@@ -58,23 +59,14 @@ TIMEOUT_S = 60.0
 
 def make_columns(rows: int, rng: np.random.Generator) -> Columns:
     """One batch as an actor of SUB_ENVS simulators sends it, one ended episode in it."""
-    d, k, o, a = rows, SPEC.residual_every, SPEC.observation_dim, SPEC.action_dim
-    numbers = {"observation": (d, k, o), "action": (d, k, a), "base_plan": (d, k, a), "residual": (d, k, a)}
-    columns = {name: rng.standard_normal(shape, np.float32) for name, shape in numbers.items()}
-    return columns | {
-        "reward": np.zeros((d, k), np.float32),
-        "success": np.zeros((d, k), bool),
-        "frames": np.full(d, k, np.int32),
-        "terminated": np.zeros(d, bool),
-        "truncated": np.arange(d) == d - 1,
-        "sub_env": (np.arange(d) % SUB_ENVS).astype(np.int32),
-        "episode": np.zeros(d, np.int64),
-        "decision": np.arange(d, dtype=np.int32),
-        "weights_version": np.zeros(d, np.int64),
-        "final_row": np.array([d - 1], np.int32),
-        "final_observation": np.zeros((1, o), np.float32),
-        "final_base_plan": np.zeros((1, k, a), np.float32),
-    }
+    columns = zeros(SPEC, rows, ends=1)
+    for name in ("observation", "action", "base_plan", "residual"):
+        columns[name] = rng.standard_normal(columns[name].shape, np.float32)
+    columns["frames"][:] = SPEC.residual_every
+    columns["sub_env"][:] = np.arange(rows) % SUB_ENVS
+    columns["decision"][:] = np.arange(rows)
+    columns["truncated"][-1], columns["final_row"][:] = True, rows - 1
+    return columns
 
 
 def learn(config: Config, wire: WireConfig, folder: str, pipe: Connection) -> None:
@@ -197,7 +189,7 @@ def measure_writes(
         pages.madvise(mmap.MADV_HUGEPAGE)
     memory = memoryview(pages)
     memory[:] = (message * group)[:size]
-    parts = [memory[start : start + SHEET_BYTES] for start in range(0, size, SHEET_BYTES)]
+    parts = [memory[start : start + BUFFER_BYTES] for start in range(0, size, BUFFER_BYTES)]
     path = scratch / "ceiling"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_DIRECT if way.direct else 0))
     wrap_bytes = max(1, WRAP_BYTES // size) * size if way.over else None
@@ -310,13 +302,13 @@ def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[
     }  # fmt: skip
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wire")
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", type=Path, default=Path("."), help="on the journal's disk")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     keep_freed_memory()  # as an actor does
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix=".wire-") as scratch:

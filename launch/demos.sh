@@ -30,7 +30,8 @@ if ! [[ -x $python && -f .venv-demos/stamp && $(<.venv-demos/stamp) == "$stamp" 
     rm -rf .venv-demos
     "$uv" venv --quiet --python "${found:->=3.11,<3.13}" .venv-demos 2>/dev/null ||
         fail "no .venv-demos without Python 3.11 or 3.12: install python3.12 and python3.12-venv, or pyenv install 3.12"
-    "$uv" pip install --quiet --python "$python" --no-deps -r "$lock" || fail "the packages could not be installed (see above)"
+    # From elsewhere: uv would heed the overrides of pyproject.toml, which leave out what the planner needs.
+    "$uv" --directory / pip install --quiet --python "$PWD/$python" --no-deps -r "$PWD/$lock" || fail "the packages could not be installed (see above)"
     echo "$stamp" >.venv-demos/stamp
 fi
 export HDF5_USE_FILE_LOCKING=FALSE

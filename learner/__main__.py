@@ -2,16 +2,16 @@
 
 from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
-from config.process import main
+from config.compose import run_configured
+from learner.folder import RunError
 from learner.intake.intake import IntakeError
-from learner.loop import run_learner
 from learner.replay.dataset.format import DatasetError
 from learner.replay.journal.journal import JournalError
-from learner.replay.prior.maniskill import DemonstrationError
-from learner.run import RunError
+from learner.replay.prior.demonstration import DemonstrationError
+from learner.run import run_learner
 
 if __name__ == "__main__":
-    main(
+    run_configured(
         __doc__ or "",
         run_learner,
         CheckpointError,

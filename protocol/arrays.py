@@ -10,27 +10,28 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.messages import Columns
-
 # Little-endian plain numbers. Never objects: unpickling them would run the sender's code.
 DTYPES = {name: np.dtype(f"<{name}") for name in ("f4", "f8", "i4", "i8", "u1", "b1")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-# Of arrays that share a frame: that of the largest number.
+# Of arrays that share a frame: that of the largest dtype.
 ALIGNMENT = 8
 
 Buffer = bytes | memoryview
 
+Columns = dict[str, NDArray[Any]]
+"""Name -> array. Travels behind the header of a message, never in it."""
+
 
 class ProtocolError(ValueError):
-    """What arrived, or is to be sent, breaks the protocol; one line that says what and where."""
+    """A message that breaks the protocol; one line that says what is wrong and where."""
 
     fault = "malformed"
     """Class of fault, for counters."""
 
 
 class LimitError(ProtocolError):
-    """More than the limits allow; found before anything is allocated."""
+    """More than the limits allow; raised before anything is allocated."""
 
     fault = "over_limit"
 
@@ -42,7 +43,7 @@ class ArrayError(ProtocolError):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a message may measure at most; named like the keys of the wire's configuration."""
+    """The largest message that is accepted; named like the keys of the wire's configuration."""
 
     max_header_bytes: int
     max_arrays: int

@@ -63,7 +63,7 @@ class _Envelope(NamedTuple):
 
 
 def _with_raw_columns(kind: type[Message]) -> type[msgspec.Struct]:
-    """The same message with its columns as they came: what they describe is read separately."""
+    """The same message with its columns still encoded: they are decoded separately."""
     fields = [
         (field.name, msgspec.Raw if field.type == Columns else field.type)
         for field in msgspec.structs.fields(kind)
@@ -88,9 +88,9 @@ _columns_decoder = msgspec.msgpack.Decoder(dict[str, ArrayDescription])
 _client_decoder, _learner_decoder = _make_decoder(FromClient), _make_decoder(FromLearner)
 
 
-# Version 2 knew no arrays behind others: journals and spools may hold its messages.
+# Version 2 has no arrays behind others; journals and spools may contain its messages.
 _READABLE = (2, PROTOCOL_VERSION)
-# A frame that holds several arrays holds at most so much: joining them copies them.
+# Size of a frame with several arrays, at most: joining them copies them.
 _JOINED_BYTES = 1 << 17
 
 
@@ -100,7 +100,7 @@ class _Plan(NamedTuple):
     described: msgspec.Raw
     """As the header says it."""
     frames: list[list[str | bytes]]
-    """What lies in each frame: names of columns, and the gaps between them."""
+    """What is in each frame: names of columns, and the gaps between them."""
 
 
 def encode(message: Message, limits: Limits) -> list[Buffer]:
@@ -131,7 +131,7 @@ def _plain_number(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _plan(columns: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], limits: Limits) -> _Plan:
-    """For columns of such names, dtypes and shapes; the same come again in nearly every message."""
+    """For columns of these names, dtypes and shapes, which are the same in nearly every message."""
     described: dict[str, ArrayDescription] = {}
     frames: list[list[str | bytes]] = []
     end = _JOINED_BYTES + 1  # of the last frame; before the first, nothing may join
@@ -161,7 +161,7 @@ def _join(parts: list[str | bytes], columns: Columns) -> Buffer:
 
 
 def decode_from_client(frames: Sequence[Buffer], limits: Limits) -> FromClient:
-    """The message of an actor or evaluator; arrays lie over the frames, read-only.
+    """The message of an actor or evaluator; its arrays are read-only views of the frames.
 
     Raises:
         VersionError: another protocol version.
@@ -196,7 +196,7 @@ def _decode(frames: Sequence[Buffer], limits: Limits, decoder: msgspec.msgpack.D
 
 
 class _Place(NamedTuple):
-    """Where a column lies in the frames of its message."""
+    """Where a column is in the frames of its message."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -207,11 +207,11 @@ class _Place(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """Where the columns of a message lie."""
+    """Where the columns of a message are."""
 
     columns: dict[str, _Place]
-    truths: list[str]
-    """Those of truth values."""
+    booleans: list[str]
+    """Those with dtype b1."""
     frame_sizes: list[int]
     """Behind the header."""
 
@@ -221,13 +221,13 @@ def _restore(described: bytes, frames: Sequence[Buffer], limits: Limits) -> Colu
     places = _read_places(described, limits)
     if [len(frame) for frame in frames[1:]] != places.frame_sizes:
         raise _misfit(places, frames)
-    for name in places.truths:
+    for name in places.booleans:
         _, _, frame, start, end = places.columns[name]
         if bytes(frames[frame][start:end]).translate(None, b"\0\1"):
             raise _placed(ArrayError("a truth value that is neither 0 nor 1"), name)
-    held = [memoryview(frame).toreadonly() for frame in frames]
+    views = [memoryview(frame).toreadonly() for frame in frames]
     return {
-        name: np.ndarray(shape, dtype, held[frame], start)
+        name: np.ndarray(shape, dtype, views[frame], start)
         for name, (dtype, shape, frame, start, _) in places.columns.items()
     }
 
@@ -239,20 +239,20 @@ def _misfit(places: _Places, frames: Sequence[Buffer]) -> ProtocolError:
         return FrameCountError(f"{more} more frames than the header describes")
     for name, (dtype, shape, frame, start, end) in places.columns.items():
         if frame >= len(frames):
-            return FrameCountError(f"no frame holds {name!r}")
+            return FrameCountError(f"no frame for {name!r}")
         if end > len(frames[frame]):
-            held = max(0, len(frames[frame]) - start)
-            what = f"{dtype.str[1:]} {shape} needs {end - start} bytes, the frame holds {held}"
+            there = max(0, len(frames[frame]) - start)
+            what = f"{dtype.str[1:]} {shape} needs {end - start} bytes, the frame has {there}"
             return _placed(ArrayError(what), name)
     number, size = next(
         (number, size) for number, size in enumerate(places.frame_sizes, 1) if len(frames[number]) != size
     )
-    return ArrayError(f"its arrays need {size} bytes, frame {number} holds {len(frames[number])}")
+    return ArrayError(f"its arrays need {size} bytes, frame {number} has {len(frames[number])}")
 
 
 @functools.lru_cache(maxsize=64)
 def _read_places(described: bytes, limits: Limits) -> _Places:
-    """Columns as a header describes them; the same words come again in nearly every message."""
+    """Columns as a header describes them; nearly every message has the same description."""
     columns: dict[str, _Place] = {}
     sizes: list[int] = []
     for name, description in _columns_decoder.decode(described).items():

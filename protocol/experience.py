@@ -1,44 +1,256 @@
-"""What experience must look like before it is admitted."""
+"""The columns of experience: their one definition, and the check of what arrives.
+
+    python -m protocol.experience      prints the table of columns in docs/reference/protocol.md
+
+Shapes are written with letters: D rows (decisions) of a message, F episode ends in it, k = residual_every,
+O = observation_dim, A = action_dim, H and W the height and width of a camera's images.
+"""
 
 from __future__ import annotations
 
+import enum
 import functools
 import math
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from protocol.arrays import ProtocolError
-from protocol.messages import Columns, ExperienceSpec
-
-_FINITE = (
-    "observation",
-    "action",
-    "base_plan",
-    "residual",
-    "reward",
-    "final_observation",
-    "final_base_plan",
-)
+from protocol.arrays import DTYPES, Columns, ProtocolError
 
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
-_UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
-_COUNTERS = {"sub_env": 2**31 - 1, "episode": 2**63 - 1, "decision": 2**31 - 1}
-
-_Layout = dict[str, tuple[np.dtype, tuple[int, ...]]]
+Dim = int | str
+"""A number, or a letter that stands for one."""
 
 
-def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
-    """Names, dtypes, shapes, finiteness and ends of episodes, as `protocol.messages.Experience` says.
+class ExperienceSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What both sides must agree on before a single row is sent."""
+
+    env_id: str
+    control_mode: str
+    observation_dim: int
+    action_dim: int
+    act_horizon: int
+    residual_every: int
+    base_fingerprint: str
+    residual_scale: float
+    policy: str
+    """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
+    cameras: dict[str, tuple[int, int]] = {}
+    """Height and width of each camera whose images come with the experience; left out if there are none."""
+    optional_columns: tuple[str, ...] = ()
+    """Names of the optional columns that come with the experience; left out if there are none."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What the letters k, O and A stand for."""
+        return {"k": self.residual_every, "O": self.observation_dim, "A": self.action_dim}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of experience that ends an episode: no row has more."""
+        return sum(array.nbytes for array in zeros(self, rows=1, ends=1).values())
+
+
+def _number(dim: Dim, sizes: Mapping[str, int]) -> int:
+    return dim if isinstance(dim, int) else sizes[dim]
+
+
+class Per(enum.Enum):
+    """What a column has one entry for."""
+
+    FRAME = "frame"
+    """Each of a row's k frames; zeros past those that were executed."""
+    PLAN = "planned frame"
+    """Each of a row's k frames, whether it was executed or not."""
+    ROW = "row"
+    END = "episode end"
+
+
+_LEADING: dict[Per, tuple[Dim, ...]] = {
+    Per.FRAME: ("D", "k"),
+    Per.PLAN: ("D", "k"),
+    Per.ROW: ("D",),
+    Per.END: ("F",),
+}
+
+
+class Range(NamedTuple):
+    """The integers that are allowed; k is the only letter."""
+
+    least: int
+    most: Dim
+
+    def __str__(self) -> str:
+        return f"{self.least} .. {self.most}" if isinstance(self.most, str) else f"at least {self.least}"
+
+
+class Column(NamedTuple):
+    """One array of a batch of experience."""
+
+    name: str
+    dtype: str
+    """A key of `protocol.arrays.DTYPES`."""
+    per: Per
+    item: tuple[Dim, ...]
+    """Shape of one entry."""
+    check: Literal["finite", "0 or 1", "any", "the rows with terminated or truncated"] | Range
+    meaning: str
+    optional: bool = False
+    """Sent only where the spec names it in `optional_columns`; otherwise nowhere to be found."""
+
+    @property
+    def letters(self) -> tuple[Dim, ...]:
+        """The whole shape."""
+        return (*_LEADING[self.per], *self.item)
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The whole shape in numbers."""
+        return tuple(_number(size, sizes) for size in self.letters)
+
+
+_COUNT32, _COUNT64 = Range(0, 2**31 - 1), Range(0, 2**63 - 1)
+
+COLUMNS = (
+    Column("observation", "f4", Per.FRAME, ("O",), "finite", "before the frame's action"),
+    Column("action", "f4", Per.FRAME, ("A",), "finite", "executed: base + scaled residual, in [-1, 1]"),
+    Column("base_plan", "f4", Per.PLAN, ("A",), "finite", "the base's actions for the whole decision"),
+    Column("residual", "f4", Per.PLAN, ("A",), "finite", "mask * a_res, unscaled"),
+    Column("reward", "f4", Per.FRAME, (), "finite", "of the frame"),
+    Column("success", "b1", Per.FRAME, (), "0 or 1", "whether the task is solved after the frame"),
+    Column("frames", "i4", Per.ROW, (), Range(1, "k"), "executed frames"),
+    Column("terminated", "b1", Per.ROW, (), "0 or 1", "the episode ended for good in this decision"),
+    Column("truncated", "b1", Per.ROW, (), "0 or 1", "the episode was cut short in this decision"),
+    Column("sub_env", "i4", Per.ROW, (), _COUNT32, "which sub-environment of this actor"),
+    Column("episode", "i8", Per.ROW, (), _COUNT64, "counts up in each sub-environment"),
+    Column("decision", "i4", Per.ROW, (), _COUNT32, "counts up from 0 in each episode"),
+    Column("weights_version", "i8", Per.ROW, (), "any", "of the residual that decided"),
+    Column(
+        "final_row", "i4", Per.END, (), "the rows with terminated or truncated", "rows that end an episode"
+    ),
+    Column("final_observation", "f4", Per.END, ("O",), "finite", "the episode's true last observation"),
+    Column(
+        "final_base_plan", "f4", Per.END, ("k", "A"), "finite", "the base's plan there; zeros if terminated"
+    ),
+)  # fmt: skip
+"""Those of every spec, and the optional ones."""
+
+CAMERA_COLUMNS = (
+    Column(IMAGE_PREFIX, "u1", Per.FRAME, ("H", "W", 3), "any", "like observation"),
+    Column(FINAL_IMAGE_PREFIX, "u1", Per.END, ("H", "W", 3), "any", "like final_observation"),
+)
+"""Those of each camera of the spec, whose name goes behind theirs."""
+
+
+def columns_of(spec: ExperienceSpec) -> tuple[Column, ...]:
+    """The columns of experience with this spec.
 
     Raises:
-        ProtocolError: names the column, the place in it and the value.
+        ValueError: an optional column that does not exist.
     """
-    _check_layout(columns, spec)
-    _check_finite(columns)
-    _check_range("frames", columns["frames"], 1, spec.residual_every)
-    for name, most in _COUNTERS.items():
-        _check_range(name, columns[name], 0, most)
+    known = {column.name for column in COLUMNS if column.optional}
+    if unknown := set(spec.optional_columns) - known:
+        raise ValueError(f"no optional columns: {sorted(unknown)}; there are {sorted(known) or 'none'}")
+    columns = [each for each in COLUMNS if not each.optional or each.name in spec.optional_columns]
+    for camera, size in spec.cameras.items():
+        columns += [each._replace(name=each.name + camera, item=(*size, 3)) for each in CAMERA_COLUMNS]
+    return tuple(columns)
+
+
+def optional_column(name: str) -> Column:
+    """The definition of an optional column."""
+    [column] = [each for each in COLUMNS if each.name == name and each.optional]
+    return column
+
+
+def names_per(*kinds: Per, optional: bool = False) -> tuple[str, ...]:
+    """Names of the columns of every spec, or of the optional ones, that have an entry for each of `kinds`."""
+    return tuple(each.name for each in COLUMNS if each.per in kinds and each.optional == optional)
+
+
+def zeros(spec: ExperienceSpec, rows: int, ends: int) -> Columns:
+    """Columns of `rows` rows and `ends` episode ends with nothing in them."""
+    sizes = {**spec.sizes, "D": rows, "F": ends}
+    return {each.name: np.zeros(each.shape(sizes), DTYPES[each.dtype]) for each in columns_of(spec)}
+
+
+class ExperienceCheck:
+    """Whether columns are experience with `spec`: names, dtypes, shapes and values as `COLUMNS` says."""
+
+    def __init__(self, spec: ExperienceSpec) -> None:
+        self._columns, self._sizes = columns_of(spec), spec.sizes
+        self._finite = [each.name for each in self._columns if each.check == "finite"]
+        self._ranges = [
+            (each.name, each.check.least, _number(each.check.most, self._sizes))
+            for each in self._columns
+            if isinstance(each.check, Range)
+        ]
+        # Batches of the same size come again and again.
+        self._layout = functools.lru_cache(maxsize=64)(self._expected_layout)
+
+    def __call__(self, columns: Columns) -> None:
+        """Return if they are.
+
+        Raises:
+            ProtocolError: names the column, the place in it and the value.
+        """
+        self._check_layout(columns)
+        self._check_finite(columns)
+        for name, least, most in self._ranges:
+            _check_range(name, columns[name], least, most)
+        _check_ends(columns)
+
+    def _check_layout(self, columns: Columns) -> None:
+        rows, ends = (_length(columns, name) for name in ("frames", "final_row"))
+        layout = self._layout(rows, ends)
+        if rows and {name: (array.dtype, array.shape) for name, array in columns.items()} == layout:
+            return
+        if columns.keys() != layout.keys():
+            missing, foreign = sorted(layout.keys() - columns.keys()), sorted(columns.keys() - layout.keys())
+            raise ProtocolError(f"columns missing: {missing or 'none'}, unknown: {foreign or 'none'}")
+        if rows == 0:
+            raise ProtocolError(f"frames has shape {columns['frames'].shape}: a batch has one row or more")
+        for name, (dtype, shape) in layout.items():
+            array = columns[name]
+            if array.dtype != dtype or array.shape != shape:
+                raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
+
+    def _expected_layout(self, rows: int, ends: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        sizes = {**self._sizes, "D": rows, "F": ends}
+        return {each.name: (DTYPES[each.dtype], each.shape(sizes)) for each in self._columns}
+
+    def _check_finite(self, columns: Columns) -> None:
+        # One NaN or infinity makes the sum of squares one, at a fraction of the cost of looking at each.
+        suspects = [name for name in self._finite if not math.isfinite(np.vdot(each := columns[name], each))]
+        for name in suspects:
+            finite = np.isfinite(columns[name])
+            if not finite.all():
+                place = tuple(np.argwhere(~finite)[0].tolist())
+                raise ProtocolError(f"{name}{list(place)} is {columns[name][place]}")
+
+
+def _length(columns: Columns, name: str) -> int:
+    return len(columns[name]) if name in columns and columns[name].ndim > 0 else 0
+
+
+_UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
+
+
+def _check_range(name: str, array: NDArray[Any], least: int, most: int) -> None:
+    # Seen as unsigned, what is below `least` lies above all else: one look instead of two.
+    above = array - least if least else array
+    if above.view(_UNSIGNED[array.itemsize]).max() > most - least:
+        wrong = np.flatnonzero((array < least) | (array > most))
+        raise ProtocolError(f"{name}[{wrong[0]}] is {array[wrong[0]]}, allowed are {least} .. {most}")
+
+
+def _check_ends(columns: Columns) -> None:
     [ends] = (columns["terminated"] | columns["truncated"]).nonzero()
     if columns["final_row"].tolist() != ends.tolist():
         raise ProtocolError(
@@ -47,79 +259,17 @@ def check_experience(columns: Columns, spec: ExperienceSpec) -> None:
         )
 
 
-def _check_layout(columns: Columns, spec: ExperienceSpec) -> None:
-    rows, ends = (len(columns[name]) if _has_rows(columns, name) else 0 for name in ("frames", "final_row"))
-    layout = _layout(
-        rows,
-        ends,
-        spec.residual_every,
-        spec.observation_dim,
-        spec.action_dim,
-        tuple((camera, tuple(size)) for camera, size in spec.cameras.items()),
-    )
-    if rows and {name: (array.dtype, array.shape) for name, array in columns.items()} == layout:
-        return
-    if columns.keys() != layout.keys():
-        missing, foreign = sorted(layout.keys() - columns.keys()), sorted(columns.keys() - layout.keys())
-        raise ProtocolError(f"columns missing: {missing or 'none'}, unknown: {foreign or 'none'}")
-    if rows == 0:
-        raise ProtocolError(f"frames has shape {columns['frames'].shape}: a batch has one row or more")
-    for name, (dtype, shape) in layout.items():
-        array = columns[name]
-        if array.dtype != dtype or array.shape != shape:
-            raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
+def describe_columns() -> str:
+    """A table in Markdown of all columns there are."""
+    lines = ["| column | dtype | shape | values | meaning |", "| --- | --- | --- | --- | --- |"]
+    cameras = [each._replace(name=f"{each.name}<camera>") for each in CAMERA_COLUMNS]
+    for each in (*COLUMNS, *cameras):
+        name = f"`{each.name}`" + (" (optional)" if each.optional else "")
+        shape = ", ".join(map(str, each.letters)) + ("," if len(each.letters) == 1 else "")
+        check = str(each.check)
+        lines.append(f"| {name} | {each.dtype} | ({shape}) | {check} | {each.meaning} |")
+    return "\n".join(lines) + "\n"
 
 
-def _has_rows(columns: Columns, name: str) -> bool:
-    return name in columns and columns[name].ndim > 0
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(
-    rows: int,
-    ends: int,
-    k: int,
-    observation: int,
-    action: int,
-    cameras: tuple[tuple[str, tuple[int, ...]], ...],
-) -> _Layout:
-    layout: dict[str, tuple[str, tuple[int, ...]]] = {
-        "observation": ("f4", (rows, k, observation)),
-        "action": ("f4", (rows, k, action)),
-        "base_plan": ("f4", (rows, k, action)),
-        "residual": ("f4", (rows, k, action)),
-        "reward": ("f4", (rows, k)),
-        "success": ("?", (rows, k)),
-        "frames": ("i4", (rows,)),
-        "terminated": ("?", (rows,)),
-        "truncated": ("?", (rows,)),
-        "sub_env": ("i4", (rows,)),
-        "episode": ("i8", (rows,)),
-        "decision": ("i4", (rows,)),
-        "weights_version": ("i8", (rows,)),
-        "final_row": ("i4", (ends,)),
-        "final_observation": ("f4", (ends, observation)),
-        "final_base_plan": ("f4", (ends, k, action)),
-    }
-    for camera, (height, width) in cameras:
-        layout[f"image.{camera}"] = ("u1", (rows, k, height, width, 3))
-        layout[f"final_image.{camera}"] = ("u1", (ends, height, width, 3))
-    return {name: (np.dtype(dtype), shape) for name, (dtype, shape) in layout.items()}
-
-
-def _check_finite(columns: Columns) -> None:
-    # One NaN or infinity makes the sum of squares one, at a fraction of the cost of looking at each.
-    suspects = [name for name in _FINITE if not math.isfinite(np.vdot(each := columns[name], each))]
-    for name in suspects:
-        finite = np.isfinite(columns[name])
-        if not finite.all():
-            place = tuple(np.argwhere(~finite)[0].tolist())
-            raise ProtocolError(f"{name}{list(place)} is {columns[name][place]}")
-
-
-def _check_range(name: str, array: np.ndarray, least: int, most: int) -> None:
-    # Seen as unsigned, what is below `least` lies above all else: one look instead of two.
-    above = array - least if least else array
-    if above.view(_UNSIGNED[array.itemsize]).max() > most - least:
-        wrong = np.flatnonzero((array < least) | (array > most))
-        raise ProtocolError(f"{name}[{wrong[0]}] is {array[wrong[0]]}, allowed are {least} .. {most}")
+if __name__ == "__main__":
+    sys.stdout.write(describe_columns())

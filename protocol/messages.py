@@ -6,45 +6,16 @@ A message is a msgspec struct. Fields of type `Columns` travel as raw array fram
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from numpy.typing import NDArray
+
+from protocol.arrays import Columns
+from protocol.experience import ExperienceSpec
 
 PROTOCOL_VERSION = 3
-
-# Column name -> array. Never part of the header.
-Columns = dict[str, NDArray[Any]]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """Base of all messages; `kind` in the header is the class name."""
-
-
-class ExperienceSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """What both sides must agree on before a single row is sent."""
-
-    env_id: str
-    control_mode: str
-    observation_dim: int
-    action_dim: int
-    act_horizon: int
-    residual_every: int
-    base_fingerprint: str
-    residual_scale: float
-    policy: str
-    """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
-    cameras: dict[str, tuple[int, int]] = {}
-    """Height and width of each camera whose images come with the experience; left out if there are none."""
-
-    @property
-    def row_bytes(self) -> int:
-        """Roughly, and at most, the bytes of one row of experience."""
-        image_bytes = sum(3 * height * width for height, width in self.cameras.values())
-        numbers = self.residual_every * (self.observation_dim + 3 * self.action_dim + 2)
-        return 4 * numbers + 40 + (self.residual_every + 1) * image_bytes
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,40 +53,14 @@ class Hello(Message, frozen=True, tag="hello"):
     role: str
     """"actor" or "evaluator"."""
     first_sequence: int
-    """The oldest message that the client still holds; a learner that never met the session starts here."""
+    """The oldest message that the client keeps; a learner that does not know the session starts here."""
     spec: ExperienceSpec
 
 
 class Experience(Message, frozen=True, tag="experience"):
     """Whole decisions of one actor, in time order for every sub-environment.
 
-    With D rows, k = residual_every, O = observation_dim, A = action_dim, F episode ends:
-
-    ==================  =============  =======================================================
-    observation         f4 (D, k, O)   before each frame's action; zeros past `frames`
-    action              f4 (D, k, A)   executed: base + scaled residual, clipped to [-1, 1]
-    base_plan           f4 (D, k, A)   the base's actions for the whole decision
-    residual            f4 (D, k, A)   mask * a_res, unscaled
-    reward              f4 (D, k)      of each frame; zeros past `frames`
-    success             b1 (D, k)      of each frame
-    frames              i4 (D,)        executed frames, 1 .. k
-    terminated          b1 (D,)        the episode ended for good in this decision
-    truncated           b1 (D,)        the episode was cut short in this decision
-    sub_env             i4 (D,)        which sub-environment of this actor
-    episode             i8 (D,)        counts up in each sub-environment
-    decision            i4 (D,)        counts up from 0 in each episode
-    weights_version     i8 (D,)        of the residual that decided
-    final_row           i4 (F,)        rows that end an episode, ascending
-    final_observation   f4 (F, O)      true last observation of each
-    final_base_plan     f4 (F, k, A)   the base's plan there; zeros where terminated
-    ==================  =============  =======================================================
-
-    and for each camera of the spec, with its height H and width W:
-
-    ==================  ==================  ==================================================
-    image.<camera>        u1 (D, k, H, W, 3)  like observation
-    final_image.<camera>  u1 (F, H, W, 3)     like final_observation
-    ==================  ==================  ==================================================
+    The columns are those that `protocol.experience.columns_of` gives for the spec of the session.
     """
 
     session: int
@@ -125,7 +70,7 @@ class Experience(Message, frozen=True, tag="experience"):
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
-    """Says that the sender lives, with figures for people to look at."""
+    """Says that the sender is alive, with figures for people to look at."""
 
     session: int
     figures: dict[str, float]

@@ -14,6 +14,8 @@ import pytest
 
 # Processes that tests start import torch and the simulator: twice as fast from kept byte code.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Threads of torch spin while they wait for each other: ten times slower where others use the processors.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shared, busy machines make single examples slow; that says nothing about the law under test.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)

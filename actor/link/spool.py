@@ -1,9 +1,9 @@
-"""What a client has handed over and the learner's disk does not hold, in files that outlive its process.
+"""Files with what a client has sent and the learner's disk does not have yet: they outlive the process.
 
     <folder>/<actor id>/<session>/<sequence>
 
-A file holds the frames of one message, and goes once the learner calls the message durable. Nothing is
-synced: the kernel keeps what was written, whoever is killed; only a host that goes down takes it along.
+A file contains the frames of one message, and is deleted once the learner calls the message durable. Nothing
+is synced: what was written survives a killed process, but not a host that goes down.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SpoolError(RuntimeError):
 
 
 class Spool:
-    """One session's files; while this process lives, no other takes them for left over.
+    """One session's files; while this process lives, no other process takes them for left over.
 
     Raises:
         SpoolError: a folder that cannot be made.
@@ -47,15 +47,18 @@ class Spool:
         except OSError as error:
             raise _explain(error, folder) from error
         self.is_ours = _try_lock(self._lock)
-        """False: another process that lives has it."""
+        """False: another process that is alive has it."""
         self._first = min(self._sequences(), default=0)
+        self._next = max(self._sequences(), default=-1) + 1
 
     def keep(self, sequence: int, frames: Sequence[Buffer]) -> None:
-        """Write one message; numbers come in ascending order.
+        """Write one message, unless it was written before; numbers come in ascending order.
 
         Raises:
             SpoolError: as when the disk is full.
         """
+        if sequence < self._next:
+            return
         sizes = struct.pack(f"<{len(frames)}I", *map(len, frames))
         path = self._folder / str(sequence)
         try:
@@ -68,17 +71,18 @@ class Spool:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise _explain(error, self._folder) from error
+        self._next = sequence + 1
 
     def forget_below(self, sequence: int) -> None:
         """These messages are on the learner's disk."""
         for number in range(self._first, sequence):
-            # Not there: it was read as damaged.
+            # It may be missing where the host went down.
             (self._folder / str(number)).unlink(missing_ok=True)
         self._first = max(self._first, sequence)
 
     def load(self, limits: Limits) -> list[Experience | Evaluation]:
-        """The messages that an earlier process left, in order. What it was still writing when it was killed
-        had not been sent and is left out, as is what a host that went down has damaged."""
+        """The messages that an earlier process left, in order. Left out are files that are not whole: the
+        process was killed while it wrote them, before it sent them, or the host went down."""
         messages: list[Experience | Evaluation] = []
         numbers = sorted(self._sequences())
         for number in numbers:
@@ -91,11 +95,11 @@ class Spool:
         return messages
 
     def discard(self) -> None:
-        """Nobody will ever want these messages."""
+        """Delete all messages: nobody will ever want them."""
         self.forget_below(max(self._sequences(), default=-1) + 1)
 
     def close(self) -> None:
-        """Let go; an empty folder goes. May be called twice."""
+        """Release the folder, and delete it if it is empty. May be called twice."""
         if self._lock < 0:
             return
         with contextlib.suppress(OSError):  # not empty
@@ -109,7 +113,7 @@ class Spool:
 
 
 def find_leftovers(folder: Path, actor_id: str) -> list[Spool]:
-    """The spools of earlier processes of this name that left something, oldest first.
+    """The spools of earlier processes of this actor that left messages, oldest first.
 
     Raises:
         SpoolError: a folder that cannot be read.
@@ -132,7 +136,7 @@ def find_leftovers(folder: Path, actor_id: str) -> list[Spool]:
 
 
 def _of_actor(folder: Path, actor_id: str) -> Path:
-    """Any name of an actor is the name of one folder."""
+    """The folder of an actor; any name of an actor can be one."""
     return folder / quote(actor_id, safe=" ").replace(".", "%2E")
 
 
@@ -152,7 +156,7 @@ def _read(path: Path, limits: Limits) -> Experience | Evaluation | None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """The kernel lets go of it however this process ends."""
+    """Whether this process has the lock now; the kernel releases it however the process ends."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,5 +167,5 @@ def _try_lock(descriptor: int) -> bool:
 def _explain(error: OSError, folder: Path) -> SpoolError:
     return SpoolError(
         f"actor.spool={folder} cannot be used: {error.strerror}: "
-        "name another folder, or do without by actor.spool=null"
+        "name another folder, or turn the spool off with actor.spool=null"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -28,6 +28,7 @@ class Chosen:
         base_plan: (N, k, A) of the decision under way.
         residual: (N, k, A) mask * a_res of the decision under way, unscaled.
         version: (N,) int64, weights that made the decision.
+        optional: values of optional columns of `protocol.experience`, (N, ...) each.
     """
 
     action: Tensor
@@ -35,6 +36,7 @@ class Chosen:
     base_plan: Tensor
     residual: Tensor
     version: Tensor
+    optional: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class DecoratedPolicy:

@@ -13,7 +13,7 @@ from actor.policy.relations import Relations
 from config.algo import AlgoConfig
 from config.section import ConfigError
 
-LOG_STD_MAX = 2.0
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
 class ResidualSample(NamedTuple):
@@ -27,40 +27,38 @@ class ResidualActor(nn.Module):
     """Actor of Policy Decorator (arXiv 2412.13630, section 4): squashed Gaussian or deterministic.
 
     It takes observations as `related` makes them, and shifts and scales them by two buffers, so that
-    whoever receives the weights receives the scaling with them. They start as the identity. So does
-    `reach`, the share of [-1, 1] that residuals may use: with it the learner lets the residual grow.
+    whoever receives the weights receives the scaling with them. They start as the identity.
     """
+
+    observation_mean: Tensor
+    observation_scale: Tensor
+    places: Tensor
 
     def __init__(self, algo: AlgoConfig, observation_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.related = Relations(algo.relations, algo.relation_step, observation_dim)
+        self.related = Relations(algo.relations, observation_dim)
         observation_dim = self.related.observation_dim
         self.frames = algo.residual_every
-        numbers = self.frames * action_dim
+        plan_dim = self.frames * action_dim
         chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
-        if any(not 0 <= number < action_dim for number in chosen):
+        if any(not 0 <= dim < action_dim for dim in chosen):
             raise ConfigError(
-                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task has "
-                f"{action_dim} action numbers"
+                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task's action "
+                f"dimension is {action_dim}"
             )
-        # A held residual is one action's worth of numbers, the same for every frame of the decision.
-        self.outputs = len(chosen) * (1 if algo.residual_shape == "held" else self.frames)
-        # For each action number its place among those that the residual may correct, else one behind them.
-        places = [chosen.index(number) if number in chosen else len(chosen) for number in range(action_dim)]
+        self.outputs = len(chosen) * (1 if algo.residual_shape == "constant" else self.frames)
+        # For each action dimension its place among those that the residual may change, else one behind them.
+        places = [chosen.index(dim) if dim in chosen else len(chosen) for dim in range(action_dim)]
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self._chosen = len(chosen)
         self.gaussian = algo.head == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
-        self.log_std_min = algo.log_std_min
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
-        self.register_buffer("reach", torch.ones(1))
-        width = observation_dim + (numbers if self.sees_base else 0)
+        inputs = width = observation_dim + (plan_dim if self.sees_base else 0)
         layers: list[nn.Module] = []
         for hidden in algo.hidden:
             layers.append(nn.Linear(width, hidden))
-            if algo.actor_layer_norm:
-                layers.append(nn.LayerNorm(hidden))
             layers.append(nn.ReLU())
             width = hidden
         self.trunk = nn.Sequential(*layers)
@@ -69,10 +67,9 @@ class ResidualActor(nn.Module):
         nn.init.orthogonal_(self.head.weight, gain=algo.last_layer_gain)
         nn.init.zeros_(self.head.bias)
         self.stack = [*self.trunk.parameters(), *self.head.parameters()]
-        inputs = observation_dim + (numbers if self.sees_base else 0)
-        self._native = Perceptrons(
-            (inputs, *algo.hidden, self.head.out_features), normed=algo.actor_layer_norm, by_output=True
-        )
+        self.register_load_state_dict_pre_hook(_without_reach)
+        widths = (inputs, *algo.hidden, self.head.out_features)
+        self._native = Perceptrons(widths, normed=False, by_output=True)
 
     def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
@@ -82,7 +79,7 @@ class ResidualActor(nn.Module):
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
         rest = base_plan if self.sees_base else None
-        seen = Seen(observation, self.observation_mean, self.observation_scale, rest)  # type: ignore[arg-type]
+        seen = Seen(observation, self.observation_mean, self.observation_scale, rest)
         if self._native.apply_to(seen, self.stack):
             out = self._native(seen, self.stack).squeeze(0)
         else:
@@ -90,25 +87,25 @@ class ResidualActor(nn.Module):
         if not self.gaussian:
             return out, None
         mean, raw = out.chunk(2, dim=-1)
-        span = (LOG_STD_MAX - self.log_std_min) / 2
-        return mean, self.log_std_min + span * (torch.tanh(raw) + 1)
+        span = (LOG_STD_MAX - LOG_STD_MIN) / 2
+        return mean, LOG_STD_MIN + span * (torch.tanh(raw) + 1)
 
     def _with_torch(self, observation: Tensor, rest: Tensor | None) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
         return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1)))
 
     def spread(self, residual: Tensor) -> Tensor:
-        """The network's numbers (B, outputs) as a whole decision's (B, k * A): zero in the action
-        numbers that it may not correct, the same in every frame if it is held, within `reach`."""
+        """The network's output (B, outputs) as a whole decision's residual (B, k * A): zero in the action
+        dimensions that it may not change, and the same in every frame with `residual_shape: constant`."""
         rows, actions = len(residual), len(self.places)
-        full = (residual * self.reach).view(rows, -1, self._chosen)
+        full = residual.view(rows, -1, self._chosen)
         if self._chosen < actions:
             full = nn.functional.pad(full, (0, 1)).index_select(-1, self.places)
         return full.expand(rows, self.frames, actions).reshape(rows, -1)
 
     def limit(self, residual: Tensor) -> Tensor:
-        """Cut to [-reach, reach]."""
-        return residual.clamp(-self.reach, self.reach)
+        """Cut to [-1, 1]."""
+        return residual.clamp(-1, 1)
 
     def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
         """The deterministic residual tanh(mean), (B, k * A)."""
@@ -134,10 +131,16 @@ class ResidualActor(nn.Module):
         return ResidualSample(self.spread(residual), log_prob.sum(-1))
 
 
+def _without_reach(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    """Weights of the release before have `reach`: the share of residual_scale that residuals use."""
+    reach = float(state.pop(f"{prefix}reach", torch.ones(1)))
+    if reach < 1:
+        raise RuntimeError(f"this residual uses {reach:.2f} of algo.residual_scale, this release all of it")
+
+
 def describe(algo: AlgoConfig) -> str:
-    """The network in words; learner and actors compare it."""
-    norm = " layer_norm" if algo.actor_layer_norm else ""
+    """The network in words, which learner and actors compare."""
     dims = "all" if algo.residual_dims is None else list(algo.residual_dims)
     related = "".join(f", {relation.text}" for relation in algo.relations)
-    seen = f" relations in {algo.relation_step} m{related}" if related else ""
-    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{norm}{seen}"
+    seen = f" relations{related}" if related else ""
+    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{seen}"

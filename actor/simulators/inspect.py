@@ -69,7 +69,7 @@ def show(config: Config, console: Console) -> None:
     console.print(table)
     if not relations:
         return
-    related = Relations(relations, 1.0, start)
+    related = Relations(relations, start)
     table = Table("algo.relations", "first value in metres: x, y, z", box=box.SIMPLE)
     metres = related.metres(torch.cat([*parts.values()])[None])[0]
     for relation, apart in zip(relations, metres, strict=True):
@@ -87,6 +87,6 @@ def run(config: Config, stop: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    from config.process import main
+    from config.compose import run_configured
 
-    main(__doc__ or "", run, TaskError, RenderError)
+    run_configured(__doc__ or "", run, TaskError, RenderError)

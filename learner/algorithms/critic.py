@@ -36,56 +36,53 @@ class StackedLayerNorm(nn.Module):
 
 
 class CriticEnsemble(nn.Module):
-    """Q(s, a) of N members: observation (B, O), action features (B, F) -> (N, B).
+    """Q(s, a) of N members: observation (B, O), action features (B, F) -> (N, B)."""
 
-    With `critic_input: linear` the features are base plan and residual, half each, and
-    Q = V(s, base plan) + w(s, base plan) . residual: the first-order expansion around the base's
-    action. A residual is small, so little is lost; and its effect, a hundredth of the variance of
-    Q, is then a readout of its own, where a plain network would have to find the product of
-    residual and state by itself.
-    """
+    observation_mean: Tensor
+    observation_scale: Tensor
 
     def __init__(self, algo: AlgoConfig, observation_dim: int, action_features: int) -> None:
         super().__init__()
         self.members = algo.critics
-        self.linear_in = action_features // 2 if algo.critic_input == "linear" else 0
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
         layers: list[nn.Module] = []
-        width = observation_dim + action_features - self.linear_in
+        width = observation_dim + action_features
         for hidden in algo.hidden:
             layers.append(StackedLinear(self.members, width, hidden))
             if algo.critic_layer_norm:
                 layers.append(StackedLayerNorm(self.members, hidden))
             layers.append(nn.ReLU())
             width = hidden
-        layers.append(StackedLinear(self.members, width, 1 + self.linear_in))
-        if self.linear_in:
-            # No residual is worth anything until data says so.
-            nn.init.zeros_(layers[-1].weight[..., 1:])  # type: ignore[index]
-            nn.init.zeros_(layers[-1].bias[..., 1:])  # type: ignore[index]
+        layers.append(StackedLinear(self.members, width, 1))
         self.layers = nn.ModuleList(layers)
         self.stack = list(self.layers.parameters())
-        inputs = observation_dim + action_features - self.linear_in
-        self._native = Perceptrons(
-            (inputs, *algo.hidden, 1 + self.linear_in), normed=algo.critic_layer_norm, by_output=False
-        )
+        widths = (observation_dim + action_features, *algo.hidden, 1)
+        self._native = Perceptrons(widths, normed=algo.critic_layer_norm, by_output=False)
 
     def forward(self, observation: Tensor, action: Tensor, members: Tensor | None = None) -> Tensor:
         """Q of all members, or of those with these numbers (M,): (M, B)."""
-        rest = action[:, : action.shape[1] - self.linear_in]
-        seen = Seen(observation, self.observation_mean, self.observation_scale, rest)  # type: ignore[arg-type]
+        seen = Seen(observation, self.observation_mean, self.observation_scale, action)
         if self._native.apply_to(seen, self.stack):
             out = self._native(seen, self.stack, members)
         else:
-            out = self._with_torch(observation, rest, slice(None) if members is None else members)
-        if not self.linear_in:
-            return out.squeeze(-1)
-        return out[..., 0] + (out[..., 1:] * action[:, self.linear_in :]).sum(-1)
+            out = self._with_torch(observation, action, slice(None) if members is None else members)
+        return out.squeeze(-1)
 
-    def _with_torch(self, observation: Tensor, rest: Tensor, members: Tensor | slice) -> Tensor:
+    def clip_gradients(self, limit: float) -> None:
+        """Scale the gradient of each member to a norm of at most `limit`.
+
+        As `torch.nn.utils.clip_grad_norm_` on each member alone.
+        """
+        gradients = [parameter.grad for parameter in self.stack if parameter.grad is not None]
+        norm = torch.stack([gradient.square().sum((1, 2)) for gradient in gradients]).sum(0).sqrt()
+        share = (limit / (norm + 1e-6)).clamp(max=1)[:, None, None]
+        for gradient in gradients:
+            gradient.mul_(share)
+
+    def _with_torch(self, observation: Tensor, action: Tensor, members: Tensor | slice) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
-        out = torch.cat([x, rest], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
+        out = torch.cat([x, action], dim=-1).expand(len(self.stack[1][members]), -1, -1)
         for layer in self.layers:
             out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
         return out

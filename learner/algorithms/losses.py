@@ -17,12 +17,9 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
 
 
 def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
-    """What the critic sees of the action: `sum` and `res` (B, k * A), `concat` and
-    `linear` (B, 2 * k * A)."""
+    """What the critic sees of the action: `sum` (B, k * A) or `concat` (B, 2 * k * A)."""
     if kind == "sum":
         return base_plan + scale * residual
-    if kind == "res":
-        return residual
     return torch.cat([base_plan, residual], dim=-1)
 
 
@@ -45,16 +42,13 @@ def soft_target(
     return target if clip is None else target.clamp(*clip)
 
 
-def critic_loss(q: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error, summed over the members: q (N, B), target (B,), importance weights (B,)."""
-    target = target.expand_as(q)
-    if weight is None:
-        return nn.functional.mse_loss(q, target, reduction="sum") / q.shape[1]
-    return ((q - target).square() * weight).sum() / q.shape[1]
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error, summed over the members: q (N, B), target (B,)."""
+    return nn.functional.mse_loss(q, target.expand_as(q), reduction="sum") / q.shape[1]
 
 
 def pessimistic(q: Tensor, pessimism: float | None) -> Tensor:
-    """What the actor climbs, (B,) from (N, B): the members' minimum (None, as published), or their
+    """What the actor maximises, (B,) from (N, B): the members' minimum (None, as published), or their
     mean less `pessimism` standard deviations, so that disagreement is never worth a residual."""
     if pessimism is None:
         return q.min(dim=0).values
@@ -78,21 +72,6 @@ def actor_loss(q: Tensor, log_prob: Tensor, temperature: Tensor, residual: Tenso
         residual: (B, k * A). The penalty keeps the policy at the base where the critic sees no gain.
     """
     return (temperature * log_prob - q).mean() + penalty * residual.square().mean()
-
-
-def advantage_weights(advantage: Tensor, sharpness: float, largest: float = 20.0) -> Tensor:
-    """exp(sharpness * advantage / its deviation over the batch), (B,), at most `largest`."""
-    scaled = advantage / advantage.std().clamp_min(1e-6)
-    return (sharpness * scaled).exp().clamp(max=largest)
-
-
-def imitation_loss(residual: Tensor, executed: Tensor, weight: Tensor) -> Tensor:
-    """Weighted regression onto executed residuals (B, k * A) (Nair et al. 2020, AWAC, eq. 13).
-
-    Errors of the critic that have nothing to do with the executed noise cancel; climbing the
-    critic's gradient would seek them out.
-    """
-    return (weight * (residual - executed).square().mean(-1)).mean() / weight.mean()
 
 
 def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:

@@ -7,19 +7,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from learner.algorithms import losses
-from learner.algorithms.adam import NativeAdam, make_adam, move_towards
 from learner.algorithms.critic import CriticEnsemble
-from learner.algorithms.observation_scale import RunningScale
+from learner.algorithms.observation_scale import ObservationScale
 
 # What to show of an update, each computed when somebody looks; tensors without gradient.
 Figures = dict[str, Callable[[], Tensor]]
+
+# Share of the way that the target critics go towards the critics in an update.
+TAU = 0.01
+# Critics in the target, of which the minimum counts: a random subset (Chen et al. 2021, arXiv 2101.05982).
+TARGET_CRITICS = 2
 
 
 class ResidualSAC:
@@ -37,29 +40,23 @@ class ResidualSAC:
         torch.manual_seed(seed)
         self._rng = torch.Generator(self.device).manual_seed(seed)
         numbers = algo.residual_every * action_dim
-        features = 2 * numbers if algo.critic_input in ("concat", "linear") else numbers
+        features = 2 * numbers if algo.critic_input == "concat" else numbers
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
         self.critic = CriticEnsemble(algo, self.actor.related.observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._actor_optimizer = make_adam(self.actor.parameters(), algo.actor_lr)
-        self._critic_optimizer = make_adam(self.critic.parameters(), algo.critic_lr)
+        self._actor_optimizer = self._adam(self.actor, algo.actor_lr)
+        self._critic_optimizer = self._adam(self.critic, algo.critic_lr)
         start = algo.initial_temperature
         self.log_temperature = torch.tensor(
             math.log(start) if start > 0 else -math.inf,
             device=self.device,
             requires_grad=algo.learn_temperature,
         )
-        self.target_entropy = (
-            -float(self.actor.outputs) if algo.target_entropy is None else algo.target_entropy
-        )
+        self.target_entropy = -float(self.actor.outputs)
         self._temperature_optimizer = (
             torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
         )
-        self.pessimism = algo.actor_pessimism
-        """Of the actor from now on; its owner may change it between updates."""
         self.updates = 0
-        self.errors: Tensor | None = None
-        """Of the newest batch's rows (B,): |Q - target|, the members' mean; None without `weight`."""
 
     @property
     def temperature(self) -> Tensor:
@@ -79,7 +76,7 @@ class ResidualSAC:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned; learning rates stay those of this configuration.
+        """Continue from what `state` returned, with the learning rates of this configuration.
 
         Raises:
             ValueError: the state of other networks.
@@ -92,14 +89,18 @@ class ResidualSAC:
         if len(state["optimizers"]) != len(self._optimizers()):
             raise ValueError("algo.learn_temperature was another")
         for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
-            rates = [group["lr"] for group in optimizer.param_groups]
+            settings = [dict(group) for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+            for group, own in zip(optimizer.param_groups, settings, strict=True):
+                group.update(own)
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
+
+    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(network.parameters(), lr=rate, fused=fused)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         temperature = self._temperature_optimizer
@@ -109,23 +110,21 @@ class ResidualSAC:
             *([] if temperature is None else [temperature]),
         ]
 
-    def scale_observations(self, seen: RunningScale) -> None:
-        """Shift and scale observations to zero mean and unit deviation of what was seen so far."""
-        # A number that hardly moves in the data must not be blown up when it moves for once.
-        scale = 1 / np.maximum(seen.deviation, 0.1)
+    def scale_observations(self, observation: Tensor) -> None:
+        """Scale what the networks see to zero mean and unit deviation of observations (M, O)."""
+        related = self.actor.related(observation.to(self.device)).cpu().numpy()
+        mean, scale = map(torch.from_numpy, ObservationScale.of(related))
         for network in (self.actor, self.critic, self.target_critic):
-            network.observation_mean.copy_(torch.from_numpy(seen.mean))  # type: ignore[operator]
-            network.observation_scale.copy_(torch.from_numpy(scale))  # type: ignore[operator]
+            network.observation_mean.copy_(mean)
+            network.observation_scale.copy_(scale)
 
     def update(self, batch: dict[str, Tensor]) -> Figures:
-        """One update from a batch with the fields of `learner.replay.memory.ring.Batch`, and `weight` where
-        rows were drawn by priority; its figures."""
+        """One update from a batch with the fields of `TransitionBatch`; returns its figures."""
         batch = self._seen(batch)
         figures = self._step_critic(batch)
         self.updates += 1
         if self._actor_is_due():
-            step = self._climb_critic if self.algo.actor_update == "gradient" else self._imitate_advantage
-            figures |= step(batch)
+            figures |= self._step_actor(batch)
         self._track_targets()
         return figures
 
@@ -156,11 +155,8 @@ class ResidualSAC:
     def _step_critic(self, batch: dict[str, Tensor]) -> Figures:
         target = self.bootstrap_target(batch)
         q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
-        weight = batch.get("weight")
-        if weight is not None:
-            self.errors = (q.detach() - target).abs().mean(dim=0)
-        loss = losses.critic_loss(q, target, weight)
-        self._step(self._critic_optimizer, self.critic, loss)
+        loss = losses.critic_loss(q, target)
+        self._step(self._critic_optimizer, loss, self.critic.clip_gradients)
         q, loss = q.detach(), loss.detach()
         return {
             "loss/critic": lambda: loss,
@@ -176,7 +172,7 @@ class ResidualSAC:
         sample = self.actor.sample(observation, base_plan, self._rng)
         residual = self._smooth(sample.residual)
         members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
-        members = members[: self.algo.target_critics]
+        members = members[:TARGET_CRITICS]
         next_q = self.target_critic(observation, self._features(base_plan, residual), members)
         return losses.soft_target(
             batch["reward"],
@@ -196,43 +192,19 @@ class ResidualSAC:
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
         return self.actor.limit(residual + noise)
 
-    def _climb_critic(self, batch: dict[str, Tensor]) -> Figures:
+    def _step_actor(self, batch: dict[str, Tensor]) -> Figures:
         observation, base_plan = batch["observation"], batch["base_plan"]
         sample = self.actor.sample(observation, base_plan, self._rng)
         self.critic.requires_grad_(False)
         q = self.critic(observation, self._features(base_plan, sample.residual))
-        if self.algo.pessimism_about == "advantage":
-            q = q - self._base_value(observation, base_plan)
-        q = losses.pessimistic(q, self.pessimism)
+        q = losses.pessimistic(q, self.algo.actor_pessimism)
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
         )
-        self._step(self._actor_optimizer, self.actor, loss)
+        self._step(self._actor_optimizer, loss, self._clip_actor)
         self.critic.requires_grad_(True)
         residual = sample.residual.detach()
         return _actor_figures(loss.detach(), residual) | self._step_temperature(sample.log_prob)
-
-    @torch.no_grad()
-    def _base_value(self, observation: Tensor, base_plan: Tensor) -> Tensor:
-        """Each member's Q (N, B) of the base's plan as it is.
-
-        Members differ far more about a state than about what a residual changes there: without what they
-        have in common, their deviation is that of the gradient which the actor climbs.
-        """
-        return self.critic(observation, self._features(base_plan, torch.zeros_like(base_plan)))
-
-    def _imitate_advantage(self, batch: dict[str, Tensor]) -> Figures:
-        """Move towards executed residuals that turned out better than the policy's own."""
-        observation, base_plan = batch["observation"], batch["base_plan"]
-        mode = self.actor.mode(observation, base_plan)
-        with torch.no_grad():
-            own = self.critic(observation, self._features(base_plan, mode)).mean(dim=0)
-            advantage = self.bootstrap_target(batch) - own
-            weight = losses.advantage_weights(advantage, self.algo.advantage_sharpness)
-        loss = losses.imitation_loss(mode, batch["residual"], weight)
-        self._step(self._actor_optimizer, self.actor, loss)
-        figures: Figures = {"advantage_mean": advantage.mean, "advantage_deviation": advantage.std}
-        return figures | _actor_figures(loss.detach(), mode.detach())
 
     def _step_temperature(self, log_prob: Tensor) -> Figures:
         if self._temperature_optimizer is None:
@@ -245,19 +217,24 @@ class ResidualSAC:
         return {"loss/temperature": lambda: loss, "temperature": lambda: self.temperature}
 
     def _track_targets(self) -> None:
-        move_towards(self.target_critic.stack, self.critic.stack, self.algo.tau)
+        with torch.no_grad():
+            for target, source in zip(self.target_critic.stack, self.critic.stack, strict=True):
+                target.lerp_(source, TAU)
 
     def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
         executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
 
-    def _step(self, optimizer: NativeAdam | torch.optim.Adam, network: nn.Module, loss: Tensor) -> None:
+    def _step(self, optimizer: torch.optim.Adam, loss: Tensor, clip: Callable[[float], object]) -> None:
         optimizer.zero_grad()
         loss.backward()
         if self.algo.grad_clip is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), self.algo.grad_clip)
+            clip(self.algo.grad_clip)
         optimizer.step()
+
+    def _clip_actor(self, limit: float) -> None:
+        nn.utils.clip_grad_norm_(self.actor.parameters(), limit)
 
 
 def _actor_figures(loss: Tensor, residual: Tensor) -> Figures:

@@ -10,22 +10,23 @@ import msgspec
 import numpy as np
 
 from config.wire import WireConfig
-from learner.intake.admission import Admission, Answers, PeerStatus, Received
+from learner.intake.admission import Admission, Answers
+from learner.intake.queue import Received
+from learner.intake.status import PeerStatus, peer_statuses
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.channel.keys import KeyFileError
 from protocol.channel.learner import LearnerChannel
 from protocol.channel.sockets import ChannelError, Endpoint
 from protocol.codec import encode
-from protocol.experience import check_experience
-from protocol.messages import Evaluation, ExperienceSpec, Progress, Weights
+from protocol.experience import ExperienceSpec
+from protocol.messages import Evaluation, Progress, Weights
 from protocol.session.learner import PeerTable
-
-__all__ = ["Intake", "IntakeError", "PeerStatus", "Received", "check_experience"]
+from protocol.session.peer import Credit
 
 log = logging.getLogger(__name__)
 
-# Messages taken in before answers go out: few, so that credit comes back while a client still has some.
+# Messages received before answers go out: few, so that credit comes back while a client still has some.
 _ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -54,9 +55,11 @@ class Intake:
         self._changed = threading.Condition()  # guards everything below
         peers = PeerTable(
             spec,
-            credit_rows=wire.credit_rows,
-            queue_rows=queue_rows,
-            undurable_rows=queue_rows if journal is None else journal.room_rows(spec),
+            Credit(
+                credit_rows=wire.credit_rows,
+                queue_rows=queue_rows,
+                undurable_rows=queue_rows if journal is None else journal.most_pending_rows(spec),
+            ),
             lease_s=wire.lease_s,
             heartbeat_s=wire.heartbeat_s,
         )
@@ -90,10 +93,10 @@ class Intake:
         log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
 
     def drain(self, max_rows: int | None = None, timeout_s: float = 0.0) -> list[Received]:
-        """Take admitted batches, oldest first; their credit goes back to the actors.
+        """Take admitted batches, oldest first; their actors get the credit back.
 
         Args:
-            max_rows: whole batches up to so many rows, but at least one; None takes all.
+            max_rows: whole batches up to this many rows, but at least one; None takes all.
             timeout_s: how long to wait for the first.
 
         Raises:
@@ -112,15 +115,17 @@ class Intake:
         columns = {name: np.array(array) for name, array in weights.columns.items()}
         with self._changed:
             weights = msgspec.structs.replace(weights, columns=columns)
-            self._admission.published(weights, time.monotonic())
+            now_s = time.monotonic()
+            live = {peer.actor_id for peer in self._peers.live(now_s)}
+            self._admission.publications.publish(weights, live, now_s)
             self._weights_are_new = True
             self._wake()
 
     def announce(self, progress: Progress) -> None:
-        """Say this to all live peers at every heartbeat, and now if it changed."""
+        """Send this to all live peers at every heartbeat, and now if it changed."""
         with self._changed:
-            if progress != self._admission.progress:
-                self._admission.progress = progress
+            if progress != self._admission.publications.progress:
+                self._admission.publications.progress = progress
                 self._progress_is_new = True
                 self._wake()
 
@@ -134,19 +139,17 @@ class Intake:
         """(actor id, session) of those that will never send again and whose rows were all drained, since
         the last call. Ask after `drain`."""
         with self._changed:
-            return self._admission.take_ended()
+            return self._admission.queue.take_ended()
 
     def peers(self) -> list[PeerStatus]:
-        """Everybody who said Hello to this learner, in the order of their coming."""
+        """Everybody who said Hello to this learner, in the order in which they came."""
         with self._changed:
-            return self._admission.statuses(time.monotonic())
+            return peer_statuses(self._peers, time.monotonic())
 
     def adoption_s(self) -> float:
-        """Mean time from a publication to an actor's word that it uses it, over the last ones; NaN before
-        the first."""
+        """Mean seconds from a publication to an actor's use of it, over the last; NaN before the first."""
         with self._changed:
-            delays = self._admission.adoption_delays_s
-            return sum(delays) / len(delays) if delays else float("nan")
+            return self._admission.publications.adoption_s
 
     def counters(self) -> dict[str, int]:
         """Since the start: `rows` and `evaluations` accepted, `duplicates`, `gaps`, and rejected messages:
@@ -154,13 +157,15 @@ class Intake:
         `unknown_session`, `over_credit`, `bad_experience`, `bad_evaluation`, `bad_heartbeat`.
         What never happened is missing."""
         with self._changed:
-            turned_away = self._channel.turned_away if self._channel is not None else 0
-            return dict(self._admission.counters) | ({"turned_away": turned_away} if turned_away else {})
+            counters = dict(self._admission.rejections.counters)
+            if self._channel is not None and self._channel.turned_away:
+                counters["turned_away"] = self._channel.turned_away
+            return counters
 
     def queued_rows(self) -> int:
         """Rows that wait to be drained."""
         with self._changed:
-            return self._admission.queued_rows
+            return self._admission.queue.rows
 
     def raise_if_failed(self) -> None:
         """Raise whatever ended the intake thread."""
@@ -183,7 +188,7 @@ class Intake:
             self._wake()
 
     def _has_news(self) -> bool:
-        return bool(self._admission.ready or self._failure or self._closing)
+        return bool(self._admission.queue.ready or self._failure or self._closing)
 
     def _raise_if_failed(self) -> None:
         if self._failure is not None:
@@ -227,7 +232,7 @@ class Intake:
         with self._changed:
             had_news = self._has_news()
             for identity, address, frames in arrivals:
-                answers += self._admission.take_in(frames, identity, address, time.monotonic())
+                answers += self._admission.receive(frames, identity, address, time.monotonic())
             if not had_news and self._has_news():
                 self._changed.notify_all()
         for identity, message in answers:
@@ -236,7 +241,7 @@ class Intake:
     def _tell(self, channel: LearnerChannel, now_s: float, *, heartbeat: bool) -> None:
         """Send what is new and what is owed; at a heartbeat, to everybody alive."""
         with self._changed:
-            weights = self._admission.weights if self._weights_are_new else None
+            weights = self._admission.publications.weights if self._weights_are_new else None
             answers = self._admission.due(now_s, heartbeat=heartbeat, progress=self._progress_is_new)
             self._weights_are_new = self._progress_is_new = False
         # Weights first: who hears of a version can have it.

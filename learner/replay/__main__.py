@@ -12,9 +12,9 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from learner.replay.dataset.folder import read_info, read_json, standing
-from learner.replay.dataset.format import DatasetError
-from learner.replay.dataset.layout import ORIGIN_PATH
+from learner.replay.dataset.format.layout import ORIGIN_PATH
+from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.dataset.read import open_snapshot, read_info, read_json
 from learner.replay.tools.merge import Selection, export, merge
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.repair import repair
@@ -67,10 +67,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run one command; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    args = make_parser().parse_args(words)
+    args = make_parser().parse_args(argv)
     try:
         match args.command:
             case "verify":
@@ -114,7 +114,7 @@ def _repair(path: Path) -> int:
 
 
 def _info(path: Path) -> int:
-    with standing(path) as view:
+    with open_snapshot(path) as view:
         rows, features = _described(view)
     table = Table(title=str(path), show_header=False)
     for name, value in rows.items():
@@ -130,21 +130,21 @@ def _info(path: Path) -> int:
 def _described(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is in a dataset: facts in words, and its features."""
     info, outcomes = read_info(path), read_outcomes(path)
-    known = [outcome for outcome in outcomes if outcome.success is not None]
+    known = [outcome.success for outcome in outcomes if outcome.success is not None]
     lengths = [outcome.frames for outcome in outcomes]
     files = [file for file in path.rglob("*") if file.is_file()]
     rows = {
         "episodes": f"{info['total_episodes']:,}",
         "frames": f"{info['total_frames']:,}",
         "frames an episode": f"{min(lengths)} .. {max(lengths)}, mean {sum(lengths) / len(lengths):.1f}",
-        "success": f"{100 * sum(o.success for o in known) / len(known):.1f} %" if known else "not recorded",
+        "success": f"{100 * sum(known) / len(known):.1f} %" if known else "not recorded",
         "frames a second": info["fps"],
         "robot": info["robot_type"],
         "on disk": f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB in {len(files)} files",
     }
     if (path / ORIGIN_PATH).exists():
         origin = read_json(path, ORIGIN_PATH)
-        versions = [outcome.version for outcome in outcomes]
+        versions = [outcome.version for outcome in outcomes if outcome.version is not None]
         rows |= {
             "task": origin["task"],
             "actors": ", ".join(origin["actors"]),

@@ -1,4 +1,4 @@
-"""Who may come in to a learner with keys, and a word about who may not."""
+"""Which clients a learner with keys admits, and a log line about those that it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from protocol.channel.keys import KeyFileError, allowed_stamp, read_allowed, rea
 
 log = logging.getLogger(__name__)
 
-# One log line about clients at the door in so many seconds.
+# At most one log line about refused clients in this time.
 _LOG_EVERY_S = 5.0
 _ZAP_DOMAIN = b"residual-rl"
 _HANDSHAKE_FAILED = (
@@ -34,12 +34,12 @@ _CLOSED = {"04", "05", "06", "07", "08", "09", "0B"}
 _MOST_NAMED = 4
 
 
-class Door:
-    """Answers ZeroMQ's questions about clients, and watches one socket for those that never ask to come in.
+class AccessControl:
+    """Answers ZeroMQ's questions about clients, and watches one socket for clients that show no key.
 
     Args:
-        context: of the sockets to guard, which bind after this was made, so that nobody is let in unasked.
-        keys_dir: as `protocol.channel.keys` says; None: everybody comes in.
+        context: of the sockets to protect. They must bind after this is made, else ZeroMQ admits everybody.
+        keys_dir: as `protocol.channel.keys` says; None: every client is admitted.
 
     Raises:
         KeyFileError: a key file that cannot be used.
@@ -57,41 +57,41 @@ class Door:
         self._read_allowed()
 
     def protect(self, socket: zmq.Socket[bytes]) -> None:
-        """Let the socket ask here; before it binds."""
+        """Make the socket ask here for every client; call before it binds."""
         if self._keys_dir is not None:
             socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt_string(zmq.CURVE_SECRETKEY, read_pair(self._keys_dir / "learner.secret").secret)
 
     def watch(self, socket: zmq.Socket[bytes], port: int) -> list[zmq.Socket[bytes]]:
-        """Begin to watch a bound socket; returns what to poll for `serve`."""
+        """Start to watch a bound socket; returns what to poll for `serve`."""
         self._port = port
         self._monitor = socket.get_monitor_socket(_WATCHED)
         self._addresses: dict[int, str | None] = {}
         self._failed_handshake = False
         return [self._zap, self._monitor]
 
-    def leave(self, socket: zmq.Socket[bytes]) -> None:
-        """Watch it no longer."""
+    def unwatch(self, socket: zmq.Socket[bytes]) -> None:
+        """Stop watching it."""
         socket.disable_monitor()
         self._monitor.close(linger=0)
 
     def serve(self, events: dict[Any, int]) -> None:
-        """Do what a poll has shown to be due."""
+        """Handle the events of a poll."""
         if self._zap in events:
             self._judge_client()
         if self._monitor in events:
             self._watch_connections()
 
     def refresh_allowed(self) -> bool:
-        """Read the allow-list again if it changed; True: somebody was taken off it."""
+        """Read the allow-list again if it changed; True: a key was removed from it."""
         if self._keys_dir is None or allowed_stamp(self._keys_dir) == self._allowed_stamp:
             return False
         before = self._allowed
         try:
             self._read_allowed()
         except KeyFileError as error:
-            self._log_rarely("the allow-list stays as it was: %s", error)
+            self._log_rarely("the allow-list is not changed: %s", error)
             return False
         gone = sorted(before[key] for key in before.keys() - self._allowed.keys())
         log.info("the allow-list has %d keys now, revoked: %s", len(self._allowed), ", ".join(gone) or "none")
@@ -99,7 +99,7 @@ class Door:
 
     def _read_allowed(self) -> None:
         if self._keys_dir is not None:
-            # Before its content: a change in between is read again.
+            # Before its content, so that a change in between is read the next time.
             self._allowed_stamp = allowed_stamp(self._keys_dir)
             self._allowed = read_allowed(self._keys_dir)
 
@@ -115,8 +115,8 @@ class Door:
         self._zap.send_multipart([version, request, status, text, (name or "").encode(), b""])
 
     def _watch_connections(self) -> None:
-        """Learn of clients that never showed a key: ZeroMQ says no more than that a handshake failed, right
-        before it says which connection ended."""
+        """Notice clients that showed no key: ZeroMQ says only that a handshake failed, right before it says
+        which connection ended."""
         while self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
             kind, descriptor = event["event"], event["value"]
@@ -128,11 +128,11 @@ class Door:
                     self._turn_away(address, "it showed no key")
                 self._failed_handshake = False
             elif kind & _HANDSHAKE_FAILED:
-                # With a key that was refused, `_judge_client` has said so.
+                # If a key was refused, `_judge_client` has logged it.
                 self._failed_handshake = kind != zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
     def _turn_away(self, address: str | None, why: str) -> None:
-        """Count and say it; without an address, the client was gone before it could be asked for."""
+        """Count and log a refused client; its address is None if it was gone before it could be read."""
         self.turned_away += 1
         if time.monotonic() - self._logged_s >= _LOG_EVERY_S:
             where = address or _closed_peers(self._port)
@@ -146,8 +146,8 @@ class Door:
 
 
 def _peer_of(descriptor: int, port: int) -> str | None:
-    """The address at the other end of an accepted connection; None if it is gone already, and its number
-    perhaps another's: on loopback ZeroMQ is often faster than we are."""
+    """The address at the other end of an accepted connection; None if the connection is closed already and
+    the descriptor perhaps reused: on loopback ZeroMQ is often faster than this thread."""
     try:
         with sockets.socket(fileno=os.dup(descriptor)) as duplicate:
             ours, theirs = duplicate.getsockname(), duplicate.getpeername()
@@ -157,9 +157,9 @@ def _peer_of(descriptor: int, port: int) -> str | None:
 
 
 def _closed_peers(port: int) -> str:
-    """Addresses whose connections to `port` are closing or have just closed: the kernel remembers them for a
-    minute, at the end that closed first. The client in question is one of them; nearly always there is but
-    one. Unknown is one of another host that closed first."""
+    """Addresses whose connections to `port` are closing or have just closed. The kernel remembers them for a
+    minute, at the end that closed first. The refused client is one of them, and nearly always the only one;
+    the address of a client on another host that closed first is unknown."""
     try:
         lines = _KERNELS_CONNECTIONS.read_text().splitlines()[1:]
     except OSError:  # not Linux
@@ -169,7 +169,7 @@ def _closed_peers(port: int) -> str:
         ours, theirs, state = line.split()[1:4]
         if state not in _CLOSED:
             continue
-        for near, far in ((ours, theirs), (theirs, ours)):  # a client of this host is seen from both ends
+        for near, far in ((ours, theirs), (theirs, ours)):  # a client on this host is listed from both ends
             if int(near.rpartition(":")[2], 16) == port:
                 found.add(sockets.inet_ntoa(struct.pack("=I", int(far.rpartition(":")[0], 16))))
     named = sorted(found)[:_MOST_NAMED]

@@ -18,9 +18,9 @@ from protocol.channel.sockets import (
     set_common_options,
 )
 
-# Plain numbers: as enumerations they cost more than the calls that they go to.
+# Plain numbers: enumerations cost more than the calls that use them.
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-# Frames of this size and more are lent to ZeroMQ; getting a smaller one back costs more than a copy of it.
+# Frames of this size and more are lent to ZeroMQ; to get a smaller one back costs more than to copy it.
 _LENT_BYTES = 1 << 20
 
 
@@ -43,7 +43,7 @@ class ClientChannel:
             raise
 
     def wait(self, timeout_s: float) -> None:
-        """Until the learner answers or the timeout."""
+        """Return when the learner answers or at the timeout."""
         self._dealer.poll(max(0, math.ceil(timeout_s * 1000)))
 
     def receive(self) -> list[bytes] | None:
@@ -58,7 +58,7 @@ class ClientChannel:
         return newest
 
     def send(self, frames: list[Buffer]) -> None:
-        """Hand over to ZeroMQ, which keeps it for a learner that is away.
+        """Give frames to ZeroMQ, which keeps them while the learner is away.
 
         Raises:
             ChannelError: the other end refused this side's key, or is no learner; ZeroMQ gave up on it.

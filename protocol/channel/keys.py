@@ -2,9 +2,9 @@
 
     learner.secret, learner.public      the learner's pair; actors need learner.public
     actor-<name>.secret, .public        a client's pair
-    allowed/<any name>.public           the clients that the learner lets in
+    allowed/<any name>.public           the clients that the learner admits
 
-A .public file holds the key (40 characters, Z85); a .secret file holds `public <key>` and `secret <key>`.
+A .public file is the key (40 characters, Z85); a .secret file is the lines `public <key>` and `secret <key>`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
             return found[name]
     if len(found) != 1:
         what = f"several keys ({', '.join(sorted(found))})" if found else "no actor-*.secret"
-        raise KeyFileError(f"{keys_dir} holds {what}: put {actor_id}.secret or {LOCAL_ACTOR}.secret there")
+        raise KeyFileError(f"{keys_dir} contains {what}: put {actor_id}.secret or {LOCAL_ACTOR}.secret there")
     return next(iter(found.values()))
 
 
@@ -131,7 +131,7 @@ def _check_mode(path: Path, forbidden: int) -> None:
 
 def _check_key(text: str, path: Path) -> str:
     if not _Z85_KEY.fullmatch(text):
-        raise KeyFileError(f"{path} holds no CURVE key: make it anew with bash launch/keys.sh")
+        raise KeyFileError(f"{path} contains no CURVE key: make it again with bash launch/keys.sh")
     return text
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import zmq
 
 from protocol.arrays import Buffer, Limits
-from protocol.channel.access import Door
+from protocol.channel.access import AccessControl
 from protocol.channel.sockets import (
     LINGER_MS,
     WAITING_WEIGHTS,
@@ -27,11 +27,11 @@ from protocol.channel.sockets import (
     set_common_options,
 )
 
-# A plain number: an enumeration costs more than the call that it goes to.
+# A plain number: an enumeration costs more than the call that uses it.
 _NOBLOCK = int(zmq.NOBLOCK)
-# ZeroMQ puts frames up to this size side by side, at any address; longer ones each in memory of its own.
+# ZeroMQ packs frames up to this size next to each other, unaligned; longer ones have memory of their own.
 _SHARED_BYTES = 8192
-# How long a port that was just given up may stay in use.
+# How long a port that was just released may stay in use.
 _REBIND_TIMEOUT_S = 5.0
 
 
@@ -59,7 +59,8 @@ class LearnerChannel:
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
         try:
-            self._door = Door(self._context, None if endpoint.keys_dir is None else Path(endpoint.keys_dir))
+            keys_dir = None if endpoint.keys_dir is None else Path(endpoint.keys_dir)
+            self._access = AccessControl(self._context, keys_dir)
             self._open()
         except Exception:
             self.close()
@@ -68,12 +69,12 @@ class LearnerChannel:
     @property
     def turned_away(self) -> int:
         """Connections without a key, or with one that is not on the allow-list."""
-        return self._door.turned_away
+        return self._access.turned_away
 
     def wait(self, timeout_s: float) -> None:
-        """Until a message, a wake-up or the timeout; lets clients in meanwhile."""
+        """Return at a message, a wake-up or the timeout; admits clients meanwhile."""
         events = dict(self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
-        self._door.serve(events)
+        self._access.serve(events)
         if self._wake_read in events:
             os.read(self._wake_read, 4096)
 
@@ -83,13 +84,13 @@ class LearnerChannel:
             os.write(self._wake_write, b"w")
 
     def refresh_allowed(self) -> None:
-        """Read the allow-list again if it changed. A key that is gone is shut out at once: both ports are
-        bound anew, and everybody has to come in again."""
-        if self._door.refresh_allowed():
+        """Read the allow-list again if it changed. A revoked key is excluded at once: both ports are bound
+        again, and every client has to reconnect."""
+        if self._access.refresh_allowed():
             self._open()
 
     def receive(self, most: int) -> list[Arrival]:
-        """What has come, up to so many messages. Frames are read-only, and arrays over them are aligned."""
+        """Messages that arrived, at most so many. Frames are read-only, and arrays over them are aligned."""
         arrivals: list[Arrival] = []
         while len(arrivals) < most and (arrival := self._receive_one()) is not None:
             arrivals.append(arrival)
@@ -124,21 +125,21 @@ class LearnerChannel:
 
     def _open(self) -> None:
         """Bind both ports; connections from before are closed."""
-        again = hasattr(self, "_publisher")
-        if again:
-            self._door.leave(self._router)
-            for held in (self._router, self._publisher):
-                held.close(linger=0)
-        deadline_s = time.monotonic() + (_REBIND_TIMEOUT_S if again else 0.0)
+        rebinding = hasattr(self, "_publisher")
+        if rebinding:
+            self._access.unwatch(self._router)
+            for before in (self._router, self._publisher):
+                before.close(linger=0)
+        deadline_s = time.monotonic() + (_REBIND_TIMEOUT_S if rebinding else 0.0)
         self._router = self._bind_until(deadline_s, zmq.ROUTER, "experience_port")
-        watched = self._door.watch(self._router, self._endpoint.experience_port)
+        watched = self._access.watch(self._router, self._endpoint.experience_port)
         self._publisher = self._bind_until(deadline_s, zmq.PUB, "weights_port")
         self._poller = zmq.Poller()
         for source in (self._router, *watched, self._wake_read):
             self._poller.register(source, zmq.POLLIN)
 
     def _bind_until(self, deadline_s: float, kind: int, key: str) -> zmq.Socket[bytes]:
-        """ZeroMQ gives a port up in the background."""
+        """ZeroMQ releases a port in the background: try until it has."""
         while True:
             try:
                 return self._bind(kind, key)
@@ -152,6 +153,6 @@ class LearnerChannel:
         set_common_options(socket, self._endpoint, self._limits.max_message_bytes)
         if kind == zmq.PUB:
             socket.setsockopt(zmq.SNDHWM, WAITING_WEIGHTS)
-        self._door.protect(socket)
+        self._access.protect(socket)
         bind(socket, self._endpoint, key)
         return socket

@@ -35,14 +35,14 @@ class ClientSession:
     """The client's side: `receive` what came, then send `due` in order.
 
     Of its messages, by sequence number: durable <= received <= sent <= next. Those from `durable` on are
-    held; that is all the memory it needs, and the learner's credit bounds it.
+    kept; that is all the memory it needs, and the learner's credit bounds it.
 
     Args:
         hello: the first message; its session number must be fresh for every process.
         heartbeat_s: how often this client says that it lives; the learner's rhythm too.
         now_s: any steady clock, the same at every call.
-        held: what an earlier process of this session had not been told to be durable, in order. Delivered
-            first; the only case in which a session outlives its process.
+        left_over: messages of an earlier process of this session that are perhaps not durable, in order.
+            The only case in which a session outlives its process.
     """
 
     def __init__(
@@ -51,14 +51,15 @@ class ClientSession:
         *,
         heartbeat_s: float,
         now_s: float,
-        held: Sequence[Experience | Evaluation] = (),
+        left_over: Sequence[Experience | Evaluation] = (),
     ) -> None:
         self._hello = hello
         self._heartbeat_s = heartbeat_s
-        self._held = deque(held)  # not durable, oldest first
-        self._is_left_over = bool(held)
-        self._durable = self._received = self._sent = held[0].sequence if held else 0
-        self._next = self._durable + len(held)
+        self.kept = deque(left_over)
+        """Messages that are not durable, oldest first."""
+        self._is_left_over = bool(left_over)
+        self._durable = self._received = self._sent = left_over[0].sequence if left_over else 0
+        self._next = self._durable + len(left_over)
         self._rows_in_flight = 0
         self._credit_rows = 0
         self.connected = False
@@ -75,7 +76,7 @@ class ClientSession:
         self._heard_s = self._moved_s = now_s
 
     def hasten_heartbeat(self) -> None:
-        """Let the next `due` say the figures of now."""
+        """Let the next `due` include a heartbeat."""
         self._heartbeat_due_s = -float("inf")
 
     @property
@@ -95,8 +96,8 @@ class ClientSession:
 
     @property
     def undurable(self) -> int:
-        """Messages that this client holds, since the learner's disk does not."""
-        return len(self._held)
+        """How many messages this client keeps, since they are not on the learner's disk."""
+        return len(self.kept)
 
     @property
     def durable(self) -> int:
@@ -104,7 +105,7 @@ class ClientSession:
         return self._durable
 
     def silent_s(self, now_s: float) -> float:
-        """Time since the learner's last word."""
+        """Time since the learner's last message."""
         return now_s - self._heard_s
 
     def submit_experience(self, columns: Columns) -> None:
@@ -136,11 +137,12 @@ class ClientSession:
         if not self.connected:
             if now_s >= self._hello_due_s:
                 self._hello_due_s = now_s + PATIENCE_HEARTBEATS * self._heartbeat_s
-                # From 0, a learner of another run gives itself away: an earlier process's rows are not its.
+                # From 0, so that the answer shows whether this is the learner of another run, which must not
+                # get an earlier process's rows.
                 first = 0 if self._is_left_over else self._durable
                 yield msgspec.structs.replace(self._hello, first_sequence=first)
             return
-        while self.unsent and self._may_send(message := self._held[self._sent - self._durable]):
+        while self.unsent and self._may_send(message := self.kept[self._sent - self._durable]):
             if self._sent == self._received:
                 self._moved_s = now_s
             self._sent += 1
@@ -160,9 +162,7 @@ class ClientSession:
         match message:
             case Welcome() if message.session == self._hello.session:
                 if self._is_left_over and message.durable_sequence < self._durable:
-                    self.refused = (
-                        f"of {self._durable} durable messages it knows nothing: it is of another run"
-                    )
+                    self.refused = f"it does not know {self._durable} durable messages: it serves another run"
                 elif self._acknowledge(message, now_s):
                     self._send_again_from_received(now_s)
                     self.connected = True
@@ -176,7 +176,7 @@ class ClientSession:
                 pass
 
     def _submit(self, message: Experience | Evaluation) -> None:
-        self._held.append(message)
+        self.kept.append(message)
         self._next += 1
 
     def _may_send(self, message: Experience | Evaluation) -> bool:
@@ -207,12 +207,12 @@ class ClientSession:
             self._send_again_from_received(now_s)
         for sequence in range(self._received, ack.next_sequence):
             if sequence < self._sent:
-                self._rows_in_flight -= _rows(self._held[sequence - self._durable])
+                self._rows_in_flight -= _rows(self.kept[sequence - self._durable])
             self._moved_s = now_s
         self._received = ack.next_sequence
         self._sent = max(self._sent, self._received)
         while self._durable < ack.durable_sequence:
-            self._held.popleft()
+            self.kept.popleft()
             self._durable += 1
         self._credit_rows = ack.credit_rows
         return True

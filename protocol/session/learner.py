@@ -2,109 +2,28 @@
 
 from __future__ import annotations
 
-import enum
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-import msgspec
-
-from protocol.messages import PROTOCOL_VERSION, Ack, ExperienceSpec, Hello, Refused, Welcome
+from protocol.experience import ExperienceSpec
+from protocol.messages import Ack, Hello, Refused, Welcome
+from protocol.session.compatibility import mismatch
+from protocol.session.peer import Credit, Peer, SessionState, Verdict
 
 # Names and sessions remembered at most; the longest silent are forgotten first.
 MOST_PEERS = 4096
-LONGEST_NAME = 64
-
-# Field of the spec -> what its owner should do, filled with the learner's value.
-_REMEDIES = {
-    "env_id": "start it with the same task",
-    "control_mode": "start it with task.control_mode={0}",
-    "observation_dim": "start it with the same task",
-    "action_dim": "start it with the same task",
-    "act_horizon": "start it with base.act_horizon={0}",
-    "residual_every": "start it with algo.residual_every={0}",
-    "base_fingerprint": "give both the same base.path",
-    "residual_scale": "start it with algo.residual_scale={0}",
-    "policy": "start it with the learner's algo",
-    "cameras": "start it with the learner's task.cameras, task.camera_size and learner.record_images",
-}
-
-
-class SessionState(msgspec.Struct, frozen=True, array_like=True):
-    """What a learner must remember of a session when it is restarted."""
-
-    actor_id: str
-    role: str
-    session: int
-    next_sequence: int
-    """Everything below is on disk."""
-    ended: bool
-    """The actor came back with a newer session: this one will never send again."""
-
-
-class Verdict(enum.Enum):
-    """What a numbered message is to the learner."""
-
-    NEW = "new"
-    DUPLICATE = "duplicate"
-    GAP = "gap"
-    OVER_CREDIT = "over credit"
-
-
-@dataclass
-class Peer:
-    """One actor or evaluator: its newest session and what is known of it."""
-
-    actor_id: str
-    role: str
-    session: int
-    address: str
-    identity: bytes
-    """Where answers go: ZeroMQ's name of its newest connection."""
-    next_sequence: int
-    last_seen_s: float
-    durable_sequence: int = 0
-    undurable: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
-    """(sequence, rows) of what was received and is not on disk."""
-    undurable_rows: int = 0
-    queued_rows: int = 0
-    """Accepted and not drained."""
-    rows: int = 0
-    figures: dict[str, float] = field(default_factory=dict[str, float])
-    owes_ack: bool = False
-    welcomed: tuple[bytes, float] = (b"", 0.0)
-    """(identity, when) of the last answer to a Hello."""
-    gap_told: tuple[int, float] = (-1, 0.0)
-    """(sequence that was asked for, when)."""
 
 
 class PeerTable:
     """All sessions of a learner; `identity` is ZeroMQ's name of a connection.
 
     Args:
-        credit_rows: rows in flight that one client is granted at most.
-        queue_rows: rows in flight that all live clients together are granted, in equal shares.
-        undurable_rows: rows received and not on disk that all live clients together are granted, as well.
-        lease_s: silence after which a peer counts as gone, and its share is free.
+        lease_s: silence after which a peer counts as gone, and its share of the credit is free.
         heartbeat_s: how soon a request to send again may be repeated.
     """
 
-    def __init__(
-        self,
-        spec: ExperienceSpec,
-        *,
-        credit_rows: int,
-        queue_rows: int,
-        undurable_rows: int,
-        lease_s: float,
-        heartbeat_s: float,
-    ) -> None:
-        self._spec = spec
-        self._credit_rows = credit_rows
-        self._queue_rows = queue_rows
-        self._undurable_rows = undurable_rows
-        self._lease_s = lease_s
-        self._heartbeat_s = heartbeat_s
+    def __init__(self, spec: ExperienceSpec, credit: Credit, *, lease_s: float, heartbeat_s: float) -> None:
+        self._spec, self._credit = spec, credit
+        self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._by_actor: dict[str, Peer] = {}
         self._by_session: dict[int, Peer] = {}
         self._replaced: dict[int, str] = {}  # session -> the actor whose newer process closed it
@@ -149,7 +68,7 @@ class PeerTable:
     def open(
         self, hello: Hello, identity: bytes, address: str, now_s: float
     ) -> list[tuple[bytes, Welcome | Refused]]:
-        """Open, take up or refuse a session: (identity, answer) pairs, the caller's own first.
+        """Open, resume or refuse a session: (identity, answer) pairs, the caller's own first.
 
         While a learner is away, Hellos pile up in its clients' sockets: of those that come together one
         is answered, as each answer makes the client send everything again.
@@ -170,13 +89,9 @@ class PeerTable:
         self._move(peer, identity)
         self._opened_by[identity] = peer.session
         peer.address, peer.last_seen_s = address, now_s
-        # What the client no longer holds was durable at a learner before this one.
-        peer.next_sequence = max(peer.next_sequence, hello.first_sequence)
-        peer.durable_sequence = max(peer.durable_sequence, hello.first_sequence)
-        whom, when_s = peer.welcomed
-        if whom == identity and now_s - when_s < self._heartbeat_s:
+        peer.start_at(hello.first_sequence)
+        if not peer.may_be_welcomed_again(now_s, self._heartbeat_s):
             return []
-        peer.welcomed = (identity, now_s)
         return [(identity, self.welcome(peer, now_s)), *farewell]
 
     def find(self, session: int, identity: bytes, now_s: float) -> Peer | None:
@@ -194,77 +109,36 @@ class PeerTable:
 
     def admit(self, peer: Peer, sequence: int, rows: int) -> Verdict:
         """Judge a numbered message; if it is new, count it as received and queued."""
-        peer.owes_ack = True
-        if sequence < peer.next_sequence:
-            return Verdict.DUPLICATE
-        if sequence > peer.next_sequence:
-            return Verdict.GAP
-        if rows and (peer.queued_rows >= self._credit_rows or peer.undurable_rows >= self._undurable_rows):
-            return Verdict.OVER_CREDIT
-        peer.undurable.append((sequence, rows))
-        peer.undurable_rows += rows
-        peer.next_sequence += 1
-        peer.queued_rows += rows
-        peer.rows += rows
-        return Verdict.NEW
+        return peer.admit(sequence, rows, self._credit)
 
     def wants_resend(self, peer: Peer, now_s: float) -> bool:
         """Whether to answer a gap: once for each missing message, again after a heartbeat."""
-        asked, when_s = peer.gap_told
-        if asked == peer.next_sequence and now_s - when_s < self._heartbeat_s:
-            return False
-        peer.gap_told = (peer.next_sequence, now_s)
-        return True
+        return peer.may_be_asked_again(now_s, self._heartbeat_s)
 
     def drained(self, session: int, rows: int) -> None:
         """Give back the credit of rows that left the queue."""
         peer = self._by_session.get(session)
         if peer is not None:
-            peer.queued_rows -= rows
-            peer.owes_ack = True
+            peer.drained(rows)
 
     def durable(self, session: int, next_sequence: int) -> None:
         """Everything below `next_sequence` is on disk."""
         peer = self._by_session.get(session)
-        if peer is None:
-            return
-        peer.durable_sequence = max(peer.durable_sequence, next_sequence)
-        while peer.undurable and peer.undurable[0][0] < next_sequence:
-            peer.undurable_rows -= peer.undurable.popleft()[1]
-        peer.owes_ack = True
+        if peer is not None:
+            peer.became_durable(next_sequence)
 
     def welcome(self, peer: Peer, now_s: float) -> Welcome:
         """Asks for everything from the first message that was not received."""
-        credit_rows = self._window(peer, len(self.live(now_s)))
-        return Welcome(
-            session=peer.session,
-            next_sequence=peer.next_sequence,
-            durable_sequence=peer.durable_sequence,
-            credit_rows=credit_rows,
-        )
+        return peer.welcome(peer.grant(self._credit, len(self.live(now_s))))
 
     def acks(self, now_s: float, *, everybody: bool) -> list[tuple[bytes, Ack]]:
         """Acks that are owed, or one for each live peer."""
-        found: list[tuple[bytes, Ack]] = []
         live = self.live(now_s)
-        for peer in live:
-            if everybody or peer.owes_ack:
-                peer.owes_ack = False
-                ack = Ack(
-                    session=peer.session,
-                    next_sequence=peer.next_sequence,
-                    durable_sequence=peer.durable_sequence,
-                    credit_rows=self._window(peer, len(live)),
-                )
-                found.append((peer.identity, ack))
-        return found
-
-    def _window(self, peer: Peer, sharers: int) -> int:
-        queue, undurable = (
-            max(1, rows // max(1, sharers)) for rows in (self._queue_rows, self._undurable_rows)
-        )
-        free = min(min(self._credit_rows, queue) - peer.queued_rows, undurable - peer.undurable_rows)
-        return max(0, free)
+        return [
+            (peer.identity, peer.ack(peer.grant(self._credit, len(live))))
+            for peer in live
+            if everybody or peer.owes_ack
+        ]
 
     def _replace(self, hello: Hello) -> list[tuple[bytes, Refused]]:
         """Close the session of the same actor's earlier process, if there is one."""
@@ -307,23 +181,3 @@ class PeerTable:
     def _forget(self, peer: Peer) -> None:
         del self._by_actor[peer.actor_id], self._by_session[peer.session]
         self._opened_by.pop(peer.identity, None)
-
-
-def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
-    """One line on the first thing that keeps this client from this learner; None if it fits."""
-    if not 0 < len(hello.actor_id) <= LONGEST_NAME or not hello.actor_id.isprintable():
-        return f"the name {hello.actor_id[:LONGEST_NAME]!r} is not 1 to {LONGEST_NAME} printable characters"
-    who = f"{hello.role} {hello.actor_id}"
-    if hello.role not in ("actor", "evaluator"):
-        return f"{who!r} is neither actor nor evaluator"
-    if hello.protocol_version != PROTOCOL_VERSION:
-        return (
-            f"{who} speaks protocol {hello.protocol_version}, this learner {PROTOCOL_VERSION}: "
-            "install the same release on both sides"
-        )
-    for name in spec.__struct_fields__:
-        theirs, ours = getattr(hello.spec, name), getattr(spec, name)
-        if theirs != ours:
-            remedy = _REMEDIES[name].format(ours)
-            return f"{who} offers {name} {theirs}, this learner trains {name} {ours}: {remedy}"
-    return None

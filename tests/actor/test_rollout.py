@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from actor.policy.decorated import Behaviour
-from actor.rollout import Rollout
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 
 EXPLORING = Behaviour(
     mask_probability=1.0,
@@ -26,7 +25,7 @@ def rollout_of(lengths, every, ends="truncated"):
     config = make_config(f"algo.residual_every={every}")
     base = CountingBase()
     policy = make_policy(base, config, len(lengths), every)
-    return base, policy, Rollout(ScriptedEnvironment(lengths, ends), policy, every)
+    return base, policy, make_rollout(ScriptedEnvironment(lengths, ends), policy, every)
 
 
 def test_base_runs_once_a_decision_and_once_more_only_at_a_truncation():

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 
 from learner.report.progress import BEHAVIOUR_LEAST, RunProgress
-from learner.schedule.pace import Pace
 from protocol.messages import Evaluation
 from tests.support.helpers import make_config
 
@@ -74,65 +72,3 @@ def test_points_carry_rates_since_the_last_one():
     assert point is not None
     assert point["frames_per_s"] == 3 / 6 and point["updates_per_s"] == 2.0
     assert point["policy_lag"] == 2.0 and point["t_s"] == 6.0
-
-
-def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
-    algo = make_config(
-        "algo.learning_starts=100",
-        "algo.critic_warmup_updates=30",
-        "algo.utd=0.5",
-        "algo.mask_by=decisions",
-        "algo.mask_horizon=400",
-    ).algo
-    pace = Pace(algo, max_behind=10)
-    pace.decisions = 99
-    assert pace.updates_due == 0 and not pace.learning
-    pace.decisions = 110
-    assert pace.updates_due == 30 + 5
-    assert pace.mask_probability == 110 / 400
-    pace.updates = 33
-    assert pace.updates_due == 2 and pace.takes_data
-    pace.decisions = 200
-    assert pace.updates_due == 47 and not pace.takes_data
-
-
-def test_warm_up_is_no_debt_for_data_and_none_is_left_over_for_the_whole_run():
-    words = ("algo.learning_starts=100", "algo.critic_warmup_updates=3000", "algo.utd=2")
-    pace = Pace(make_config(*words).algo, max_behind=10)
-    pace.decisions = 105
-    assert pace.updates_due == 3010 and pace.takes_data
-    pace.decisions = 106
-    assert not pace.takes_data
-    pace.decisions, pace.updates = 1100, 4990
-    assert pace.updates_due == 10 and pace.takes_data
-    pace.updates = 4989
-    assert not pace.takes_data
-
-
-@pytest.mark.parametrize("utd", [0.25, 0.5, 1, 4, 16])
-def test_updates_follow_the_data_at_every_ratio(utd: float):
-    words = ("algo.learning_starts=100", "algo.critic_warmup_updates=0", f"algo.utd={utd}")
-    pace = Pace(make_config(*words).algo, max_behind=10)
-    pace.decisions = 100 + 64
-    assert pace.updates_due == 64 * utd
-    pace.updates = int(64 * utd)
-    pace.decisions += 3
-    assert pace.updates_due == int(3 * utd)
-
-
-def test_the_residuals_reach_grows_with_the_decisions():
-    words = ("algo.learning_starts=100", "algo.scale_from=0.2", "algo.scale_horizon=400")
-    pace = Pace(make_config(*words).algo, max_behind=10)
-    reached = []
-    for pace.decisions in (0, 100, 200, 500, 9000):
-        reached.append(pace.reach)
-    assert reached == pytest.approx([0.2, 0.2, 0.4, 1.0, 1.0])
-    assert Pace(make_config("algo=policy_decorator").algo, max_behind=10).reach == 1.0
-
-
-def test_published_residuals_are_uniform_until_learning_starts():
-    pace = Pace(make_config("algo=policy_decorator").algo, max_behind=10)
-    assert pace.behaviour().uniform and pace.behaviour().mask_probability == 0.0
-    pace.decisions = 8000
-    assert not pace.behaviour().uniform
-    assert pace.behaviour().mask_probability == 8000 / 30000

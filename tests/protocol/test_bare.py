@@ -1,4 +1,4 @@
-"""docs/protocol.md is enough to write an actor: one that knows pyzmq, msgpack and that page alone.
+"""docs/reference/protocol.md is enough to write an actor: one that knows pyzmq, msgpack and that page alone.
 
 Nothing of `protocol` or `actor` is imported by the client below; the learner is the real one.
 """
@@ -19,8 +19,9 @@ import zmq
 
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
-from tests.learner.replay.test_journal import LIMITS, SETTINGS
-from tests.system.test_uplink_intake import SPEC, TIMEOUT_S, learning, make_weights, make_wire
+from tests.support.journals import LIMITS, SETTINGS
+from tests.support.spec import SPEC
+from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
 VERSION = 3
 

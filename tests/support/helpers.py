@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
-
-from hydra import compose, initialize_config_dir
+from typing import Any
 
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.residual import ResidualActor
 from actor.rollout import Rollout
-from config.main import Config, parse_config
-from protocol.messages import Columns
+from actor.simulators.contract import VectorEnvironment
+from config.compose import compose_config
+from config.main import Config
+from protocol.arrays import Columns
+from tests.support.spec import make_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@functools.cache
 def make_config(*overrides: str) -> Config:
-    """The composed configuration, checked; the residual may correct all action numbers by default and sees
-    no relations, since the fakes have fewer numbers than the default task."""
-    with initialize_config_dir(str(ROOT / "config"), version_base=None):
-        return parse_config(
-            compose("main", overrides=["algo.residual_dims=null", "algo.relations=[]", *overrides])
-        )
+    """The composed configuration, checked. The residual may change all action dimensions and sees no
+    relations, since the fakes have fewer dimensions than the default task."""
+    return compose_config(["algo.residual_dims=null", "algo.relations=[]", *overrides])
 
 
 def make_policy(
@@ -46,6 +47,14 @@ def make_policy(
         first_seed=first_seed,
         ladder=ladder,
     )
+
+
+def make_rollout(
+    envs: VectorEnvironment, policy: DecoratedPolicy, residual_every: int, **changes: Any
+) -> Rollout:
+    """A rollout with the columns of these sub-environments; `changes` are further fields of the spec."""
+    sizes = {"observation_dim": envs.observation_dim, "action_dim": envs.action_dim}
+    return Rollout(envs, policy, make_spec(residual_every=residual_every, **sizes, **changes))
 
 
 def collect(rollout: Rollout, frames: int) -> Columns:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from protocol.messages import Columns
+from protocol.arrays import DTYPES, Columns
+from protocol.experience import COLUMNS
+from tests.support.spec import SPEC
 
-OBS, ACT, K = 5, 3, 4  # observation_dim, action_dim, residual_every
+OBS, ACT, K = SPEC.observation_dim, SPEC.action_dim, SPEC.residual_every
 
 
 @dataclass
@@ -61,10 +63,10 @@ def make_episode(number: int, actor_id: str, sub_env: int, episode: int, length:
 
 def pack(rows: list[dict[str, Any]]) -> Columns:
     """Rows -> the columns of one message."""
-    kinds = {"frames": "i4", "sub_env": "i4", "episode": "i8", "decision": "i4", "weights_version": "i8"}
+    dtypes = {column.name: DTYPES[column.dtype] for column in COLUMNS}
     finals = [i for i, row in enumerate(rows) if row["final"] is not None]
     columns = {
-        name: np.array([row[name] for row in rows], kinds.get(name)) for name in rows[0] if name != "final"
+        name: np.array([row[name] for row in rows], dtypes[name]) for name in rows[0] if name != "final"
     }
     return columns | {
         "final_row": np.array(finals, np.int32),

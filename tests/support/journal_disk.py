@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
+from learner.replay.journal.disk import Disk
 
 BLOCK_BYTES = 4096
 
 
-class Disk:
-    """Watches `folder` from now on; `log` may be given facts of the caller's, too."""
+class FailingDisk(Disk):
+    """Notes what is done to `folder` in `log`, which may be given facts of the caller's, too."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self.log: list[tuple[Any, ...]] = []
         self._before = {path.name: path.read_bytes() for path in folder.glob("*")}
         self._names: dict[int, str] = {}
-        for module in ("journal_file", "journal_recovery"):
-            monkeypatch.setattr(f"learner.replay.{module}.os", self)
-            monkeypatch.setattr(f"learner.replay.{module}.sync_folder", self._sync_folder, raising=False)
-        monkeypatch.setattr("learner.replay.journal.segments.sync_folder", self._sync_folder)
-        monkeypatch.setattr(Path, "rename", lambda path, new: self._rename(path, new))
-        monkeypatch.setattr(Path, "unlink", lambda path: self._unlink(path))
 
     def left(self, steps: int, rng: random.Random, *, power: bool) -> dict[str, bytes]:
         """Name -> content after the first `steps` of the log, if then the power went, or else if the process
@@ -66,39 +61,34 @@ class Disk:
             file.apply(lambda: True)
         return {name: bytes(file.content) for name, file in now.items()}
 
-    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
-        descriptor = os.open(path, flags & ~os.O_DIRECT, mode)
-        self._names[descriptor] = Path(path).name
-        self.log.append(("open", Path(path).name))
+    def open(self, path: Path, flags: int) -> int:
+        descriptor = super().open(path, flags & ~os.O_DIRECT)
+        self._names[descriptor] = path.name
+        self.log.append(("open", path.name))
         return descriptor
 
-    def pwritev(self, descriptor: int, parts: list[memoryview], place: int) -> int:
+    def write(self, descriptor: int, parts: Sequence[memoryview], place: int) -> int:
         self.log.append(("write", self._names[descriptor], place, b"".join(parts)))
-        return os.pwritev(descriptor, parts, place)
+        return super().write(descriptor, parts, place)
 
-    def ftruncate(self, descriptor: int, size: int) -> None:
-        self.log.append(("truncate", self._names[descriptor], size))
-        os.ftruncate(descriptor, size)
-
-    def fdatasync(self, descriptor: int) -> None:
+    def sync(self, descriptor: int) -> None:
         self.log.append(("sync", self._names[descriptor]))
 
-    fsync = fdatasync
+    def cut(self, path: Path, size: int) -> None:
+        self.log += [("truncate", path.name, size), ("sync", path.name)]
+        os.truncate(path, size)
 
-    def _sync_folder(self, _: Path) -> None:
+    def sync_folder(self, folder: Path) -> None:
         self.log.append(("folder",))
 
-    def _rename(self, path: Path, new: Path) -> None:
+    def rename(self, path: Path, new: Path) -> None:
         self.log.append(("rename", path.name, new.name))
         self._names = {key: new.name if name == path.name else name for key, name in self._names.items()}
-        os.rename(path, new)
+        super().rename(path, new)
 
-    def _unlink(self, path: Path) -> None:
+    def delete(self, path: Path) -> None:
         self.log.append(("unlink", path.name))
-        os.unlink(path)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
+        super().delete(path)
 
 
 class _File:

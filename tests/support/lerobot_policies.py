@@ -10,7 +10,7 @@ import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
-from learner.replay.prior.maniskill import Demonstration
+from learner.replay.prior.demonstration import Demonstration
 
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 SMALL = {
@@ -27,7 +27,7 @@ SMALL = {
         state_encoder_hidden_dim=16, cem_iterations=2, n_gaussian_samples=16, n_pi_samples=4, n_elites=4,
         q_ensemble_size=2,
     ),
-    "sac": dict(latent_dim=8, state_encoder_hidden_dim=16),
+    "gaussian_actor": dict(latent_dim=8, state_encoder_hidden_dim=16),
     "vqbet": dict(
         n_obs_steps=3, action_chunk_size=4, crop_shape=None, vqvae_n_embed=4, vqvae_embedding_dim=16,
         vqvae_enc_hidden_dim=16, gpt_input_dim=32, gpt_output_dim=32, gpt_hidden_dim=32, gpt_n_layer=1,

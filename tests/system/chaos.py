@@ -24,9 +24,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from learner.replay.dataset.format import read_parquet
-from learner.replay.dataset.layout import DATA_PATH, SIDECAR_PATH, file_name, file_number
-from learner.replay.tools.verify import parquet_files
+from learner.replay.dataset.arrow import read_parquet
+from learner.replay.dataset.format.layout import (
+    DATA_PATH,
+    SIDECAR_PATH,
+    file_name,
+    file_number,
+    parquet_files,
+)
 from tests.support.namespaces import HERE, Link, enter, inside, refusal
 from tests.system.chaos_child import first_number, flowing_file, ready_file
 

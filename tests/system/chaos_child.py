@@ -27,13 +27,10 @@ from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits, weights_digest
-from protocol.messages import Behaviour, ExperienceSpec, Progress, Weights
+from protocol.messages import Behaviour, Progress, Weights
 from tests.support.identifiable import ACT, OBS, K, pack
+from tests.support.spec import SPEC
 
-SPEC = ExperienceSpec(
-    env_id="PickCube-v1", control_mode="pd_ee_delta_pose", observation_dim=OBS, action_dim=ACT, act_horizon=8,
-    residual_every=K, base_fingerprint="abc", residual_scale=0.1, policy="deterministic obs [8]",
-)  # fmt: skip
 SUB_ENVS = 4
 LONGEST_EPISODE = 30
 COMMIT_EVERY_S = 0.3
@@ -70,7 +67,7 @@ class ChaosActor:
             stop=threading.Event(),
             spool=notes.parent / "spool",
         )
-        self._session: int = self._uplink._session_number
+        self._session: int = self._uplink.session
         self._rng = random.Random(self._session)
         self._folder = notes.parent
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

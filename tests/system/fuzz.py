@@ -37,8 +37,8 @@ from protocol.messages import (
     WeightsRequest,
 )
 from tests.support.identifiable import make_stream, pack
+from tests.support.spec import SPEC
 from tests.system.chaos import count, make_settings, verdict
-from tests.system.chaos_child import SPEC
 
 log = logging.getLogger("fuzz")
 
@@ -80,15 +80,15 @@ class Mutator:
         session = self.session
         match kind:
             case 0:
-                return self._encode(self.hello())
+                return self.encode(self.hello())
             case 1:
-                return self._encode(Heartbeat(session=session, figures={"frames": 1.0}))
+                return self.encode(Heartbeat(session=session, figures={"frames": 1.0}))
             case 2:
-                return self._encode(WeightsRequest(session=session))
+                return self.encode(WeightsRequest(session=session))
             case 3:
-                return self._encode(self._evaluation(2))
+                return self.encode(self._evaluation(2))
             case _:
-                return self._encode(self._experience(self._rng.choice(self._columns)))
+                return self.encode(self._experience(self._rng.choice(self._columns)))
 
     def hello(self, **changes: Any) -> Hello:
         hello = Hello(
@@ -104,7 +104,7 @@ class Mutator:
         return frames
 
     def wrong_count(self) -> Frames:
-        frames = self._encode(self._experience(self._rng.choice(self._columns)))
+        frames = self.encode(self._experience(self._rng.choice(self._columns)))
         if self._rng.random() < 0.5:
             return frames[: self._rng.randrange(1, len(frames))]
         return frames + [b"x" * self._rng.randrange(50)] * self._rng.randint(1, 20)
@@ -125,7 +125,7 @@ class Mutator:
 
     def wrong_session(self) -> Frames:
         columns = self._rng.choice(self._columns)
-        return self._encode(Experience(session=self._rng.getrandbits(63), sequence=0, columns=columns))
+        return self.encode(Experience(session=self._rng.getrandbits(63), sequence=0, columns=columns))
 
     def flipped_bits(self) -> Frames:
         frames = self.real()
@@ -147,7 +147,7 @@ class Mutator:
                 del columns[self._rng.choice(sorted(columns))]
             case _:
                 columns["reward"] = columns["reward"].astype("f8")
-        return self._encode(self._experience(columns))
+        return self.encode(self._experience(columns))
 
     def other_version(self) -> Frames:
         return [msgspec.msgpack.encode([self._rng.randrange(3, 2**31), {"kind": "hello"}])]
@@ -155,13 +155,13 @@ class Mutator:
     def too_large(self) -> Frames:
         if self._rng.random() < 0.5:
             return [b"\x92" * (self._limits.max_header_bytes + 1 + self._rng.randrange(100))]
-        return [self._encode(self.hello())[0], *[b""] * (self._limits.max_arrays + 1)]
+        return [self.encode(self.hello())[0], *[b""] * (self._limits.max_arrays + 1)]
 
     def wrong_sequence(self) -> Frames:
         """Gaps and duplicates, of rows that are right."""
         sequence = self._rng.choice((0, self._sequence + self._rng.randint(2, 2**40)))
         columns = self._rng.choice(self._columns)
-        return self._encode(Experience(session=self.session, sequence=sequence, columns=columns))
+        return self.encode(Experience(session=self.session, sequence=sequence, columns=columns))
 
     def lying_lengths(self) -> Frames:
         """msgpack that announces billions of elements, or gigabytes of text."""
@@ -170,15 +170,15 @@ class Mutator:
 
     def wrong_spec(self) -> Frames:
         spec = msgspec.structs.replace(SPEC, env_id=f"Task-{self._rng.randrange(10**6)}")
-        return self._encode(self.hello(spec=spec, actor_id=f"vandal-{self._rng.randrange(10**6)}"))
+        return self.encode(self.hello(spec=spec, actor_id=f"vandal-{self._rng.randrange(10**6)}"))
 
     def bad_figures(self) -> Frames:
         figures = {f"figure-{i}": 0.5 for i in range(self._rng.randint(65, 500))}
-        return self._encode(Heartbeat(session=self.session, figures=figures))
+        return self.encode(Heartbeat(session=self.session, figures=figures))
 
     def bad_evaluation(self) -> Frames:
         evaluation = self._evaluation(self._rng.randint(3, 50))
-        return self._encode(evaluation)
+        return self.encode(evaluation)
 
     def _with_array(self, description: dict[str, Any]) -> Frames:
         fields = {"kind": "experience", "session": self.session, "sequence": 0}
@@ -186,7 +186,7 @@ class Mutator:
         return [header, self._rng.randbytes(8)]
 
     def _experience(self, columns: Columns) -> Experience:
-        # The number after the last that the learner has taken, as far as we can tell.
+        # The number after the last that the learner received, as far as we know.
         self._sequence += 1
         return Experience(session=self.session, sequence=self._sequence - 1, columns=columns)
 
@@ -197,11 +197,11 @@ class Mutator:
             successes=[True, False], seeds=list(range(seeds)), wall_s=1.0,
         )  # fmt: skip
 
-    def _encode(self, message: Message) -> Frames:
+    def encode(self, message: Message) -> Frames:
         return [bytes(frame) for frame in encode(message, self._limits)]
 
     def follow(self, sequence: int) -> None:
-        """What the learner says that it wants next."""
+        """The number that the learner wants next."""
         self._sequence = sequence
 
 
@@ -221,7 +221,7 @@ class Vandal:
         """A fresh session, as after a restart."""
         self.mutator.session = self._rng.getrandbits(62)
         self.mutator.follow(0)
-        self.send(self.mutator._encode(self.mutator.hello()))
+        self.send(self.mutator.encode(self.mutator.hello()))
 
     def send(self, frames: Frames) -> None:
         """Waits while ZeroMQ's queue is full."""
@@ -236,7 +236,7 @@ class Vandal:
 
 
 def read_status(folder: Path, counted: int = 0, rows: int = 0) -> dict[str, Any]:
-    """The learner's newest word, once it has taken in `counted` messages, and `rows` of the real actor."""
+    """The learner's newest status, once it has received `counted` messages, and `rows` of the real actor."""
     deadline_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline_s:
         path = folder / "status.json"
@@ -246,7 +246,7 @@ def read_status(folder: Path, counted: int = 0, rows: int = 0) -> dict[str, Any]
             if messages >= counted and status["counters"].get("rows", 0) >= rows:
                 return status
         time.sleep(0.05)
-    raise TimeoutError(f"the learner took in fewer than {counted} messages")
+    raise TimeoutError(f"the learner received fewer than {counted} messages")
 
 
 def attack(vandal: Vandal, messages: int) -> None:
@@ -277,7 +277,7 @@ def run(folder: Path, messages: int, seed: int) -> dict[str, Any]:
             vandal = Vandal(wire, random.Random(seed))
             warm_up = max(LEAST_WARM_UP, int(messages * WARM_UP))
             attack(vandal, warm_up)
-            # The way of a row costs memory once, when the first ones go it.
+            # The first rows cost memory once.
             before = read_status(folder, warm_up // 2, rows=WARM_ROWS)
             started_s = time.monotonic()
             attack(vandal, messages)
@@ -308,11 +308,11 @@ def run(folder: Path, messages: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.system.fuzz")
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder), options.messages, options.seed)
     sys.stdout.write(json.dumps(result) + "\n")

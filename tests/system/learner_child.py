@@ -37,7 +37,7 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
     broadcast.publish(algorithm.actor, pace.behaviour(), now_s=0.0)
     deadline = time.monotonic() + 60
     slots = np.array([], np.int64)
-    while not (len(slots) and ring.following[slots[0]] != ring.unknown):
+    while not (len(slots) and ring.rows.following[slots[0]] != ring.rows.unknown):
         assert time.monotonic() < deadline, "the row never arrived"
         for received in intake.drain(timeout_s=0.1):
             ring.add(received.actor_id, received.columns)

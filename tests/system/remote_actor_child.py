@@ -17,7 +17,7 @@ from pathlib import Path
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake
 from protocol.messages import Progress

@@ -36,9 +36,9 @@ from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.verify import verify
 from protocol.messages import Columns
-from tests.learner.replay.test_journal import SPEC
-from tests.learner.replay.test_journal import Writer as JournalWriter
 from tests.support.identifiable import ACT, OBS, Truth, in_messages, make_stream
+from tests.support.journals import Writer as JournalWriter
+from tests.support.spec import SPEC
 
 REPO = "tests/faults"
 FULL = 7  # exit code of a process that met a full disk, said so, and ended

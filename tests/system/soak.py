@@ -27,8 +27,8 @@ from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from tests.support.identifiable import make_episode, pack
+from tests.support.spec import SPEC
 from tests.system.chaos import make_settings
-from tests.system.chaos_child import SPEC
 
 ROWS_PER_BATCH = 64
 FRAMES_PER_EPISODE = 4 * ROWS_PER_BATCH

@@ -15,9 +15,9 @@ import torch
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
+from learner.folder import RunError, make_run_dir, sole_learner
 from learner.intake.intake import Intake
-from learner.run import RunError, make_run_dir, sole_learner
 from tests.support.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=1", "wire.connect_timeout_s=20")
@@ -106,7 +106,7 @@ def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: li
     words = ["launch.run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
     code, output, error = run(*words, timeout_s=110)
     assert code not in (0, None)
-    assert "RotateValveLevel0-v1 has 51 observation and 9 action numbers" in output
+    assert "RotateValveLevel0-v1 has observation_dim 51 and action_dim 9" in output
     assert "learner   | error: " in output and "the task has 51 and 9" in output
     assert "Traceback" not in output + error
 

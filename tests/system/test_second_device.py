@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from config.algo import AlgoConfig
-from learner.algorithms.observation_scale import RunningScale
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
-from tests.learner.replay.test_memory_images import SIZES, experience
-from tests.learner.replay.test_ring import messages
+from tests.support.columns import SIZES
+from tests.support.columns import camera_experience as experience
+from tests.support.columns import rollout_messages as messages
 from tests.support.helpers import make_config
+from tests.support.ring import check_ring
 from tests.support.second_device import There, second_device
 
 DRAW: dict[str, Any] = {"n_step": 3, "gamma": 0.9, "reward_offset": -1.0}
@@ -27,11 +28,10 @@ WORDS = (
 )  # fmt: skip
 VARIANTS = {
     "default": (),
-    "priorities": ("algo.priority_exponent=0.6",),
     "published": ("algo=policy_decorator",),
     "gaussian": ("algo.head=gaussian", "algo.learn_temperature=true", "algo.initial_temperature=0.1",
-                 "algo.critic_input=linear", "algo.grad_clip=1", "algo.target_entropy=null"),
-    "advantage": ("algo.actor_update=advantage", "algo.residual_dims=[1]", "algo.residual_shape=held"),
+                 "algo.critic_input=sum", "algo.grad_clip=1"),
+    "constant": ("algo.residual_dims=[1]", "algo.residual_shape=constant"),
 }  # fmt: skip
 
 
@@ -44,12 +44,7 @@ def there() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor's side of a comparison computes with the operators that a GPU has."""
-    for module in (
-        "actor.policy.native.perceptrons",
-        "learner.algorithms.adam",
-        "learner.replay.memory.transitions",
-    ):
-        monkeypatch.setattr(f"{module}.library", lambda: None)
+    monkeypatch.setattr("actor.policy.native.perceptrons.library", lambda: None)
 
 
 SENT = messages([[5, 3], [7], [4]], frames=60)
@@ -59,7 +54,7 @@ def fill(device: str, capacity: int = 40, **more: Any) -> Ring:
     ring = Ring(capacity, 3, 2, device=device, **more)
     for columns in SENT:
         ring.add("a", columns)
-    ring.check_valid()
+    check_ring(ring)
     return ring
 
 
@@ -75,25 +70,10 @@ def same(found: Any, wanted: Any) -> bool:
 
 def test_a_ring_there_draws_what_one_in_memory_draws(there: str) -> None:
     ring, here = fill(there), fill("cpu")
-    assert ring.position > 3 * ring.capacity and ring.nbytes == here.nbytes
+    assert ring.rows.position > 3 * ring.capacity and ring.nbytes == here.nbytes
     for seed in range(3):
         drawn = (each.sample(64, np.random.default_rng(seed), **DRAW) for each in (ring, here))
         assert same(*drawn)
-
-
-def test_so_it_does_by_priorities(there: str) -> None:
-    ring, here = fill(there, prioritised=True), fill("cpu", prioritised=True)
-    for seed in range(3):
-        draws = (np.random.default_rng(seed) for _ in range(2))
-        drawn = [
-            each.sample_prioritised(64, rng, beta=0.4, **DRAW)
-            for each, rng in zip((ring, here), draws, strict=True)
-        ]
-        assert np.array_equal(drawn[0].positions, drawn[1].positions)
-        assert same([*drawn[0].batch, drawn[0].weights], [*drawn[1].batch, drawn[1].weights])
-        for each in (ring, here):
-            each.set_priorities(drawn[0].positions, np.linspace(0.1, 2, 64))
-            each.check_valid()
 
 
 def test_so_it_does_with_images(there: str) -> None:
@@ -110,12 +90,13 @@ def test_so_it_does_with_images(there: str) -> None:
 
 def test_so_it_does_when_its_rows_were_put_back(there: str) -> None:
     here, back = fill("cpu"), Ring(40, 3, 2, device=there)
-    back.position = here.position
+    back.rows.position = here.rows.position
     slots = np.arange(here.capacity)
-    positions = here.position - 1 - (here.position - 1 - slots) % here.capacity
-    after = here.following[slots]
-    successors = np.where(after == here.unknown, -1, positions[np.minimum(after, here.capacity - 1)])
-    back.restore(positions, here._rows.numpy(), here.reward[:-1], here.terminated[:-1], successors)
+    positions = here.rows.position - 1 - (here.rows.position - 1 - slots) % here.capacity
+    after = here.rows.following[slots]
+    successors = np.where(after == here.rows.unknown, -1, positions[np.minimum(after, here.capacity - 1)])
+    rows = here.rows
+    back.restore(positions, rows.block.numpy(), rows.reward[:-1], rows.terminated[:-1], successors)
     assert same(*(each.sample(64, np.random.default_rng(0), **DRAW) for each in (back, here)))
 
 
@@ -123,21 +104,17 @@ class Parts:
     """Two rings and the networks that learn from them, each somewhere."""
 
     def __init__(self, algo: AlgoConfig, ring_device: str, device: str) -> None:
-        prioritised = algo.priority_exponent > 0
-        online, prior = (fill(ring_device, rows, prioritised=prioritised) for rows in (40, 90))
+        online, prior = (fill(ring_device, rows) for rows in (40, 90))
         self.batches = Batches(algo, online, prior, seed=0, device=device)
         self.algorithm = ResidualSAC(algo, 3, 2, seed=0, device=device)
-        seen = RunningScale(3)
-        seen.add(np.random.default_rng(0).normal(100, 50, (20, 3)))
-        self.algorithm.scale_observations(seen)
+        data = np.random.default_rng(0).normal(100, 50, (20, 3)).astype(np.float32)
+        self.algorithm.scale_observations(torch.from_numpy(data))
 
     def update(self, times: int) -> dict[str, float]:
         """As the learner does it; the figures of all updates."""
         figures: dict[str, Any] = {}
         for _ in range(times):
             figures |= self.algorithm.update(self.batches.next())
-            if self.algorithm.errors is not None:
-                self.batches.reprioritise(self.algorithm.errors)
         return {name: float(value()) for name, value in figures.items()}
 
     def weights(self) -> list[Tensor]:
@@ -156,7 +133,7 @@ def test_updates_there_are_those_of_the_processor(variant: str, there: str) -> N
 
 
 def test_rings_and_networks_may_be_in_different_places(there: str) -> None:
-    algo = make_config(*WORDS, *VARIANTS["priorities"]).algo
+    algo = make_config(*WORDS).algo
     wanted = Parts(algo, "cpu", "cpu").update(4)
     for places in (("cpu", there), (there, "cpu")):
         assert Parts(algo, *places).update(4) == pytest.approx(wanted, rel=1e-3, abs=1e-5)

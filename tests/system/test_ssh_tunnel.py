@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from protocol.messages import Weights
-from tests.system.test_uplink_intake import (
+from tests.support.wire import (
     TIMEOUT_S,
     acting,
     learning,

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,136 +18,34 @@ import pytest
 from actor.link.uplink import Uplink, UplinkError
 from config.wire import WireConfig
 from launch.make_keys import make_keys
-from learner.intake.intake import Intake, IntakeError, check_experience
-from protocol.arrays import Limits, ProtocolError, weights_digest
+from learner.intake.intake import Intake, IntakeError
+from protocol.arrays import Limits
 from protocol.channel.client import ClientChannel
 from protocol.channel.sockets import Endpoint
 from protocol.codec import decode_from_learner, encode
 from protocol.messages import (
     PROTOCOL_VERSION,
-    Behaviour,
-    Columns,
     Experience,
-    ExperienceSpec,
     Hello,
-    Progress,
     Refused,
     Weights,
 )
-
-SPEC = ExperienceSpec(
-    env_id="PickCube-v1",
-    control_mode="pd_ee_delta_pose",
-    observation_dim=5,
-    action_dim=3,
-    act_horizon=8,
-    residual_every=4,
-    base_fingerprint="abc",
-    residual_scale=0.1,
-    policy="deterministic obs [256, 256]",
+from tests.support.spec import SPEC
+from tests.support.wire import (
+    PROGRESS,
+    TIMEOUT_S,
+    acting,
+    learning,
+    make_columns,
+    make_weights,
+    make_wire,
+    pump_until,
 )
-PROGRESS = Progress(decisions=0, updates=0, version=0, evaluate=False, finished=False)
-TIMEOUT_S = 20.0
-
-
-def make_wire(ports: tuple[int, int], **changes: object) -> WireConfig:
-    wire = WireConfig(
-        host="127.0.0.1",
-        experience_port=ports[0],
-        weights_port=ports[1],
-        insecure=False,
-        keys_dir=None,
-        credit_rows=64,
-        heartbeat_s=0.1,
-        lease_s=0.5,
-        connect_timeout_s=TIMEOUT_S,
-        max_header_bytes=65536,
-        max_arrays=64,
-        max_rank=4,
-        max_message_bytes=1 << 24,
-    )
-    return msgspec.structs.replace(wire, **changes)
 
 
 @pytest.fixture
 def wire(free_ports: tuple[int, int]) -> WireConfig:
     return make_wire(free_ports)
-
-
-def make_columns(first: int, rows: int = 8) -> Columns:
-    """Rows numbered from `first`; the last one is truncated."""
-    d, k, o, a = rows, SPEC.residual_every, SPEC.observation_dim, SPEC.action_dim
-    number = np.arange(first, first + rows)
-    at = np.broadcast_to(number[:, None, None], (d, k, 1)).astype(np.float32)
-    return {
-        "observation": np.repeat(at, o, axis=2),
-        "action": np.repeat(at, a, axis=2) + 0.25,
-        "base_plan": np.repeat(at, a, axis=2) + 0.5,
-        "residual": np.repeat(-at, a, axis=2),
-        "reward": at[:, :, 0],
-        "success": np.zeros((d, k), bool),
-        "frames": np.full(d, k, np.int32),
-        "terminated": np.zeros(d, bool),
-        "truncated": np.arange(d) == d - 1,
-        "sub_env": np.zeros(d, np.int32),
-        "episode": number.astype(np.int64),
-        "decision": np.zeros(d, np.int32),
-        "weights_version": np.zeros(d, np.int64),
-        "final_row": np.array([d - 1], np.int32),
-        "final_observation": np.full((1, o), first + rows, np.float32),
-        "final_base_plan": np.ones((1, k, a), np.float32),
-    }
-
-
-def make_weights(version: int, value: float = 0.0) -> Weights:
-    columns = {"layer.weight": np.full((3, 4), value + version, np.float32)}
-    behaviour = Behaviour(
-        mask_probability=1.0,
-        mask_episodes=False,
-        uniform=False,
-        noise_std=0.1,
-        noise_ladder=True,
-        noise_probability=1.0,
-        noise_hold=1,
-        decisions=0,
-    )
-    return Weights(
-        version=version, digest=weights_digest(columns), behaviour=behaviour, final=False, columns=columns
-    )
-
-
-@contextmanager
-def learning(wire: WireConfig, queue_rows: int = 1000) -> Iterator[Intake]:
-    intake = Intake(wire, SPEC, queue_rows=queue_rows)
-    intake.start()
-    intake.announce(PROGRESS)
-    try:
-        yield intake
-        intake.raise_if_failed()
-    finally:
-        intake.close()
-
-
-@contextmanager
-def acting(wire: WireConfig, actor_id: str = "actor-0", connect: bool = True, **changes) -> Iterator[Uplink]:
-    arguments = {"role": "actor", "spec": SPEC, "stop": threading.Event()} | changes
-    uplink = Uplink(wire, actor_id=actor_id, **arguments)
-    try:
-        if connect:
-            uplink.connect()
-        yield uplink
-    finally:
-        uplink.close()
-
-
-def pump_until(fact: Callable[[], object], *uplinks: Uplink) -> None:
-    """Keep the uplinks going until `fact` holds."""
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not fact():
-        assert time.monotonic() < deadline_s, "never became true"
-        for uplink in uplinks:
-            uplink.pump()
-        time.sleep(0.002)
 
 
 def episodes(received: list) -> list[int]:
@@ -434,7 +332,7 @@ def test_a_failure_of_the_thread_is_raised_in_its_owner(
         raise ZeroDivisionError("broken invariant")
 
     intake = Intake(wire, SPEC, queue_rows=10)
-    monkeypatch.setattr(intake._admission, "due", fail)
+    monkeypatch.setattr("learner.intake.admission.Admission.due", fail)
     intake.start()
     with pytest.raises(ZeroDivisionError, match="broken invariant"):
         intake.drain(timeout_s=TIMEOUT_S)
@@ -517,44 +415,3 @@ def test_another_protocol_version_is_refused_in_words(wire: WireConfig) -> None:
             vandal.channel.close()
     assert isinstance(refused, Refused)
     assert refused.reason == "protocol version 99, this side speaks 3: install the same release on both sides"
-
-
-def _set(name: str, place: object, value: object) -> Callable[[Columns], None]:
-    def change(columns: Columns) -> None:
-        columns[name][place] = value  # type: ignore[index]
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda c: c.pop("reward"), r"columns missing: \['reward'\], unknown: none"),
-        (lambda c: c.update(extra=np.zeros(1)), r"columns missing: none, unknown: \['extra'\]"),
-        (lambda c: c.update(frames=np.zeros((), np.int32)), "frames has shape"),
-        (lambda c: c.update({n: a[:0] for n, a in c.items()}), r"frames has shape \(0,\)"),
-        (lambda c: c.update(reward=c["reward"].astype(np.float64)), "reward is float64"),
-        (lambda c: c.update(action=c["action"][:, :3]), r"action is float32 \(8, 3, 3\), expected"),
-        (lambda c: c.update(episode=c["episode"][:4]), r"episode is int64 \(4,\), expected int64 \(8,\)"),
-        (_set("observation", (2, 1, 3), np.inf), r"observation\[2, 1, 3\] is inf"),
-        (_set("reward", (7, 3), np.nan), r"reward\[7, 3\] is nan"),
-        (_set("final_observation", (0, 1), np.nan), r"final_observation\[0, 1\] is nan"),
-        (_set("frames", 5, 0), r"frames\[5\] is 0, allowed are 1 .. 4"),
-        (_set("frames", 5, 5), r"frames\[5\] is 5, allowed are 1 .. 4"),
-        (_set("sub_env", 1, -1), r"sub_env\[1\] is -1"),
-        (_set("final_row", 0, 6), r"final_row is \[6\], but rows \[7\] are terminated or truncated"),
-        (_set("terminated", 2, True), r"final_row is \[7\], but rows \[2, 7\]"),
-    ],
-)
-def test_what_is_wrong_with_experience_is_said(change: Callable[[Columns], None], says: str) -> None:
-    columns = make_columns(0)
-    check_experience(columns, SPEC)
-    change(columns)
-    with pytest.raises(ProtocolError, match=says):
-        check_experience(columns, SPEC)
-
-
-def test_large_but_finite_numbers_are_accepted() -> None:
-    columns = make_columns(0)
-    columns["observation"][:] = 3e38  # its square is not
-    check_experience(columns, SPEC)

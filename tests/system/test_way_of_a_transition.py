@@ -16,18 +16,17 @@ import torch
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from actor.simulators.contract import Step
 from actor.simulators.make import make_environment
 from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import make_config, make_policy
+from tests.support.helpers import make_config, make_policy, make_rollout
 
 FAST = (
     "algo.residual_every=2", "algo.n_step=1", "algo.batch_size=32", "algo.prior_fraction=0.0",
     "algo.critic_warmup_updates=0", "algo.actor_delay=1",
-    "algo.actor_update=gradient", "algo.scale_observations=off",
+    "algo.scale_observations=off",
 )  # fmt: skip
 
 
@@ -69,7 +68,7 @@ def test_one_row_goes_from_the_environment_to_the_gradient_and_comes_back_as_wei
         first = until(lambda: adopt_newest(uplink, policy) or uplink.pump())
         assert first.version == 1
         before = policy._residual.head.weight.clone()
-        rollout = Rollout(ScriptedEnvironment([[9]]), policy, 2)
+        rollout = make_rollout(ScriptedEnvironment([[9]]), policy, 2)
         for _ in range(28):
             rollout.step()
         sent = rollout.take()
@@ -137,7 +136,7 @@ def test_the_replay_holds_what_the_actor_saw_in_real_simulators(tmp_path, ports,
     uplink = connect(config, base)
     try:
         envs = Recording(real)
-        rollout = Rollout(envs, make_policy(base, config, 2, every), every)
+        rollout = make_rollout(envs, make_policy(base, config, 2, every), every)
         with LeRobotStore(
             tmp_path / "replay", repo_id="test/replay", observation_dim=42, action_dim=7, fps=20,
             robot_type="panda", task=task.env_id, queue_episodes=16, flush_s=0.1,

@@ -3,8 +3,6 @@ the task."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -20,56 +18,42 @@ from actor.policy.lerobot.policy import LeRobotBase, image_features
 from config.base import LeRobotBaseConfig
 from config.task import TaskConfig
 
-# Policies that need what LeRobot alone does not bring: the extra of `pip install lerobot[...]`. Those of ours
-# in pyproject.toml are called like the policy.
-OUR_EXTRAS = ("pi0", "smolvla", "groot")
-EXTRAS = {
-    "smolvla": "smolvla",
-    "groot": "groot",
-    "xvla": "xvla",
-    "wall_x": "wallx",
-    "pi0": "transformers-dep",
-    "pi05": "transformers-dep",
-    "pi0_fast": "transformers-dep",
-}
-# What they import, asked for before anything is built: some only find out in the middle of that, with
-# billions of numbers in memory. All of them want transformers, those of openpi one with LeRobot's changes.
-OPENPI = "transformers.models.siglip.check"
-OPENPI_BRANCH = "'transformers @ git+https://github.com/huggingface/transformers.git@fix/lerobot_openpi'"
-MORE_MODULES = {"groot": ["tree"], "pi0": [OPENPI], "pi05": [OPENPI], "pi0_fast": [OPENPI]}
+# Which extra of pyproject.toml brings what a policy imports and LeRobot alone does not.
+EXTRAS = {"groot": "groot", "pi0": "pi0", "pi05": "pi0", "pi0_fast": "pi0", "smolvla": "smolvla"}
 
 
 def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
 
     Raises:
-        CheckpointError: not to be had, a missing extra, weights that are not complete, or features that
-            the task's observation cannot fill.
+        CheckpointError: the policy is not available, an extra or weights are missing, or the task's
+            observation cannot fill its features.
     """
     register_third_party_plugins()
     config = _read_config(settings, device)
-    policy_class = _policy_class(config.type, settings.path)
     if ACTION not in (config.output_features or {}):
         raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
     try:
-        policy = policy_class.from_pretrained(settings.path, config=config, strict=True)
-    except ImportError as error:
-        raise _missing_package(config.type, settings.path, str(error)) from error
-    except (OSError, RuntimeError, ValueError) as error:
+        return _load(config, settings, task, device)
+    except ImportError as error:  # LeRobot asks for a policy's packages when it needs them
+        how = f"bash launch/setup_env.sh {EXTRAS[config.type]}; " if config.type in EXTRAS else ""
         raise CheckpointError(
-            f"base {settings.path}: its {config.type} policy cannot be loaded: {error}"
+            f"base {settings.path} is a {config.type} policy, and a package for it is missing: {how}{error}"
         ) from error
+
+
+def _load(
+    config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str
+) -> LeRobotBase:
+    policy = _load_policy(config, settings.path)
     observation_dim = dimensions_of(task).observation_dim
-    fields = observation_fields(config, settings, observation_dim)
-    cameras = image_cameras(config, settings, task)
-    processors = _load_processors(config, settings.path, device)
     return LeRobotBase(
         policy,
-        processors,
-        fields,
+        _load_processors(config, settings.path, device),
+        observation_fields(config, settings, observation_dim),
         settings,
         observation_dim=observation_dim,
-        feature_cameras=cameras,
+        feature_cameras=image_cameras(config, settings, task),
         device=device,
     )
 
@@ -95,29 +79,35 @@ def _read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
     return config
 
 
+def _load_policy(config: PreTrainedConfig, path: str) -> Any:
+    policy_class = _policy_class(config.type, path)
+    took_weights: list[Any] = []
+
+    class Watched(policy_class):
+        def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+            keys = super().load_state_dict(*args, **kwargs)
+            took_weights.append(self)
+            return keys
+
+    try:
+        policy = Watched.from_pretrained(path, config=config, strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"base {path}: its {config.type} policy cannot be loaded: {error}") from error
+    # pi0 and pi05 print what is wrong with the weights and go on with random ones.
+    if policy not in took_weights:
+        raise CheckpointError(f"base {path}: the weights of its {config.type} policy cannot be loaded")
+    policy.__class__ = policy_class
+    return policy
+
+
 def _policy_class(kind: str, path: str) -> Any:
-    for module in ["transformers", *MORE_MODULES.get(kind, [])] if kind in EXTRAS else []:
-        if importlib.util.find_spec(module) is None:
-            raise _missing_package(kind, path, f"no module named {module}")
     try:
         return get_policy_class(kind)
-    except ImportError as error:
-        raise _missing_package(kind, path, str(error)) from error
     except ValueError as error:
         raise CheckpointError(
             f"base {path} is of type {kind}, which neither LeRobot's factory nor an installed "
             f"lerobot_policy_* package knows: {error}"
         ) from error
-
-
-def _missing_package(kind: str, path: str, what: str) -> CheckpointError:
-    extra = f"[{EXTRAS[kind]}]" if kind in EXTRAS else ""
-    theirs = f"'lerobot{extra}=={importlib.metadata.version('lerobot')}'"
-    ours = f"the extra {kind}, bash launch/setup_env.sh {kind}, brings {theirs}"
-    how = ours if kind in OUR_EXTRAS else f"pip install {theirs}"
-    if OPENPI in MORE_MODULES.get(kind, []):
-        how += f"; then, for LeRobot's changes to transformers, pip install {OPENPI_BRANCH}"
-    return CheckpointError(f"base {path} is a {kind} policy, and a package for it is missing ({what}): {how}")
 
 
 def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[Any, Any]:

@@ -34,7 +34,7 @@ NOISE_SHAPES: dict[str, Callable[[Any], tuple[int, int]]] = {
 
 
 def image_features(config: PreTrainedConfig) -> dict[str, Any]:
-    """The policy's image inputs. Not config.image_features, which is a list of names for SAC."""
+    """The policy's image inputs. Not config.image_features, which is a list of names for gaussian_actor."""
     features = config.input_features or {}
     return {name: feature for name, feature in features.items() if feature.type is FeatureType.VISUAL}
 
@@ -79,20 +79,18 @@ class LeRobotBase:
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim), and
         images u1 (B, obs_horizon, height, width, 3) of its cameras."""
-        rows, frames, _ = history.shape
         # LeRobot's queues belong to a batch, histories to sub-environments: no queue may survive a plan.
         self._policy.reset()
         batch: dict[str, Any] = {}
-        for frame in range(frames):
+        for frame in range(history.shape[1]):
             shown = {camera: images[camera][:, frame] for camera in self.cameras}
             batch = self._processed(history[:, frame].to(self._device, torch.float32), shown)
             if isinstance(getattr(self._policy, "_queues", None), dict):
                 self._policy._queues = populate_queues(self._policy._queues, batch)
         actions = self._sampled(batch, keys)
         self._policy.reset()
-        chunk = actions[:, : self.act_horizon]
-        processed = self._after(chunk.reshape(rows * chunk.shape[1], -1))
-        return processed.view(rows, chunk.shape[1], -1).to(self._device, torch.float32)
+        # The chunk as a whole: actions relative to the state are relative to that of their row.
+        return self._after(actions[:, : self.act_horizon]).to(self._device, torch.float32)
 
     def _sampled(self, batch: dict[str, Any], keys: Keys) -> Tensor:
         if self._noise_shape is None:
@@ -138,7 +136,7 @@ class LeRobotBase:
         try:
             planned = self.plan(probe, keys, pictures).shape
         except NotImplementedError:
-            # One action at a time (sac): a plan of one.
+            # One action at a time (gaussian_actor): a plan of one.
             self._chunk = lambda batch: self._policy.select_action(batch)[:, None]
             planned = self.plan(probe, keys, pictures).shape
         if planned[1] < self.act_horizon:

@@ -1,4 +1,4 @@
-// Stacked multilayer perceptrons, forward and backward, for mlp.py. Each member computes
+// Stacked multilayer perceptrons, forward and backward, for perceptrons.py. Each member computes
 //   x = ((observation - mean) * scale, rest),  h = ReLU(LayerNorm(x W + b)) for every hidden layer,  h W + b.
 // Rows go through a whole member a block at a time and stay in the caches meanwhile.
 
@@ -12,7 +12,7 @@
 
 extern "C" {
 
-// Field by field as in mlp.py.
+// Field by field as in perceptrons.py.
 struct Network {
     int32_t layers;            // hidden ones and the last
     int32_t normed;            // layer norm behind each hidden layer
@@ -38,7 +38,7 @@ struct Wanted {
 namespace {
 
 constexpr int kBlock = 128;         // rows that go through a member together
-constexpr int kMostLayers = 16;     // as in mlp.py
+constexpr int kMostLayers = 16;     // as in perceptrons.py
 constexpr int kNarrow = 4;          // outputs up to which the last layer is dot products
 constexpr float kEpsilon = 1e-5f;   // of torch's layer norm
 

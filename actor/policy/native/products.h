@@ -1,4 +1,4 @@
-// Matrix products of float32 on one thread, for mlp.cpp.
+// Matrix products of float32 on one thread, for perceptrons.cpp.
 //
 // Rows of activations lie an odd number of cache lines apart, so that walking down a column meets all sets of
 // a cache. What is there beyond a row's width is zero throughout, so that nothing has to treat edges apart.

@@ -1,4 +1,4 @@
-// Straight-line programs of small 1-D convolutions, built by native.py, and DDIM sampling over them.
+// Straight-line programs of small 1-D convolutions, built by diffusion/native.py, and DDIM sampling over them.
 //
 // Values lie as (rows, frames + 2 * margin, channels); the margins stay zero, so that the input window of
 // a convolution's output frame is one contiguous run of memory: a convolution is a matrix product whose
@@ -21,7 +21,7 @@ constexpr int kLanes = 8;
 #endif
 constexpr int kColumns = 2 * kLanes;  // of the product, at once
 constexpr int kHeight = 6;            // rows of the product, at once: 12 accumulators
-constexpr int kMargin = 4;            // frames; native.py checks that no window reaches further
+constexpr int kMargin = 4;            // frames; diffusion/native.py checks that no window reaches further
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4)));
 
 struct Value {

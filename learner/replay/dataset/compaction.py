@@ -1,8 +1,8 @@
-"""When a dataset gets its next shard, which ones become one, and which are dropped. Opens no file.
+"""When a dataset gets its next shard, which ones are merged, and which are dropped. Opens no file.
 
 A shard is what one commit wrote. While a dataset grows none is merged away, since LeRobot's reader first
 lists all files and then opens one after the other; instead, many small shards make the next ones come
-later. Once nothing more will come, neighbours become full ones.
+later. When the dataset is complete, small neighbours become full ones.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FULL_BYTES = 100 * 2**20
-# So many small shards come at the pace that was asked for, more of them ever slower.
+# With more small shards than this, commits come less often.
 MANY_SMALL = 256
 SMALL_BYTES = FULL_BYTES // 8
-# What is kept of a budget that was exceeded: dropping rewrites all that stays, so it must be rare.
+# Share of a budget that is kept when it was exceeded: dropping rewrites all that stays, so it must be rare.
 KEPT_SHARE = 0.75
 
 
@@ -37,7 +37,7 @@ class Budget:
     """How much of the newest experience is kept; None keeps everything."""
 
     max_bytes: float | None = None
-    """Of all the shards' files. While the oldest go, those that stay, written anew, lie beside them."""
+    """Of all the shards' files. While the oldest are dropped, the disk holds the remaining ones twice."""
     max_frames: int | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Budget:
         )
 
 
-def patience(sizes: Sequence[int]) -> float:
+def commit_delay_factor(sizes: Sequence[int]) -> float:
     """How many times longer than usual to wait for the next commit, at least 1.
 
     With n small shards the wait is n / MANY_SMALL, so that their number grows with the square root of the

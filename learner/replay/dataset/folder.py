@@ -109,7 +109,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     if version != "v3.0":
         raise DatasetError(
             f"{folder} has LeRobot's format {version}, not v3.0: "
-            "convert it with python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
+            "convert it with python -m lerobot.scripts.convert_dataset_v21_to_v30"
         )
     return info
 

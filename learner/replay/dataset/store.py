@@ -7,23 +7,22 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import numpy as np
-
-from learner.replay.dataset.compaction import Budget, patience
-from learner.replay.dataset.episodes import EXPERIENCE_COLUMNS, Episode, EpisodeAssembler, Lane
-from learner.replay.dataset.format import DatasetSpec
+from learner.replay.dataset.assembler import EpisodeAssembler
+from learner.replay.dataset.check import check_columns
+from learner.replay.dataset.compaction import Budget, commit_delay_factor
+from learner.replay.dataset.episode import Episode, Lane
+from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.writer import LeRobotWriter
-from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
-from protocol.messages import Columns
+from protocol.arrays import Columns
 
 log = logging.getLogger(__name__)
 
-# Messages put together at once: enough to share the cost of a call, few enough to stay responsive.
+# Messages handled at once: enough to share the cost of a call, few enough to stay responsive.
 _MESSAGES_AT_ONCE = 64
 
 
@@ -36,28 +35,29 @@ class _Message(NamedTuple):
 
 
 class LeRobotStore:
-    """Keeps whole episodes on disk, one dataset frame an environment step.
+    """Writes whole episodes to disk, one dataset frame an environment step. A context manager.
 
     At every moment the folder is missing or a valid dataset of the committed episodes. An episode is
-    known by actor, session, sub-environment and number: what was committed before, by whichever
-    process, is passed over in silence when it comes again. What lies beside LeRobot's files:
-    meta/residual_rl.json (repo id, and the actor's id for each value of the column `actor`) and
+    identified by actor, session, sub-environment and number: one that was committed before, by whichever
+    process, is skipped in silence when it comes again. Beside LeRobot's files there are
+    meta/residual_rl.json (`DatasetSpec`, and the actor's id for each value of the column `actor`) and
     sidecar/ (each episode's identity, how it ended, its final observation). Episodes that have not
-    ended when the store closes are left out. A context manager.
+    ended when the store closes are not written.
 
     Args:
-        folder: missing, empty, or a dataset of the same kind, which goes on.
-        repo_id: name or owner/name, as the Hub would call it; that of an older dataset stays.
+        folder: missing, empty, or a dataset of the same kind, which is continued.
+        repo_id: name or owner/name, as on the Hub; an older dataset keeps its own.
         fps: frames a second of simulated time.
-        queue_episodes: `add` waits while so many ended episodes are not yet written.
-        flush_s: seconds between commits; more in a run of many hours, see `shards.patience`.
-        state_dim: how many first numbers of an observation are the robot's own, see `DatasetSpec`.
-        budget: how much of the newest experience stays; None keeps everything.
+        queue_episodes: `add` blocks while this many ended episodes wait to be written.
+        flush_s: seconds between commits; more in a run of many hours, see `commit_delay_factor`.
+        state_dim: dimensions of an observation that are the robot's own, see `DatasetSpec`.
+        budget: how much of the newest experience is kept; None keeps everything.
         cameras: height and width of each camera's images, which come with the columns.
-        images: "video" or "image", how they are kept.
+        images: "video" or "image": how they are stored.
+        optional_columns: those of the run's spec, see `protocol.experience`.
 
     Raises:
-        DatasetError: `folder` holds something else.
+        DatasetError: `folder` contains something else.
         ValueError: an argument out of range.
     """
 
@@ -77,11 +77,12 @@ class LeRobotStore:
         budget: Budget | None = None,
         cameras: Mapping[str, tuple[int, int]] | None = None,
         images: str | None = None,
+        optional_columns: Sequence[str] = (),
     ) -> None:
         spec = DatasetSpec(
             repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim,
             cameras={camera: list(size) for camera, size in (cameras or {}).items()},
-            images=images if cameras else None,
+            images=images if cameras else None, optional_columns=list(optional_columns),
         )  # fmt: skip
         if queue_episodes < 1:
             raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")
@@ -91,15 +92,15 @@ class LeRobotStore:
         self._queue_episodes = queue_episodes
         self._flush_s = flush_s
         self._writer = LeRobotWriter(folder, spec, budget)
-        self._horizon = self._writer.spec.residual_every
-        self._assembler = EpisodeAssembler(dict(self._writer.committed.settled))
+        self._residual_every = self._writer.spec.residual_every
+        self._assembler = EpisodeAssembler(self._writer.committed.episodes_done)
         self._next_position = self._writer.committed.next_position
-        # Guards the four below.
+        # Guards all below but the thread.
         self._changed = threading.Condition()
         self._inbox: deque[_Message] = deque()
         self._pending = 0
         self._closing = False
-        self._compacts = True
+        self._compact_at_end = True
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="lerobot-store", daemon=True)
         self._thread.start()
@@ -116,34 +117,36 @@ class LeRobotStore:
 
     @property
     def pending(self) -> int:
-        """Ended episodes that wait for the writer."""
+        """Ended episodes that wait to be written."""
         return self._pending
 
     @property
     def dropped(self) -> int:
-        """Episodes that were left out because decisions were missing."""
+        """Episodes that were dropped because decisions were missing."""
         return self._assembler.dropped
 
     def committed(self) -> dict[Lane, int]:
-        """For each actor id, session and sub-environment, how many episodes from 0 are on the disk for
-        good: their rows need not be kept elsewhere, nor come again. May be called by any thread."""
-        # A commit replaces the whole record: whichever one is read here is consistent.
-        return dict(self._writer.committed.settled)
+        """For each actor id, session and sub-environment, how many episodes from 0 are durable: their rows
+        need not be kept elsewhere, nor come again. May be called by any thread."""
+        # A commit replaces the whole manifest: whichever one is read here is consistent.
+        return dict(self._writer.committed.episodes_done)
 
     def add(self, actor_id: str, session: int, columns: Columns, position: int | None = None) -> None:
-        """Hand over the columns of one message (see `protocol.messages.Experience`).
+        """Queue the columns of one message (see `protocol.experience`).
 
-        The arrays must not change afterwards. Waits while the writer is behind.
+        The arrays must not change afterwards. Blocks while the writer is behind.
 
         Args:
-            position: what `Ring.add` returned, so that the ring can be rebuilt from the dataset;
-                None counts on from the rows before.
+            position: of the first row, as `Ring.add` returned it, so that the ring can be rebuilt from the
+                dataset; None counts on from the rows before.
 
         Raises:
             ValueError: columns that are not those of this dataset.
             RuntimeError: the writer failed, or the store is closed.
         """
-        self._check(columns)
+        if self._residual_every is None and "reward" in columns:
+            self._residual_every = columns["reward"].shape[1]
+        check_columns(columns, self._spec, self._residual_every or 0)
         if position is None:
             position = self._next_position
         self._next_position = position + len(columns["frames"]) + len(columns["final_row"])
@@ -153,8 +156,8 @@ class LeRobotStore:
             self._pending += len(columns["final_row"])
 
     def end_session(self, actor_id: str, session: int) -> None:
-        """This session will never send again: its half-finished episodes are kept, truncated at their
-        last row, their final observation recorded as unknown.
+        """The session will never send again: its unfinished episodes are truncated at their last row and
+        written, with an unknown final observation.
 
         Raises:
             RuntimeError: the writer failed, or the store is closed.
@@ -168,12 +171,11 @@ class LeRobotStore:
             raise RuntimeError(f"writing the replay in {self._folder} failed: {self._error}") from self._error
 
     def close(self, *, compact: bool = True) -> None:
-        """Write everything that is whole and end the thread; may be called twice.
+        """Write all whole episodes and end the thread; may be called twice.
 
         Args:
-            compact: leave as few files as possible, which rewrites the small ones and waits for readers that
-                are just opening the dataset; not for somebody who waits for the end, nor where the dataset
-                will go on.
+            compact: merge small files, which rewrites them and waits for readers that are opening the
+                dataset; not if somebody waits for the end, or if the dataset will be continued.
 
         Raises:
             RuntimeError: the writer failed.
@@ -181,7 +183,7 @@ class LeRobotStore:
         with self._changed:
             first, self._closing = not self._closing, True
             if first:
-                self._compacts = compact
+                self._compact_at_end = compact
                 if not compact:
                     self._writer.hurry.set()
             self._changed.notify_all()
@@ -209,34 +211,6 @@ class LeRobotStore:
         self._inbox.append(message)
         self._changed.notify_all()
 
-    def _check(self, columns: Columns) -> None:
-        missing = EXPERIENCE_COLUMNS - columns.keys()
-        if missing:
-            raise ValueError(f"columns lack {', '.join(sorted(missing))}")
-        rows, k = columns["reward"].shape
-        if self._horizon is None:
-            self._horizon = k
-        o, a, ends = self._spec.observation_dim, self._spec.action_dim, len(columns["final_row"])
-        expected = {
-            "observation": (rows, self._horizon, o),
-            **dict.fromkeys(("action", "base_plan", "residual"), (rows, self._horizon, a)),
-            "final_observation": (ends, o),
-            "final_base_plan": (ends, self._horizon, a),
-        }
-        for camera, size in self._spec.cameras.items():
-            expected[IMAGE_PREFIX + camera] = (rows, self._horizon, *size, 3)
-            expected[FINAL_IMAGE_PREFIX + camera] = (ends, *size, 3)
-        missing = expected.keys() - columns.keys()
-        if missing:
-            raise ValueError(f"columns lack {', '.join(sorted(missing))}")
-        for name, shape in expected.items():
-            if columns[name].shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {columns[name].shape}")
-        if not np.array_equal(
-            np.flatnonzero(columns["terminated"] | columns["truncated"]), columns["final_row"]
-        ):
-            raise ValueError("final_row must name the rows that are terminated or truncated, in order")
-
     def _run(self) -> None:
         try:
             self._write_until_closed()
@@ -252,9 +226,9 @@ class LeRobotStore:
             if self._writer.full or time.monotonic() >= due_s:
                 self._writer.commit()
                 sizes = [shard.size for shard in self._writer.committed.shards]
-                due_s = time.monotonic() + self._flush_s * patience(sizes)
+                due_s = time.monotonic() + self._flush_s * commit_delay_factor(sizes)
         self._writer.commit()
-        if self._compacts:
+        if self._compact_at_end:
             self._writer.compact()
 
     def _wait(self, until_s: float) -> bool:
@@ -264,7 +238,7 @@ class LeRobotStore:
             return bool(self._inbox) or not self._closing
 
     def _write_next(self) -> None:
-        """Write what the oldest messages ended, if there are any."""
+        """Write the episodes that the oldest messages ended, if there are any."""
         with self._changed:
             taken = [self._inbox.popleft() for _ in range(min(len(self._inbox), _MESSAGES_AT_ONCE))]
         episodes = [episode for session in _by_session(taken) for episode in self._ended_by(session)]
@@ -280,12 +254,12 @@ class LeRobotStore:
             return self._assembler.end_session(actor_id, session)
         parts = [(each.columns, each.position) for each in messages if each.columns is not None]
         if self._spec.cameras:
-            # Images of many messages are not for copying.
+            # Images of many messages are too much to copy.
             return [episode for part in parts for episode in self._assembler.add(actor_id, session, [part])]
         return self._assembler.add(actor_id, session, parts)
 
 
 def _by_session(messages: list[_Message]) -> list[list[_Message]]:
-    """Neighbours of one session together; its end is by itself."""
+    """Neighbours of one session together; the end of a session is a group of its own."""
     groups = itertools.groupby(messages, key=lambda each: (each.actor_id, each.session, each.columns is None))
     return [list(group) for _, group in groups]

@@ -1,9 +1,8 @@
-"""Whether somebody is just opening a dataset, so that its files do not go in between.
+"""Whether a process is opening a dataset, so that no file is removed meanwhile.
 
-LeRobot's reader lists a dataset's files and then opens one after the other, for seconds, by names that a
-generation without them does not have. Nobody asks it to say so; the kernel tells who looks. Whom it cannot
-see, on another host, or who opens videos for as long as it trains, may say so: files stay until the time of
-the file `<folder>.hold`.
+LeRobot's reader lists a dataset's files and then opens one after the other, for seconds. inotify tells of
+readers on this machine. For a reader on another host, or one that opens videos for as long as it trains, a
+person sets the modification time of the file `<folder>.hold`: no file is removed before that time.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ log = logging.getLogger(__name__)
 
 # A reader converts up to 100 MB between the opening of one file and the next: 2.6 s were seen.
 QUIET_S = 10.0
-# Somebody who never stops opening must not keep files for ever: so long they stay, while the dataset goes on;
-PATIENCE_S = 300.0
-# and so long a writer stands still that has made what comes next, for somebody who came meanwhile.
-STANDSTILL_S = 60.0
+# A reader that never stops opening must not keep files for ever: removals are put off for this long,
+MAX_POSTPONE_S = 300.0
+# and a writer that is ready to remove files waits for this long for a reader that came meanwhile.
+MAX_WAIT_S = 60.0
 _POLL_S = 0.05
 
 _ACCESS, _CLOSE_NOWRITE, _OPEN = 0x1, 0x10, 0x20
@@ -33,10 +32,10 @@ _EVENT = struct.Struct("iIII")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Readers:
-    """Notices on this machine who opens or reads a file of frames or a description of `folder`.
+class ReaderWatch:
+    """Notices processes of this machine that open or read `folder`'s files of frames or descriptions.
 
-    Sees nothing of readers on other hosts, and nobody where the kernel has no inotify to give: see `held`.
+    Sees no readers on other hosts, and none at all where the kernel has no inotify left: see `on_hold`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,17 +44,17 @@ class Readers:
         self._last_s = -float("inf")
         self._busy_since_s: float | None = None
         self._hold = folder.with_name(f"{folder.name}.hold")
-        self._told: float | None = None
-        self.follow()
+        self._announced: float | None = None
+        self.restart()
 
-    def follow(self) -> None:
-        """Look at the folder as it stands now: after each exchange, since it is another one then."""
+    def restart(self) -> None:
+        """Watch the folder's present version; call after each swap."""
         self._look()
         self._events = None  # closes it, and with it what it watched
         descriptor = _LIBC.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
-            log.debug("readers of %s cannot be noticed: %s", self._folder, reason)
+            log.debug("cannot notice readers of %s: %s", self._folder, reason)
             return
         self._events = io.FileIO(descriptor, "rb")
         for pattern in ("meta", "meta/episodes/*", "data/*"):
@@ -63,35 +62,37 @@ class Readers:
                 mask = _OPEN | _ACCESS | _CLOSE_NOWRITE | _ONLY_A_FOLDER
                 _LIBC.inotify_add_watch(descriptor, os.fsencode(place), mask)
 
-    def held(self) -> bool:
-        """Whether somebody asked that no file goes now: `touch -d '+2 hours' <folder>.hold`."""
+    def on_hold(self) -> bool:
+        """Whether a person asked to keep all files for now: `touch -d '+2 hours' <folder>.hold`."""
         try:
             until_s = self._hold.stat().st_mtime
         except FileNotFoundError:
             return False
         if until_s <= time.time():
             return False
-        if until_s != self._told:
-            self._told = until_s
-            log.warning("%s: files stay until %s, whatever the limit", self._hold, time.ctime(until_s))
+        if until_s != self._announced:
+            self._announced = until_s
+            log.warning(
+                "%s: no file is removed until %s, even above the limit", self._hold, time.ctime(until_s)
+            )
         return True
 
     def busy(self) -> bool:
-        """Whether files should stay: they are `held`, or somebody has opened or read one within QUIET_S, for
-        PATIENCE_S at most."""
-        if self.held():
+        """Whether removing files should wait: they are `on_hold`, or a reader opened or read one within
+        QUIET_S; for MAX_POSTPONE_S at most."""
+        if self.on_hold():
             return True
         if not self._active():
             self._busy_since_s = None
             return False
         if self._busy_since_s is None:
             self._busy_since_s = time.monotonic()
-        return time.monotonic() - self._busy_since_s < PATIENCE_S
+        return time.monotonic() - self._busy_since_s < MAX_POSTPONE_S
 
     def wait(self, hurry: threading.Event) -> None:
-        """Return when nobody has opened or read a file for QUIET_S, after STANDSTILL_S at the latest, or when
-        `hurry` is set."""
-        until_s = time.monotonic() + STANDSTILL_S
+        """Return when no file was opened or read for QUIET_S, after MAX_WAIT_S at the latest, or when `hurry`
+        is set."""
+        until_s = time.monotonic() + MAX_WAIT_S
         while self._active() and time.monotonic() < until_s and not hurry.wait(_POLL_S):
             pass
 
@@ -100,19 +101,20 @@ class Readers:
         return time.monotonic() - self._last_s < QUIET_S
 
     def _look(self) -> None:
-        """Remember now if there was something since the last look."""
+        """Remember the time if something was read since the last look."""
         while self._events is not None and (read := self._events.read(1 << 16)):
             if any(_is_reading(mask) for mask in _masks(read)):
                 self._last_s = time.monotonic()
 
 
 def _is_reading(mask: int) -> bool:
-    """Folders are listed by the writer as well."""
+    """Not the listing of a folder, which the writer does as well."""
     return not mask & (_A_FOLDER | _IGNORED)
 
 
 def _masks(read: bytes) -> list[int]:
-    masks, at = [], 0
+    masks: list[int] = []
+    at = 0
     while at < len(read):
         _, mask, _, name = _EVENT.unpack_from(read, at)
         masks.append(mask)

@@ -10,65 +10,60 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from learner.replay.dataset import folder as lerobot_folder
-from learner.replay.dataset import swap as generations
+from learner.replay.dataset.arrow import Array, fixed_lists, make_table
 from learner.replay.dataset.compaction import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
-from learner.replay.dataset.episodes import Episode
-from learner.replay.dataset.folder import DatasetState
-from learner.replay.dataset.format import DatasetSpec
-from learner.replay.dataset.images import image_columns, image_statistics, with_channels
-from learner.replay.dataset.layout import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, file_name, video_name
-from learner.replay.dataset.shard_files import (
-    compact,
-    drop_oldest,
-    shard_writer,
-    write_description,
-    write_row_groups,
-)
-from learner.replay.dataset.statistics import describe
-from learner.replay.dataset.swap import Generation, beside, recover
-from learner.replay.dataset.tables import episodes_table, fixed_lists, frame_columns, sidecar_table
-from learner.replay.dataset.video import VideoWriter
-from learner.replay.dataset.watch import Readers
+from learner.replay.dataset.episode import Episode
+from learner.replay.dataset.format.images import image_columns, image_statistics, with_channels
+from learner.replay.dataset.format.layout import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, file_name, video_name
+from learner.replay.dataset.format.spec import DatasetSpec
+from learner.replay.dataset.format.statistics import describe
+from learner.replay.dataset.format.tables import episodes_table, frame_columns, sidecar_table
+from learner.replay.dataset.format.video import VideoWriter
+from learner.replay.dataset.manifest import Manifest, latest, next_position, read_manifest, shard_on_disk
+from learner.replay.dataset.read import read_spec
+from learner.replay.dataset.rewrite import compact, drop_oldest
+from learner.replay.dataset.shard_files import shard_writer, write_description, write_row_groups
+from learner.replay.dataset.swap import StagedFolder, recover, remove, sibling
+from learner.replay.dataset.watch import ReaderWatch
 
 
 @dataclass
-class _Open:
+class _OpenShard:
     """The shard that grows, outside of the folder; its lists have an entry for each `append`."""
 
     file: pa.NativeFile
     writer: pq.ParquetWriter
-    lengths: list[np.ndarray] = field(default_factory=list)
-    statistics: list[np.ndarray] = field(default_factory=list)
-    episodes: list[Episode] = field(default_factory=list)
+    lengths: list[Array] = field(default_factory=list[Array])
+    statistics: list[Array] = field(default_factory=list[Array])
+    episodes: list[Episode] = field(default_factory=list[Episode])
     frames: int = 0
-    videos: dict[str, VideoWriter] = field(default_factory=dict)
+    videos: dict[str, VideoWriter] = field(default_factory=dict[str, VideoWriter])
 
 
 class LeRobotWriter:
     """Appends episodes to an open shard; `commit` makes them part of the dataset.
 
-    A commit swaps whole folders (`generations.py`), so that readers and a process that comes after a
-    crash see all of it or nothing. Files go when nobody is just opening the dataset (`readers.py`), or when
+    A commit swaps whole folders (`swap.py`), so that readers, and a process that starts after a crash,
+    see all of it or nothing. Files are removed when no reader is opening the dataset (`watch.py`), or when
     `hurry` is set. Not safe for several threads.
 
     Args:
-        folder: missing, empty, or a dataset of the same `spec`, which goes on.
+        folder: missing, empty, or a dataset of the same `spec`, which is continued.
 
     Raises:
-        DatasetError: the folder holds something else; the message says what.
+        DatasetError: the folder contains something else; the message says what.
     """
 
     def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()
         recover(folder)
-        self.committed = DatasetState()
+        self.committed = Manifest()
         if folder.exists() and any(folder.iterdir()):
-            self.committed = lerobot_folder.read_committed(folder, spec)
-            self.spec = lerobot_folder.read_spec(folder)
+            self.committed = read_manifest(folder, spec)
+            self.spec = read_spec(folder)
         self._actors = list(self.committed.actors)
-        self._open: _Open | None = None
-        self._readers = Readers(folder)
+        self._open: _OpenShard | None = None
+        self._readers = ReaderWatch(folder)
         self.hurry = threading.Event()
 
     @property
@@ -89,7 +84,7 @@ class LeRobotWriter:
             first_index=self.committed.frames + (0 if self._open is None else self._open.frames),
         )
         plain = {name: fixed_lists(values) for name, values in columns.items()}
-        table = pa.table({**plain, **image_columns(episodes, self.spec)})
+        table = make_table({**plain, **image_columns(episodes, self.spec)})
         if self._open is None:
             self._open = self._open_shard(table.schema)
         lengths = np.array([len(episode) for episode in episodes])
@@ -103,46 +98,46 @@ class LeRobotWriter:
             for episode in episodes:
                 video.add(episode.images[camera])
         if self.spec.cameras:
-            # Pictures are written: only the last of each episode is needed again.
+            # Images are written: only the final one of each episode is needed again.
             episodes = [replace(episode, images={}) for episode in episodes]
         self._open.episodes += episodes
         self._open.frames += len(table)
 
     def commit(self) -> None:
-        """Close the shard and make its episodes part of the dataset; nothing to do is no error."""
+        """Close the shard and make its episodes part of the dataset; does nothing if there are none."""
         if self._open is None:
             return
-        generation = Generation(self._folder)
-        state = self._add_shard(generation, self.committed, self._open)
-        count = oldest_to_drop(state.shards, self._budget)
+        staged = StagedFolder(self._folder)
+        manifest = self._add_shard(staged, self.committed, self._open)
+        count = oldest_to_drop(manifest.shards, self._budget)
         if count and self._readers.busy():
-            count = 0  # at the next commit, or the one after it
+            count = 0  # dropped at a later commit
         if count:
-            state = drop_oldest(generation, state, count, self.spec)
-        self._replace(generation, state, files_go=count > 0)
+            manifest = drop_oldest(staged, manifest, count, self.spec)
+        self._swap_in(staged, manifest, removes_files=count > 0)
         self._open = None
 
     def compact(self) -> None:
-        """Keep to the budget and leave as few files as possible, unless somebody holds them; for the end,
-        since it rewrites small ones and waits for readers."""
-        if self._readers.held():
+        """Stay within the budget and merge small files, unless they are on hold. For the end: this rewrites
+        files and waits for readers."""
+        if self._readers.on_hold():
             return
-        state = self.committed
-        count = oldest_to_drop(state.shards, self._budget)
-        if count or max(groups_to_merge([shard.size for shard in state.shards]), default=1) > 1:
-            generation = Generation(self._folder)
+        manifest = self.committed
+        count = oldest_to_drop(manifest.shards, self._budget)
+        if count or max(groups_to_merge([shard.size for shard in manifest.shards]), default=1) > 1:
+            staged = StagedFolder(self._folder)
             if count:
-                state = drop_oldest(generation, state, count, self.spec)
-            self._replace(generation, compact(generation, state, self.spec), files_go=True)
+                manifest = drop_oldest(staged, manifest, count, self.spec)
+            self._swap_in(staged, compact(staged, manifest, self.spec), removes_files=True)
 
-    def _replace(self, generation: Generation, state: DatasetState, files_go: bool) -> None:
-        write_description(generation, state, self.spec)
-        if files_go:
-            generation.replace(wait=lambda: self._readers.wait(self.hurry))
+    def _swap_in(self, staged: StagedFolder, manifest: Manifest, *, removes_files: bool) -> None:
+        write_description(staged, manifest, self.spec)
+        if removes_files:
+            staged.swap_in(wait=lambda: self._readers.wait(self.hurry))
         else:
-            generation.replace()
-        self._readers.follow()
-        self.committed = state
+            staged.swap_in()
+        self._readers.restart()
+        self.committed = manifest
 
     def _actor(self, actor_id: str) -> int:
         """The value of the column `actor`."""
@@ -150,47 +145,43 @@ class LeRobotWriter:
             self._actors.append(actor_id)
         return self._actors.index(actor_id)
 
-    def _open_shard(self, schema: pa.Schema) -> _Open:
-        path = beside(self._folder, "shard")
+    def _open_shard(self, schema: pa.Schema) -> _OpenShard:
+        path = sibling(self._folder, "shard")
         path.parent.mkdir(parents=True, exist_ok=True)
-        generations.reached("open", path)
         file = pa.OSFile(str(path), "wb")
         videos = {
-            camera: VideoWriter(beside(self._folder, "videos") / f"{camera}.mp4", self.spec.fps, *size)
+            camera: VideoWriter(sibling(self._folder, "videos") / f"{camera}.mp4", self.spec.fps, *size)
             for camera, size in self.spec.cameras.items()
             if self.spec.images == "video"
         }
-        return _Open(file, shard_writer(file, schema), videos=videos)
+        return _OpenShard(file, shard_writer(file, schema), videos=videos)
 
-    def _add_shard(self, generation: Generation, state: DatasetState, opened: _Open) -> DatasetState:
-        generations.reached("close", beside(self._folder, "shard"))
+    def _add_shard(self, staged: StagedFolder, manifest: Manifest, opened: _OpenShard) -> Manifest:
         opened.writer.close()
         opened.file.close()
-        number = state.next_number
-        generation.move_in(beside(self._folder, "shard"), file_name(DATA_PATH, number))
+        number = manifest.next_number
+        staged.move_in(sibling(self._folder, "shard"), file_name(DATA_PATH, number))
         for camera, video in opened.videos.items():
             video.close()
-            generation.move_in(video.path, video_name(camera, number))
+            staged.move_in(video.path, video_name(camera, number))
         if opened.videos:
-            generations.remove(beside(self._folder, "videos"))
+            remove(sibling(self._folder, "videos"))
         lengths, statistics = np.concatenate(opened.lengths), np.concatenate(opened.statistics)
         pictures = statistics[..., statistics.shape[2] - 3 * len(self.spec.cameras) :]
-        sidecar = sidecar_table(opened.episodes, state.episodes, self.spec, pictures, number)
-        generation.write_table(file_name(SIDECAR_PATH, number), sidecar)
+        sidecar = sidecar_table(opened.episodes, manifest.episodes, self.spec, pictures, number)
+        staged.write_table(file_name(SIDECAR_PATH, number), sidecar)
         episodes = episodes_table(
-            state.episodes, state.frames, lengths, statistics, self.spec, number, sidecar
+            manifest.episodes, manifest.frames, lengths, statistics, self.spec, number, sidecar
         )
-        generation.write_table(file_name(EPISODES_PATH, number), episodes)
-        settled = dict(state.settled)
-        for episode in opened.episodes:
-            settled[episode.lane] = max(settled.get(episode.lane, 0), episode.number + 1)
-        shard = lerobot_folder.measured(generation.root, number, len(lengths), opened.frames, self.spec)
+        staged.write_table(file_name(EPISODES_PATH, number), episodes)
+        done = {episode.lane: episode.number + 1 for episode in opened.episodes}
+        shard = shard_on_disk(staged.root, number, len(lengths), opened.frames, self.spec)
         return replace(
-            state,
-            shards=(*state.shards, shard),
+            manifest,
+            shards=(*manifest.shards, shard),
             next_number=number + 1,
-            statistics=state.statistics.plus(statistics, lengths),
+            statistics=manifest.statistics.plus(statistics, lengths),
             actors=tuple(self._actors),
-            settled=settled,
-            next_position=max(state.next_position, lerobot_folder.next_position(sidecar)),
+            episodes_done=latest(manifest.episodes_done, done),
+            next_position=max(manifest.next_position, next_position(sidecar)),
         )

@@ -1,0 +1,1 @@
+"""What makes an ack durable: received messages on disk until their episodes are in the dataset."""

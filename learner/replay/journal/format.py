@@ -3,29 +3,28 @@
 A record is, little-endian, two u32 (bytes of the head, bytes of the payload), a u64 (XXH3 over these two
 numbers, head and payload, XOR the segment's number), the head (msgpack), the payload (the frames of a message
 as they came over the wire).
-What is synced fills whole blocks of the file, with a record of zeros behind it where it does not by itself,
-and then a block with an End, where the next records will go.
+What is synced fills whole blocks of the file, with a record of zeros as padding where necessary. A block with
+an EndMark follows, and the next records overwrite it.
 Every segment begins with a Snapshot, so that each can be deleted without its neighbours.
 
-A segment may be written over an older one, whose records lie behind its own: by the number they are no
-records of it. Of all records in a file, none has a higher number than the one in the file's name; a new
-segment's is higher than all names.
+A segment may be written over an older one, whose records then follow its own. Their checksums contain
+another number, so they are not taken for records of this segment. No record in a file has a higher number
+than the one in the file's name; a new segment's number is higher than those of all names.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import xxhash
 
 from protocol.arrays import Buffer
 from protocol.messages import Evaluation, ExperienceSpec
-from protocol.session.learner import SessionState
+from protocol.session.peer import SessionState
 
 _PREFIX = struct.Struct("<IIQ")
 _LENGTHS = struct.Struct("<II")
@@ -40,7 +39,7 @@ class JournalError(RuntimeError):
 
 
 class Totals(msgspec.Struct, array_like=True):
-    """What the run has received since its first day."""
+    """What the run has received since it began."""
 
     decisions: int = 0
     frames: int = 0
@@ -88,14 +87,14 @@ class VersionMark(msgspec.Struct, tag="version", array_like=True):
 
 
 class Padding(msgspec.Struct, tag="padding", array_like=True):
-    """Nothing: files are written in whole blocks."""
+    """No content: files are written in whole blocks."""
 
 
-class End(msgspec.Struct, tag="end of file", array_like=True):
-    """Nothing was written behind this; the next records replace it."""
+class EndMark(msgspec.Struct, tag="end of file", array_like=True):
+    """Nothing was written behind this; the next records overwrite it."""
 
 
-Head = Snapshot | BatchRecord | SessionEnd | VersionMark | Padding | End
+Head = Snapshot | BatchRecord | SessionEnd | VersionMark | Padding | EndMark
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Head)
@@ -120,8 +119,8 @@ def encode_record(number: int, head: Head, frames: Sequence[Buffer] = ()) -> lis
     return [lengths + (checksum.intdigest() ^ number).to_bytes(8, "little") + encoded, *frames]
 
 
-def filler(number: int, head: Padding | End, gap: int, block: int) -> bytes:
-    """One record of `gap` bytes, or of `block` more where nothing is that small; none for 0."""
+def padding_record(number: int, head: Padding | EndMark, gap: int, block: int) -> bytes:
+    """One record of `gap` bytes, or of `block` more where a record cannot be so small; nothing for 0."""
     if gap == 0:
         return b""
     least = _PREFIX.size + len(_encoder.encode(head))
@@ -130,7 +129,7 @@ def filler(number: int, head: Padding | End, gap: int, block: int) -> bytes:
 
 
 def scan(path: Path) -> Iterator[Record]:
-    """Whole records from the file's beginning; ends behind an End, or before the first that is not whole.
+    """Whole records from the file's beginning, up to an EndMark or the first record that is not whole.
 
     Raises:
         JournalError: a whole record that this release does not understand.
@@ -139,22 +138,22 @@ def scan(path: Path) -> Iterator[Record]:
     with path.open("rb") as file:
         number = segment_number(path)
         record = _read_record(file, path, size, number)
-        if record is None:  # releases that wrote each segment into a new file counted none in
+        if record is None:  # releases that wrote each segment into a new file have no number in the checksum
             file.seek(number := 0)
             record = _read_record(file, path, size, number)
         while record is not None:
             yield record
-            if isinstance(record.head, End):
+            if isinstance(record.head, EndMark):
                 return
             record = _read_record(file, path, size, number)
 
 
-def _read_record(file, path: Path, size: int, number: int) -> Record | None:
+def _read_record(file: BinaryIO, path: Path, size: int, number: int) -> Record | None:
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
         return None
     head_bytes, payload_bytes, expected = _PREFIX.unpack(prefix)
-    # Never zero: so a file's zeroed tail is no record.
+    # A head is never empty, so zeros at the end of a file are no record.
     plausible = 0 < head_bytes <= _MOST_HEAD_BYTES and file.tell() + head_bytes + payload_bytes <= size
     if not plausible:
         return None
@@ -183,7 +182,7 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """Where segment `number` lies."""
+    """The file of segment `number`."""
     return folder / f"{number:08d}{_SUFFIX}"
 
 
@@ -193,19 +192,10 @@ def segment_number(path: Path) -> int:
 
 
 def spare_path(path: Path) -> Path:
-    """Where the file of a segment that is needed no more waits to be written over."""
+    """The name of a segment's file that is not needed any more, until a new segment is written over it."""
     return path.with_suffix(_SPARE_SUFFIX)
 
 
 def spare_paths(folder: Path) -> list[Path]:
-    """All of them."""
+    """All spare files."""
     return list(folder.glob(f"*{_SPARE_SUFFIX}"))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were added or removed durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

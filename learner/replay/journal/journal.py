@@ -1,8 +1,8 @@
 """Append-only log of received messages: what makes an ack durable and a learner restartable.
 
-Who appends copies the record; one thread writes and syncs in groups. A segment goes once every episode with
-rows in it is in the dataset; some of these files are kept to be written over. Opened on a folder that holds a
-journal, it first gives back what that holds (`replay`).
+`append` copies the record; one thread writes and syncs in groups. A segment is deleted once every episode
+with rows in it is in the dataset; some of these files are kept to write over. Opened on the folder of an
+earlier process, the journal first gives back that one's messages (`replay`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.learner import JournalConfig
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.file import SegmentFile
 from learner.replay.journal.format import (
     BatchRecord,
@@ -25,12 +26,12 @@ from learner.replay.journal.format import (
     segment_paths,
 )
 from learner.replay.journal.ledger import CommittedEpisodes, Ledger, Segment
-from learner.replay.journal.queue import Group, Queue
+from learner.replay.journal.queue import Group, RecordQueue
 from learner.replay.journal.recovery import cut_torn_tail, read_segment
 from learner.replay.journal.segments import Segments
 from protocol.arrays import Buffer, Limits
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
-from protocol.session.learner import Peer, SessionState
+from protocol.session.peer import Peer, SessionState
 
 __all__ = ["Journal", "JournalError", "Replayed"]
 
@@ -56,16 +57,25 @@ class Journal:
         settings: config/learner.yaml, `journal`.
         spec: of the experience; a journal of another is refused.
         limits: of one message.
+        disk: None: the real one.
 
     Raises:
         JournalError: a journal of another spec or release, or damage before its tail.
     """
 
-    def __init__(self, folder: Path, settings: JournalConfig, spec: ExperienceSpec, limits: Limits) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: JournalConfig,
+        spec: ExperienceSpec,
+        limits: Limits,
+        disk: Disk | None = None,
+    ) -> None:
+        disk = disk or Disk()
         self._folder, self._settings, self._limits = folder, settings, limits
         self._ledger = Ledger(spec)
-        self._segments = Segments(folder, settings.spare_segments)
-        self._queue = Queue(settings, self._ledger, self._segments)
+        self._segments = Segments(folder, settings.spare_segments, disk)
+        self._queue = RecordQueue(settings, self._ledger, self._segments)
         self._writing: Segment | None = None
         self._file: SegmentFile | None = None
         self._thread: threading.Thread | None = None
@@ -75,8 +85,8 @@ class Journal:
         self._durable_version = 0
         self._failure: BaseException | None = None
         self.next_position = 0
-        """Of the next row in the stream of rows; after `replay`, and before `start` it may be raised."""
-        cut_torn_tail(folder)
+        """Of the next row in the stream of rows; after `replay`. May be raised before `start`."""
+        cut_torn_tail(folder, disk)
 
     @property
     def sessions(self) -> list[SessionState]:
@@ -103,12 +113,12 @@ class Journal:
         """Of all segments."""
         return self._segments.bytes_on_disk
 
-    def room_rows(self, spec: ExperienceSpec) -> int:
-        """Rows that may wait for the disk, so that they measure at most `journal.pending_bytes`."""
+    def most_pending_rows(self, spec: ExperienceSpec) -> int:
+        """How many rows may wait for the disk, so that they have at most `journal.pending_bytes`."""
         return max(1, self._settings.pending_bytes // spec.row_bytes)
 
     def replay(self) -> Iterator[Replayed]:
-        """The experience that the journal holds, oldest first; to be read to its end.
+        """The experience in the journal, oldest first; must be read to its end.
 
         Raises:
             JournalError: see the class.
@@ -127,7 +137,7 @@ class Journal:
         self.next_position = max(self.next_position, self._ledger.totals.positions)
 
     def start(self, on_durable: Callable[[dict[int, int]], None]) -> None:
-        """Begin a new segment and take rows.
+        """Begin a new segment; `append` may be called from now on.
 
         Args:
             on_durable: called by the journal's thread after each sync with session -> first sequence
@@ -140,10 +150,10 @@ class Journal:
         self._thread.start()
 
     def append(self, peer: Peer, message: Experience | Evaluation, frames: Sequence[Buffer]) -> int:
-        """Queue one numbered message of `peer`; who calls bounds what waits (`room_rows`).
+        """Queue one numbered message of `peer`; the caller bounds what waits (`most_pending_rows`).
 
         Args:
-            frames: as they came; none for a message that was refused.
+            frames: as they arrived; none for a message that was refused.
 
         Returns:
             The position of its first row: one a decision, and one behind each that ends an episode.
@@ -183,8 +193,8 @@ class Journal:
         self.raise_if_failed()
 
     def prune(self, committed: CommittedEpisodes) -> None:
-        """Delete the segments, less the newest, whose episodes are all in the dataset; or make spares of
-        them."""
+        """Delete the segments whose episodes are all in the dataset, or keep their files as spare ones; the
+        newest segment stays."""
         self._segments.prune(committed)
 
     def discard(self, committed: CommittedEpisodes) -> None:
@@ -222,26 +232,26 @@ class Journal:
                 self._changed.notify_all()
 
     def _write_group(self) -> bool:
-        """Write what comes until a sync is due, sync, say so; False once closed and empty."""
+        """Write records until a sync is due, sync, and report it; False once closed and empty."""
         self._queue.wait()
         due_s = time.monotonic() + self._settings.sync_s
         assert self._file is not None and self._writing is not None
         group, written = None, 0
         while group is None:
-            sheets, group = self._queue.take(due_s, written, self._file.size)
-            self._file.write(sheets)
-            written += sum(sheet.used for sheet in sheets)
+            buffers, group = self._queue.take(due_s, written, self._file.size)
+            self._file.write(buffers)
+            written += sum(buffer.used for buffer in buffers)
             self._writing.size = self._file.size
-            self._queue.give_back(sheets)
+            self._queue.recycle(buffers)
         if written:
             self._file.sync()
-            self._tell(group)
+            self._report(group)
         if group.next_segment is not None:
             self._begin_file(group.next_segment)
         return written > 0 or not self._queue.closing
 
-    def _tell(self, group: Group) -> None:
-        """Only now may anybody forget these rows."""
+    def _report(self, group: Group) -> None:
+        """Only now may clients forget these rows."""
         assert self._writing is not None
         self._segments.add(self._writing)
         with self._changed:

@@ -1,4 +1,4 @@
-"""What a journal knows besides its rows: sessions, totals, versions, and which episodes lie where."""
+"""What a journal knows besides its rows: sessions, totals, versions, and which episodes each segment has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from learner.replay.journal.format import (
     BatchRecord,
-    End,
+    EndMark,
     Head,
     Padding,
     SessionEnd,
@@ -22,19 +22,23 @@ from learner.replay.journal.format import (
     segment_number,
 )
 from protocol.messages import Columns, Evaluation, Experience, ExperienceSpec
-from protocol.session.learner import MOST_PEERS, SessionState
+from protocol.session.learner import MOST_PEERS
+from protocol.session.peer import SessionState
 
 # (actor id, session, sub-environment) -> how many episodes from 0 are in the dataset.
 CommittedEpisodes = Mapping[tuple[str, int, int], int]
 
-# Messages of one actor.
+Sender = tuple[str, int]
+"""Actor id and session."""
+
+# Messages of one actor that are read together.
 _MOST_UNREAD = 64
 
 
 class Ledger:
-    """The sum of all records up to some point; what the next segment's snapshot says.
+    """Sessions, version, totals and evaluations after all records so far: the next segment's snapshot.
 
-    Bounded: of sessions beyond twice MOST_PEERS the longest unused are forgotten, ended ones first.
+    Beyond twice MOST_PEERS sessions, the longest unused are forgotten, ended ones first.
     """
 
     def __init__(self, spec: ExperienceSpec) -> None:
@@ -50,14 +54,14 @@ class Ledger:
         return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
 
     def index(self, segment: Segment, head: BatchRecord, message: Experience | Evaluation) -> None:
-        """Note what a message says whose record lies in `segment`."""
+        """Note the episodes, or the evaluation, of a message in `segment`."""
         if isinstance(message, Experience):
-            segment.touch(head.actor_id, head.session, message.columns)
+            segment.note(head.actor_id, head.session, message.columns)
         else:
             self.evaluations[message.policy] = message  # the newest of its policy
 
     def add(self, head: Head) -> None:
-        """Take in the next record."""
+        """Add the next record."""
         match head:
             case Snapshot():
                 for state in head.sessions:
@@ -79,7 +83,7 @@ class Ledger:
                     self.sessions[head.session] = msgspec.structs.replace(state, ended=True)
             case VersionMark():
                 self.version = max(self.version, head.version)
-            case Padding() | End():
+            case Padding() | EndMark():
                 pass
 
     def _merge(self, state: SessionState) -> None:
@@ -104,17 +108,19 @@ class Segment:
     is_own: bool = False
     """Whether this process wrote it."""
     size: int = 0
-    _newest: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)
-    """(actor id, session) -> sub-environment -> newest episode with rows here, of what is read."""
-    _unread: dict[tuple[str, int], list[tuple[bytes, bytes]]] = field(default_factory=dict)
-    """(actor id, session) -> sub_env and episode of messages: to read many costs as much as a few."""
+    _newest: dict[Sender, dict[int, int]] = field(default_factory=dict[Sender, dict[int, int]])
+    """Sub-environment -> newest episode with rows here, of each sender."""
+    _unread: dict[Sender, list[tuple[bytes, bytes]]] = field(
+        default_factory=dict[Sender, list[tuple[bytes, bytes]]]
+    )
+    """sub_env and episode of messages that are not in `_newest` yet: to read many costs as much as a few."""
 
     @functools.cached_property
     def number(self) -> int:
-        """Of all segments with rows that may still be needed, no two have the same."""
+        """Different for all segments with rows that may still be needed."""
         return segment_number(self.path)
 
-    def touch(self, actor_id: str, session: int, columns: Columns) -> None:
+    def note(self, actor_id: str, session: int, columns: Columns) -> None:
         """Note the episodes of one message."""
         unread = self._unread.setdefault((actor_id, session), [])
         unread.append((columns["sub_env"].tobytes(), columns["episode"].tobytes()))
@@ -132,11 +138,11 @@ class Segment:
 
     def _read(self) -> None:
         for sender, unread in self._unread.items():
-            columns = map(b"".join, zip(*unread, strict=True))
-            sub_envs, episodes = map(np.frombuffer, columns, (np.int32, np.int64))
+            sub_envs = np.frombuffer(b"".join(first for first, _ in unread), np.int32)
+            episodes = np.frombuffer(b"".join(second for _, second in unread), np.int64)
             # In time order for every sub-environment: the last one is the newest.
             if sub_envs.max() < len(sub_envs):
-                newest = np.full(len(sub_envs), -1)
+                newest = np.full(len(sub_envs), -1, np.int64)
                 newest[sub_envs] = episodes
                 [sub_envs] = (newest >= 0).nonzero()
                 episodes = newest[sub_envs]

@@ -1,23 +1,22 @@
-"""What a journal's owner does with segments that an earlier process wrote."""
+"""Reads segments that an earlier process wrote, after whatever ended it."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from learner.replay.journal.disk import Disk
 from learner.replay.journal.format import (
     BatchRecord,
-    End,
+    EndMark,
     Head,
     JournalError,
     Snapshot,
     scan,
     segment_paths,
     split_payload,
-    sync_folder,
 )
 from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client
@@ -49,50 +48,47 @@ def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[R
         if isinstance(head, BatchRecord) and head.frame_bytes:
             message = _decode(head, payload, limits, path)
         yield Recovered(head, message, end)
-    if end != path.stat().st_size and not isinstance(head, End):
+    if end != path.stat().st_size and not isinstance(head, EndMark):
         raise JournalError(
             f"{path} is damaged at byte {end}, before the journal's tail: "
             "move it away to go on without its rows"
         )
 
 
-def cut_torn_tail(folder: Path) -> None:
-    """Cut the newest segment behind its End or last whole record, and say so if it has no End; sync what is
-    left."""
+def cut_torn_tail(folder: Path, disk: Disk) -> None:
+    """Cut the newest segment behind its EndMark or last whole record and sync it; log if there is no EndMark.
+
+    A segment without a whole record is deleted, and the one before it is looked at.
+    """
     paths = segment_paths(folder)
     if not paths:
         return
     newest = paths[-1]
     size, whole, ended = newest.stat().st_size, 0, False
     for record in scan(newest):
-        whole, ended = record.end, isinstance(record.head, End)
+        whole, ended = record.end, isinstance(record.head, EndMark)
     if whole < size and not ended:
-        # Where an older segment was written over, its bytes count, too: nothing tells them from torn ones.
+        # Bytes of an older segment that was overwritten count, too: nothing tells them from torn ones.
         log.warning("%s: cut a torn tail: no whole record in %d bytes behind %d", newest, size - whole, whole)
     if whole == 0:
-        newest.unlink()
-        sync_folder(folder)
-        cut_torn_tail(folder)
+        disk.delete(newest)
+        disk.sync_folder(folder)
+        cut_torn_tail(folder, disk)
         return
-    descriptor = os.open(newest, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, whole)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.cut(newest, whole)
 
 
 def _require_spec(theirs: ExperienceSpec, ours: ExperienceSpec, path: Path) -> None:
     for name in theirs.__struct_fields__:
-        held, wanted = getattr(theirs, name), getattr(ours, name)
-        if held != wanted:
-            raise JournalError(f"{path} holds rows of {name} {held}, this run has {name} {wanted}")
+        written, wanted = getattr(theirs, name), getattr(ours, name)
+        if written != wanted:
+            raise JournalError(f"{path} has rows of {name} {written}, this run has {name} {wanted}")
 
 
 def _decode(head: BatchRecord, payload: bytes, limits: Limits, path: Path) -> Experience | Evaluation:
     try:
         message = decode_from_client(split_payload(head, payload), limits)
     except ProtocolError as error:
-        raise JournalError(f"{path} holds a message that is none here: {error}") from error
+        raise JournalError(f"{path} has a message that this release cannot read: {error}") from error
     assert isinstance(message, Experience | Evaluation), message
     return message

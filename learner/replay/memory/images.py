@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from learner.replay.memory.rows import Slots
 from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 from protocol.messages import Columns
 
-Pictures = Mapping[str, np.ndarray]
+Pictures = Mapping[str, NDArray[np.uint8]]
 """Camera -> u1 (M, H, W, 3)."""
 
 
@@ -41,33 +43,33 @@ class RingImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are planned, all of them at the start."""
+        """All of them allocated at the start."""
         return sum(rows.numel() for rows in self._rows.values())
 
-    def add(self, columns: Columns, decisions: np.ndarray, finals: np.ndarray, oldest: int) -> None:
+    def add(self, columns: Columns, decisions: Slots, finals: Slots, oldest: int) -> None:
         """Write the images of one message's decisions and final observations.
 
         Args:
             decisions, finals: their positions.
-            oldest: positions below have no place any more.
+            oldest: rows at positions below were overwritten.
         """
         for camera in self._rows:
             self._write(camera, decisions, columns[IMAGE_PREFIX + camera][:, 0], oldest)
             self._write(camera, finals, columns[FINAL_IMAGE_PREFIX + camera], oldest)
 
-    def restore(self, positions: np.ndarray, pictures: Pictures, oldest: int) -> None:
+    def restore(self, positions: Slots, pictures: Pictures, oldest: int) -> None:
         """Put images back where they were."""
         for camera in self._rows:
             self._write(camera, positions, pictures[camera], oldest)
 
-    def at(self, slots: np.ndarray) -> dict[str, Tensor]:
+    def at(self, slots: Slots) -> dict[str, Tensor]:
         """Camera -> u1 (B, H, W, 3)."""
         return {
-            camera: rows.index_select(0, torch.from_numpy(slots).to(rows.device))
+            camera: rows.index_select(0, torch.as_tensor(slots).to(rows.device))
             for camera, rows in self._rows.items()
         }
 
-    def _write(self, camera: str, positions: np.ndarray, images: np.ndarray, oldest: int) -> None:
+    def _write(self, camera: str, positions: Slots, images: NDArray[np.uint8], oldest: int) -> None:
         rows, kept = self._rows[camera], positions >= oldest
-        slots = torch.from_numpy(positions[kept] % self._capacity)
-        rows[slots.to(rows.device)] = torch.from_numpy(images[kept]).to(rows.device)
+        slots = torch.as_tensor(positions[kept] % self._capacity)
+        rows[slots.to(rows.device)] = torch.as_tensor(images[kept]).to(rows.device)

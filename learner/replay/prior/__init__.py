@@ -1,0 +1,1 @@
+"""Recorded episodes, from wherever, as experience for the learner."""

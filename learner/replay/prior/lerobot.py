@@ -1,10 +1,13 @@
 """LeRobot datasets as demonstrations, and ManiSkill's as LeRobot datasets."""
 
+# pyright: reportMissingTypeStubs=false
+# lerobot's own annotations leave type arguments open: `_Dataset` hides them.
+
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +15,21 @@ import numpy as np
 import pyarrow as pa
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from learner.replay.dataset.folder import read_info, standing
-from learner.replay.dataset.format import DatasetError, episode_lengths, read_parquet
-from learner.replay.dataset.layout import SIDECAR_PATH, file_name, file_number
-from learner.replay.prior.maniskill import Demonstration, DemonstrationError
-from learner.replay.tools.verify import parquet_files
+from learner.replay.dataset.arrow import Array, column, episode_lengths, matrix, read_parquet
+from learner.replay.dataset.format.layout import SIDECAR_PATH, file_name, file_number, parquet_files
+from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.dataset.read import open_snapshot, read_info
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
 
 log = logging.getLogger(__name__)
 
-STATE, ACTION, SUCCESS, REWARD, DONE = (
-    "observation.state",
-    "action",
-    "next.success",
-    "next.reward",
-    "next.done",
-)
+_Dataset: Any = LeRobotDataset
+
+STATE, ACTION = "observation.state", "action"
+SUCCESS, REWARD, DONE = "next.success", "next.reward", "next.done"
 _STANDARD = (STATE, "observation.environment_state")
+# No video is read here: LeRobot's other reader says at length where FFmpeg's libraries are missing.
+NO_VIDEOS = "pyav"
 
 
 def read_lerobot(
@@ -39,9 +41,9 @@ def read_lerobot(
 ) -> list[Demonstration]:
     """Episodes of a LeRobot v3.0 dataset: a folder, or a hub id.
 
-    A replay of ours knows the observation after the last action; elsewhere the last one that there is
-    stands in for it. Where nothing says which frames were successful, the last one of each episode is
-    taken to be; a line in the log says so.
+    This project's replays have the observation after the last action; for other datasets the last recorded
+    one is used twice. In a dataset that does not say which frames were successful, the last frame of each
+    episode counts as success, with a warning in the log.
 
     Args:
         observation: features that make up an observation, one after another; None: observation.state, and
@@ -49,22 +51,22 @@ def read_lerobot(
         fps: what the dataset must have; None: anything.
 
     Raises:
-        DemonstrationError: not to be had, another format version or fps, or without these features; names
-            what there is.
+        DemonstrationError: not available, another format version or fps, or without these features; lists
+            the features there are.
     """
     with opened(source) as folder:
         return read_folder(folder, source, observation, fps)[:limit]
 
 
 @contextlib.contextmanager
-def opened(source: str) -> Iterator[Path]:
-    """The folder of a dataset, as it stands now.
+def opened(source: str) -> Generator[Path]:
+    """The folder of a dataset, in its present version.
 
     Raises:
-        DemonstrationError: not to be had; or instead of a DatasetError that was raised inside.
+        DemonstrationError: not available; or instead of a DatasetError that was raised inside.
     """
     try:
-        with standing(_folder_of(source)) as folder:
+        with open_snapshot(_folder_of(source)) as folder:
             yield folder
     except DatasetError as error:
         raise DemonstrationError(str(error)) from error
@@ -73,7 +75,7 @@ def opened(source: str) -> Iterator[Path]:
 def read_folder(
     folder: Path, source: str, observation: Sequence[str] | None = None, fps: int | None = None
 ) -> list[Demonstration]:
-    """`read_lerobot` for a dataset on this disk that `source` stands for."""
+    """`read_lerobot` for a local folder; messages name `source`."""
     info = read_info(folder)
     features = info["features"]
     names = _STANDARD if observation is None else observation
@@ -95,7 +97,7 @@ def _folder_of(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source)
     try:
-        return Path(LeRobotDataset(source).root)
+        return Path(_Dataset(source, video_backend=NO_VIDEOS).root)
     except Exception as error:  # hub, network, parquet: a dozen kinds
         raise DemonstrationError(
             f"no demonstrations at {source}: make them with bash launch/demos.sh, or give the folder or hub "
@@ -107,17 +109,17 @@ def _episodes_of(folder: Path, path: Path, columns: Sequence[str]) -> list[Demon
     """The episodes of one file."""
     frames = read_parquet(path)
     lengths = episode_lengths(frames)
-    seen = np.concatenate([_matrix(frames, name) for name in columns], axis=1)
-    actions = _matrix(frames, ACTION)
+    seen = np.concatenate([_floats(frames, name) for name in columns], axis=1)
+    actions = _floats(frames, ACTION)
     ends = np.cumsum(lengths)
-    success = np.zeros(len(frames), bool)
-    success[ends - 1] = True
     if SUCCESS in frames.column_names:
-        success = _matrix(frames, SUCCESS)[:, 0].astype(bool)
-    finals: list[np.ndarray | None] = [None] * len(lengths)
+        success = matrix(frames, SUCCESS)[:, 0].astype(bool)
+    else:
+        success = np.isin(np.arange(len(frames)), ends - 1)
+    finals: list[Array | None] = [None] * len(lengths)
     if set(_STANDARD) >= set(columns):
         finals = _final_observations(folder / file_name(SIDECAR_PATH, file_number(path)), finals)
-    made = []
+    made: list[Demonstration] = []
     for first, stop, final in zip(ends - lengths, ends, finals, strict=True):
         last = seen[stop - 1] if final is None else final
         whole = np.vstack([seen[first:stop], last])
@@ -125,19 +127,17 @@ def _episodes_of(folder: Path, path: Path, columns: Sequence[str]) -> list[Demon
     return made
 
 
-def _final_observations(sidecar: Path, unknown: list[np.ndarray | None]) -> list[np.ndarray | None]:
+def _final_observations(sidecar: Path, unknown: list[Array | None]) -> list[Array | None]:
     if not sidecar.exists():
         return unknown
     table = read_parquet(sidecar, ["final_known", "final_observation"])
-    known, final = table["final_known"].to_numpy(), _matrix(table, "final_observation")
+    known, final = column(table, "final_known"), _floats(table, "final_observation")
     return [row if there else None for row, there in zip(final, known, strict=True)]
 
 
-def _matrix(table: pa.Table, name: str) -> np.ndarray:
+def _floats(table: pa.Table, name: str) -> Array:
     """f4 (N, width)"""
-    column = table[name].combine_chunks()
-    flat = column if pa.types.is_primitive(column.type) else column.flatten()
-    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32, copy=False)
+    return matrix(table, name).astype(np.float32, copy=False)
 
 
 def write_lerobot(
@@ -150,13 +150,14 @@ def write_lerobot(
     """
     if folder.exists() or not episodes:
         raise DemonstrationError(f"{folder} exists already" if folder.exists() else "no episodes to write")
-    dataset = LeRobotDataset.create(
+    dataset = _Dataset.create(
         repo_id=f"local/{folder.name}",
         root=folder,
         fps=fps,
         robot_type=robot_type,
         features=_features(episodes[0]),
         use_videos=False,
+        video_backend=NO_VIDEOS,
     )
     for episode in episodes:
         for frame in range(len(episode.actions)):
@@ -181,7 +182,7 @@ def _features(episode: Demonstration) -> dict[str, dict[str, Any]]:
     }
 
 
-def _frame(episode: Demonstration, frame: int) -> dict[str, np.ndarray]:
+def _frame(episode: Demonstration, frame: int) -> dict[str, Array]:
     success = episode.success[frame]
     return {
         STATE: episode.observations[frame],

@@ -1,0 +1,1 @@
+"""The replay in memory, rebuilt from the dataset."""

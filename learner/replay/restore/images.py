@@ -7,39 +7,41 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.format import DatasetSpec, episode_lengths, read_parquet
-from learner.replay.dataset.layout import DATA_PATH, SIDECAR_PATH, feature_name, file_name, video_name
-from learner.replay.dataset.video import from_png, read_frames
-from learner.replay.memory.images import Pictures
+from learner.replay.dataset.arrow import Array, column, episode_lengths, one_piece, read_parquet, values
+from learner.replay.dataset.format.layout import (
+    DATA_PATH,
+    SIDECAR_PATH,
+    feature_name,
+    file_name,
+    video_name,
+)
+from learner.replay.dataset.format.spec import DatasetSpec
+from learner.replay.dataset.format.video import from_png, read_frames
 
 
-def read_pictures(folder: Path, number: int, spec: DatasetSpec) -> Pictures:
-    """Of all rows of one shard, as `restore.read_rows` orders them: decisions, then known final ones."""
+def read_pictures(folder: Path, number: int, spec: DatasetSpec) -> dict[str, Array]:
+    """Of all rows of one shard, in the order of `read_rows`: decisions, then known final observations."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
-    start = np.flatnonzero(frames["decision_start"].to_numpy())
-    known = np.flatnonzero(sidecar["final_known"].to_numpy())
-    pictures = {}
-    for camera in spec.cameras:
-        cells = sidecar[f"final_image.{camera}"]
-        finals = [from_png(cells[row].as_py()) for row in known.tolist()]
+    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number))
+    start = np.flatnonzero(column(frames, "decision_start"))
+    known = np.flatnonzero(column(sidecar, "final_known"))
+    pictures: dict[str, Array] = {}
+    for camera, size in spec.cameras.items():
+        cells = values(sidecar, f"final_image.{camera}")
+        finals = [from_png(cells[row]) for row in known.tolist()]
         if spec.images == "image":
-            column = frames[feature_name(camera)].combine_chunks().field("bytes")
-            decisions = [from_png(column[row].as_py()) for row in start.tolist()]
+            stored = one_piece(frames, feature_name(camera))
+            decisions = [from_png(stored[row].as_py()["bytes"]) for row in start.tolist()]
         else:
             decisions = list(_decoded(folder, camera, frames, sidecar)[start])
-        empty = np.zeros((0, *spec.cameras[camera], 3), np.uint8)
+        empty = np.zeros((0, *size, 3), np.uint8)
         pictures[camera] = np.stack([*decisions, *finals]) if decisions else empty
     return pictures
 
 
-def _decoded(folder: Path, camera: str, frames: pa.Table, sidecar: pa.Table) -> np.ndarray:
+def _decoded(folder: Path, camera: str, frames: pa.Table, sidecar: pa.Table) -> Array:
     """u1 (T, H, W, 3), every frame of a shard from its videos."""
-    videos = {
-        number: read_frames(folder / video_name(camera, number))
-        for number in set(sidecar["video"].to_pylist())
-    }
-    places = zip(
-        sidecar["video"].to_pylist(), sidecar["video_frame"].to_pylist(), episode_lengths(frames), strict=True
-    )
+    numbers, starts = values(sidecar, "video"), values(sidecar, "video_frame")
+    videos = {number: read_frames(folder / video_name(camera, number)) for number in set(numbers)}
+    places = zip(numbers, starts, episode_lengths(frames), strict=True)
     return np.concatenate([videos[number][first : first + length] for number, first, length in places])

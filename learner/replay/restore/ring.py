@@ -1,4 +1,4 @@
-"""The ring, rebuilt from the dataset and its sidecar alone, to the bit."""
+"""The ring, rebuilt from the dataset alone: the same bits in the same places."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from learner.replay.dataset.folder import read_spec
-from learner.replay.dataset.format import DatasetError, DatasetSpec, episode_lengths, read_parquet
-from learner.replay.dataset.layout import DATA_PATH, SIDECAR_PATH, file_name, file_number
+from learner.replay.dataset.arrow import (
+    Array,
+    column,
+    episode_lengths,
+    flattened,
+    list_ends,
+    matrix,
+    read_parquet,
+)
+from learner.replay.dataset.format.layout import (
+    DATA_PATH,
+    SIDECAR_PATH,
+    file_name,
+    file_number,
+    parquet_files,
+)
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
+from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
-from learner.replay.tools.verify import parquet_files
 
 log = logging.getLogger(__name__)
 
@@ -23,124 +36,106 @@ log = logging.getLogger(__name__)
 class Rows(NamedTuple):
     """Rows of a ring, see `Ring.restore`."""
 
-    positions: np.ndarray
-    block: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    successors: np.ndarray
+    positions: Array
+    block: Array
+    reward: Array
+    terminated: Array
+    successors: Array
 
 
-def restore_ring(folder: Path, ring: Ring, frame_cost: float = 0.0) -> int:
-    """Fill an empty ring with the newest rows of a dataset, each where it was; returns how many.
+def restore_ring(folder: Path, ring: Ring) -> int:
+    """Fill an empty ring with the newest rows of a dataset, each at its old position; returns how many.
 
-    The ring then goes on behind the newest of them. What the learner had received and not yet
-    committed is still to come (`Ring.add` with its position).
-
-    Args:
-        frame_cost: taken from the reward of every executed frame, see `learner.replay.rewards`.
+    The ring continues behind the newest of them. What the learner had received but not yet committed
+    still has to be added (`Ring.add` with its position).
 
     Raises:
-        DatasetError: not a dataset of this replay, of rows of other sizes, or without the images that the
-            ring keeps.
+        DatasetError: not a dataset of this replay, of other dimensions, or without the images that the ring
+            needs.
     """
     spec = read_spec(folder)
     theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
-    if theirs != (ours := (ring.observation_dim, ring.residual_numbers)):
+    if theirs != (ours := (ring.observation_dim, ring.residual_dim)):
         raise DatasetError(
-            f"{folder} holds decisions of {theirs[0]} observation and {theirs[1]} residual numbers, this run "
-            f"has {ours[0]} and {ours[1]}: give the run's own keys (algo.residual_every="
-            f"{spec.residual_every} and those of task), or choose another name=<run>"
+            f"{folder} has decisions with observation dimension {theirs[0]} and residual dimension "
+            f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
+            f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
         )
-    if ring.keeps_images and not spec.cameras:
-        raise DatasetError(f"{folder} holds no images: set learner.replay_images=false")
+    if ring.images is not None and not spec.cameras:
+        raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
-    ring.position = max(newest, default=-1) + 1
+    ring.rows.position = max(newest, default=-1) + 1
     restored = 0
     for number, last in zip(shards, newest, strict=True):
-        # Episodes are committed as they end, not as they began: a shard may reach back.
-        if last < ring.position - ring.capacity:
+        # Episodes are committed in the order of their ends: a shard may have older rows than the one before.
+        if last < ring.rows.oldest:
             continue
-        rows = read_rows(folder, number, spec, frame_cost)
+        rows = read_rows(folder, number, spec)
         ring.restore(*rows)
-        if ring.keeps_images:
+        if ring.images is not None:
             ring.restore_images(rows.positions, read_pictures(folder, number, spec))
-        restored += int((rows.positions >= ring.position - ring.capacity).sum())
+        restored += int((rows.positions >= ring.rows.oldest).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
 
 
-def read_rows(folder: Path, number: int, spec: DatasetSpec, frame_cost: float = 0.0) -> Rows:
+def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
     """All rows of one shard."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number)).combine_chunks()
-    decisions = _decisions(frames, sidecar, spec, frame_cost)
-    finals = _finals(sidecar)
-    last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
+    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number))
+    decisions, finals = _decisions(frames, sidecar, spec), _finals(sidecar)
+    last = list_ends(sidecar, "positions") - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
     successors = np.r_[decisions.positions[1:], -1]
     successors[last] = -1
-    known = sidecar["final_known"].to_numpy()
-    successors[last[known]] = finals.positions
-    decisions.terminated[last] = sidecar["terminated"].to_numpy()
+    successors[last[column(sidecar, "final_known")]] = finals.positions
+    decisions.terminated[last] = column(sidecar, "terminated")
     parts = zip(decisions._replace(successors=successors), finals, strict=True)
     return Rows(*(np.concatenate(part) for part in parts))
 
 
 def _last_position(folder: Path, number: int) -> int:
-    sidecar = read_parquet(
-        folder / file_name(SIDECAR_PATH, number), columns=["positions", "final_known"]
-    ).combine_chunks()
-    flat = sidecar["positions"].combine_chunks().flatten().to_numpy()
-    last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
-    return int(max(flat.max(), (flat[last] + sidecar["final_known"].to_numpy()).max()))
+    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["positions", "final_known"])
+    positions, last = flattened(sidecar, "positions"), list_ends(sidecar, "positions") - 1
+    return int(max(positions.max(), (positions[last] + column(sidecar, "final_known")).max()))
 
 
-def _matrix(table: pa.Table, name: str) -> np.ndarray:
-    """f4 (N, width) of a column of lists of fixed size, or of plain values."""
-    column = table[name].combine_chunks()
-    flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
-    return flat.to_numpy().reshape(len(column), -1)
-
-
-def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, frame_cost: float) -> Rows:
-    """The decisions of all episodes; where an episode's last one lies is known to the caller."""
-    start = frames["decision_start"].to_numpy()
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
+    """The decisions of all episodes; which are the last of their episodes is left to the caller."""
+    start = column(frames, "decision_start")
     first = np.flatnonzero(start)
     decision = np.cumsum(start) - 1
     frame = np.arange(len(frames)) - first[decision]
-    every = _matrix(sidecar, "last_residual").shape[1] // spec.action_dim
+    every = matrix(sidecar, "last_residual").shape[1] // spec.action_dim
     last = decision[np.cumsum(episode_lengths(frames)) - 1]
 
-    def grouped(name: str) -> np.ndarray:
+    def grouped(name: str) -> Array:
         """(D, k, width), zeros past the end of a decision."""
-        values = _matrix(frames, name)
+        values = matrix(frames, name)
         out = np.zeros((len(first), every, values.shape[1]), np.float32)
         out[decision, frame] = values
         return out
 
     plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
-    plan[last], residual[last] = _matrix(sidecar, "last_base_plan"), _matrix(sidecar, "last_residual")
-    executed = np.arange(every) < np.bincount(decision)[:, None]
-    reward = grouped("next.reward")[..., 0] - np.float32(frame_cost) * executed
-    observation = [_matrix(frames, name)[first] for name in spec.observation_columns]
+    plan[last], residual[last] = matrix(sidecar, "last_base_plan"), matrix(sidecar, "last_residual")
+    observation = [matrix(frames, name)[first] for name in spec.observation_columns]
     return Rows(
-        positions=sidecar["positions"].combine_chunks().flatten().to_numpy(),
+        positions=flattened(sidecar, "positions"),
         block=np.concatenate([*observation, plan, residual], axis=1),
         # The same sum over the same numbers as when they arrived.
-        reward=reward.sum(1),
+        reward=grouped("next.reward")[..., 0].sum(1),
         terminated=np.zeros(len(first), bool),
         successors=np.full(len(first), -1),
     )
 
 
 def _finals(sidecar: pa.Table) -> Rows:
-    """The final observations that are known, each right behind the last decision of its episode."""
-    known = sidecar["final_known"].to_numpy()
-    last = np.cumsum(pc.list_value_length(sidecar["positions"]).to_numpy()) - 1
-    positions = sidecar["positions"].combine_chunks().flatten().to_numpy()[last] + 1
-    plan = _matrix(sidecar, "final_base_plan")
-    block = np.concatenate([_matrix(sidecar, "final_observation"), plan, np.zeros_like(plan)], axis=1)
+    """The final observations that are known, each behind the last decision of its episode."""
+    known = column(sidecar, "final_known")
+    positions = flattened(sidecar, "positions")[list_ends(sidecar, "positions") - 1] + 1
+    plan = matrix(sidecar, "final_base_plan")
+    block = np.concatenate([matrix(sidecar, "final_observation"), plan, np.zeros_like(plan)], axis=1)
     count = int(known.sum())
     return Rows(
         positions[known], block[known], np.zeros(count, np.float32), np.zeros(count, bool), np.full(count, -1)

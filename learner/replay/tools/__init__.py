@@ -1,0 +1,1 @@
+"""What a person does with a dataset: verify, repair, export, merge, look at."""

@@ -10,35 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from learner.replay.dataset.folder import (
-    SAME_KIND,
-    DatasetState,
-    read_forgotten,
-    read_json,
-    read_spec,
-    read_whole_spec,
-    standing,
-)
-from learner.replay.dataset.format import (
-    DatasetError,
-    DatasetSpec,
+from learner.replay.dataset.arrow import (
+    Array,
+    column,
     episode_lengths,
     read_parquet,
+    values,
+    with_added,
     with_column,
 )
-from learner.replay.dataset.images import with_videos
-from learner.replay.dataset.layout import ORIGIN_PATH, SIDECAR_PATH, file_name, file_number, video_name
-from learner.replay.dataset.shard_files import (
-    add_tables,
-    compact,
-    write_description,
-)
-from learner.replay.dataset.swap import Generation
-from learner.replay.tools.verify import (
+from learner.replay.dataset.format.images import with_videos
+from learner.replay.dataset.format.layout import (
+    ORIGIN_PATH,
+    SIDECAR_PATH,
+    file_name,
+    file_number,
     parquet_files,
+    video_name,
 )
+from learner.replay.dataset.format.spec import SAME_KIND, DatasetError, DatasetSpec
+from learner.replay.dataset.manifest import Manifest, latest, read_episodes_dropped
+from learner.replay.dataset.read import open_snapshot, read_complete_spec, read_json, read_spec
+from learner.replay.dataset.rewrite import compact
+from learner.replay.dataset.shard_files import add_tables, write_description
+from learner.replay.dataset.swap import StagedFolder
+
+type Identity = tuple[str, int, int, int]
+"""Actor id, session, sub-environment, episode."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +57,21 @@ class Selection:
             wanted.append(f"of {' or '.join(self.actors)}")
         return " and ".join(wanted)
 
-    def keeps(self, frames: pa.Table, sidecar: pa.Table) -> np.ndarray:
+    def keeps(self, frames: pa.Table, sidecar: pa.Table) -> Array:
         """b1 (E,) for the episodes in these tables."""
         lengths = episode_lengths(frames)
         starts = np.cumsum(lengths) - lengths
         kept = np.ones(len(lengths), bool)
         if self.successes:
-            kept &= np.maximum.reduceat(frames["next.success"].to_numpy(zero_copy_only=False), starts)
+            kept &= np.maximum.reduceat(column(frames, "next.success"), starts)
         if self.after_version is not None:
-            kept &= frames["weights_version"].to_numpy()[starts] > self.after_version
+            kept &= column(frames, "weights_version")[starts] > self.after_version
         if self.actors:
-            kept &= np.isin(sidecar["actor_id"].to_pylist(), self.actors)
+            kept &= np.isin(values(sidecar, "actor_id"), self.actors)
         return kept
 
 
-def export(source: Path, target: Path, selection: Selection) -> DatasetState:
+def export(source: Path, target: Path, selection: Selection) -> Manifest:
     """Write the selected episodes as a new dataset.
 
     Raises:
@@ -81,8 +80,8 @@ def export(source: Path, target: Path, selection: Selection) -> DatasetState:
     return merge([source], target, selection)
 
 
-def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> DatasetState:
-    """Write the episodes of all `sources`, each as it stands now, one after the other as a new dataset.
+def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> Manifest:
+    """Write the episodes of the present versions of all `sources`, one after the other, as a new dataset.
 
     Raises:
         DatasetError: a source is not a dataset of this replay, or of another kind than the first;
@@ -91,26 +90,26 @@ def merge(sources: Sequence[Path], target: Path, selection: Selection | None = N
     if target.exists():
         raise DatasetError(f"{target} exists already: name a new folder")
     with contextlib.ExitStack() as views:
-        return _merge([views.enter_context(standing(source)) for source in sources], target, selection)
+        return _merge([views.enter_context(open_snapshot(source)) for source in sources], target, selection)
 
 
-def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> DatasetState:
-    spec = replace(read_whole_spec(sources[0]), repo_id=target.name)
+def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -> Manifest:
+    spec = replace(read_complete_spec(sources[0]), repo_id=target.name)
     for source in sources:
         _check_same_kind(sources[0], source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    generation, state, seen = Generation(target), DatasetState(), set[tuple[str, int, int, int]]()
+    staged, manifest, seen = StagedFolder(target), Manifest(), set[Identity]()
     for source in sources:
-        state = _add_dataset(generation, state, spec, source, selection or Selection(), seen)
-    if not state.shards:
-        shutil.rmtree(generation.root)
+        manifest = _add_dataset(staged, manifest, spec, source, selection or Selection(), seen)
+    if not manifest.shards:
+        shutil.rmtree(staged.root)
         raise DatasetError(
-            f"no episode is left to write, none is {selection}: the actors are {', '.join(state.actors)}"
+            f"no episode is left to write, none is {selection}: the actors are {', '.join(manifest.actors)}"
         )
-    state = compact(generation, state, spec)
-    write_description(generation, state, spec)
-    generation.replace()
-    return state
+    manifest = compact(staged, manifest, spec)
+    write_description(staged, manifest, spec)
+    staged.swap_in()
+    return manifest
 
 
 def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -132,67 +131,58 @@ def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
 
 
 def _check_same_kind(first: Path, other: Path) -> None:
-    ours, theirs = read_spec(first), read_whole_spec(other)
+    ours, theirs = read_spec(first), read_complete_spec(other)
     for key in SAME_KIND:
         if getattr(ours, key) != getattr(theirs, key):
             raise DatasetError(f"{other} has {key} {getattr(theirs, key)}, {first} {getattr(ours, key)}")
 
 
 def _add_dataset(
-    generation: Generation,
-    state: DatasetState,
+    staged: StagedFolder,
+    manifest: Manifest,
     spec: DatasetSpec,
     source: Path,
     selection: Selection,
-    seen: set[tuple[str, int, int, int]],
-) -> DatasetState:
+    seen: set[Identity],
+) -> Manifest:
     names = read_json(source, ORIGIN_PATH)["actors"]
-    actors = [*state.actors, *(name for name in names if name not in state.actors)]
+    actors = [*manifest.actors, *(name for name in names if name not in manifest.actors)]
     numbers = np.array([actors.index(name) for name in names])
-    forgotten = dict(state.forgotten)
-    for lane, count in read_forgotten(source).items():
-        forgotten[lane] = max(forgotten.get(lane, 0), count)
-    state = replace(state, actors=tuple(actors), forgotten=forgotten)
-    positions = state.next_position
+    dropped = latest(manifest.episodes_dropped, read_episodes_dropped(source))
+    manifest = replace(manifest, actors=tuple(actors), episodes_dropped=dropped)
+    positions = manifest.next_position
     for frames, sidecar in read_tables(source):
         kept = selection.keeps(frames, sidecar)
         if not kept.any():
             continue
         frames = frames.filter(pa.array(np.repeat(kept, episode_lengths(frames))))
-        frames = with_column(frames, "actor", numbers[frames["actor"].to_numpy()])
-        sidecar = _moved(sidecar.filter(pa.array(kept)), positions)
+        frames = with_column(frames, "actor", numbers[column(frames, "actor")])
+        sidecar = with_added(sidecar.filter(pa.array(kept)), "positions", positions)
         _check_new(sidecar, seen, source)
         if spec.images == "video":
-            sidecar, state = _take_videos(generation, state, spec, source, sidecar)
-        state = add_tables(generation, state, spec, frames, sidecar)
-    return state
+            sidecar, manifest = _link_videos(staged, manifest, spec, source, sidecar)
+        manifest = add_tables(staged, manifest, spec, frames, sidecar)
+    return manifest
 
 
-def _take_videos(
-    generation: Generation, state: DatasetState, spec: DatasetSpec, source: Path, sidecar: pa.Table
-) -> tuple[pa.Table, DatasetState]:
-    """Take the videos of these episodes whole, under new numbers; others may be in them too."""
-    places = {}
-    for number in dict.fromkeys(sidecar["video"].to_pylist()):
+def _link_videos(
+    staged: StagedFolder, manifest: Manifest, spec: DatasetSpec, source: Path, sidecar: pa.Table
+) -> tuple[pa.Table, Manifest]:
+    """Link to the videos of these episodes, under new numbers; other episodes may be in them too."""
+    places: dict[int, tuple[int, int]] = {}
+    for number in dict.fromkeys(values(sidecar, "video")):
         for camera in spec.cameras:
             path = source / video_name(camera, number)
             if not path.exists():
                 raise DatasetError(f"{path} is missing: repair {source} first")
-            generation.take(path, video_name(camera, state.next_number))
-        places[number] = (state.next_number, 0)
-        state = replace(state, next_number=state.next_number + 1)
-    return with_videos(sidecar, places), state
+            staged.link_in(path, video_name(camera, manifest.next_number))
+        places[number] = (manifest.next_number, 0)
+        manifest = replace(manifest, next_number=manifest.next_number + 1)
+    return with_videos(sidecar, places), manifest
 
 
-def _moved(sidecar: pa.Table, by: int) -> pa.Table:
-    """The sidecar with all positions in the stream of rows behind those of the dataset before."""
-    column = sidecar["positions"].combine_chunks()
-    moved = pa.ListArray.from_arrays(column.offsets, pc.add(column.values, by))
-    return sidecar.set_column(sidecar.schema.get_field_index("positions"), "positions", moved)
-
-
-def _check_new(sidecar: pa.Table, seen: set[tuple[str, int, int, int]], source: Path) -> None:
-    columns = (sidecar[name].to_pylist() for name in ("actor_id", "session", "sub_env", "episode"))
+def _check_new(sidecar: pa.Table, seen: set[Identity], source: Path) -> None:
+    columns = (values(sidecar, name) for name in ("actor_id", "session", "sub_env", "episode"))
     for identity in zip(*columns, strict=True):
         if identity in seen:
             actor_id, session, sub_env, episode = identity

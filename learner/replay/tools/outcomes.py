@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
-
-from learner.replay.dataset.folder import read_json
-from learner.replay.dataset.layout import INFO_PATH, ORIGIN_PATH
+from learner.replay.dataset.arrow import column_names, read_parquet, values
+from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH, parquet_files
+from learner.replay.dataset.read import read_json
 
 _NAMES = ("episode_index", "length", "stats/next.success/max", "stats/next.reward/mean",
           "stats/weights_version/min")  # fmt: skip
@@ -34,11 +34,11 @@ def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
     """
     total = read_json(folder, INFO_PATH)["total_episodes"]
     outcomes: list[EpisodeOutcome] = []
-    for path in sorted((folder / "meta/episodes").glob("*/*.parquet")):
-        file = pq.ParquetFile(path)
-        table = file.read([name for name in _NAMES if name in file.schema_arrow.names]).to_pydict()
-        nothing = [None] * len(table["episode_index"])
-        columns = (table.get(name, nothing) for name in _NAMES)
+    for path in parquet_files(folder / "meta/episodes"):
+        present = column_names(path)
+        table = read_parquet(path, [name for name in _NAMES if name in present])
+        nothing: list[Any] = [None] * len(table)
+        columns = (values(table, name) if name in present else nothing for name in _NAMES)
         for episode, frames, success, reward, version in zip(*columns, strict=True):
             outcomes.append(
                 EpisodeOutcome(

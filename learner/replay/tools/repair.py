@@ -5,44 +5,39 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.folder import (
-    BrokenError,
-    DatasetState,
-    read_forgotten,
-    read_info,
-    read_json,
-    read_spec,
+from learner.replay.dataset.arrow import (
+    Array,
+    column,
+    episode_lengths,
+    make_table,
+    read_parquet,
+    why_unreadable,
 )
-from learner.replay.dataset.format import DatasetError, DatasetSpec, episode_lengths, read_parquet
-from learner.replay.dataset.layout import (
+from learner.replay.dataset.format.layout import (
     DATA_PATH,
     ORIGIN_PATH,
     PATTERNS,
     SIDECAR_PATH,
     file_name,
     file_number,
+    parquet_files,
     video_numbers,
 )
-from learner.replay.dataset.shard_files import (
-    add_tables,
-    remove_unused_videos,
-    write_description,
-)
-from learner.replay.dataset.swap import Generation, recover
-from learner.replay.tools.verify import (
-    parquet_files,
-    problem_with_frames,
-    problems_with_videos,
-    verify,
-    why_unreadable,
-)
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
+from learner.replay.dataset.manifest import Manifest, read_episodes_dropped
+from learner.replay.dataset.read import BrokenError, read_info, read_json, read_spec
+from learner.replay.dataset.rewrite import remove_unused_videos
+from learner.replay.dataset.shard_files import add_tables, write_description
+from learner.replay.dataset.swap import StagedFolder, recover
+from learner.replay.tools.problems import problem_with_frames, problems_with_videos
+from learner.replay.tools.verify import verify
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class Repaired:
 
 
 def repair(folder: Path) -> Repaired:
-    """Cut a dataset of this replay to its longest whole prefix, in one step; a whole one stays as it is.
+    """Cut a dataset of this replay to its longest whole prefix, in one step; a whole one is not changed.
 
-    Statistics, counts and episode tables are made anew from the frames and the sidecar.
+    Statistics, counts and episode tables are computed again from the frames and the sidecar.
 
     Raises:
         DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it.
@@ -68,8 +63,8 @@ def repair(folder: Path) -> Repaired:
 
 
 @contextlib.contextmanager
-def _nobody_writes(folder: Path) -> Iterator[None]:
-    """Hold the run that the dataset belongs to, as its learner does, which would lose what it has begun."""
+def _nobody_writes(folder: Path) -> Generator[None]:
+    """Lock the run that the dataset belongs to, as its learner does: no learner can write meanwhile."""
     lock = folder.parent / "lock"
     if not lock.exists():
         yield
@@ -93,43 +88,44 @@ def _repair(folder: Path) -> Repaired:
         info = read_info(folder)
         return Repaired(info["total_episodes"], info["total_frames"], ())
     old = [path for pattern in PATTERNS for path in parquet_files(folder / pattern.partition("/chunk")[0])]
-    state = DatasetState(
+    manifest = Manifest(
         actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
-        forgotten=read_forgotten(folder),
+        episodes_dropped=read_episodes_dropped(folder),
         next_number=max([*map(file_number, old), *video_numbers(folder)], default=-1) + 1,
     )
-    generation, dropped = Generation(folder), []
+    staged = StagedFolder(folder)
+    dropped: list[str] = []
     for path in parquet_files(folder / "data"):
         if dropped:
-            dropped.append(f"{path.relative_to(folder)}: it comes behind that")
+            dropped.append(f"{path.relative_to(folder)}: it follows on that")
             continue
-        frames, sidecar, problem = _whole_prefix(folder, file_number(path), state, spec)
+        frames, sidecar, problem = _whole_prefix(folder, file_number(path), manifest, spec)
         if len(sidecar):
-            state = add_tables(generation, state, spec, frames, sidecar)
+            manifest = add_tables(staged, manifest, spec, frames, sidecar)
         dropped += [] if problem is None else [problem]
-    if not state.shards:
-        shutil.rmtree(generation.root)
+    if not manifest.shards:
+        shutil.rmtree(staged.root)
         raise DatasetError(f"{folder} holds no whole episode: {'; '.join(dropped) or 'no data'}")
     for path in old:
-        generation.remove(str(path.relative_to(folder)))
-    remove_unused_videos(generation, state, spec)
-    write_description(generation, state, spec)
-    generation.replace()
-    return Repaired(state.episodes, state.frames, tuple(dropped))
+        staged.remove(str(path.relative_to(folder)))
+    remove_unused_videos(staged, manifest, spec)
+    write_description(staged, manifest, spec)
+    staged.swap_in()
+    return Repaired(manifest.episodes, manifest.frames, tuple(dropped))
 
 
 def _whole_prefix(
-    folder: Path, number: int, state: DatasetState, spec: DatasetSpec
+    folder: Path, number: int, manifest: Manifest, spec: DatasetSpec
 ) -> tuple[pa.Table, pa.Table, str | None]:
-    """The leading episodes of a shard that are whole and follow on `state`, and what ended them."""
-    tables = []
+    """The leading episodes of a shard that are whole and follow on `manifest`, and what ended them."""
+    tables: list[pa.Table] = []
     for name in (file_name(DATA_PATH, number), file_name(SIDECAR_PATH, number)):
         path = folder / name
         problem = why_unreadable(path) if path.exists() else "missing"
         if problem is not None:
             return *_no_tables(), f"{name}: {problem}"
         try:
-            tables.append(read_parquet(path).combine_chunks())
+            tables.append(read_parquet(path))
         except (pa.ArrowException, OSError) as error:
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
@@ -139,7 +135,9 @@ def _whole_prefix(
     if problem is not None:
         return *_no_tables(), problem
     lengths = episode_lengths(frames)
-    count, problem = _leading(lambda n: _problem_of(frames, sidecar, lengths, n, state, spec), len(lengths))
+    count, problem = _leading(
+        lambda n: _problem_of(frames, sidecar, lengths[:n], manifest, spec), len(lengths)
+    )
     if problem is not None:
         problem = f"{file_name(DATA_PATH, number)}: {problem}; {len(lengths) - count} episodes in it"
     return frames.slice(0, int(lengths[:count].sum())), sidecar.slice(0, count), problem
@@ -164,26 +162,25 @@ def _leading(problem_of: Callable[[int], str | None], total: int) -> tuple[int, 
 def _problem_of(
     frames: pa.Table,
     sidecar: pa.Table,
-    lengths: np.ndarray,
-    count: int,
-    state: DatasetState,
+    lengths: Array,
+    manifest: Manifest,
     spec: DatasetSpec,
 ) -> str | None:
-    """What is wrong with the first `count` episodes, or None."""
-    if count == 0:
+    """What is wrong with the leading episodes, of these lengths, or None."""
+    if not len(lengths):
         return None
-    part = frames.slice(0, int(lengths[:count].sum()))
-    problem = problem_with_frames(part, state.episodes, state.frames, spec.fps)
+    part = frames.slice(0, int(lengths.sum()))
+    problem = problem_with_frames(part, manifest.episodes, manifest.frames, spec.fps)
     if problem is not None:
         return problem
-    done = part["next.done"].to_numpy(zero_copy_only=False)
-    if not np.array_equal(np.flatnonzero(done), np.cumsum(lengths[:count]) - 1):
+    done = column(part, "next.done")
+    if not np.array_equal(np.flatnonzero(done), np.cumsum(lengths) - 1):
         return "an episode is cut short: next.done is not at its end"
-    wanted = state.episodes + np.arange(count)
-    if not np.array_equal(sidecar["episode_index"].to_numpy()[:count], wanted):
+    wanted = manifest.episodes + np.arange(len(lengths))
+    if not np.array_equal(column(sidecar, "episode_index")[: len(lengths)], wanted):
         return f"the sidecar does not describe episode {wanted[-1]}"
     return None
 
 
 def _no_tables() -> tuple[pa.Table, pa.Table]:
-    return pa.table({}), pa.table({})
+    return make_table({}), make_table({})

@@ -15,7 +15,7 @@ from config.wire import WireConfig
 from protocol.arrays import Limits
 from protocol.codec import encode
 from protocol.messages import Experience
-from tests.system.test_uplink_intake import TIMEOUT_S, acting, learning, make_columns, make_wire, pump_until
+from tests.support.wire import TIMEOUT_S, acting, learning, make_columns, make_wire, pump_until
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_what_the_learner_has_already_is_there_once(wire: WireConfig, tmp_path: 
         with acting(wire) as earlier:
             earlier.send(make_columns(0))
             assert earlier.flush(TIMEOUT_S)
-            session = earlier._session_number
+            session = earlier.session
         leave(tmp_path, wire, session, range(2))
         with acting(wire, spool=tmp_path):
             received = intake.drain()

@@ -40,7 +40,7 @@ def test_mask_gates_whole_decisions_with_its_probability():
 
 
 def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
-    config = make_config("algo.residual_every=4", "algo.residual_shape=held", "algo.residual_dims=[0]")
+    config = make_config("algo.residual_every=4", "algo.residual_shape=constant", "algo.residual_dims=[0]")
     policy = make_policy(CountingBase(), config, 8, 4)
     policy.behaviour = acting(1.0, noise_std=0.5)
     policy.begin(torch.zeros(8, 3))
@@ -92,21 +92,26 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     assert not policy.act().residual.any()
 
 
-def test_reach_bounds_residual_and_noise_and_travels_with_the_weights():
+def test_residual_and_noise_stay_in_the_range_of_the_residual():
     config = make_config("algo.residual_every=4")
     policy = make_policy(CountingBase(), config, 500, 4)
     sender = ResidualActor(config.algo, 3, 2)
-    sender.reach.fill_(0.25)
     torch.nn.init.constant_(sender.head.bias, 20.0)  # tanh = 1 in every number
-    policy.adopt(1, sender.state_dict(), acting(1.0))
-    policy.begin(torch.zeros(500, 3))
-    assert (policy.act().residual == 0.25).all()
-    policy.adopt(2, sender.state_dict(), acting(1.0, noise_std=0.5))
+    policy.adopt(1, sender.state_dict(), acting(1.0, noise_std=0.5))
     policy.begin(torch.zeros(500, 3))
     residual = policy.act().residual
-    # Noise of deviation 0.5 * 0.25 on top of 0.25: half of it is cut at the reach.
-    assert residual.max() == 0.25 and residual.min() < 0
-    assert abs((residual < 0.25).float().mean().item() - 0.5) < 0.08
+    # Noise of deviation 0.5 on top of 1: half of it is cut.
+    assert residual.max() == 1 and residual.min() < 0.5
+    assert abs((residual < 1).float().mean().item() - 0.5) < 0.08
+
+
+def test_weights_of_the_release_before_play_if_the_residual_used_its_whole_range():
+    config = make_config("algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, 1, 4)
+    old = ResidualActor(config.algo, 3, 2).state_dict() | {"reach": torch.ones(1)}
+    policy.adopt(1, old, acting(1.0))
+    with pytest.raises(RuntimeError, match=r"uses 0.25 of algo.residual_scale"):
+        policy.adopt(2, old | {"reach": torch.full((1,), 0.25)}, acting(1.0))
 
 
 def test_a_mask_by_episodes_holds_until_the_episode_ends():

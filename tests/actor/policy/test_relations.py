@@ -13,11 +13,11 @@ from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor, describe
 from actor.simulators.inspect import first_observation, show
 from actor.simulators.maniskill import make_simulator
-from config.process import compose_config
+from config.compose import compose_config
 from config.relation import Relation
 from config.section import ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
-from learner.checkpoints.published import PublishedError, export_published
+from learner.checkpoints.policy_decorator import LayoutError, export_checkpoint
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config
 
@@ -38,7 +38,7 @@ def test_differences_turns_and_tips_match_hand_computed_numbers():
         relation(0, 7, turned=True),
         relation(0, 7, 14, True),
     ]
-    metres = Relations(relations, 1.0, 15).metres(observation)[0]
+    metres = Relations(relations, 15).metres(observation)[0]
     np.testing.assert_allclose(metres[0], [0, 1, 2], atol=1e-6)
     np.testing.assert_allclose(metres[1], [0, 1.5, 2], atol=1e-6)
     np.testing.assert_allclose(metres[2], [0, 2, -1], atol=1e-6)
@@ -46,7 +46,7 @@ def test_differences_turns_and_tips_match_hand_computed_numbers():
 
 
 def test_they_stand_behind_the_observation_in_steps_that_grow():
-    related = Relations([relation(0, 3), relation(3, 0)], 0.002, 6)
+    related = Relations([relation(0, 3), relation(3, 0)], 6)
     observation = torch.tensor([[0.0, 0.002, 0.2, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
     seen = related(observation)
     assert related.observation_dim == 12
@@ -56,7 +56,7 @@ def test_they_stand_behind_the_observation_in_steps_that_grow():
         seen[0, 6:9], [0, np.log(1 + np.sqrt(2)), np.log(100 + np.sqrt(10001))], rtol=1e-5
     )
     assert torch.equal(seen[:, 9:], -seen[:, 6:9])
-    assert torch.equal(Relations([], 0.002, 6)(observation), observation)
+    assert torch.equal(Relations([], 6)(observation), observation)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -66,7 +66,7 @@ def test_the_pegs_head_in_the_hole_is_where_maniskill_says(seed):
     try:
         observation, _ = env.reset(seed=seed)
         env.action_space.seed(seed)
-        related = Relations(task.relations[task.env_id], 1.0, observation.shape[1])
+        related = Relations(task.relations[task.env_id], observation.shape[1])
         for _ in range(5):
             info = env.unwrapped.evaluate()
             metres = related.metres(observation.float())[0]
@@ -79,12 +79,12 @@ def test_the_pegs_head_in_the_hole_is_where_maniskill_says(seed):
 def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     config = make_config(
         "algo.residual_every=4", "algo.relations=[{point: 0, tip: null, origin: 1, turned: false}]",
-        "algo.last_layer_gain=1", "algo.relation_step=0.5",
+        "algo.last_layer_gain=1",
     )  # fmt: skip
     algorithm = ResidualSAC(config.algo, 4, 2, seed=0, device="cpu")
     base = CountingBase(observation_dim=4)
     observation, plan = torch.randn(3, 4), torch.zeros(3, 8)
-    seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.5)], dim=1)
+    seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.002)], dim=1)
     assert torch.equal(algorithm.actor.related(observation), seen)
     policy = EvaluatedPolicy(
         base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu",
@@ -121,7 +121,7 @@ def test_an_update_reads_them_and_noise_is_of_what_the_networks_see():
 def test_a_relation_of_numbers_that_are_not_there_names_itself():
     algo = make_config("algo.residual_every=4").algo
     for wrong in (relation(2, 0), relation(0, 2), relation(0, 1, turned=True), relation(0, 1, tip=0)):
-        with pytest.raises(ConfigError, match=r"algo\.relations: .* an observation that has 4"):
+        with pytest.raises(ConfigError, match=r"algo\.relations: .* dimension is 4"):
             ResidualActor(msgspec.structs.replace(algo, relations=(wrong,)), 4, 2)
     ResidualActor(msgspec.structs.replace(algo, relations=(relation(1, 0),)), 4, 2)
 
@@ -154,7 +154,7 @@ def test_the_cubes_are_where_maniskill_says(name):
     task = compose_config([f"task={name}"]).task
     parts = first_observation(task, seed=5)
     whole = torch.cat([*parts.values()])[None]
-    metres = Relations(task.relations[task.env_id], 1.0, whole.shape[1]).metres(whole)[0]
+    metres = Relations(task.relations[task.env_id], whole.shape[1]).metres(whole)[0]
     names = (
         ("tcp_to_obj_pos", "obj_to_goal_pos")
         if name == "pick_cube"
@@ -168,8 +168,8 @@ def test_learner_and_actor_of_different_relations_are_told_apart():
     config = make_config()
     other = msgspec.structs.replace
     with_one = other(config.algo, relations=(relation(0, 3),))
-    coarser = other(with_one, relation_step=0.01)
-    assert len({describe(algo) for algo in (config.algo, with_one, coarser)}) == 3
+    with_another = other(config.algo, relations=(relation(0, 3, turned=True),))
+    assert len({describe(algo) for algo in (config.algo, with_one, with_another)}) == 3
 
 
 def test_the_published_layout_has_none():
@@ -177,8 +177,8 @@ def test_the_published_layout_has_none():
     algo = msgspec.structs.replace(config.algo, relations=(relation(0, 3),))
     algorithm = ResidualSAC(algo, 6, 2, seed=0, device="cpu")
     content = algorithm.state() | {"algo": msgspec.to_builtins(algo)}
-    with pytest.raises(PublishedError, match=r"algo\.relations=\[\] alone"):
-        export_published(content)
+    with pytest.raises(LayoutError, match=r"only algo\.relations=\[\]"):
+        export_checkpoint(content)
 
 
 def test_the_table_of_numbers_is_that_of_the_observation(capsys):
@@ -199,5 +199,5 @@ def test_the_table_of_numbers_is_that_of_the_observation(capsys):
     wrong = compose_config(
         ["task=peg_insertion_side", "algo.relations=[{point: 41, tip: null, origin: 0, turned: false}]"]
     )
-    with pytest.raises(ConfigError, match=r"algo\.relations: 41 from 0 reads number 43"):
+    with pytest.raises(ConfigError, match=r"algo\.relations: 41 from 0 reads index 43"):
         show(wrong, Console())

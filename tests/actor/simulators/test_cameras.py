@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from actor.policy.images import NO_IMAGES
-from actor.rollout import Rollout
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.cameras import missing_cameras
 from actor.simulators.make import make_environment
 from config.section import ConfigError
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import make_config, make_policy
+from tests.support.helpers import make_config, make_policy, make_rollout
 
 TASK = msgspec.structs.replace(
     make_config("task.cameras=[base_camera]", "task.camera_size=[64,48]").task, max_episode_steps=3
@@ -133,10 +132,10 @@ def test_a_base_sees_the_images_of_its_own_history(every: int) -> None:
     base = SeeingBase()
     policy = make_policy(base, make_config(f"algo.residual_every={every}"), 3, every)
     envs = ScriptedEnvironment([[7, 3], [5], [1, 9]], cameras=("top", "unseen", "wrist")[::2])
-    rollout = Rollout(envs, policy, every)
+    rollout = make_rollout(envs, policy, every)
     for _ in range(40):
         rollout.step()
-    assert base.planned > 30 and rollout.statistics.episodes > 10
+    assert base.planned > 30 and rollout.episodes > 10
 
 
 @pytest.mark.parametrize("override", ["task.camera_size=[63,64]", "task.cameras=[a,a]", "task.cameras=[a.b]"])

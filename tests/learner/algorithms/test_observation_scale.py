@@ -1,4 +1,4 @@
-"""Shift and scale of observations: of all data so far, and the same wherever the weights go."""
+"""Shift and scale of observations: from the prior data, and the same wherever the weights go."""
 
 from __future__ import annotations
 
@@ -6,38 +6,22 @@ import numpy as np
 import torch
 
 from actor.policy.residual import ResidualActor
-from learner.algorithms.observation_scale import RunningScale
+from learner.algorithms.observation_scale import ObservationScale
 from learner.algorithms.residual_sac import ResidualSAC
 from tests.support.helpers import make_config
 
 
-def test_moments_match_hand_computed_numbers():
-    seen = RunningScale(2)
-    seen.add(np.array([[1.0, 10.0], [3.0, 10.0]], np.float32))
-    assert seen.mean.tolist() == [2.0, 10.0]
-    np.testing.assert_allclose(seen.deviation, [np.sqrt(2), 0.0])
-    seen.add(np.array([[8.0, 13.0]], np.float32))
-    assert seen.mean.tolist() == [4.0, 11.0]
+def test_mean_and_scale_match_hand_computed_numbers():
+    scale = ObservationScale.of(np.array([[1.0, 10.0], [3.0, 10.0], [8.0, 13.0]], np.float32))
+    assert scale.mean.tolist() == [4.0, 11.0]
     # Squares about 4: 9 + 1 + 16, about 11: 1 + 1 + 4; over two degrees of freedom.
-    np.testing.assert_allclose(seen.deviation, [np.sqrt(13), np.sqrt(3)])
-
-
-def test_any_split_of_the_data_gives_the_moments_of_the_whole():
-    data = np.random.default_rng(0).normal(5, [0.01, 3], (500, 2)).astype(np.float32)
-    seen = RunningScale(2)
-    for part in np.split(data, [1, 2, 70, 70, 300]):
-        seen.add(part)
-    assert seen.count == 500
-    np.testing.assert_allclose(seen.mean, data.mean(0, dtype=np.float64))
-    np.testing.assert_allclose(seen.deviation, data.std(0, ddof=1, dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(scale.scale, [1 / np.sqrt(13), 1 / np.sqrt(3)])
 
 
 def test_the_scale_travels_with_the_weights_and_hardly_moving_numbers_are_not_blown_up():
-    config = make_config("algo.residual_every=4", "algo.scale_observations=running", "algo.last_layer_gain=1")
+    config = make_config("algo.residual_every=4", "algo.last_layer_gain=1")
     algorithm = ResidualSAC(config.algo, 2, 2, seed=0, device="cpu")
-    seen = RunningScale(2)
-    seen.add(np.array([[0.0, 1.0], [4.0, 1.002]]))
-    algorithm.scale_observations(seen)
+    algorithm.scale_observations(torch.tensor([[0.0, 1.0], [4.0, 1.002]]))
     for network in (algorithm.actor, algorithm.critic, algorithm.target_critic):
         np.testing.assert_allclose(network.observation_mean, [2.0, 1.001], rtol=1e-6)
         np.testing.assert_allclose(network.observation_scale, [1 / np.sqrt(8), 10.0], rtol=1e-6)

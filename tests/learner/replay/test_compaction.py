@@ -12,9 +12,9 @@ from learner.replay.dataset.compaction import (
     SMALL_BYTES,
     Budget,
     Shard,
+    commit_delay_factor,
     groups_to_merge,
     oldest_to_drop,
-    patience,
 )
 
 MB = 2**20
@@ -43,11 +43,11 @@ def test_tiny_shards_become_one_and_large_ones_are_not_written_again() -> None:
 def test_a_day_of_commits_every_five_seconds_is_some_three_thousand_files() -> None:
     seconds, sizes = 0.0, []
     while seconds < 24 * 3600:
-        seconds += 5 * patience(sizes)
+        seconds += 5 * commit_delay_factor(sizes)
         sizes.append(10_000)
     assert len(sizes) < 3_100
-    assert 5 * patience(sizes) < 60
-    assert patience([10_000] * MANY_SMALL) == patience([SMALL_BYTES] * 10_000) == 1
+    assert 5 * commit_delay_factor(sizes) < 60
+    assert commit_delay_factor([10_000] * MANY_SMALL) == commit_delay_factor([SMALL_BYTES] * 10_000) == 1
 
 
 def test_budget_keeps_the_newest() -> None:

@@ -14,12 +14,12 @@ from torch import Tensor
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.policy.noise import normal
-from actor.rollout import Rollout
 from actor.simulators.make import make_environment
-from learner.run import RunError, load_prior
+from learner.folder import RunError
+from learner.replay.run import load_prior
 from tests.support.diffusion import base_keys
 from tests.support.fakes import ScriptedEnvironment
-from tests.support.helpers import make_config, make_policy
+from tests.support.helpers import make_config, make_policy, make_rollout
 from tests.support.lerobot_policies import ACTION, SMALL, STATE, save
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
@@ -54,7 +54,7 @@ def save_policy(
     )
     config.validate_features()
     torch.manual_seed(0)
-    policy = get_policy_class(kind)(config)
+    policy = get_policy_class(kind)(config).eval()
     shapes = {STATE: (state,), ACTION: (7,), **dict.fromkeys(features, (3, 1, 1))}
     statistics = {
         name: {
@@ -180,9 +180,9 @@ def test_histories_of_images_are_kept_for_each_sub_environment(tmp_path: Path) -
     folder = save_policy(tmp_path, "diffusion", (TOP, WRIST))[0]
     base, asked = load(folder), []
     plan = base.plan
-    base.plan = lambda history, images: asked.append((history, images)) or plan(history, images)
+    base.plan = lambda history, keys, images: asked.append((history, images)) or plan(history, keys, images)
     config = make_config("base=lerobot", f"base.path={folder}", *OVERRIDES)
-    rollout = Rollout(PicturedEnvironment([[5, 2], [3]]), make_policy(base, config, 2, 1), 1)
+    rollout = make_rollout(PicturedEnvironment([[5, 2], [3]]), make_policy(base, config, 2, 1), 1)
     for _ in range(8):
         rollout.step()
     assert len(asked) > 4
@@ -223,11 +223,11 @@ def test_a_policy_with_a_camera_acts_in_maniskill(renderer, tmp_path: Path) -> N
     base = make_base(config.base, config.task, "cpu")
     envs = make_environment(config.task, "physx_cpu", 1, seed=3)
     try:
-        rollout = Rollout(envs, make_policy(base, config, 1, 1), 1)
+        rollout = make_rollout(envs, make_policy(base, config, 1, 1), 1)
         for _ in range(8):
             rollout.step()
         columns = rollout.take()
     finally:
         envs.close()
-    assert columns["truncated"].sum() == 1 and rollout.statistics.frames == 8
+    assert columns["truncated"].sum() == 1 and rollout.frames == 8
     assert columns["base_plan"].std() > 0

@@ -1,4 +1,4 @@
-"""Decisions become the same episodes however they come; statistics are the same natively and with numpy."""
+"""Decisions become the same episodes however they arrive, and each episode has its own statistics."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.replay.dataset import statistics as lerobot_stats
-from learner.replay.dataset.episodes import Episode, EpisodeAssembler
-from learner.replay.dataset.statistics import STATISTICS, describe
+from learner.replay.dataset.assembler import EpisodeAssembler
+from learner.replay.dataset.episode import Episode
+from learner.replay.dataset.format.statistics import QUANTILES, describe
 from tests.support.identifiable import in_messages, make_stream
 
 
@@ -33,28 +33,16 @@ def test_many_messages_at_once_give_the_same_episodes_as_one_by_one(cuts, size, 
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    lengths=st.lists(st.integers(1, 130), min_size=1, max_size=6),
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6),
     columns=st.integers(1, 20),
     decimals=st.integers(0, 3),
 )
-def test_both_ways_of_statistics_agree(seed, lengths, columns, decimals):
+def test_statistics_of_many_episodes_are_those_of_each(seed, lengths, columns, decimals):
     rng = np.random.default_rng(seed)
     values = np.round(rng.standard_normal((sum(lengths), columns)), decimals)
-    assert lerobot_stats.library() is not None
-    native = describe(values, np.array(lengths))
-    plain = lerobot_stats._describe_with_numpy(values, np.array(lengths))
-    for i, name in enumerate(STATISTICS):
-        if name in ("mean", "std"):
-            np.testing.assert_allclose(native[:, i], plain[:, i], rtol=1e-12, atol=1e-12)
-        else:
-            np.testing.assert_array_equal(native[:, i], plain[:, i])
-
-
-def test_without_a_compiler_statistics_come_from_numpy_and_one_line_says_so(monkeypatch, caplog):
-    lerobot_stats.library.cache_clear()
-    monkeypatch.setenv("PATH", "/nowhere")
-    values = np.arange(12.0).reshape(6, 2)
-    described = [describe(values, np.array([4, 2])) for _ in range(2)]
-    lerobot_stats.library.cache_clear()
-    assert described[0][:, 1].tolist() == [[6, 7], [10, 11]]
-    assert len([record for record in caplog.records if "no C++ compiler" in record.message]) == 1
+    described = describe(values, np.array(lengths))
+    for episode, seen in zip(np.split(values, np.cumsum(lengths)[:-1]), described, strict=True):
+        exact = [episode.min(0), episode.max(0), episode.mean(0), episode.std(0)]
+        np.testing.assert_allclose(seen[:4], exact, rtol=1e-12, atol=1e-12)
+        quantiles = np.quantile(episode, [*QUANTILES.values()], axis=0, method="inverted_cdf")
+        np.testing.assert_array_equal(seen[4:], quantiles)

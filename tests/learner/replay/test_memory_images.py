@@ -13,10 +13,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.loop import rows_in_a_message
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
@@ -25,23 +24,16 @@ from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
 from protocol.arrays import Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
-from protocol.experience import check_experience
+from protocol.experience import ExperienceCheck
 from protocol.messages import Columns, Experience, ExperienceSpec
-from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.columns import CAMERAS, SIZES
+from tests.support.columns import camera_experience as experience
+from tests.support.fakes import CountingBase
+from tests.support.helpers import make_config
 
 pytestmark = pytest.mark.timeout(600)
 
-CAMERAS = ("top", "wrist")
-SIZES = dict.fromkeys(CAMERAS, (16, 32))
 KEYS = [f"observation.images.{camera}" for camera in CAMERAS]
-
-
-def experience(frames: int = 24, every: int = 4, ends: str = "truncated") -> Columns:
-    base = CountingBase()
-    policy = make_policy(base, make_config(f"algo.residual_every={every}"), 2, every)
-    envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(Rollout(envs, policy, every, CAMERAS), frames)
 
 
 def spec_of(every: int = 4) -> ExperienceSpec:
@@ -90,7 +82,7 @@ def test_images_cross_the_wire_beside_their_observations(every: int) -> None:
     frames = [bytes(frame) for frame in encode(message, limits)]
     assert sum(map(len, frames)) <= spec.row_bytes * len(columns["frames"]) + len(frames[0])
     received = decode_from_client(frames, limits).columns
-    check_experience(received, spec)
+    ExperienceCheck(spec)(received)
     executed = np.arange(every) < received["frames"][:, None]
     for i, camera in enumerate(CAMERAS):
         expected = received["observation"].astype(np.uint8) + np.array([0, 0, i], np.uint8)
@@ -119,7 +111,7 @@ def test_images_other_than_the_specs_are_refused(change, says: str) -> None:
     columns = experience()
     change(columns)
     with pytest.raises(ProtocolError, match=says):
-        check_experience(columns, spec_of())
+        ExperienceCheck(spec_of())(columns)
 
 
 def test_without_cameras_the_spec_crosses_as_before() -> None:
@@ -220,10 +212,10 @@ def ring_of(columns: Columns, cameras: dict[str, tuple[int, int]] | None = SIZES
 
 def test_a_rings_images_belong_to_its_observations_also_after_wrapping_around() -> None:
     ring, plain = ring_of(experience()), ring_of(experience(), None)
-    assert ring.nbytes - plain.nbytes == 64 * 2 * 16 * 32 * 3 and not plain.keeps_images
+    assert ring.nbytes - plain.nbytes == 64 * 2 * 16 * 32 * 3 and plain.images is None
     for _ in range(9):
         ring.add("a", experience())
-    assert ring.position > 2 * ring.capacity
+    assert ring.rows.position > 2 * ring.capacity
     batch, seen = ring.sample_with_images(200, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0)
     same = ring.sample(200, np.random.default_rng(0), n_step=3, gamma=0.9, reward_offset=0)
     assert all(torch.equal(one, other) for one, other in zip(batch, same, strict=True))
@@ -257,10 +249,10 @@ def test_a_rings_images_come_back_from_the_dataset(images: str, tmp_path: Path) 
             shown = found[camera].numpy().astype(int)
             assert np.abs(shown - expected[:, None, None]).max() <= TOLERANCE[images]
     if images == "image":
-        slots = np.flatnonzero(back.following != back.unknown)
-        assert len(slots) > 3 and np.array_equal(back.following[slots], ring.following[slots])
+        slots = np.flatnonzero(back.rows.following != back.rows.unknown)
+        assert len(slots) > 3 and np.array_equal(back.rows.following[slots], ring.rows.following[slots])
         for camera in CAMERAS:
-            assert torch.equal(back._images.at(slots)[camera], ring._images.at(slots)[camera])
+            assert torch.equal(back.images.at(slots)[camera], ring.images.at(slots)[camera])
 
 
 def test_a_ring_that_keeps_images_refuses_a_dataset_without_any(tmp_path: Path) -> None:

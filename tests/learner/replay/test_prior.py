@@ -12,14 +12,15 @@ import torch
 import yaml
 
 from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.maniskill import Demonstration, DemonstrationError, write_maniskill
-from learner.replay.prior.prior import SPEC_FILE
-from learner.run import load_prior, make_prior_ring
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import write_maniskill
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
+from tests.support.ring import check_ring
 
 # A plan is (first observation number) / 1000 + frame of the plan / 100, and a residual reaches 0.1.
 WORDS = ("algo.residual_every=4", "algo.residual_scale=0.1", "algo.prior_fraction=0.5")
@@ -31,7 +32,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def episode(first: float, actions: list[float], dense: bool = False) -> Demonstration:
+def episode(first: float, actions: list[float]) -> Demonstration:
     """Observation numbers count up from `first`; the last action succeeds."""
     frames = len(actions)
     observations = np.zeros((frames + 1, 3), np.float32)
@@ -40,7 +41,6 @@ def episode(first: float, actions: list[float], dense: bool = False) -> Demonstr
         observations,
         np.repeat(np.array(actions, np.float32)[:, None], 2, axis=1),
         np.arange(frames) == frames - 1,
-        np.linspace(0.5, 1, frames, dtype=np.float32) if dense else None,
     )
 
 
@@ -132,9 +132,9 @@ def test_several_sources_are_one_and_their_episodes_stay_apart(tmp_path: Path) -
     assert prior.columns["episode"].tolist() == [0, 0, 1, 1, 2, 2]
     assert prior.columns["final_row"].tolist() == [1, 3, 5]
     ring = make_prior_ring(prior, config, base)
-    ring.check_valid()
-    linked = np.flatnonzero(ring.following[: ring.capacity] != ring.unknown)
-    steps = ring.observation[ring.following[linked], 0] - ring.observation[linked, 0]
+    check_ring(ring)
+    linked = np.flatnonzero(ring.rows.following[: ring.capacity] != ring.rows.unknown)
+    steps = ring.observation[ring.rows.following[linked], 0] - ring.observation[linked, 0]
     assert steps.tolist() == [4, 2] * 3
 
 
@@ -146,7 +146,7 @@ def base_alone(run_dir: Path, config: Config) -> CountingBase:
         task="t", queue_episodes=8, flush_s=3600.0,
     )  # fmt: skip
     policy = make_policy(base, config, 1, 4)
-    store.add("a", 0, collect(Rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
+    store.add("a", 0, collect(make_rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
     store.close()
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(experience_spec(config, base)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config)))
@@ -173,23 +173,7 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(tmp_path: Path
     assert other is not None and (other.columns["base_plan"] == np.float32(0.9)).all()
 
 
-def test_dense_rewards_of_a_run_are_used_and_missing_ones_refused_in_one_line(tmp_path: Path) -> None:
-    run_dir = tmp_path / "base"
-    run_dir.mkdir()
-    dense = ("algo.reward=dense_minus_one",)
-    base = base_alone(run_dir, make_config(*WORDS, *dense))
-    prior = load_prior(prior_config(run_dir / "replay", more=dense), base)
-    assert prior is not None and prior.columns["reward"][0].tolist() == [0, 1, 2, 3]
-    write_maniskill(tmp_path / "bare.h5", [episode(100, [0.1] * 4)])
-    with pytest.raises(DemonstrationError, match="launch.demos.label_rewards"):
-        load_prior(prior_config(tmp_path / "bare.h5", more=dense), base)
-    both = [episode(100, [0.1] * 4), episode(200, [0.1] * 4, dense=True)]
-    write_maniskill(tmp_path / "half.h5", both)
-    half = load_prior(prior_config(tmp_path / "half.h5", more=dense), base)
-    assert half is not None and half.columns["episode"].tolist() == [1]
-
-
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:
     write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 4)])
-    with pytest.raises(DemonstrationError, match="3 observation and 2 action numbers, the base takes 5"):
+    with pytest.raises(DemonstrationError, match="observation_dim 3 and action_dim 2, the base 5"):
         load_prior(prior_config(tmp_path / "demos.h5"), CountingBase(observation_dim=5))

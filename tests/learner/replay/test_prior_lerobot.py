@@ -11,8 +11,9 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.dataset.store import LeRobotStore
+from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.lerobot import read_lerobot, write_lerobot
-from learner.replay.prior.maniskill import DemonstrationError, read_maniskill
+from learner.replay.prior.maniskill import read_maniskill
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
 
 DEMOS = Path("bases/PickCube-v1/demos.h5")

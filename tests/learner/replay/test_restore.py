@@ -10,11 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from learner.replay.dataset.format import DatasetError
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
 from tests.support.identifiable import ACT, OBS, K, in_messages, make_stream
+from tests.support.ring import check_ring
 
 
 def make_ring(capacity: int) -> Ring:
@@ -38,12 +39,12 @@ def received(lengths: list[int], size: int):
 
 
 def assert_same(one: Ring, other: Ring) -> None:
-    assert one.position == other.position
+    assert one.rows.position == other.rows.position
     for name in ("following", "reward", "terminated"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert torch.equal(one._rows, other._rows)
-    assert one._succession._open == other._succession._open
-    if (one.following == one.unknown).all():
+    assert torch.equal(one.rows.block, other.rows.block)
+    assert one.succession._open == other.succession._open
+    if (one.rows.following == one.rows.unknown).all():
         return  # nothing to draw from: every decision waits for its successor
     draws = [
         ring.sample(64, np.random.default_rng(3), n_step=3, gamma=0.9, reward_offset=-1.0)
@@ -85,7 +86,7 @@ def test_ring_after_a_crash_is_the_ring_without_one(
     first = next((i for i, message in enumerate(journal) if needed(*message[:3])), len(journal))
     for actor, _, columns, position in journal[first:]:
         again.add(actor, columns, position)
-    again.check_valid()
+    check_ring(again)
     assert_same(again, ring)
 
 
@@ -99,7 +100,7 @@ def test_ring_of_a_finished_session_comes_back_from_the_dataset_alone(tmp_path: 
             store.end_session(actor, 5)
     again = make_ring(500)
     assert restore_ring(tmp_path / "replay", again) == len(ring)
-    again._succession = ring._succession
+    again.succession = ring.succession
     assert_same(again, ring)
 
 
@@ -111,7 +112,7 @@ def test_episode_without_a_final_observation_never_bootstraps(tmp_path: Path) ->
         store.end_session("peg", 5)
     ring = make_ring(100)
     assert restore_ring(tmp_path / "replay", ring) == 5
-    assert ring.following[:5].tolist() == [1, 2, 3, 4, ring.unknown]
+    assert ring.rows.following[:5].tolist() == [1, 2, 3, 4, ring.rows.unknown]
     batch = ring.sample(200, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0.0)
     assert set(batch.observation[:, 0].tolist()) == {0.0, 4.0, 8.0, 12.0}
 
@@ -136,7 +137,7 @@ def test_rows_of_other_sizes_are_refused_in_one_line_that_names_both(
         for actor, session, columns in received([9, 4], 4):
             store.add(actor, session, columns)
     ring = Ring(100, observation, numbers)
-    both = f"{OBS} observation and {K * ACT} residual numbers, this run has {observation} and {numbers}: "
+    both = f"dimension {OBS} and residual dimension {K * ACT}, this run has {observation} and {numbers}: "
     with pytest.raises(DatasetError, match=f"{both}.*residual_every={K}") as refused:
         restore_ring(tmp_path / "replay", ring)
     assert "\n" not in str(refused.value)

@@ -10,15 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.show.viz import choose_episode
+from learner.replay.dataset.assembler import EpisodeAssembler
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.episodes import EpisodeAssembler
-from learner.replay.dataset.format import DatasetError, DatasetSpec
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.writer import LeRobotWriter
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.verify import verify
 from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
+from tests.support.ring import check_ring
 from tests.system.replay_faults import CAMERA, SIZE, open_dataset, with_images
 
 LENGTHS = [9, 7, 12, 5, 8, 11, 6, 10, 13, 7, 9, 8]
@@ -46,7 +47,7 @@ class Recorder:
             "tests/faults", OBS, ACT, 20, "panda", "PickCube-v1", cameras=cameras, images=self._images
         )
         self.writer = LeRobotWriter(self.folder, spec, self._budget)
-        self._assembler = EpisodeAssembler(dict(self.writer.committed.settled))
+        self._assembler = EpisodeAssembler(dict(self.writer.committed.episodes_done))
 
     def commit(self, truth: Truth) -> None:
         columns = pack(truth.rows)
@@ -104,7 +105,7 @@ def test_whatever_is_dropped_and_resumed_every_moment_is_a_whole_dataset(
         assert verify(recorder.folder) == []
         assert first_numbers(recorder.folder) == numbers_of(recorder.truths[count - kept : count])
         # What had to go counts as settled for ever: its rows need not come again.
-        assert recorder.writer.committed.settled == {("peg", 7, 0): count}
+        assert recorder.writer.committed.episodes_done == {("peg", 7, 0): count}
         # Readers trust names: none ever comes back for something else.
         for path in itertools.chain(recorder.folder.glob("*/*/*.parquet"), recorder.folder.rglob("*.mp4")):
             assert files.setdefault(path, path.read_bytes()) == path.read_bytes()
@@ -121,14 +122,14 @@ def test_a_ring_is_rebuilt_from_what_was_kept_and_goes_on(tmp_path: Path) -> Non
     restored = restore_ring(recorder.folder, again)
     kept = recorder.writer.committed.episodes
     assert restored == sum(len(truth.rows) + 1 for truth in recorder.truths[-1 - kept : -1])
-    newest = slice(ring.position - restored, ring.position)
-    assert again.position == ring.position
-    assert (again._rows[newest] == ring._rows[newest]).all()
-    assert np.array_equal(again.following[newest], ring.following[newest])
-    assert (again.following[: newest.start] == again.unknown).all()
+    newest = slice(ring.rows.position - restored, ring.rows.position)
+    assert again.rows.position == ring.rows.position
+    assert (again.rows.block[newest] == ring.rows.block[newest]).all()
+    assert np.array_equal(again.rows.following[newest], ring.rows.following[newest])
+    assert (again.rows.following[: newest.start] == again.rows.unknown).all()
     last = pack(recorder.truths[-1].rows)
     assert again.add("peg", last) == ring.add("peg", last)
-    again.check_valid()
+    check_ring(again)
     batch = again.sample(300, np.random.default_rng(0), n_step=1, gamma=0.9, reward_offset=0.0)
     episodes = {int(number // 1000) for number in batch.observation[:, 0].tolist()}
     assert episodes == {truth.number for truth in recorder.truths[-1 - kept :]}

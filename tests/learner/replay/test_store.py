@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from actor.rollout import Rollout
-from learner.replay.dataset.episodes import EpisodeAssembler
-from learner.replay.dataset.folder import read_info
-from learner.replay.dataset.format import DatasetError
-from learner.replay.dataset.statistics import MergedStatistics, describe
+from learner.replay.dataset.assembler import EpisodeAssembler
+from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.dataset.format.statistics import MergedStatistics, describe
+from learner.replay.dataset.read import read_info
 from learner.replay.dataset.store import LeRobotStore
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.identifiable import ACT, OBS, K, Truth, in_messages, make_stream, pack
 
 REPO = "tests/replay"
@@ -214,7 +213,7 @@ def test_episode_with_a_hole_is_dropped_and_the_next_is_whole(caplog: pytest.Log
     assert [len(e) for e in ended] == [9, 5]
     assert ended[1].values[0, 0] == 2000
     assert (assembler.dropped, assembler.unfinished) == (1, 0)
-    assert "dropped episode 1 of ('peg', 0, 0): a hole before decision 2" in caplog.text
+    assert "dropped episode 1 of ('peg', 0, 0): a gap before decision 2" in caplog.text
     assert len(caplog.records) == 1
 
 
@@ -438,7 +437,7 @@ def test_episodes_of_a_rollout_are_those_that_lerobot_reads(
 ) -> None:
     base = CountingBase()
     policy = make_policy(base, make_config(f"algo.residual_every={every}"), 3, every)
-    rollout = Rollout(ScriptedEnvironment([[7, 3], [5], [1, 9]], "terminated"), policy, every)
+    rollout = make_rollout(ScriptedEnvironment([[7, 3], [5], [1, 9]], "terminated"), policy, every)
     with make_store(observation_dim=3, action_dim=2) as store:
         for _ in range(6):
             store.add("peg", 0, collect(rollout, 5))

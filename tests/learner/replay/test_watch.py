@@ -18,7 +18,7 @@ import pytest
 from learner.replay.dataset import watch as readers
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.dataset.watch import Readers
+from learner.replay.dataset.watch import ReaderWatch
 from learner.replay.tools.verify import verify
 from tests.learner.replay.test_retention import Recorder
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
@@ -101,8 +101,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def choose(counts: bool) -> None:
         monkeypatch.setattr(readers, "QUIET_S", 1000.0 if counts else 0.0)
-        monkeypatch.setattr(readers, "PATIENCE_S", 1000.0)
-        monkeypatch.setattr(readers, "STANDSTILL_S", 1000.0)
+        monkeypatch.setattr(readers, "MAX_POSTPONE_S", 1000.0)
+        monkeypatch.setattr(readers, "MAX_WAIT_S", 1000.0)
 
     return choose
 
@@ -158,12 +158,12 @@ def test_no_file_goes_between_a_stock_reader_s_list_and_its_opening(reader, quie
 
 def test_somebody_is_busy_who_opens_files_but_not_for_ever(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(readers, "QUIET_S", 1000.0)
-    monkeypatch.setattr(readers, "PATIENCE_S", 1000.0)
+    monkeypatch.setattr(readers, "MAX_POSTPONE_S", 1000.0)
     (tmp_path / "meta").mkdir()
     (tmp_path / "data" / "chunk-000").mkdir(parents=True)
     frames = tmp_path / "data" / "chunk-000" / "file-000.parquet"
     frames.write_bytes(b"frames")
-    watch, hurry = Readers(tmp_path), threading.Event()
+    watch, hurry = ReaderWatch(tmp_path), threading.Event()
     list(tmp_path.rglob("*"))
     assert not watch.busy(), "the writer itself lists folders"
     frames.read_bytes()
@@ -171,9 +171,9 @@ def test_somebody_is_busy_who_opens_files_but_not_for_ever(tmp_path: Path, monke
     hurry.set()
     watch.wait(hurry)
     assert watch.busy()
-    monkeypatch.setattr(readers, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(readers, "MAX_POSTPONE_S", 0.0)
     assert not watch.busy()
-    monkeypatch.setattr(readers, "STANDSTILL_S", 0.0)
+    monkeypatch.setattr(readers, "MAX_WAIT_S", 0.0)
     watch.wait(threading.Event())
 
 
@@ -198,7 +198,7 @@ def test_a_limit_holds_in_the_end_though_somebody_read_until_then(
     quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet(True)
-    monkeypatch.setattr(readers, "STANDSTILL_S", 0.0)
+    monkeypatch.setattr(readers, "MAX_WAIT_S", 0.0)
     truths, _ = make_stream("peg", 0, [7] * 15, sub_envs=1)
     seen = []
     assert write(tmp_path / "replay", truths, lambda: seen.append(frames(tmp_path / "replay"))) == 1
@@ -242,6 +242,6 @@ def test_without_inotify_nobody_is_waited_for(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(readers, "_LIBC", type("NoKernel", (), {"inotify_init1": lambda flags: -1}))
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text("{}")
-    watch = Readers(tmp_path)
+    watch = ReaderWatch(tmp_path)
     (tmp_path / "meta" / "info.json").read_text()
     assert not watch.busy()

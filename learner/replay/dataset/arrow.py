@@ -1,0 +1,159 @@
+"""Between parquet files, Arrow's tables and numpy."""
+
+# pyarrow's stubs leave type arguments open (ndarray, Array): the replay sees them in this file alone.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+type Array = NDArray[Any]
+type Cells = pa.Array[Any]
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A whole file, in one piece however many row groups it has."""
+    # Five times as fast as pyarrow.parquet.read_table where row groups are small.
+    with pq.ParquetFile(path, memory_map=True) as file:
+        return file.read(columns, use_threads=False).combine_chunks()
+
+
+def column_names(path: Path) -> list[str]:
+    """Of a file."""
+    return pq.read_schema(path).names
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """A table in one piece; its numbers hardly repeat, and nobody searches it by bounds."""
+    pq.write_table(table, path, use_dictionary=False, write_statistics=False)
+
+
+def why_unreadable(path: Path) -> str | None:
+    """What is wrong with a parquet file, in words, or None; reads its footer alone."""
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4))
+            ended = file.read() == b"PAR1"
+        return f"broken: {error}" if ended else "no footer: it was not closed"
+    return None
+
+
+def make_table(columns: Mapping[str, Array | Cells]) -> pa.Table:
+    return pa.Table.from_arrays([_cells(values) for values in columns.values()], list(columns))
+
+
+def with_column(table: pa.Table, name: str, values: Array | Cells) -> pa.Table:
+    """The table with one column replaced, or added."""
+    at = table.schema.get_field_index(name)
+    if at < 0:
+        return table.append_column(name, _cells(values))
+    return table.set_column(at, name, _cells(values))
+
+
+def column(table: pa.Table, name: str) -> Array:
+    """(N,) of a column of plain values."""
+    return table[name].to_numpy()
+
+
+def matrix(table: pa.Table, name: str) -> Array:
+    """(N, width) of a column of lists of one size, or of plain values."""
+    cells = one_piece(table, name)
+    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
+    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+
+
+def floats(table: pa.Table, name: str) -> Array | None:
+    """`matrix` of a column of floating-point numbers, None for any other."""
+    cells = one_piece(table, name)
+    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
+    if not pa.types.is_floating(flat.type):
+        return None
+    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+
+
+def null_count(table: pa.Table, name: str) -> int:
+    """Empty cells, those in lists and structs too."""
+    cells = one_piece(table, name)
+    if isinstance(cells, pa.ListArray | pa.FixedSizeListArray):
+        return cells.flatten().null_count
+    return cells.field("bytes").null_count if isinstance(cells, pa.StructArray) else cells.null_count
+
+
+def values(table: pa.Table, name: str) -> list[Any]:
+    """A column in Python's own types."""
+    return table[name].to_pylist()
+
+
+def one_piece(table: pa.Table, name: str) -> Cells:
+    return table[name].combine_chunks()
+
+
+def flattened(table: pa.Table, name: str) -> Array:
+    """The numbers of a column of lists, end to end."""
+    return _lists(table, name).flatten().to_numpy()
+
+
+def list_ends(table: pa.Table, name: str) -> Array:
+    """Where each list of a column ends in what `flattened` gives."""
+    offsets: Array = _lists(table, name).offsets.to_numpy()
+    return offsets[1:] - offsets[0]
+
+
+def fixed_lists(values: Array) -> Cells:
+    """(T,) or (T, 1) as plain values, (T, ...) as lists of fixed size: what LeRobot's schema says."""
+    width = values[0].size
+    return _cells(values.reshape(-1)) if width == 1 else lists_of(width, values)
+
+
+def lists_of(width: int, values: Array) -> Cells:
+    """Lists of fixed size."""
+    return pa.FixedSizeListArray.from_arrays(_cells(np.ascontiguousarray(values).reshape(-1)), width)
+
+
+def lists(values: Array) -> Cells:
+    """(E, width) as lists that could be of any size."""
+    return ragged(values, np.full(len(values), values.shape[1]))
+
+
+def ragged(flat: Array, lengths: Array | Sequence[int]) -> Cells:
+    """Lists of these lengths, one after another in `flat`."""
+    offsets = pa.array(np.cumsum(np.r_[0, lengths], dtype=np.int32))
+    numbers = _cells(np.ascontiguousarray(flat).reshape(-1))
+    return pa.ListArray.from_arrays(cast("pa.Int32Array", offsets), numbers)
+
+
+def with_added(table: pa.Table, name: str, number: int) -> pa.Table:
+    """The table with `number` added to all numbers of a column of lists."""
+    ends = list_ends(table, name)
+    return with_column(table, name, ragged(flattened(table, name) + number, np.diff(ends, prepend=0)))
+
+
+def episode_lengths(frames: pa.Table) -> Array:
+    """Frames of each episode in a table of whole episodes, one after the other."""
+    index = column(frames, "episode_index")
+    starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
+    return np.diff(np.r_[starts, len(index)])
+
+
+def _lists(table: pa.Table, name: str) -> pa.ListArray[Any]:
+    cells = one_piece(table, name)
+    assert isinstance(cells, pa.ListArray)
+    return cells
+
+
+def cells_of(values: list[Any]) -> Cells:
+    """A column of Python's own values, lists of lists too."""
+    return pa.array(values)
+
+
+def _cells(values: Array | Cells) -> Cells:
+    return pa.array(values) if isinstance(values, np.ndarray) else values

@@ -1,0 +1,1 @@
+"""What LeRobot's dataset format v3.0 says: places, columns, tables, statistics, images. Decides nothing."""

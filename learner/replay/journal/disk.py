@@ -1,0 +1,48 @@
+"""All that a journal asks of its file system. Tests replace it by one that loses power or is full."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class Disk:
+    """The real one."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """A descriptor of the file."""
+        return os.open(path, flags, 0o644)
+
+    def write(self, descriptor: int, parts: Sequence[memoryview], place: int) -> int:
+        """Write parts one behind another from byte `place` on; returns how many bytes were written."""
+        return os.pwritev(descriptor, parts, place)
+
+    def sync(self, descriptor: int) -> None:
+        """Return once all that was written to the file is on disk."""
+        os.fdatasync(descriptor)
+
+    def cut(self, path: Path, size: int) -> None:
+        """Cut the file behind `size` bytes and sync it."""
+        descriptor = self.open(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+            self.sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, path: Path, new: Path) -> None:
+        """Give the file another name."""
+        path.rename(new)
+
+    def delete(self, path: Path) -> None:
+        """Delete the file."""
+        path.unlink()
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make names that were added or removed durable."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,102 @@
+"""Rows of a ring: preallocated, the oldest are overwritten first."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Slots = NDArray[np.int64]
+"""Slots, or positions, of rows."""
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+# Side by side: most of a draw's time is waiting for memory, once per row instead of three times.
+FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
+
+
+class Rows:
+    """Row `position` is in slot `position % capacity`. Not thread-safe.
+
+    What the update reads of a row lies side by side in `block`, which may be on a GPU. `following` (the slot
+    of the row's successor, or `unknown`), `reward` and `terminated` stay on the host.
+
+    Args:
+        width: of `block`.
+    """
+
+    def __init__(self, capacity: int, width: int, device: torch.device) -> None:
+        self.capacity, self.position = capacity, 0
+        """`position`: of the next row, which is how many were ever written."""
+        self.block = _zeros(capacity, width, device)
+        # One more slot, which means "no row": it follows itself and is worth nothing.
+        self.facts: NDArray[np.void] = np.zeros(capacity + 1, FACTS)
+        self.following: Slots = self.facts["following"]
+        self.reward: Floats = self.facts["reward"]
+        self.terminated: Flags = self.facts["terminated"]
+        self.following[:] = self.unknown
+
+    def __len__(self) -> int:
+        return min(self.position, self.capacity)
+
+    @property
+    def unknown(self) -> int:
+        """What `following` says of a row without a successor."""
+        return self.capacity
+
+    @property
+    def oldest(self) -> int:
+        """Rows at positions below were overwritten."""
+        return self.position - self.capacity
+
+    @property
+    def nbytes(self) -> int:
+        """All of them allocated at the start."""
+        return self.block.numel() * self.block.element_size() + self.facts.nbytes
+
+    @property
+    def linked(self) -> Slots:
+        """Slots of rows that have a successor."""
+        return np.flatnonzero(self.following[: len(self)] != self.unknown)
+
+    def write(self, first: int, block: Floats, reward: Floats, terminated: Flags) -> None:
+        """Rows without successors at positions from `first` on, in at most two pieces."""
+        self.position = max(self.position, first + len(block))
+        skipped = max(0, self.oldest - first)
+        at = (first + skipped) % self.capacity
+        rows = torch.as_tensor(block)
+        while skipped < len(block):
+            count = min(len(block) - skipped, self.capacity - at)
+            piece, slots = slice(skipped, skipped + count), slice(at, at + count)
+            self.block[slots] = rows[piece]
+            self.reward[slots], self.terminated[slots] = reward[piece], terminated[piece]
+            self.following[slots] = self.unknown
+            skipped, at = skipped + count, 0
+
+    def put(self, positions: Slots, block: Floats, reward: Floats, terminated: Flags) -> None:
+        """Rows at `positions`, in any order; overwritten ones are left out."""
+        kept = positions >= self.oldest
+        slots = positions[kept] % self.capacity
+        device = self.block.device
+        self.block[torch.as_tensor(slots).to(device)] = torch.as_tensor(block[kept]).to(device)
+        self.reward[slots], self.terminated[slots] = reward[kept], terminated[kept]
+
+    def link(self, positions: Slots, successors: Slots) -> None:
+        """Make rows follow others, both by position, unless either was overwritten."""
+        kept = (positions >= self.oldest) & (successors >= self.oldest)
+        self.following[positions[kept] % self.capacity] = successors[kept] % self.capacity
+
+
+def _zeros(rows: int, width: int, device: torch.device) -> Tensor:
+    """Zeros (rows, width) as float32, in memory that the process already has.
+
+    Numpy asks the kernel for huge pages: with small ones, each draw from gigabytes of rows waits for the page
+    table. All pages are touched here, so that no message waits for the kernel later, and a machine without
+    enough memory fails at the start.
+    """
+    if device.type != "cpu":
+        return torch.zeros((rows, width), device=device)
+    block = np.zeros((rows, width), np.float32)
+    block.fill(0)
+    return torch.as_tensor(block)

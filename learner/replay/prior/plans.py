@@ -1,0 +1,121 @@
+"""What the base would do along recorded episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from actor.policy.contract import BasePolicy
+from actor.policy.noise import Use, keys_at
+from learner.replay.dataset.arrow import Array
+from learner.replay.prior.demonstration import Demonstration
+from protocol.experience import ExperienceSpec
+
+log = logging.getLogger(__name__)
+
+SPEC_FILE = "spec.json"
+"""In a run's folder, beside its replay: what its learner and actors agreed on."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The base along one episode of T frames: `along` (T, A) and `final` (act_horizon, A) at its end."""
+
+    along: Array
+    final: Array
+
+
+@torch.no_grad()
+def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
+    """The base's open-loop plans at the episode's own states, one every `act_horizon` frames, as if the base
+    had executed them.
+
+    Args:
+        number: of the episode in its data: the plans' noise depends on it, and not on a run's seed.
+    """
+    starts = np.arange(0, len(episode.actions), base.act_horizon)
+    frames = starts[:, None] + np.arange(1 - base.obs_horizon, 1)
+    history = episode.observations[np.clip(frames, 0, None)]
+    # In an episode shorter than the history, the first observation fills it.
+    end = np.clip(np.arange(1 - base.obs_horizon, 1) + len(episode.actions), 0, None)
+    last = episode.observations[None, end]
+    keys = keys_at(number, np.append(starts, len(episode.actions)), Use.BASE)
+    planned = base.plan(torch.tensor(np.concatenate([history, last])), keys)
+    plans = np.asarray(planned.cpu(), np.float32)
+    return Plans(plans[:-1].reshape(-1, base.action_dim), plans[-1])
+
+
+def cached_plans(
+    path: Path, episodes: Sequence[Demonstration], base: BasePolicy, plan_key: str
+) -> list[Plans]:
+    """`plans_along` every episode; read from the file beside `path` if there is one."""
+    digest = hashlib.sha256(f"{base.fingerprint} {base.act_horizon} {plan_key}".encode())
+    for episode in episodes:
+        digest.update(episode.observations.tobytes())
+    cache = path.with_name(f"{path.stem}.plans-{base.fingerprint}-{digest.hexdigest()[:8]}.npz")
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as file:
+            ends = np.cumsum(file["lengths"])[:-1]
+            along = np.split(file["along"], ends)
+            return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
+    plans = [plans_along(base, episode, number) for number, episode in enumerate(episodes)]
+    try:
+        _write_plans(cache, plans)
+    except OSError as error:
+        # The folder may be read-only: the plans are then computed again next time.
+        log.info("the base's plans along %s are not cached: %s", path, error)
+    return plans
+
+
+def _write_plans(cache: Path, plans: Sequence[Plans]) -> None:
+    fresh = cache.with_suffix(f".{os.getpid()}.new")
+    with fresh.open("wb") as file:
+        np.savez(
+            file,
+            lengths=np.array([len(p.along) for p in plans]),
+            along=np.concatenate([p.along for p in plans]),
+            final=np.stack([p.final for p in plans]),
+        )
+    fresh.rename(cache)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run's replay has that other datasets have not."""
+
+    base_actions: list[Array]
+    """f4 (T, A) of each episode."""
+    base_fingerprint: str
+
+
+def read_recorded(replay: Path, view: Path) -> Recorded | None:
+    """That of the replay in a run's folder, from a snapshot of it (`view`); None for any other dataset."""
+    spec_file, config_file = replay.parent / SPEC_FILE, replay.parent / "config.yaml"
+    if not (spec_file.is_file() and config_file.is_file()):
+        return None
+    from learner.replay.prior.lerobot import read_folder
+
+    spec = msgspec.json.decode(spec_file.read_bytes(), type=ExperienceSpec)
+    # Any column can be read as an observation; the reader then adds a final one.
+    actions = [episode.observations[:-1] for episode in read_folder(view, str(replay), ["base_action"])]
+    return Recorded(actions, spec.base_fingerprint)
+
+
+def executed_plans(recorded: Recorded, episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:
+    """The plans that were executed in a run's replay, and the base's at the end of each episode."""
+    plans: list[Plans] = []
+    for number, (episode, actions) in enumerate(zip(episodes, recorded.base_actions, strict=True)):
+        frames = len(episode.actions)
+        rows = -(-frames // base.act_horizon) * base.act_horizon
+        # The rest of a last plan that the episode's end cut short was not executed, and not recorded.
+        along = np.pad(actions[:frames], ((0, rows - frames), (0, 0)), mode="edge")
+        plans.append(Plans(along, plans_along(base, episode, number).final))
+    return plans

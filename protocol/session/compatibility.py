@@ -1,0 +1,43 @@
+"""Whether a client fits a learner, and what its owner should change if it does not."""
+
+from __future__ import annotations
+
+from protocol.experience import ExperienceSpec
+from protocol.messages import PROTOCOL_VERSION, Hello
+
+LONGEST_NAME = 64
+
+# Field of the spec -> what its owner should do, filled with the learner's value.
+_REMEDIES = {
+    "env_id": "start it with the same task",
+    "control_mode": "start it with task.control_mode={0}",
+    "observation_dim": "start it with the same task",
+    "action_dim": "start it with the same task",
+    "act_horizon": "start it with base.act_horizon={0}",
+    "residual_every": "start it with algo.residual_every={0}",
+    "base_fingerprint": "give both the same base.path",
+    "residual_scale": "start it with algo.residual_scale={0}",
+    "policy": "start it with the learner's algo",
+    "optional_columns": "start it with the learner's configuration",
+    "cameras": "start it with the learner's task.cameras, task.camera_size and learner.record_images",
+}
+
+
+def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
+    """One line on the first thing that keeps this client from this learner; None if it fits."""
+    if not 0 < len(hello.actor_id) <= LONGEST_NAME or not hello.actor_id.isprintable():
+        return f"the name {hello.actor_id[:LONGEST_NAME]!r} is not 1 to {LONGEST_NAME} printable characters"
+    who = f"{hello.role} {hello.actor_id}"
+    if hello.role not in ("actor", "evaluator"):
+        return f"{who!r} is neither actor nor evaluator"
+    if hello.protocol_version != PROTOCOL_VERSION:
+        return (
+            f"{who} speaks protocol {hello.protocol_version}, this learner {PROTOCOL_VERSION}: "
+            "install the same release on both sides"
+        )
+    for name in spec.__struct_fields__:
+        theirs, ours = getattr(hello.spec, name), getattr(spec, name)
+        if theirs != ours:
+            remedy = _REMEDIES[name].format(ours)
+            return f"{who} offers {name} {theirs}, this learner trains {name} {ours}: {remedy}"
+    return None

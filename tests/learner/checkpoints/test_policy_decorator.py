@@ -1,0 +1,173 @@
+"""Residual checkpoints in Policy Decorator's online layout, read by networks written as published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from actor.evaluate_base import make_policy
+from actor.policy.contract import CheckpointError
+from learner.algorithms.residual_sac import ResidualSAC
+from learner.checkpoints.files import save_checkpoint
+from learner.checkpoints.policy_decorator import LayoutError, export_checkpoint, import_checkpoint, main
+from tests.support.helpers import make_config
+
+OBSERVATION, ACTION, FRAMES = 11, 3, 4
+NUMBERS = ACTION * FRAMES
+
+
+class PublishedCritic(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(OBSERVATION + features, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
+            nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1),
+        )  # fmt: skip
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        return self.net(torch.cat([observation, action], 1))
+
+
+class PublishedActor(nn.Module):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()
+        )
+        self.fc_mean, self.fc_logstd = nn.Linear(256, NUMBERS), nn.Linear(256, NUMBERS)
+        self.register_buffer("action_scale", torch.ones(NUMBERS))
+        self.register_buffer("action_bias", torch.zeros(NUMBERS))
+
+    def mode(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.fc_mean(self.backbone(x))) * self.action_scale + self.action_bias
+
+    def log_std(self, x: Tensor) -> Tensor:
+        return -20 + 11 * (torch.tanh(self.fc_logstd(self.backbone(x))) + 1)
+
+
+def algorithm(*overrides: str) -> tuple[ResidualSAC, object]:
+    config = make_config("algo=policy_decorator", *overrides)
+    made = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
+    for network in (made.actor, made.critic, made.target_critic):
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    made.scale_observations(3 + 2 * torch.randn(50, OBSERVATION))
+    made.log_temperature.data.fill_(-1.5)
+    return made, config.algo
+
+
+@pytest.mark.parametrize("critic_input", ["sum", "concat"])
+@pytest.mark.parametrize("actor_input", ["obs", "obs_base_action"])
+def test_networks_written_as_published_give_what_ours_give(critic_input, actor_input, tmp_path: Path) -> None:
+    ours, algo = algorithm(f"algo.critic_input={critic_input}", f"algo.actor_input={actor_input}")
+    saved = torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True)
+    theirs = export_checkpoint(saved)
+    assert set(theirs) == {"res_actor", "qf1", "qf2", "log_sac_alpha"}
+    actor = PublishedActor(OBSERVATION + (NUMBERS if actor_input == "obs_base_action" else 0))
+    actor.load_state_dict(theirs["res_actor"], strict=True)
+    observation, base, residual = torch.randn(5, OBSERVATION), torch.rand(5, NUMBERS), torch.rand(5, NUMBERS)
+    seen = observation if actor_input == "obs" else torch.cat([observation, base], 1)
+    torch.testing.assert_close(actor.mode(seen), ours.actor.mode(observation, base), atol=1e-5, rtol=0)
+    log_std = ours.actor(observation, base)[1]
+    torch.testing.assert_close(actor.log_std(seen), log_std, atol=1e-4, rtol=1e-5)
+    action = {"sum": base + 0.1 * residual, "concat": torch.cat([residual, base], 1)}
+    expected = ours.target_critic(observation, ours._features(base, residual))
+    for name, member in (("qf1", 0), ("qf2", 1)):
+        critic = PublishedCritic(action[critic_input].shape[1])
+        critic.load_state_dict(theirs[name], strict=True)
+        value = critic(observation, action[critic_input])[:, 0]
+        torch.testing.assert_close(value, expected[member], atol=1e-5, rtol=1e-5)
+    assert theirs["log_sac_alpha"].tolist() == [-1.5]
+
+
+@pytest.mark.parametrize("critic_input", ["sum", "concat"])
+def test_there_and_back_nothing_changes(critic_input: str, tmp_path: Path) -> None:
+    ours, algo = algorithm(f"algo.critic_input={critic_input}")
+    theirs = export_checkpoint(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
+    again, _ = algorithm(f"algo.critic_input={critic_input}")
+    back = import_checkpoint(theirs, algo)
+    again.actor.load_state_dict(back["actor"], strict=True)
+    again.critic.load_state_dict(back["critic"], strict=True)
+    again.target_critic.load_state_dict(back["target_critic"], strict=True)
+    repeated = export_checkpoint(back)
+    for part in ("res_actor", "qf1", "qf2"):
+        for name, value in theirs[part].items():
+            assert torch.equal(repeated[part][name], value), name
+
+
+def test_the_command_goes_both_ways(tmp_path: Path) -> None:
+    ours, algo = algorithm()
+    mine, theirs, back = tmp_path / "newest.pt", tmp_path / "published.pt", tmp_path / "back" / "newest.pt"
+    save_checkpoint(tmp_path, ours, 3, algo)
+    assert main(["export", str(mine), str(theirs)]) == 0
+    assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
+    assert torch.load(back, weights_only=True)["actor"]["head.weight"].shape == (2 * NUMBERS, 256)
+
+
+def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_path: Path) -> None:
+    words = ["algo=policy_decorator", "base=zero", "task.env_id=Mine-v1"]
+    base = SimpleNamespace(
+        obs_horizon=1, act_horizon=4, observation_dim=OBSERVATION, action_dim=ACTION, cameras=(),
+        plan=lambda history, keys, images: history[:, -1, :1, None].expand(-1, 4, ACTION) / 10,
+    )  # fmt: skip
+    ours, algo = algorithm()
+    mine, theirs, back = save_checkpoint(tmp_path, ours, 3, algo), tmp_path / "out.pt", tmp_path / "back.pt"
+    assert main(["export", str(mine), str(theirs)]) == 0
+    assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
+    observation = torch.randn(5, OBSERVATION)
+    plan = base.plan(observation[:, None], None, {})
+    residual = ours.actor.mode(observation, plan.flatten(1)).view_as(plan)
+    for place in (mine, back):
+        config = make_config(*words, f"learner.evaluation.residual={place}")
+        policy = make_policy(config, base, 5)
+        policy.begin(observation)
+        played = torch.stack([policy.act().action for _ in range(4)], 1)
+        wanted = (plan + config.algo.residual_scale * residual).clamp(-1, 1)
+        torch.testing.assert_close(played, wanted, atol=1e-5, rtol=0)
+    for place, says in ((theirs, "does not fit this algo"), (tmp_path / "none.pt", "is missing")):
+        config = make_config(*words, f"learner.evaluation.residual={place}")
+        with pytest.raises(CheckpointError, match=says) as refused:
+            make_policy(config, base, 5)
+        assert "\n" not in str(refused.value)
+
+
+def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_path: Path, capsys) -> None:
+    config = make_config()
+    ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
+    place = save_checkpoint(tmp_path, ours, 1, config.algo)
+    assert main(["export", str(place), str(tmp_path / "out.pt")]) == 1
+    assert "only algo.head=gaussian, this is deterministic" in capsys.readouterr().err
+    assert not (tmp_path / "out.pt").exists()
+    theirs = export_checkpoint(
+        torch.load(save_checkpoint(tmp_path, *_and_version(algorithm())), weights_only=True)
+    )
+    with pytest.raises(LayoutError, match="hidden"):
+        import_checkpoint(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
+
+
+def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_not_depend_on_its_keys(
+    tmp_path: Path, capsys
+) -> None:
+    ours, algo = algorithm()
+    place = save_checkpoint(tmp_path, ours, 3, algo)
+    saved = torch.load(place, weights_only=True)
+    wanted = export_checkpoint(saved)
+    saved["algo"] |= {"pessimism_about": "value", "actor_layer_norm": False, "scale_from": 0.5}
+    del saved["algo"]["gamma"]
+    saved["actor"]["reach"] = torch.ones(1)
+    older = export_checkpoint(saved)
+    for part in ("res_actor", "qf1", "qf2"):
+        assert all(torch.equal(older[part][name], value) for name, value in wanted[part].items())
+    del saved["algo"]["critic_input"]
+    torch.save(saved, place)
+    assert main(["export", str(place), str(tmp_path / "out.pt")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(place) in line and "critic_input" in line
+
+
+def _and_version(made):
+    return made[0], 1, made[1]

@@ -1,0 +1,36 @@
+"""Batches: what a decision is worth, and how much of them is prior data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from learner.replay.memory.batches import Batches
+from learner.replay.memory.ring import Ring
+from tests.support.columns import episode_of
+from tests.support.helpers import make_config
+
+
+@pytest.mark.parametrize(
+    ("reward", "discounted"), [("sparse", {0.5, 1.0}), ("sparse_minus_one", {-1.0, 0.0})]
+)
+def test_the_reward_of_a_transition_matches_the_hand_computed_number(reward: str, discounted: set[float]):
+    words = (f"algo.reward={reward}", "algo.n_step=2", "algo.gamma=0.5", "algo.prior_fraction=0")
+    ring = Ring(10, 3, 8)
+    # The second decision succeeds in its second frame, which ends the episode.
+    ring.add("a", episode_of([[0, 0, 0, 0], [0, 1, 0, 0]], frames=[4, 2]))
+    batch = Batches(make_config(*words).algo, ring, None, seed=0, device="cpu").next()
+    # Of both decisions: -1 + 0.5 * (1 - 1); of the second: 1 - 1.
+    assert set(batch["reward"].tolist()) == discounted
+
+
+@pytest.mark.parametrize(("fraction", "rows"), [(0.0, 0), (0.25, 4), (0.5, 8)])
+def test_a_fraction_of_each_batch_is_prior_data(fraction: float, rows: int):
+    algo = make_config(f"algo.prior_fraction={fraction}", "algo.batch_size=16", "algo.n_step=1").algo
+    rings = [Ring(10, 3, 8) for _ in range(2)]
+    for value, ring in enumerate(rings):
+        columns = episode_of([[0, 0, 0, 0]], frames=[4])
+        ring.add("a", columns | {"observation": np.full((1, 4, 3), value, np.float32)})
+    batch = Batches(algo, rings[0], rings[1], seed=0, device="cpu").next()
+    assert (batch["observation"][:, 0] == 1).sum() == rows and len(batch["observation"]) == 16
+    assert Batches(algo, rings[0], None, seed=0, device="cpu").next()["observation"].sum() == 0
