@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from actor.rollout import Rollout
 from protocol.messages import Columns
 from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.helpers import collect, make_config, make_policy, make_rollout
 
 CAMERAS = ("top", "wrist")
 SIZES = dict.fromkeys(CAMERAS, (16, 32))
@@ -58,7 +57,7 @@ def rollout_messages(
 ) -> list[Columns]:
     """What a rollout sends in `frames` frames of episodes of these lengths, by sub-environment."""
     policy = make_policy(CountingBase(), make_config("algo.residual_every=1"), len(lengths), every)
-    rollout = Rollout(ScriptedEnvironment(lengths, ends), policy, every)
+    rollout = make_rollout(ScriptedEnvironment(lengths, ends), policy, every)
     sent = []
     for _ in range(frames):
         rollout.step()
@@ -73,4 +72,4 @@ def camera_experience(frames: int = 24, every: int = 4, ends: str = "truncated")
     """Decisions with the images of `CAMERAS`."""
     policy = make_policy(CountingBase(), make_config(f"algo.residual_every={every}"), 2, every)
     envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(Rollout(envs, policy, every, CAMERAS), frames)
+    return collect(make_rollout(envs, policy, every, cameras=SIZES), frames)
