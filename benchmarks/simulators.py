@@ -23,7 +23,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import make_simulator
 from actor.simulators.processes import shares
-from config.process import compose_config
+from config.compose import compose_config
 from config.task import TaskConfig
 
 ROUNDS = 5

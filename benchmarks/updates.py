@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.replay import messages
 from config.algo import AlgoConfig
-from config.process import compose_config
+from config.compose import compose_config
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import TARGET_CRITICS, TAU, ResidualSAC
 from learner.replay.memory.batches import Batches

@@ -36,9 +36,9 @@ import zmq
 
 from actor.link.uplink import Uplink
 from actor.malloc import keep_freed_memory
+from config.compose import compose_config
 from config.learner import JournalConfig
 from config.main import Config
-from config.process import compose_config
 from config.wire import WireConfig
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake

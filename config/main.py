@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Literal
 
 from config.actor import ActorConfig
-from config.algo import AlgoConfig, refuse_removed
+from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
-from config.section import ConfigError, Section
+from config.section import Section
 from config.task import TaskConfig
 from config.wire import WireConfig
 
@@ -33,6 +30,8 @@ class Config(Section, frozen=True):
     algo: AlgoConfig
 
     def __post_init__(self) -> None:
+        plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
+        self.require(plain_name, "name", "letters, digits and . _ - alone")
         if self.base.act_horizon % self.algo.residual_every:
             raise ValueError(
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
@@ -48,17 +47,3 @@ class Config(Section, frozen=True):
     def run_dir(self) -> Path:
         """The run's folder."""
         return Path(self.runs_dir) / self.name
-
-
-def parse_config(raw: DictConfig) -> Config:
-    """Check what Hydra composed.
-
-    Raises:
-        ConfigError: unknown, missing or unsuitable key, named with its place.
-    """
-    try:
-        plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
-        refuse_removed(plain["algo"])
-        return msgspec.convert(plain, Config, strict=True)
-    except (msgspec.ValidationError, OmegaConfBaseException) as error:
-        raise ConfigError(f"configuration: {error}") from error

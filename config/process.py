@@ -1,48 +1,93 @@
-"""What every process of a run does first: read the configuration, log, and end on signals."""
+"""What every entry point does first and last: log, stop on signals, and end with one of three exit codes."""
 
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+DONE, FAILED, USAGE_ERROR = 0, 1, 2
+"""Exit codes: all done; it failed; it cannot be started as asked. A signal gives 128 + its number."""
 
-from config.algo import refuse_removed_overrides
-from config.main import Config, parse_config
-from config.section import ConfigError
-
-CONFIG_DIR = str(Path(__file__).resolve().parent)
-USAGE_ERROR = 2
+PLAIN = "%(message)s"
+TIMED = "%(asctime)s %(message)s"
 
 
-def compose_config(overrides: Sequence[str]) -> Config:
-    """config/main.yaml with Hydra overrides, checked.
+class UsageError(ValueError):
+    """What was asked for cannot be used; the message says what and why."""
 
-    Raises:
-        ConfigError: in one line, naming the key.
+
+class StopRequest(threading.Event):
+    """Set by the first SIGINT, SIGTERM or SIGHUP that this process receives."""
+
+    signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Of a process that this ended."""
+        return 128 + (self.signal or 0)
+
+
+def stop_on_signals() -> StopRequest:
+    """Catch the signals from now on: none of them ends this process any more."""
+    stop = StopRequest()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.signal = stop.signal or number
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Under nohup the end of the terminal is ignored, and stays so.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, ask_to_stop)
+    return stop
+
+
+def run_main(
+    main: Callable[[list[str]], int | None], *known_errors: type[Exception], log_format: str = PLAIN
+) -> NoReturn:
+    """Run an entry point's `main` with the command line's arguments and end this process.
+
+    An error of `known_errors` is one line on stderr and exit code 1, a UsageError one line and exit code 2.
+    Every other error is a defect and keeps its trace.
+
+    Args:
+        main: returns an exit code; None counts as done.
+        log_format: of standard output; warnings and errors go to standard error.
     """
-    refuse_removed_overrides(overrides)
+    set_up_logging(log_format)
     try:
-        with initialize_config_dir(CONFIG_DIR, version_base=None):
-            config = parse_config(compose("main", overrides=list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"configuration: {one_line(error)}") from error
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        raise ConfigError(f"configuration: name must be letters, digits and . _ - alone, got {config.name!r}")
-    return config
+        sys.exit(main(sys.argv[1:]) or DONE)
+    except UsageError as error:
+        fail(error, USAGE_ERROR)
+    except known_errors as error:
+        fail(error, FAILED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def set_up_logging(log_format: str) -> None:
+    """Reports to standard output, warnings and errors to standard error."""
+    reports, troubles = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    reports.addFilter(lambda record: record.levelno < logging.WARNING)
+    troubles.setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=logging.INFO, format=log_format, datefmt="%H:%M:%S", handlers=[reports, troubles]
+    )
+
+
+def fail(error: Exception, code: int) -> NoReturn:
+    """End this process with the error in one line."""
+    sys.stderr.write(f"error: {one_line(error)}\n")
+    sys.exit(code)
 
 
 def one_line(error: Exception) -> str:
-    """What Hydra says over many lines, less its search path and its advice to add keys with a plus."""
+    """An error's message; of Hydra's, without its search path and its advice to add keys with a plus."""
     lines = [line.strip() for line in str(error).splitlines()]
     if error.__cause__ is not None:
         lines += [line for line in str(error.__cause__).splitlines()[:1] if line not in str(error)]
@@ -50,49 +95,6 @@ def one_line(error: Exception) -> str:
     return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
-def wants_help(words: Sequence[str]) -> bool:
+def wants_help(argv: Sequence[str]) -> bool:
     """Whether the command line asks for help."""
-    return bool({"-h", "--help"} & set(words))
-
-
-def show_help(description: str) -> int:
-    """Print what a script is and every key's default; returns the exit code."""
-    with initialize_config_dir(CONFIG_DIR, version_base=None):
-        defaults = OmegaConf.to_yaml(compose("main"))
-    how = "Defaults, any of which can be set with key=value (what each means: the files in config/):"
-    sys.stdout.write(f"{description}\n{how}\n{defaults}")
-    return 0
-
-
-def main(
-    description: str, run: Callable[[Config, threading.Event], None], *known_errors: type[Exception]
-) -> None:
-    """Run a process: overrides from the command line, `stop` set by SIGINT and SIGTERM.
-
-    An error of `known_errors` ends it with one line on stderr and exit code 1, a wrong
-    configuration with one line and exit code 2; anything else is a defect and keeps its trace.
-    """
-    words = sys.argv[1:]
-    if wants_help(words):
-        sys.exit(show_help(description))
-    stop = threading.Event()
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    try:
-        run(compose_config(words), stop)
-    except ConfigError as error:
-        _exit(error, USAGE_ERROR)
-    except known_errors as error:
-        _exit(error, 1)
-
-
-def _exit(error: Exception, code: int) -> None:
-    sys.stderr.write(f"error: {one_line(error)}\n")
-    sys.exit(code)
+    return not {"-h", "--help"}.isdisjoint(argv)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from config.process import UsageError
 
-class ConfigError(ValueError):
+
+class ConfigError(UsageError):
     """A configuration that cannot be used; the message names the key."""
 
 

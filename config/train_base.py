@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from config.compose import CONFIG_DIR, compose_raw, compose_section
 from config.learner import WandbConfig
-from config.process import CONFIG_DIR, one_line
-from config.section import ConfigError, Section
+from config.section import Section
+
+# A folder of its own: beside config/task, `task=<id>` would name a group.
+_FOLDER = CONFIG_DIR / "train_base"
 
 
 class BaseEvaluationConfig(Section, frozen=True):
@@ -96,7 +95,7 @@ class TrainBaseConfig(Section, frozen=True):
 
 def task_file(env_id: str) -> str | None:
     """The name of the file in config/task/ that describes this task, if there is one."""
-    for path in sorted(Path(CONFIG_DIR, "task").glob("*.yaml")):
+    for path in sorted((CONFIG_DIR / "task").glob("*.yaml")):
         if OmegaConf.select(OmegaConf.load(path), "env_id") == env_id:
             return path.stem
     return None
@@ -108,20 +107,9 @@ def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     Raises:
         ConfigError: in one line, naming the key.
     """
-    try:
-        raw = _compose(overrides)
-        plain: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
-        return msgspec.convert(plain, TrainBaseConfig, strict=True)
-    except (HydraException, OmegaConfBaseException, msgspec.ValidationError) as error:
-        raise ConfigError(f"configuration: {one_line(error)}") from error
+    return compose_section(_FOLDER, overrides, TrainBaseConfig)
 
 
 def training_defaults() -> str:
     """Every key and its default, as YAML."""
-    return OmegaConf.to_yaml(_compose([]))
-
-
-def _compose(overrides: Sequence[str]):
-    # A folder of its own: beside config/task, `task=<id>` would name a group.
-    with initialize_config_dir(f"{CONFIG_DIR}/train_base", version_base=None):
-        return compose("main", overrides=list(overrides))
+    return OmegaConf.to_yaml(compose_raw(_FOLDER))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import sys
 from pathlib import Path
 
+from config.process import run_main
 from protocol.channel.keys import (
     ALLOWED,
     LEARNER,
@@ -54,28 +54,19 @@ def _name(text: str) -> str:
     return name
 
 
-def main() -> int:
-    """The command line."""
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="bash launch/keys.sh", description=__doc__)
     parser.add_argument("names", nargs="*", type=_name, help="hosts or actors that get a pair of their own")
     parser.add_argument("--dir", type=Path, default=Path("keys"), help="the folder (default: keys)")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="keys | %(message)s")
-    try:
-        make_keys(arguments.dir, arguments.names)
-    except (KeyFileError, OSError) as error:
-        log.error("%s", error)
-        return 1
-    for name in arguments.names:
-        log.info(
-            "to the host of %s, into %s: learner.public and actor-%s.secret (mode 600)",
-            name,
-            arguments.dir,
-            name,
-        )
-    log.info("start every process with wire.keys_dir=%s", arguments.dir)
+    args = parser.parse_args(argv)
+    make_keys(args.dir, args.names)
+    for name in args.names:
+        files = f"learner.public and actor-{name}.secret (mode 600)"
+        log.info("to the host of %s, into %s: %s", name, args.dir, files)
+    log.info("start every process with wire.keys_dir=%s", args.dir)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main, KeyFileError, OSError, log_format="keys | %(message)s")

@@ -1,135 +1,159 @@
-"""What a run is made of, from its configuration: its folder, its replay on disk and in memory, prior data."""
+"""How a run starts, resumes and ends."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-from collections.abc import Iterator
-from pathlib import Path
+import logging
+import threading
+from collections.abc import Generator
 
 import msgspec
+import torch
 
 from actor.policy.contract import BasePolicy
-from actor.policy.spec import recorded_cameras
-from config.learner import LearnerConfig as LearnerConfig
+from actor.policy.device import require_device
+from actor.policy.make import make_base
+from actor.policy.spec import experience_spec
+from config.compose import write_config
 from config.main import Config
-from learner.replay.dataset.compaction import Budget
+from learner.algorithms.products import use_fast_products
+from learner.algorithms.residual_sac import ResidualSAC
+from learner.broadcast import Broadcast
+from learner.checkpoints.files import Checkpoints
+from learner.folder import is_begun, make_run_dir, sole_learner
+from learner.intake.intake import Intake
+from learner.loop import Loop, Parts
 from learner.replay.dataset.store import LeRobotStore
+from learner.replay.journal.journal import Journal
+from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
-from learner.replay.prior.prior import PriorData, join_prior, read_prior
+from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.prior import PriorData
+from learner.replay.run import RunReplay, load_prior, make_prior_ring, make_ring, make_store
+from learner.report.metrics import Metrics
+from learner.report.progress import RunProgress
+from learner.report.report import Report, Sources
+from learner.report.summary import write_summary
+from learner.schedule.pace import Pace
+from protocol.arrays import Limits
+from protocol.messages import ExperienceSpec
+
+log = logging.getLogger(__name__)
 
 
-class RunError(RuntimeError):
-    """A run that cannot go on; the message says why and what to do."""
-
-
-def make_run_dir(config: Config) -> Path:
-    """The run's folder, new or that of a run that was stopped.
+def run_learner(config: Config, stop: threading.Event) -> None:
+    """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
 
     Raises:
-        RunError: the folder holds what `resume` does not allow, or a run that is over.
+        CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
+            messages.
     """
-    run_dir = config.run_dir
-    held = (run_dir / "config.yaml").exists()
-    if held and config.resume == "new":
-        raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
-    if not held and config.resume == "must":
-        raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
-    if (run_dir / "summary.json").exists():
-        raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
+    require_device("learner.device", config.learner.device)
+    require_device("learner.replay_device", config.learner.replay_device)
+    with sole_learner(make_run_dir(config)):
+        torch.set_num_threads(config.learner.threads)
+        use_fast_products()
+        base = make_base(config.base, config.task, config.learner.device)
+        prior = load_prior(config, base)
+        _run(config, base, prior, stop)
+
+
+def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
+    resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
+    with contextlib.ExitStack() as opened:
+        journal = opened.enter_context(contextlib.closing(_make_journal(config, spec)))
+        intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
+        shown = msgspec.to_builtins(config)
+        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
+        with _opened_store(config, base, stop) as store:
+            replay = RunReplay(config.run_dir / "replay", _make_ring(config, base), journal, store)
+            parts = _join(config, base, prior, intake, replay, metrics)
+            # Only now, so that a run that is refused here keeps its own configuration.
+            write_config(config.run_dir / "config.yaml", config)
+            (config.run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
+            intake.start()
+            loop = Loop(config.learner, parts, stop)
+            loop.train()
+            if not stop.is_set():
+                loop.conclude()
+        if not stop.is_set():
+            write_summary(config.run_dir, config, parts.report.progress, store)
+            loop.announce(finished=True)
+    if not stop.is_set():
+        journal.discard(store.committed())
+
+
+def _join(
+    config: Config,
+    base: BasePolicy,
+    prior: PriorData | None,
+    intake: Intake,
+    replay: RunReplay,
+    metrics: Metrics,
+) -> Parts:
+    """The parts of the loop, as an earlier process left them."""
+    prior_ring = None if prior is None else make_prior_ring(prior, config, base)
+    algorithm = _make_algorithm(config, base, prior_ring)
+    batches = Batches(config.algo, replay.ring, prior_ring, seed=config.seed, device=config.learner.device)
+    pace, progress = Pace(config.algo, config.learner.max_updates_behind), RunProgress(config)
+    resumable = {"algorithm": algorithm, "batches": batches, "pace": pace, "progress": progress}
+    checkpoints = Checkpoints(config.run_dir / "checkpoints", algorithm, resumable, config.algo)
+    replay.restore()
+    _resume(replay.journal, pace, progress, checkpoints)
+    # The journal knows which versions were published: those of this process are newer.
+    broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
+    clipped = None if prior is None else prior.clipped_share
+    report = Report(config, progress, metrics, Sources(pace, broadcast, intake, replay, clipped))
+    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, report)
+
+
+def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:
+    """Continue counting and training where an earlier process stopped, if there was one.
+
+    Raises:
+        CheckpointError: its checkpoint belongs to another configuration.
+    """
+    received = journal.totals
+    pace.resume(received.decisions)
+    progress.resume(received.decisions, received.frames, journal.evaluations)
+    if checkpoints.load():
+        log.info("resumed the networks from update %d", pace.updates)
+    elif received.decisions:
+        log.info("no checkpoint yet: the networks start anew")
+
+
+def _make_algorithm(config: Config, base: BasePolicy, prior: Ring | None) -> ResidualSAC:
+    algorithm = ResidualSAC(
+        config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
+    )
+    if prior is not None and config.algo.scale_observations != "off":
+        algorithm.scale_observations(prior.observation)
+    return algorithm
+
+
+def _make_ring(config: Config, base: BasePolicy) -> Ring:
+    settings = config.learner
+    ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images)
+    log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
+    return ring
+
+
+def _make_journal(config: Config, spec: ExperienceSpec) -> Journal:
+    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+    return Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
+
+
+def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Intake:
+    # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
+    queue_rows = min(config.wire.credit_rows, journal.most_pending_rows(spec))
+    return Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
 
 
 @contextlib.contextmanager
-def sole_learner(run_dir: Path) -> Iterator[None]:
-    """Hold the run's folder: two learners would cut each other's journal.
-
-    Raises:
-        RunError: another process holds it. The kernel lets go of it however that process ends.
-    """
-    with (run_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{run_dir} is in use by another learner: choose another name=<run>, or end that one"
-            ) from None
-        yield
-
-
-def make_store(config: Config, run_dir: Path, base: BasePolicy) -> LeRobotStore:
-    """The run's replay on disk. Raises RunError if the observation has too few numbers to part."""
-    state_dim = config.learner.robot_state_dim
-    if state_dim is not None and state_dim >= base.observation_dim:
-        raise RunError(
-            f"learner.robot_state_dim must be below {base.observation_dim}, the observation's numbers, "
-            f"got {state_dim}: null keeps all of them in observation.state"
-        )
-    return LeRobotStore(
-        run_dir / "replay",
-        repo_id=config.name,
-        observation_dim=base.observation_dim,
-        action_dim=base.action_dim,
-        fps=config.learner.fps,
-        robot_type=config.learner.robot_type,
-        task=config.task.env_id,
-        queue_episodes=config.learner.store_queue_episodes,
-        flush_s=config.learner.store_flush_s,
-        state_dim=state_dim,
-        budget=make_budget(config.learner),
-        cameras=recorded_cameras(config),
-        images=config.learner.record_images,
-    )
-
-
-def make_budget(settings: LearnerConfig) -> Budget:
-    """How much of the replay stays on disk."""
-    gigabytes = settings.replay_max_gb
-    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
-
-
-def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
-    """Episodes recorded earlier, or None where the recipe takes none.
-
-    Raises:
-        DemonstrationError, RunError: they are not there, or do not fit.
-    """
-    demos = config.learner.demos
-    if config.algo.prior_fraction == 0 or demos is None:
-        return None
-    if base.cameras:
-        raise RunError(
-            f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "
-            "set learner.demos=null algo.prior_fraction=0"
-        )
-    sources = [demos] if isinstance(demos, str) else demos
-    for source in sources:
-        if source.endswith(".h5") and not Path(source).is_file():
-            raise RunError(
-                f"no prior data at {source}: name other demonstrations in learner.demos, make some with "
-                "bash launch/demos.sh, or go without: learner.demos=null algo.prior_fraction=0"
-            )
-    plan_key = msgspec.json.encode(config.base).decode()
-    fps = config.learner.fps
-    return join_prior([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
-
-
-def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:
-    """A replay of the run's decisions, with the recorded cameras' images if there are any."""
-    numbers = config.algo.residual_every * base.action_dim
-    return Ring(
-        capacity,
-        base.observation_dim,
-        numbers,
-        device=config.learner.replay_device,
-        cameras=recorded_cameras(config) if images else None,
-    )
-
-
-def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
-    """Prior data in a ring of their own, which they fill."""
-    rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
-    ring = make_ring(rows, config, base)
-    ring.add("prior", prior.columns)
-    return ring
+def _opened_store(config: Config, base: BasePolicy, stop: threading.Event) -> Generator[LeRobotStore]:
+    store = make_store(config, base)
+    try:
+        yield store
+    finally:
+        # Who stops a run does not wait until its files are few.
+        store.close(compact=not stop.is_set())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from config.process import compose_config
+from config.compose import compose_config
 from config.train_base import compose_training
 from launch.demos.make_demos import parse_arguments
 from launch.run.remote_actor import make_overrides

@@ -21,10 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from actor.simulators.headless import prepare_simulator
+from config.process import run_main
 from launch.demos.parts import PLANNED, Parts, converted_name
 from launch.demos.plan import convert, work
 
 log = logging.getLogger("make_demos")
+
+
+class DemosError(RuntimeError):
+    """Demonstrations that cannot be made; one line that says why and what to do."""
+
 
 
 class KeyValueHelp(argparse.HelpFormatter):
@@ -111,7 +117,7 @@ class Planning:
         """Until the parts without a gap hold enough.
 
         Raises:
-            SystemExit: too many attempts failed, or a planner process crashed; what is done stays.
+            DemosError: too many attempts failed, or a planner process crashed; what is done stays.
         """
         from tqdm import tqdm
 
@@ -148,7 +154,7 @@ class Planning:
         limit = self._args.episodes * self._args.max_attempts_per_episode
         done = self._parts.finished()
         if sum(part.attempts for part in done) >= limit:
-            raise SystemExit(
+            raise DemosError(
                 f"{self._args.task}: only {sum(part.successes for part in done)} of "
                 f"{sum(part.attempts for part in done)} plans succeeded, {sum(p.converted for p in done)} of "
                 "these also in the other control mode: raise max_attempts_per_episode to go on"
@@ -165,7 +171,7 @@ class Planning:
     def _check(self) -> None:
         for number, worker in enumerate(self._workers):
             if not worker.is_alive():
-                raise SystemExit(
+                raise DemosError(
                     f"planner {number} ended with exit code {worker.exitcode}: see "
                     f"{self._parts.folder}/planner-{number}.log; the same command goes on with what is left"
                 )
@@ -182,7 +188,7 @@ def plan(args: argparse.Namespace) -> Path:
     from mani_skill.examples.motionplanning.panda.run import MP_SOLUTIONS
 
     if args.task not in MP_SOLUTIONS:
-        raise SystemExit(f"task={args.task} has no motion planner: choose one of {sorted(MP_SOLUTIONS)}")
+        raise DemosError(f"task={args.task} has no motion planner: choose one of {sorted(MP_SOLUTIONS)}")
     folder = args.out / args.task
     parts = Parts(folder, args.control_mode, args.first_seed, args.keep, args.noise)
     Planning(args, parts).run()
@@ -202,14 +208,14 @@ def download(args: argparse.Namespace) -> Path:
     from mani_skill.utils import download_demo
 
     if args.task not in download_demo.DATASET_SOURCES:
-        raise SystemExit(
+        raise DemosError(
             f"task={args.task} has no demonstrations to download: choose one of "
             f"{sorted(download_demo.DATASET_SOURCES)}, or source=plan"
         )
     try:
         download_demo.main(argparse.Namespace(uid=args.task, output_dir=str(args.out), quiet=False))
     except (OSError, zipfile.BadZipFile) as error:
-        raise SystemExit(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
+        raise DemosError(f"ManiSkill's demonstrations could not be downloaded: {error}") from error
     return take_downloaded(args.out / args.task, args.control_mode, args.episodes, args.noise)
 
 
@@ -217,11 +223,11 @@ def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float
     """Convert the motion-planned trajectories that ManiSkill's archive left below `folder`.
 
     Raises:
-        SystemExit: there are none.
+        DemosError: there are none.
     """
     found = sorted(folder.rglob("motionplanning/trajectory.h5")) or sorted(folder.rglob("trajectory.h5"))
     if not found:
-        raise SystemExit(f"no trajectory.h5 below {folder}")
+        raise DemosError(f"no trajectory.h5 below {folder}")
     planned = folder / f"{PLANNED}.h5"
     shutil.copy(found[0], planned)
     described = json.loads(found[0].with_suffix(".json").read_text())
@@ -235,9 +241,9 @@ def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float
     return converted
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = parse_arguments(sys.argv[1:])
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code."""
+    args = parse_arguments(argv)
     # As Ctrl-C does: planners go along.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     prepare_simulator()
@@ -247,8 +253,9 @@ def main() -> None:
         # LeRobot lives in the main environment, with numpy 2.
         target = converted.parent / "lerobot"
         words = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
-        raise SystemExit(subprocess.run(words, check=False).returncode)
+        return subprocess.run(words, check=False).returncode
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main, DemosError)

@@ -15,6 +15,8 @@ from typing import Any
 
 import h5py
 
+from config.files import replace_text, replaced
+
 SEEDS_PER_PART = 10
 PLANNED = "planned"
 
@@ -98,16 +100,13 @@ def _episodes(place: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, chosen: list[tuple[Path, dict[str, Any]]]) -> None:
-    """Copy episodes of many files into one, numbered anew; beside its place and renamed over it."""
+    """Copy episodes of many files into one, numbered anew, with its json beside it."""
     header = json.loads(chosen[0][0].with_suffix(".json").read_text())
     items = []
-    fresh = path.with_suffix(".h5.new")
-    with h5py.File(fresh, "w", locking=False) as target:
-        for number, (source, item) in enumerate(chosen):
-            with h5py.File(source, "r", locking=False) as file:
-                file.copy(f"traj_{item['episode_id']}", target, name=f"traj_{number}")
-            items.append(item | {"episode_id": number})
-    described = path.with_suffix(".json.new")
-    described.write_text(json.dumps(header | {"episodes": items}, indent=2) + "\n")
-    described.rename(path.with_suffix(".json"))
-    fresh.rename(path)
+    with replaced(path) as fresh:
+        with h5py.File(fresh, "w", locking=False) as target:
+            for number, (source, item) in enumerate(chosen):
+                with h5py.File(source, "r", locking=False) as file:
+                    file.copy(f"traj_{item['episode_id']}", target, name=f"traj_{number}")
+                items.append(item | {"episode_id": number})
+        replace_text(path.with_suffix(".json"), json.dumps(header | {"episodes": items}, indent=2) + "\n")

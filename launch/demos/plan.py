@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from actor.simulators.headless import prepare_simulator
+from config.process import PLAIN, set_up_logging
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
 from launch.demos.disturbance import disturbed, failures_forgotten
 
@@ -36,7 +37,7 @@ def work(
     output = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logging(PLAIN)
     tqdm.set_lock(threading.RLock())  # its default is a semaphore that outlives this process
     render_backend = prepare_simulator()
     while (given := _next_part(tasks)) is not None:

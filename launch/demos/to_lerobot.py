@@ -9,27 +9,24 @@ from pathlib import Path
 
 import datasets
 
+from config.process import run_main
 from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.lerobot import write_lerobot
 from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.lerobot import write_lerobot
 
 ROBOT, FPS = "panda", 20
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Write all episodes of SRC.h5 to the folder DST; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.demos.to_lerobot", description=__doc__)
     parser.add_argument("source", type=Path, metavar="SRC.h5", help="a trajectory file")
     parser.add_argument("target", type=Path, metavar="DST", help="folder of the new dataset")
-    args = parser.parse_args(words)
+    args = parser.parse_args(argv)
     source, target = args.source, args.target
     datasets.disable_progress_bars()  # LeRobot shows two an episode
-    try:
-        episodes = read_maniskill(source)
-        write_lerobot(target, episodes, task=_task(source), robot_type=ROBOT, fps=FPS)
-    except DemonstrationError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    episodes = read_maniskill(source)
+    write_lerobot(target, episodes, task=_task(source), robot_type=ROBOT, fps=FPS)
     sys.stdout.write(f"{len(episodes)} episodes: {target}\n")
     return 0
 
@@ -43,4 +40,4 @@ def _task(source: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, DemonstrationError)

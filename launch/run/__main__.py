@@ -1,8 +1,7 @@
 """python -m launch.run: see launch/run/launcher.py."""
 
-import sys
-
-from launch.run.launcher import main
+from config.process import run_main
+from launch.run.launcher import LaunchError, main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, LaunchError, log_format="launch    | %(message)s")

@@ -17,25 +17,48 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from actor.policy.dimensions import dimensions_of
+from config.compose import asked_config, show_help, write_config
 from config.main import Config
-from config.process import USAGE_ERROR, compose_config, show_help, wants_help
+from config.process import DONE, FAILED, StopRequest, stop_on_signals, wants_help
 from config.section import ConfigError
 from config.spaces import spaces_of
-from config.task import TaskConfig
 from config.wire import WireConfig
 from launch.run import tmux
 from launch.run.folder import describe_summary, read_summary
 from launch.run.processes import Command
-from launch.run.supervisor import StopSignal, supervise
+from launch.run.supervisor import supervise
 
 log = logging.getLogger("launch")
 
 
-def check_run(config: Config) -> None:
-    """Raise ConfigError for what one process alone cannot see."""
+class LaunchError(RuntimeError):
+    """A run that cannot be started here; one line that says why and what to do."""
+
+
+def main(argv: list[str]) -> int:
+    """The exit code: of a whole run 0, else that of what went wrong."""
+    if wants_help(argv):
+        return show_help(__doc__ or "")
+    stop = stop_on_signals()
+    config = asked_config(argv)
+    require_one_name_each(config)
+    require_free_ports(config.wire)
+    config = with_sizes(config)
+    launch_file = write_launch_file(config)
+    if tmux.SOCKET_VARIABLE in os.environ:
+        return run_inside_tmux(config, launch_file, stop)
+    if tmux.usable():
+        return run_in_tmux(config, launch_file)
+    return run_here(config, launch_file, stop, quiet=False)
+
+
+def require_one_name_each(config: Config) -> None:
+    """Raise ConfigError if several actors would have the same name."""
     if config.actor.id is not None and config.actor.count > 1:
         raise ConfigError(
             f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors: "
@@ -43,23 +66,8 @@ def check_run(config: Config) -> None:
         )
 
 
-def size_overrides(task: TaskConfig) -> list[str]:
-    """What its processes are told of a task that config/spaces.yaml does not know, so that each need not ask.
-
-    Raises:
-        ConfigError: its sizes are not to be had.
-    """
-    known = spaces_of(task)
-    if task.sizes is not None or known.absolute or known.action_dim is not None:
-        return []
-    log.info("asking ManiSkill for the sizes of %s", task.env_id)
-    sizes = dimensions_of(task)
-    log.info("%s has %d observation and %d action numbers", task.env_id, *sizes)
-    return [f"task.sizes=[{sizes.observation_dim},{sizes.action_dim}]"]
-
-
-def busy_port(wire: WireConfig) -> str | None:
-    """Why the learner could not bind, in one line; None where both ports are free."""
+def require_free_ports(wire: WireConfig) -> None:
+    """Raise LaunchError if the learner could not bind its ports."""
     host = "0.0.0.0" if wire.host == "*" else wire.host
     for key in ("experience_port", "weights_port"):
         port: int = getattr(wire, key)
@@ -67,18 +75,40 @@ def busy_port(wire: WireConfig) -> str | None:
             # Closed at once: the learner binds it for good.
             socket.create_server((host, port)).close()
         except OSError as error:
-            return (
+            raise LaunchError(
                 f"wire.{key}={port} on {host} cannot be used: {error.strerror} "
                 f"(another run? choose other ports: wire.experience_port=<port> wire.weights_port=<port>)"
-            )
-    return None
+            ) from error
 
 
-def make_commands(config: Config, overrides: Sequence[str]) -> list[Command]:
-    """What a run consists of. Everybody gets the same overrides and the same run name."""
+def with_sizes(config: Config) -> Config:
+    """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
+
+    Raises:
+        ConfigError: the simulator cannot tell them.
+    """
+    task, known = config.task, spaces_of(config.task)
+    if task.sizes is not None or known.absolute or known.action_dim is not None:
+        return config
+    log.info("asking ManiSkill for the dimensions of %s", task.env_id)
+    sizes = dimensions_of(task)
+    log.info("%s has observation dimension %d and action dimension %d", task.env_id, *sizes)
+    return msgspec.structs.replace(config, task=msgspec.structs.replace(task, sizes=tuple(sizes)))
+
+
+def write_launch_file(config: Config) -> Path:
+    """The configuration that every process of the run reads. `config.yaml` beside it is the learner's: it
+    tells that a run has begun here, and with which configuration."""
+    path = config.run_dir / "launch.yaml"
+    write_config(path, config)
+    return path.resolve()
+
+
+def make_commands(config: Config, launch_file: Path) -> list[Command]:
+    """The processes of a run. All read the same file; an actor is told its index."""
 
     def command(name: str, role: str, module: str, threads: int, *more: str) -> Command:
-        argv = (sys.executable, "-m", module, *overrides, f"name={config.name}", *more)
+        argv = (sys.executable, "-m", module, "--config", str(launch_file), *more)
         # Simulator workers load torch too, and each would start a thread for every core.
         env = {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
         return Command(name, role, argv, tuple((k, v) for k, v in env.items() if k not in os.environ))
@@ -87,15 +117,15 @@ def make_commands(config: Config, overrides: Sequence[str]) -> list[Command]:
     return [
         command("learner", "learner", "learner", config.learner.threads),
         *(
-            command(f"actor-{index}", "actor", "actor", actor.threads, f"actor.index={index}")
+            command(f"actor-{index}", "actor", "actor", actor.threads, "--index", str(index))
             for index in range(actor.index, actor.index + actor.count)
         ),
         command("evaluator", "evaluator", "actor.evaluate", actor.threads),
     ]
 
 
-def run_here(config: Config, overrides: Sequence[str], stop: StopSignal, quiet: bool) -> int:
-    """Start everybody, wait for the end, show the summary; returns the exit code."""
+def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) -> int:
+    """Start all processes, wait for the end, show the summary; returns the exit code."""
     log.info("run %s: %s", config.name, config.run_dir)
 
     def echo(name: str, line: str) -> None:
@@ -105,90 +135,54 @@ def run_here(config: Config, overrides: Sequence[str], stop: StopSignal, quiet: 
 
     # A folder that is used again may hold an older summary.
     begin = time.time()
-    code = supervise(make_commands(config, overrides), config.run_dir / "logs", stop, echo)
+    code = supervise(make_commands(config, launch_file), config.run_dir / "logs", stop, echo)
     summary = read_summary(config.run_dir, newer_than=begin - 1.0)
-    if code == 0 and summary is not None:
+    if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
-    elif code == 0:
+    elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")
-        return 1
+        return FAILED
     else:
         log.error("run %s ended early (exit code %d); its folder: %s", config.name, code, config.run_dir)
     return code
 
 
-def run_in_tmux(config: Config, overrides: Sequence[str]) -> int:
+def run_in_tmux(config: Config, launch_file: Path) -> int:
     """The same inside a tmux session; returns when it ends or the person detaches."""
     session = tmux.Session(f"residual-rl-{config.name}")
-    supervisor = (sys.executable, "-m", "launch.run", *overrides, f"name={config.name}")
-    actors = [f"{c.name}.log" for c in make_commands(config, overrides) if c.role == "actor"]
-    (config.run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    code_file = config.run_dir / "logs" / "exit_code"
-    for earlier in (code_file, config.run_dir / "logs" / "launch.log"):
+    supervisor = (sys.executable, "-m", "launch.run", "--config", str(launch_file))
+    actors = [f"{c.name}.log" for c in make_commands(config, launch_file) if c.role == "actor"]
+    logs = config.run_dir / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    code_file, report = logs / "exit_code", logs / "launch.log"
+    for earlier in (code_file, report):
         earlier.unlink(missing_ok=True)
     try:
         session.start(supervisor, tmux.panes_for(config.run_dir, actors), tmux.monitor_for(config.run_dir))
     except RuntimeError as error:
-        log.error("%s", error)
-        return 1
+        raise LaunchError(str(error)) from error
     if session.attach():
         log.info("run %s goes on; see it again: tmux -L %s attach", config.name, session.socket)
-        return 0
-    report = config.run_dir / "logs" / "launch.log"
+        return DONE
     if report.is_file():
         sys.stdout.write(report.read_text())
     if code_file.is_file():
         return int(code_file.read_text())
-    log.error("the run's first pane was killed: its processes end by themselves; resume=must goes on with it")
-    return 1
+    raise LaunchError(
+        "the run's first pane was killed: its processes end by themselves; resume=must goes on with it"
+    )
 
 
-def run_inside_tmux(config: Config, overrides: Sequence[str], stop: StopSignal) -> int:
+def run_inside_tmux(config: Config, launch_file: Path, stop: StopRequest) -> int:
     """The supervisor in the session's first pane: leaves its report and its exit code in files."""
     logs = config.run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     report = logging.FileHandler(logs / "launch.log", mode="w")
-    report.setFormatter(logging.Formatter("%(name)-9s | %(message)s"))
+    report.setFormatter(logging.Formatter("launch    | %(message)s"))
     log.addHandler(report)
     try:
-        code = run_here(config, overrides, stop, quiet=True)
+        code = run_here(config, launch_file, stop, quiet=True)
         (logs / "exit_code").write_text(f"{code}\n")
     finally:
         tmux.Session(os.environ[tmux.SOCKET_VARIABLE]).kill()
     return code
-
-
-def configure_logging() -> None:
-    """Prefixed lines: reports to standard output, errors to standard error."""
-    for stream, shown in (
-        (sys.stdout, lambda record: record.levelno < logging.WARNING),
-        (sys.stderr, lambda record: record.levelno >= logging.WARNING),
-    ):
-        handler = logging.StreamHandler(stream)
-        handler.addFilter(shown)
-        handler.setFormatter(logging.Formatter("%(name)-9s | %(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-
-
-def main(overrides: Sequence[str]) -> int:
-    """Returns 0 for a whole run, 2 for a configuration that cannot be used, else an error's code."""
-    configure_logging()
-    if wants_help(overrides):
-        return show_help(__doc__ or "")
-    stop = StopSignal()
-    try:
-        config = compose_config(overrides)
-        check_run(config)
-        if (trouble := busy_port(config.wire)) is not None:
-            log.error("%s", trouble)
-            return 1
-        overrides = [*overrides, *size_overrides(config.task)]
-    except ConfigError as error:
-        log.error("%s", error)
-        return USAGE_ERROR
-    if tmux.SOCKET_VARIABLE in os.environ:
-        return run_inside_tmux(config, overrides, stop)
-    if tmux.usable():
-        return run_in_tmux(config, overrides)
-    return run_here(config, overrides, stop, quiet=False)

@@ -12,7 +12,6 @@ base. Its name is this host's; a second actor here needs actor.id=... and actor.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
@@ -21,25 +20,20 @@ import zlib
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from config.process import USAGE_ERROR, show_help, wants_help
-
-log = logging.getLogger("launch")
+from config.compose import show_help
+from config.process import UsageError, run_main, wants_help
 
 # Indices of actors that their host's name decides lie above those of the learner's own actors.
 FIRST_INDEX, INDICES = 100, 100_000
 
 
-class UsageError(ValueError):
-    """Words that cannot be understood; one line that says which."""
-
-
-def make_overrides(words: Sequence[str], host_name: str) -> list[str]:
+def make_overrides(argv: Sequence[str], host_name: str) -> list[str]:
     """What `python -m actor` is told.
 
     Raises:
         UsageError: no `learner=`, or one that is no address.
     """
-    given = dict(word.split("=", 1) for word in words if "=" in word)
+    given = dict(word.split("=", 1) for word in argv if "=" in word)
     if "learner" not in given:
         raise UsageError("learner=tcp://HOST:PORT is missing")
     host, port = parse_address(given["learner"])
@@ -59,7 +53,7 @@ def make_overrides(words: Sequence[str], host_name: str) -> list[str]:
         overrides.append("actor.count=1")  # alone on its host: its simulators may have all processors but one
     if "actor.index" not in given:
         overrides.append(f"actor.index={FIRST_INDEX + zlib.crc32(plain_name.encode()) % INDICES}")
-    return overrides + [word for word in words if not word.startswith(("learner=", "keys="))]
+    return overrides + [word for word in argv if not word.startswith(("learner=", "keys="))]
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -74,18 +68,13 @@ def parse_address(text: str) -> tuple[str, int]:
     return parts.hostname, port
 
 
-def main(words: Sequence[str]) -> int:
-    """Becomes the actor's process; returns only for help and errors."""
-    logging.basicConfig(format="error: %(message)s", stream=sys.stderr)
-    if wants_help(words):
+def main(argv: list[str]) -> int:
+    """Becomes the actor's process; returns only for help."""
+    if wants_help(argv):
         return show_help(__doc__ or "")
-    try:
-        overrides = make_overrides(words, socket.gethostname())
-    except UsageError as error:
-        log.error("%s", error)
-        return USAGE_ERROR
+    overrides = make_overrides(argv, socket.gethostname())
     return os.execv(sys.executable, [sys.executable, "-m", "actor", *overrides])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

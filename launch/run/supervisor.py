@@ -7,29 +7,17 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
+from config.process import StopRequest
 from launch.run.processes import Command, Ended, Team
 
 log = logging.getLogger("launch")
 
 
-class StopSignal:
-    """Remembers the first SIGINT, SIGTERM or SIGHUP that this process received."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._remember)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
-
-
 def supervise(
     commands: Sequence[Command],
     log_dir: Path,
-    stop: StopSignal,
+    stop: StopRequest,
     echo: Callable[[str, str], None],
     grace_s: float = 30.0,
 ) -> int:
@@ -50,9 +38,9 @@ def supervise(
             team.end()
 
 
-def _watch(team: Team, stop: StopSignal, grace_s: float) -> int:
+def _watch(team: Team, stop: StopRequest, grace_s: float) -> int:
     code_at_end = 0
-    while stop.received is None:
+    while not stop.is_set():
         for ended in team.pump(0.1):
             _report(ended)
             match ended.command.role:
@@ -72,18 +60,17 @@ def _watch(team: Team, stop: StopSignal, grace_s: float) -> int:
     return _stopped(stop)
 
 
-def _wait_for_others(team: Team, stop: StopSignal, grace_s: float) -> int:
+def _wait_for_others(team: Team, stop: StopRequest, grace_s: float) -> int:
     deadline = time.monotonic() + grace_s
-    while team.alive() and stop.received is None and time.monotonic() < deadline:
+    while team.alive() and not stop.is_set() and time.monotonic() < deadline:
         for ended in team.pump(0.1):
             _report(ended)
-    return _stopped(stop) if stop.received else 0
+    return _stopped(stop) if stop.is_set() else 0
 
 
-def _stopped(stop: StopSignal) -> int:
-    assert stop.received is not None
-    log.info("%s: ending the run", signal.Signals(stop.received).name)
-    return 128 + stop.received
+def _stopped(stop: StopRequest) -> int:
+    log.info("%s: ending the run", signal.Signals(stop.signal or signal.SIGTERM).name)
+    return stop.exit_code
 
 
 def _report(ended: Ended) -> None:

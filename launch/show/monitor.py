@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from config.process import run_main
 from launch.run.folder import (
     MetricsReader,
     Point,
@@ -42,7 +42,6 @@ ROWS = {
     "success_full": ("success: full residual", percent),
     "frames_per_s": ("frames/s", "{:.0f}".format),
     "updates_per_s": ("updates/s", "{:.1f}".format),
-    "non_finite_errors": ("errors that are not finite", _count),
     "version": ("weights version", _count),
     "policy_lag": ("policy lag, versions", "{:.1f}".format),
     "queue_rows": ("queue, rows", _count),
@@ -108,25 +107,22 @@ def _view(run_dir: Path, newest: Newest) -> Table | str:
     )
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.show.monitor", description=__doc__)
     parser.add_argument("run", help="name of a run under runs/, or its folder")
     parser.add_argument("--once", action="store_true", help="show the table once and leave")
     parser.add_argument("--wait", action="store_true", help="the run starts anew: an older summary is no end")
-    args = parser.parse_args(words)
+    args = parser.parse_args(argv)
     run_dir, console = find_run(args.run), Console()
     if not run_dir.is_dir() and not args.wait:
-        sys.stderr.write(f"no run {run_dir}: name a folder under runs/\n")
-        return 1
-    try:
-        if args.once:
-            show_once(run_dir, console)
-        else:
-            follow(run_dir, console, newer_than=time.time() if args.wait else 0.0)
-    except KeyboardInterrupt:
-        return 130
+        raise FileNotFoundError(f"no run {run_dir}: name a folder under runs/")
+    if args.once:
+        show_once(run_dir, console)
+    else:
+        follow(run_dir, console, newer_than=time.time() if args.wait else 0.0)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, FileNotFoundError)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-import os
 from pathlib import Path
 
+from config.files import replace_text
 from learner.replay.tools.outcomes import EpisodeOutcome
 
 _STYLE = """
@@ -27,11 +27,8 @@ document.querySelectorAll("th").forEach((head, column) => head.addEventListener(
 
 
 def write_overview(path: Path, title: str, run: str, outcomes: list[EpisodeOutcome]) -> Path:
-    """Write the page beside its place and rename it over; needs no other file and no network."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(page(title, run, outcomes))
-    os.replace(fresh, path)
+    """Write the page, which needs no other file and no network; return its path."""
+    replace_text(path, page(title, run, outcomes))
     return path
 
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from config.process import run_main
 from launch.run.folder import MetricsReader, Point, find_run
+from launch.show.figure import finish_axes, picture, picture_path
 from launch.show.intervals import wilson_interval
 
 log = logging.getLogger("plot")
@@ -86,44 +80,23 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, single: bool) -> None:
 
 
 def draw(curves: Sequence[Curve], out: Path) -> None:
-    """Write the picture; its folder is made if missing."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for index, curve in enumerate(curves):
-        draw_curve(axes, curve, f"C{index}", single=len(curves) == 1)
-    axes.set(xlabel="environment frames", ylabel="success", ylim=(0, 1.02))
-    axes.set_xlim(left=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g} k" if x else "0"))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="best")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+    """Write the picture of all curves."""
+    with picture(out, panels=1, width=8) as [axes]:
+        for index, curve in enumerate(curves):
+            draw_curve(axes, curve, f"C{index}", single=len(curves) == 1)
+        finish_axes(axes, "environment frames")
 
 
-def picture(text: str) -> Path:
-    """A file that matplotlib can write."""
-    known = sorted(FigureCanvasBase.filetypes)
-    if Path(text).suffix.removeprefix(".") not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is no picture: its name must end in .{', .'.join(known)}")
-    return Path(text)
-
-
-def main(words: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.show.plot", description=__doc__)
     parser.add_argument("runs", nargs="+", help="names of runs under runs/, or their folders")
-    parser.add_argument("--out", type=picture, required=True, help="the picture to write")
-    args = parser.parse_args(words)
-    try:
-        draw([read_curve(find_run(run)) for run in args.runs], args.out)
-    except FileNotFoundError as error:
-        log.error("%s", error)
-        return 1
+    parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")
+    args = parser.parse_args(argv)
+    draw([read_curve(find_run(run)) for run in args.runs], args.out)
     log.info("wrote %s", args.out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, FileNotFoundError)

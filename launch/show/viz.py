@@ -8,15 +8,15 @@ import logging
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 
+from config.process import run_main
 from launch.run.folder import find_run
 from launch.show.overview import write_overview
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot, read_info
+from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
@@ -43,29 +43,26 @@ class VizError(Exception):
     """What cannot be shown, and why, in one line."""
 
 
-def main(words: list[str]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args, passed_on = make_parser().parse_known_args(words)
-    try:
-        if args.all:
-            folder = None if args.save == _RUNS_FOLDER else args.save
-            log.info("%s", make_overview(find_run(args.run), folder))
-            return
-        run_dir = find_run(args.run)
-        folder = run_dir if args.save == _RUNS_FOLDER else args.save
-        argv = make_command(run_dir, args.episode, folder, passed_on)
-    except VizError as error:
-        log.error("%s", error)
-        sys.exit(1)
-    log.info("%s", shlex.join(argv))
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code, or becomes the visualiser."""
+    args, passed_on = make_parser().parse_known_args(argv)
+    run_dir = find_run(args.run)
+    folder = run_dir if args.save == _RUNS_FOLDER else args.save
+    if args.all:
+        log.info("%s", make_overview(run_dir, folder or run_dir))
+        return 0
+    command = make_command(run_dir, args.episode, folder, passed_on)
+    log.info("%s", shlex.join(command))
     # Everything is on this disk: a file that is missing must not become a question to the Hub.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if folder is None:
-        os.execvpe(argv[0], argv, environment)
-    code = subprocess.run(argv, env=environment, check=False).returncode
+        os.execvpe(command[0], command, environment)
+    code = subprocess.run(command, env=environment, check=False).returncode
     if code == 0:
-        log.info("%s: open it with rerun, on any machine (pip install rerun-sdk)", saved_file(folder, argv))
-    sys.exit(code)
+        log.info(
+            "%s: open it with rerun, on any machine (pip install rerun-sdk)", saved_file(folder, command)
+        )
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -95,11 +92,10 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     """The visualiser's command line.
 
     Raises:
-        VizError: there is no such run or episode, nothing that reads its videos, or no display for a window.
+        VizError: there is no such run or episode, or no display for a window.
     """
     replay = run_dir / "replay"
     outcomes, repo_id = read_replay(run_dir)
-    require_video_reader(replay)
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
     if save is not None:
         return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
@@ -108,20 +104,20 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     return [*argv, *passed_on]
 
 
-def saved_file(folder: Path, argv: list[str]) -> Path:
+def saved_file(folder: Path, command: list[str]) -> Path:
     """What the visualiser writes when it is called so."""
-    words = dict(itertools.pairwise(argv))
+    words = dict(itertools.pairwise(command))
     return folder / f"{words['--repo-id'].replace('/', '_')}_episode_{words['--episode-index']}.rrd"
 
 
-def make_overview(run_dir: Path, folder: Path | None) -> Path:
+def make_overview(run_dir: Path, folder: Path) -> Path:
     """Write the page of all episodes; returns where it is.
 
     Raises:
         VizError: there is no such run or episode.
     """
     outcomes, _ = read_replay(run_dir)
-    path = (folder or run_dir) / "episodes.html"
+    path = folder / "episodes.html"
     return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
 
 
@@ -144,21 +140,6 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     except pa.ArrowException as error:
         raise VizError(
             f"{replay} is damaged ({str(error).splitlines()[0]}): python -m learner.replay verify {replay}"
-        ) from None
-
-
-def require_video_reader(replay: Path) -> None:
-    """Raise VizError where LeRobot would fail on the replay's videos, with a page of traces."""
-    if all(feature["dtype"] != "video" for feature in read_info(replay)["features"].values()):
-        return
-    try:
-        import torchcodec  # noqa: F401
-    except ModuleNotFoundError:
-        return  # LeRobot reads with PyAV then
-    except (OSError, RuntimeError):
-        raise VizError(
-            "LeRobot's visualiser reads videos with FFmpeg's libraries, which this system does not have: "
-            "apt-get install ffmpeg, or record with learner.record_images=image"
         ) from None
 
 
@@ -187,4 +168,4 @@ def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_main(main, VizError)

@@ -1,8 +1,7 @@
 """python -m launch.study: see launch/study/study.py."""
 
-import sys
-
+from config.process import TIMED, run_main
 from launch.study.study import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, log_format=TIMED)

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from launch.show.plot import picture
+from config.process import run_main
+from launch.show.figure import finish_axes, picture, picture_path
 from launch.study.records import read_records
 
 log = logging.getLogger("plot")
+
+
+class RecordError(ValueError):
+    """A record that cannot be drawn, and why, in one line."""
+
 
 POINTS = 200
 PER = {"frames": 1, "decisions": 1, "wall_s": 60}
@@ -69,56 +68,49 @@ def draw_task(axes: Axes, runs: dict[str, list[dict[str, Any]]], x: str) -> None
         grid, mean, low, high = mean_and_range([curve_of(record, x) for record in records])
         axes.fill_between(grid, low, high, color=f"C{index}", alpha=0.2, lw=0)
         axes.plot(grid, mean, color=f"C{index}", lw=1.8, label=f"{setting}, seeds: {len(records)}")
-    axes.set(xlabel=LABELS[x], ylabel="success", ylim=(0, 1.02))
-    axes.set_xlim(left=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    if x != "wall_s":
-        axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value / 1000:g} k" if value else "0")
-        )
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    finish_axes(axes, LABELS[x], thousands=x != "wall_s")
 
 
 def draw(runs: dict[tuple[str, str], list[dict[str, Any]]], x: str, out: Path) -> None:
-    """Write the picture; its folder is made if missing."""
+    """Write the picture, one panel a task."""
     tasks = list(dict.fromkeys(task for task, _ in runs))
-    width = 8 if len(tasks) == 1 else 5 * len(tasks)
-    figure, panels = plt.subplots(1, len(tasks), figsize=(width, 4.5), layout="constrained", squeeze=False)
-    for axes, task in zip(panels[0], tasks, strict=True):
-        draw_task(axes, {setting: r for (t, setting), r in runs.items() if t == task}, x)
-        if len(tasks) > 1:
-            axes.set_title(task)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+    with picture(out, len(tasks), width=8 if len(tasks) == 1 else 5 * len(tasks)) as panels:
+        for axes, task in zip(panels, tasks, strict=True):
+            draw_task(axes, {setting: r for (t, setting), r in runs.items() if t == task}, x)
+            if len(tasks) > 1:
+                axes.set_title(task)
 
 
-def main(words: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The newest runs of a record, of these settings in this order, or of all.
+
+    Raises:
+        RecordError: the file is no record, or has no such run.
+    """
+    try:
+        runs = newest_runs(read_records(record))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{record} is no record of python -m launch.study: {error!r}") from error
+    if settings:
+        chosen = [key for key in runs if key[1] in settings]
+        runs = {key: runs[key] for key in sorted(chosen, key=lambda key: settings.index(key[1]))}
+    if not runs:
+        raise RecordError(f"{record} holds no such run with a base and an evaluation")
+    return runs
+
+
+def main(argv: list[str]) -> int:
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.study.plot", description=__doc__)
     parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
-    parser.add_argument("--out", type=picture, required=True, help="the picture to write")
+    parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")
     parser.add_argument("--settings", nargs="+", help="in this order; all without")
     parser.add_argument("--x", choices=sorted(LABELS), default="frames")
-    args = parser.parse_args(words)
-    try:
-        runs = newest_runs(read_records(args.record))
-    except (ValueError, KeyError, TypeError) as error:
-        log.error("%s is no record of python -m launch.study: %r", args.record, error)
-        return 1
-    if args.settings:
-        wanted = {name: place for place, name in enumerate(args.settings)}
-        chosen = [key for key in runs if key[1] in wanted]
-        runs = {key: runs[key] for key in sorted(chosen, key=lambda key: wanted[key[1]])}
-    if not runs:
-        log.error("%s holds no such run with a base and an evaluation", args.record)
-        return 1
-    draw(runs, args.x, args.out)
+    args = parser.parse_args(argv)
+    draw(choose(args.record, args.settings), args.x, args.out)
     log.info("wrote %s", args.out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, RecordError)

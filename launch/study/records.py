@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from config.files import replace_text
 from launch.run.folder import MetricsReader, Point, duration, read_summary
 from launch.show.intervals import wilson_interval
 
@@ -124,10 +125,7 @@ def add_row(path: Path, entry: dict[str, Any]) -> None:
     while row < len(lines) and lines[row].startswith("|"):
         row += 1
     lines.insert(row, make_row(entry))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text("\n".join(lines) + "\n")
-    fresh.rename(path)
+    replace_text(path, "\n".join(lines) + "\n")
 
 
 def make_row(entry: dict[str, Any]) -> str:

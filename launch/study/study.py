@@ -28,10 +28,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from config.process import CONFIG_DIR, USAGE_ERROR, compose_config, wants_help
+from config.compose import CONFIG_DIR, compose_config
+from config.process import StopRequest, stop_on_signals, wants_help
 from config.section import ConfigError, Section
 from launch.run.processes import Command, Team
-from launch.run.supervisor import StopSignal
 from launch.study.code_version import CodeVersion
 from launch.study.records import add_row, append_record, describe, measure, read_records
 
@@ -84,7 +84,7 @@ def read_study(words: Sequence[str]) -> Study:
     Raises:
         ConfigError: in one line, naming the key.
     """
-    plain: dict[str, Any] = yaml.safe_load((Path(CONFIG_DIR) / "study.yaml").read_text())
+    plain: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "study.yaml").read_text())
     files = [word for word in words if "=" not in word]
     try:
         for file in files:
@@ -128,7 +128,7 @@ def free_ports() -> tuple[int, int]:
         return one.getsockname()[1], two.getsockname()[1]
 
 
-def run_trial(trial: Trial, study: Study, name: str, stop: StopSignal, until_s: float) -> str:
+def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s: float) -> str:
     """One run from start to end; nothing of it is left running.
 
     Returns:
@@ -141,7 +141,7 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopSignal, until_s: 
 
     def remember(_: str, line: str) -> None:
         if "error" in line or "ended early" in line:
-            said.append(line.partition("| ")[2])
+            said.append(line.partition("| ")[2] or line)
 
     team = Team(Path(study.runs_dir) / name / "logs", remember)
     try:
@@ -153,15 +153,15 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopSignal, until_s: 
             for ended in team.pump(0.5):
                 # What is said first is the cause, the rest its consequences.
                 return "finished" if ended.code == 0 else "failed: " + said[:2][-1].removeprefix("error: ")
-            if stop.received is not None:
-                return "stopped: " + signal.Signals(stop.received).name
+            if stop.is_set():
+                return "stopped: " + signal.Signals(stop.signal or signal.SIGTERM).name
             if time.monotonic() > run_until_s:
                 return "stopped: budget" if run_until_s == until_s else "failed: run_budget_min is over"
     finally:
         team.end(_ESCALATION)
 
 
-def run_study(study: Study, stop: StopSignal) -> int:
+def run_study(study: Study, stop: StopRequest) -> int:
     """All runs that are not in the record yet; returns the exit code."""
     until_s = time.monotonic() + 60 * study.budget_min
     record, table = Path(study.record), Path(study.table)
@@ -192,23 +192,15 @@ def run_study(study: Study, stop: StopSignal) -> int:
         append_record(record, entry)
         add_row(table, entry)
         log.info("%s", describe(entry))
-        if stop.received is not None:
-            return 128 + stop.received
+        if stop.is_set():
+            return stop.exit_code
     return 0
 
 
-def main(words: Sequence[str]) -> int:
-    """Returns 0 when the grid or the budget is used up, 2 for a study that cannot be, 128 + signal."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
-    if wants_help(words):
-        sys.stdout.write(f"{__doc__}\n{(Path(CONFIG_DIR) / 'study.yaml').read_text()}")
+def main(argv: list[str]) -> int:
+    """Returns 0 when the grid or the budget is used up, 128 + signal when stopped."""
+    if wants_help(argv):
+        sys.stdout.write(f"{__doc__}\n{(CONFIG_DIR / 'study.yaml').read_text()}")
         return 0
-    stop = StopSignal()
-    try:
-        study = read_study(words)
-    except ConfigError as error:
-        log.error("%s", error)
-        return USAGE_ERROR
-    return run_study(study, stop)
+    stop = stop_on_signals()
+    return run_study(read_study(argv), stop)

@@ -7,11 +7,12 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from actor.policy.dimensions import named_dimensions
+from config.compose import compose_config, write_config
+from config.main import Config
 from config.train_base import TrainBaseConfig, task_file
 
 log = logging.getLogger(__name__)
@@ -19,19 +20,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The base of `step` iterations succeeded in `success` of the episodes; None: no figure to be had."""
+    """The base of `step` iterations succeeded in `success` of the episodes; None: the evaluation failed."""
 
     step: int
     success: float | None
 
 
 class BaseEvaluations:
-    """At most one at a time. `folder` keeps the checkpoint that is being evaluated."""
+    """At most one at a time.
+
+    Args:
+        folder: of the checkpoint that is evaluated.
+    """
 
     def __init__(self, settings: TrainBaseConfig, folder: Path) -> None:
-        self._settings, self.folder = settings, folder
+        self.folder = folder
         self._process: subprocess.Popen[str] | None = None
         self._step = 0
+        self._config_file = folder / "evaluation.yaml"
+        if settings.evaluation.every:
+            write_config(self._config_file, evaluation_config(settings, folder))
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  as long as this object
 
     @property
@@ -39,14 +47,13 @@ class BaseEvaluations:
         """Whether an evaluation was started whose result nobody has taken."""
         return self._process is not None
 
-    def start(self, step: int, save: Callable[[Path], None]) -> None:
-        """Begin with what `save` writes into the folder."""
-        save(self.folder)
+    def start(self, step: int) -> None:
+        """Evaluate the checkpoint in the folder, of `step` iterations."""
         self._step = step
         self._output.seek(0)
         self._output.truncate()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "actor.evaluate_base", *self._overrides()],
+            [sys.executable, "-m", "actor.evaluate_base", "--config", str(self._config_file)],
             stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
@@ -71,23 +78,27 @@ class BaseEvaluations:
             self._process.wait()
         self._output.close()
 
-    def _overrides(self) -> list[str]:
-        settings = self._settings.evaluation
-        known = task_file(self._settings.task)
-        limit = settings.max_episode_steps
-        return [
+
+def evaluation_config(settings: TrainBaseConfig, folder: Path) -> Config:
+    """The configuration of a run that would play the base in `folder`. Raises ConfigError."""
+    evaluation = settings.evaluation
+    known = task_file(settings.task)
+    limit = evaluation.max_episode_steps
+    return compose_config(
+        [
             # What such a file says of the scene counts: a run will play the base there.
             *([] if known is None else [f"task={known}"]),
             *([] if limit is None else [f"task.max_episode_steps={limit}"]),
-            f"base.path={self.folder}",
-            f"base.act_horizon={settings.act_horizon}",
-            f"base.inference_steps={settings.inference_steps}",
-            f"task.env_id={self._settings.task}",
-            f"task.control_mode={self._settings.control_mode}",
-            f"task.sizes={list(named_dimensions(self._settings.task, self._settings.control_mode))}",
+            f"base.path={folder}",
+            f"base.act_horizon={evaluation.act_horizon}",
+            f"base.inference_steps={evaluation.inference_steps}",
+            f"task.env_id={settings.task}",
+            f"task.control_mode={settings.control_mode}",
+            f"task.sizes={list(named_dimensions(settings.task, settings.control_mode))}",
             "task.residual_dims=null",
-            f"algo.residual_every={settings.act_horizon}",
-            f"learner.evaluation.episodes={settings.episodes}",
-            f"learner.evaluation.first_seed={settings.first_seed}",
-            f"learner.evaluation.num_envs={settings.num_envs}",
+            f"algo.residual_every={evaluation.act_horizon}",
+            f"learner.evaluation.episodes={evaluation.episodes}",
+            f"learner.evaluation.first_seed={evaluation.first_seed}",
+            f"learner.evaluation.num_envs={evaluation.num_envs}",
         ]
+    )

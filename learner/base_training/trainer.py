@@ -11,6 +11,7 @@ import msgspec
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
@@ -24,7 +25,7 @@ FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out
 
 
 class ResumeError(ValueError):
-    """A training that cannot be taken up; the message says which setting stands against it."""
+    """A training that cannot be resumed; the message says which setting forbids it."""
 
 
 def ema_decay(step: int, ceiling: float) -> float:
@@ -111,7 +112,7 @@ class BaseTrainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`.
+        """Continue from `state`.
 
         Raises:
             ResumeError: it comes from other settings or other demonstrations; names them.
@@ -148,8 +149,8 @@ class BaseTrainer:
 
     @torch.no_grad()
     def _track(self) -> None:
-        weight = 1 - ema_decay(self.step, self.settings.ema_ceiling)
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.agent.parameters()), weight)
+        average = get_ema_multi_avg_fn(ema_decay(self.step, self.settings.ema_ceiling))
+        average(list(self.ema.parameters()), list(self.agent.parameters()), self.step)
 
 
 def _spec(settings: TrainBaseConfig, data: Windows) -> DiffusionSpec:

@@ -1,18 +1,54 @@
-"""The residual on disk, and all that training goes on from: written beside its place and renamed over it."""
+"""A run's checkpoints: the networks for other tools, and everything that a resumed training needs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import torch
 
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
 from learner.algorithms.residual_sac import ResidualSAC
+
+
+class Stateful(Protocol):
+    """A part of training that another process can resume."""
+
+    def state(self) -> Any:
+        """Tensors, numbers, strings, and lists and dictionaries of them."""
+
+    def load_state(self, state: Any) -> None:
+        """Continue from what `state` returned. Raises ValueError if it belongs to something else."""
+
+
+class Checkpoints:
+    """`newest.pt`, the networks, and `training.pt`, all that the next update depends on but the replay.
+
+    With the same replay, the update after `load` is the one that would have come after `save`, to the bit on
+    a CPU.
+
+    Args:
+        folder: the run's folder of checkpoints.
+        resumable: what `training.pt` holds, by the names in the file.
+    """
+
+    def __init__(
+        self, folder: Path, algorithm: ResidualSAC, resumable: Mapping[str, Stateful], algo: AlgoConfig
+    ) -> None:
+        self._folder, self._algorithm, self._algo = folder, algorithm, algo
+        self._state = TrainingState(folder, resumable)
+
+    def save(self, version: int) -> None:
+        """Replace both files; `version` is the newest one that was published."""
+        save_checkpoint(self._folder, self._algorithm, version, self._algo)
+        self._state.save()
+
+    def load(self) -> bool:
+        """Resume what was saved; False if nothing was. Raises CheckpointError."""
+        return self._state.load()
 
 
 def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: AlgoConfig) -> Path:
@@ -31,26 +67,8 @@ def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: Al
     return place
 
 
-class Stateful(Protocol):
-    """A part of training that another process can go on with."""
-
-    def state(self) -> Any:
-        """Tensors, numbers, words, and lists and dictionaries of them."""
-
-    def load_state(self, state: Any) -> None:
-        """Go on from what `state` returned. Raises ValueError if it belongs to something else."""
-
-
 class TrainingState:
-    """What the next update depends on, but for the replay: `training.pt`.
-
-    With the replay as it was, the update after `load` is the one that would have come after `save`, to
-    the bit on a CPU.
-
-    Args:
-        folder: of the run's checkpoints.
-        parts: by the names that they have in the file.
-    """
+    """The states of several parts in one file, `training.pt`."""
 
     def __init__(self, folder: Path, parts: Mapping[str, Stateful]) -> None:
         self._place, self._parts = folder / "training.pt", parts
@@ -60,10 +78,10 @@ class TrainingState:
         write_checkpoint(self._place, {name: part.state() for name, part in self._parts.items()})
 
     def load(self) -> bool:
-        """Take up what was saved; False if nothing was.
+        """Resume what was saved; False if nothing was.
 
         Raises:
-            CheckpointError: the file belongs to another configuration, or is broken.
+            CheckpointError: the file belongs to another configuration or release, or is broken.
         """
         if not self._place.exists():
             return False
@@ -83,40 +101,3 @@ class TrainingState:
                 "choose another name=<run>"
             ) from error
         return True
-
-
-def read_checkpoint(place: Path) -> Any:
-    """What `write_checkpoint` wrote.
-
-    Raises:
-        CheckpointError: it is missing, or no checkpoint.
-    """
-    if not place.is_file():
-        raise CheckpointError(f"{place} is missing")
-    try:
-        return torch.load(place, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds for what is not a checkpoint
-        raise CheckpointError(f"{place} is not a readable checkpoint: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def write_checkpoint(place: Path, content: dict[str, Any]) -> None:
-    """Write `content` beside `place` and rename it over.
-
-    Raises:
-        CheckpointError: as when the disk is full; what was at `place` stays.
-    """
-    fresh = place.with_name(f"{place.name}.new")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(place)
-    # Torch's writer turns what the disk said into a RuntimeError.
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{place} cannot be written: {error}: make room, then start again") from error

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from config.main import Config
-from protocol.messages import Columns, Evaluation
+from protocol.arrays import Columns
+from protocol.messages import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class RunProgress:
         """Success of the last episodes that actors played while exploring; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
-    def take_up(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
+    def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
         """Go on from what an earlier process received."""
         self.decisions, self.frames = decisions, frames
         self.evaluations = list(evaluations)

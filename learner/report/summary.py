@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from config.files import replace_text
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.visualiser import visualiser_command
@@ -18,7 +19,7 @@ def success(evaluation: Evaluation | None) -> float | None:
 
 
 def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore) -> Path:
-    """Write `summary.json` beside its place and rename it over; return its path."""
+    """Write `summary.json`; return its path."""
     base, full = progress.evaluation_of("base"), progress.evaluation_of("full")
     replay = run_dir / "replay"
     content = {
@@ -41,7 +42,6 @@ def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: L
         "replay_episodes": store.episodes,
         "viz_command": visualiser_command(replay, config.name, max(0, store.episodes - 1)),
     }
-    place, fresh = run_dir / "summary.json", run_dir / "summary.json.new"
-    fresh.write_text(json.dumps(content, indent=2) + "\n")
-    fresh.rename(place)
+    place = run_dir / "summary.json"
+    replace_text(place, json.dumps(content, indent=2) + "\n")
     return place

@@ -6,6 +6,7 @@ from typing import Any
 
 from config.algo import AlgoConfig
 from learner.schedule.gate import SuccessGate
+from protocol.arrays import Columns
 from protocol.messages import Behaviour
 
 
@@ -29,6 +30,11 @@ class Pace:
         self.decisions = decisions
         self.updates = 0
         self.updates = self.updates_due
+
+    def count(self, actor_id: str, columns: Columns) -> None:
+        """Count the decisions of one message of experience."""
+        self.decisions += len(columns["frames"])
+        self.gate.count(actor_id, columns)
 
     def state(self) -> dict[str, Any]:
         """For `load_state` of another process."""

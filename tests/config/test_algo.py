@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from config.algo import REMOVED, AlgoConfig
-from config.main import parse_config
-from config.process import compose_config
+from config.compose import compose_config, read_config, write_config
 from config.section import ConfigError
 from tests.support.helpers import ROOT, make_config
 
@@ -49,13 +49,12 @@ def test_a_removed_key_is_refused_in_one_line_that_says_what_to_do(removed: str,
     assert str(refused.value) == f"configuration: algo.{removed} was removed: {REMOVED[removed]}"
 
 
-def test_a_removed_key_in_a_file_is_refused_as_well() -> None:
-    with initialize_config_dir(str(ROOT / "config"), version_base=None):
-        raw = compose("main")
-    with open_dict(raw):
-        raw.algo.reward_scale = 2.0
+def test_a_removed_key_in_a_file_is_refused_as_well(tmp_path: Path) -> None:
+    place = tmp_path / "launch.yaml"
+    write_config(place, compose_config([]))
+    place.write_text(place.read_text().replace("algo:\n", "algo:\n  reward_scale: 2.0\n"))
     with pytest.raises(ConfigError, match=r"algo\.reward_scale was removed"):
-        parse_config(raw)
+        read_config(place)
 
 
 def test_no_removed_key_is_a_key() -> None:

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from config import main as schema
-from config.main import Config, parse_config
+from config.compose import convert_section
+from config.main import Config
 from config.section import ConfigError, Section
 
 
@@ -19,8 +20,12 @@ def composed(repository: Path, *overrides: str) -> DictConfig:
         return compose("main", overrides=list(overrides))
 
 
+def parse(raw: DictConfig) -> Config:
+    return convert_section(raw, Config)
+
+
 def test_defaults_make_a_configuration(repository: Path) -> None:
-    config = parse_config(composed(repository, "name=a-run"))
+    config = parse(composed(repository, "name=a-run"))
     assert isinstance(config, Config)
     assert config.run_dir == Path("runs/a-run")
 
@@ -30,11 +35,11 @@ def test_every_option_of_a_group_makes_a_configuration(group: str, repository: P
     options = sorted(path.stem for path in (repository / "config" / group).glob("*.yaml"))
     assert options
     for option in options:
-        parse_config(composed(repository, f"{group}={option}"))
+        parse(composed(repository, f"{group}={option}"))
 
 
 def test_run_name_is_fixed_by_an_override_and_fresh_without(repository: Path) -> None:
-    assert parse_config(composed(repository)).name.startswith("pick_cube-2")
+    assert parse(composed(repository)).name.startswith("pick_cube-2")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def test_run_name_is_fixed_by_an_override_and_fresh_without(repository: Path) ->
 )
 def test_unsuitable_value_is_refused_by_name(override: str, said: str, repository: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        parse_config(composed(repository, override))
+        parse(composed(repository, override))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -66,7 +71,7 @@ def test_missing_key_is_refused_by_name(key: str, repository: Path) -> None:
     with open_dict(raw):
         del (OmegaConf.select(raw, section) if section else raw)[name]
     with pytest.raises(ConfigError, match=f"`{name}`"):
-        parse_config(raw)
+        parse(raw)
 
 
 def test_no_default_lives_in_python() -> None:

@@ -28,9 +28,10 @@ from mani_skill.utils import download_demo
 from actor.simulators.headless import prepare_simulator
 from launch.demos import to_lerobot as demos_to_lerobot
 from launch.demos.disturbance import Pushes
-from launch.demos.make_demos import download, parse_arguments
+from launch.demos.make_demos import DemosError, download, parse_arguments
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
+from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.maniskill import read_maniskill
 from tests.support.helpers import left_running
 
@@ -156,17 +157,18 @@ def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp
         True,
         1.0,
     )
-    assert demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")]) == 1
+    with pytest.raises(DemonstrationError):
+        demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")])
 
 
 @pytest.mark.parametrize("task", ["StackCube-v1", "PushCube-v1"])
 def test_an_archive_that_is_broken_or_missing_is_one_line(task: str, archives: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="could not be downloaded: "):
+    with pytest.raises(DemosError, match="could not be downloaded: "):
         download(downloading(task, tmp_path))
 
 
 def test_a_task_without_an_archive_is_named_beside_those_that_have_one() -> None:
-    with pytest.raises(SystemExit, match="PlaceSphere-v1 has no demonstrations to download.*PickCube-v1"):
+    with pytest.raises(DemosError, match="PlaceSphere-v1 has no demonstrations to download.*PickCube-v1"):
         download(parse_arguments(["task=PlaceSphere-v1", "source=download"]))
 
 
@@ -197,7 +199,7 @@ def test_a_planning_that_was_stopped_goes_on_and_ends_with_what_one_go_gives(tmp
     for out, processes in (("a", 2), ("b", 1)):
         done = subprocess.run(command(out, processes), capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
-        assert f"conversion to {MODE}: 15 of 15 (100 %)" in done.stderr
+        assert f"conversion to {MODE}: 15 of 15 (100 %)" in done.stdout
     one, other = (
         read_maniskill(tmp_path / out / "PickCube-v1" / f"{converted_name(MODE)}.h5") for out in "ab"
     )

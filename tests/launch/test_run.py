@@ -14,21 +14,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from config.process import compose_config
+from config.compose import asked_config, compose_config
+from config.main import Config
 from launch.run.guard import PATIENCE_S
-from launch.run.launcher import make_commands
+from launch.run.launcher import make_commands, write_launch_file
 
 # A supervisor with children that are given as (name, role, Python source).
 SUPERVISOR = """
 import json, logging, pathlib, sys
 from launch.run.processes import Command
-from launch.run.supervisor import StopSignal, supervise
+from config.process import stop_on_signals
+from launch.run.supervisor import supervise
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s")
 commands = [Command(n, r, (sys.executable, "-u", "-c", s)) for n, r, s in json.loads(sys.argv[1])]
 echo = lambda name, line: print(f"{name} | {line}", flush=True)
-sys.exit(supervise(commands, pathlib.Path(sys.argv[2]), StopSignal(), echo, grace_s=0.5))
+sys.exit(supervise(commands, pathlib.Path(sys.argv[2]), stop_on_signals(), echo, grace_s=0.5))
 """
 
 SAY_PID = "import os, pathlib, signal, sys, time; pathlib.Path({folder!r}, str(os.getpid())).touch(); "
@@ -239,14 +242,16 @@ def test_port_in_use_is_one_line_and_starts_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_everybody_gets_the_same_run_name_and_overrides() -> None:
-    overrides = ["actor.count=2", "seed=7"]
-    commands = make_commands(compose_config(overrides), overrides)
+def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
+    config = compose_config([f"runs_dir={tmp_path}", "name=one", "actor.count=2", "seed=7"])
+    commands = make_commands(config, write_launch_file(config))
     assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator"]
-    names = {word for c in commands for word in c.argv if word.startswith("name=")}
-    assert len(names) == 1
-    assert all("seed=7" in c.argv for c in commands)
-    assert "actor.index=1" in commands[2].argv
+    read = [asked_config(c.argv[3:]) for c in commands]
+    assert read == [config, config, replaced_index(config, 1), config]
+
+
+def replaced_index(config: Config, index: int) -> Config:
+    return msgspec.structs.replace(config, actor=msgspec.structs.replace(config.actor, index=index))
 
 
 def test_environment_that_is_ready_starts_neither_python_nor_an_installer(

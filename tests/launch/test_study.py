@@ -9,17 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from config.process import StopRequest
 from config.section import ConfigError
 from launch.study import study as studies
 from launch.study.plot import curve_of, draw, mean_and_range, newest_runs
 from launch.study.records import HEADING, add_row, first_at, longest_dip, measure, read_records
 from tests.support.helpers import left_running
-
-NOT_STOPPED = SimpleNamespace(received=None)
 
 # A run that leaves what a real one leaves, for `seed=7` an error, for `seed=9` no end.
 STAND_IN = """
@@ -66,7 +64,7 @@ def words(folder: Path, *more: str) -> list[str]:
 
 def run(folder: Path, *more: str) -> list[dict]:
     """Run a study here; all records so far."""
-    studies.run_study(studies.read_study(words(folder, *more)), NOT_STOPPED)  # type: ignore[arg-type]
+    studies.run_study(studies.read_study(words(folder, *more)), StopRequest())
     return read_records(folder / "study.jsonl")
 
 
@@ -132,8 +130,8 @@ def test_the_budget_ends_the_run_under_way_and_begins_no_other(tmp_path: Path, s
 
 
 def test_ctrl_c_ends_the_run_under_way_and_the_study(tmp_path: Path, repository: Path) -> None:
-    script = f"import sys\nfrom launch import study\nstudy.RUN = (sys.executable, '-c', {STAND_IN!r})\n"
-    script += "sys.exit(study.main(sys.argv[1:]))"
+    script = "import sys\nfrom config.process import run_main\nfrom launch.study import study\n"
+    script += f"study.RUN = (sys.executable, '-c', {STAND_IN!r})\nrun_main(study.main)"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *words(tmp_path, "seeds=[9, 1]")],
         cwd=repository, start_new_session=True, stdout=subprocess.PIPE, text=True,

@@ -13,20 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from actor.policy.checkpoint_file import write_checkpoint
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
-from config.process import compose_config
 from config.section import ConfigError
 from config.train_base import TrainBaseConfig, compose_training
 from learner.base_training import trainer as base_trainer
-from learner.base_training.evaluation import BaseEvaluations
-from learner.base_training.run import read_episodes, require_own_folder, require_task_sizes, windows_of
+from learner.base_training.demonstrations import read_episodes, require_task_sizes, windows_of
+from learner.base_training.evaluation import evaluation_config
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
+from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
-from learner.checkpoints.files import write_checkpoint
 from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.maniskill import read_maniskill
+from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 
 # For machines that others use; on one of one's own each takes seconds.
@@ -146,9 +147,7 @@ def command(out: Path, *overrides: str) -> list[str]:
 def test_a_base_is_evaluated_in_the_scene_that_a_run_would_play(
     env_id: str, reconfigure: bool, limit: int, tmp_path: Path
 ) -> None:
-    evaluations = BaseEvaluations(compose_training([f"task={env_id}"]), tmp_path)
-    task = compose_config(evaluations._overrides()).task
-    evaluations.close()
+    task = evaluation_config(compose_training([f"task={env_id}"]), tmp_path).task
     assert (task.env_id, task.reconfigure, task.max_episode_steps) == (env_id, reconfigure, limit)
 
 
@@ -167,8 +166,8 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
         assert set(content) == {"agent", "ema_agent"}
     assert len(read_maniskill(tmp_path / "demos.h5")) == 5
     config = make_config(f"base.path={tmp_path}")
-    base = make_base(config.base, config.task, "cpu", 0)
-    assert base.plan(torch.zeros(2, 2, 42)).shape == (2, 4, 7)
+    base = make_base(config.base, config.task, "cpu")
+    assert base.plan(torch.zeros(2, 2, 42), base_keys(2)).shape == (2, 4, 7)
     refused = subprocess.run(
         command(tmp_path, *words, "lr=1e-3"), capture_output=True, text=True, timeout=DEADLINE_S
     )
@@ -233,12 +232,12 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("task=PushCube-v1", "has 42 observation numbers, task=PushCube-v1 .* has 35"),
-        ("control_mode=pd_joint_delta_pos", "has 7 action numbers, .*pd_joint_delta_pos has 8"),
+        ("task=PushCube-v1", "has observation dimension 42, task=PushCube-v1 .* has 35"),
+        ("control_mode=pd_joint_delta_pos", "has action dimension 7, .*pd_joint_delta_pos has 8"),
         # Not in config/spaces.yaml: ManiSkill is asked, since the base is to be played there.
         (
             "task=RotateValveLevel0-v1 control_mode=pd_joint_delta_pos evaluation.every=100",
-            "has 42 observation numbers, task=RotateValveLevel0-v1 .* has 51",
+            "has observation dimension 42, task=RotateValveLevel0-v1 .* has 51",
         ),
     ],
 )

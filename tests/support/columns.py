@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocol.messages import Columns
+from protocol.arrays import Columns
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
 

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
-
-from hydra import compose, initialize_config_dir
 
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.residual import ResidualActor
 from actor.rollout import Rollout
 from actor.simulators.contract import VectorEnvironment
-from config.main import Config, parse_config
+from config.compose import compose_config
+from config.main import Config
 from protocol.arrays import Columns
 from tests.support.spec import make_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@functools.cache
 def make_config(*overrides: str) -> Config:
-    """The composed configuration, checked; the residual may correct all action numbers by default and sees
-    no relations, since the fakes have fewer numbers than the default task."""
-    with initialize_config_dir(str(ROOT / "config"), version_base=None):
-        return parse_config(
-            compose("main", overrides=["algo.residual_dims=null", "algo.relations=[]", *overrides])
-        )
+    """The composed configuration, checked. The residual may change all action dimensions and sees no
+    relations, since the fakes have fewer dimensions than the default task."""
+    return compose_config(["algo.residual_dims=null", "algo.relations=[]", *overrides])
 
 
-def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every: int) -> DecoratedPolicy:
-    """A decorated policy over `base` with a fresh residual."""
-    return DecoratedPolicy(
+def make_policy(
+    base: BasePolicy,
+    config: Config,
+    num_envs: int,
+    residual_every: int,
+    kind: type[DecoratedPolicy] = DecoratedPolicy,
+    first_seed: int = 0,
+    ladder: list[float] | None = None,
+) -> DecoratedPolicy:
+    """A policy over `base` with a fresh residual."""
+    return kind(
         base,
         ResidualActor(config.algo, base.observation_dim, base.action_dim),
         num_envs=num_envs,
         residual_every=residual_every,
         residual_scale=config.algo.residual_scale,
         device="cpu",
-        seed=0,
+        first_seed=first_seed,
+        ladder=ladder,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake
 from protocol.messages import Progress
@@ -33,7 +33,7 @@ def main(folder: Path, repository: Path, command: list[str]) -> None:
     make_keys(keys, ["there"])
     ports = (f"wire.experience_port={PORT}", f"wire.weights_port={PORT + 1}")
     config = compose_config([f"wire.host={HERE}", f"wire.keys_dir={keys}", *ports])
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     with Link() as link:
         intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)
         intake.start()

@@ -15,9 +15,9 @@ import torch
 
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
-from config.process import compose_config
+from config.compose import compose_config
+from learner.folder import RunError, make_run_dir, sole_learner
 from learner.intake.intake import Intake
-from learner.run import RunError, make_run_dir, sole_learner
 from tests.support.helpers import left_running, make_config
 
 SMALL = ("learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=1", "wire.connect_timeout_s=20")
@@ -177,7 +177,7 @@ def test_a_foreign_replay_in_the_run_s_folder_is_refused_by_a_real_learner(
 
 def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:
     config = compose_config(ports)
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=100)
     intake.start()
     try:

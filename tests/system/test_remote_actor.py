@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from launch.run.remote_actor import UsageError, make_overrides
+from config.process import UsageError
+from launch.run.remote_actor import make_overrides
 from tests.support.namespaces import THERE, enter, refusal
 
 

@@ -81,7 +81,7 @@ def test_a_killed_learner_goes_on_and_the_actor_waits_for_it(
         for process in processes:
             process.wait()
             left_running(process.pid)
-    assert "took up the networks at update" in output
+    assert "resumed the networks from update" in output
     assert first["updates"] > 0
     assert first["frames"] > 0
     assert first["version"] >= before[-1]["version"]

@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from config.files import replace_text
 
 
 def load_agent(folder: Path) -> DiffusionAgent:
@@ -41,15 +42,15 @@ def load_agent(folder: Path) -> DiffusionAgent:
 def save_agent(
     folder: Path, agent: nn.Module, ema_agent: DiffusionAgent, arguments: dict[str, Any], name: str = "best"
 ) -> None:
-    """Write args.json and checkpoints/<name>.pt, each file beside its place and renamed over it."""
+    """Replace args.json and checkpoints/<name>.pt.
+
+    Raises:
+        CheckpointError: the weights cannot be written, as on a full disk.
+    """
     spec = asdict(ema_agent.spec) | {"unet_dims": list(ema_agent.spec.unet_dims)}
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    fresh = folder / "args.json.new"
-    fresh.write_text(json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
-    fresh.rename(folder / "args.json")
-    fresh = folder / "checkpoints" / f"{name}.pt.new"
-    torch.save({"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}, fresh)
-    fresh.rename(folder / "checkpoints" / f"{name}.pt")
+    replace_text(folder / "args.json", json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
+    content = {"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}
+    write_checkpoint(folder / "checkpoints" / f"{name}.pt", content)
 
 
 def _read_arguments(path: Path) -> dict[str, Any]:
@@ -65,16 +66,11 @@ def _read_arguments(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"base checkpoint without weights: {path} is missing")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen kinds for what is not a checkpoint
-        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    content = read_checkpoint(path)
     for key in ("ema_agent", "agent"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             return content[key]
-    raise CheckpointError(f"{path} holds neither 'ema_agent' nor 'agent': not a base checkpoint")
+    raise CheckpointError(f"{path} has neither 'ema_agent' nor 'agent': not a base checkpoint")
 
 
 def _spec(arguments: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> DiffusionSpec:

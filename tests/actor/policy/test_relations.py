@@ -13,7 +13,7 @@ from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor, describe
 from actor.simulators.inspect import first_observation, show
 from actor.simulators.maniskill import make_simulator
-from config.process import compose_config
+from config.compose import compose_config
 from config.relation import Relation
 from config.section import ConfigError
 from learner.algorithms.residual_sac import ResidualSAC
@@ -87,8 +87,8 @@ def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.002)], dim=1)
     assert torch.equal(algorithm.actor.related(observation), seen)
     policy = EvaluatedPolicy(
-        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu", seed=0,
-        plays="full",
+        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu",
+        first_seed=0,
     )  # fmt: skip
     policy.begin(observation)
     chosen = policy.act()

@@ -23,9 +23,9 @@ EPISODES = """
 import sys
 import numpy as np
 from mani_skill.utils.wrappers import CPUGymWrapper
-from actor.simulators.contract import SeededEpisodes, make_simulator
+from actor.simulators.maniskill import SeededEpisodes, make_simulator
 from actor.simulators.quick import quicken
-from config.process import compose_config
+from config.compose import compose_config
 
 task = compose_config(["task=" + sys.argv[1]]).task
 env = SeededEpisodes(CPUGymWrapper(make_simulator(task, "physx_cpu", 1)), 0, 1)

@@ -17,7 +17,7 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.prior.demonstration import Demonstration, DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.plans import SPEC_FILE
-from learner.run import load_prior, make_prior_ring
+from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.ring import check_ring
@@ -104,7 +104,7 @@ def test_data_where_nobody_may_write_is_used_all_the_same(
     def refuse(*_: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("learner.replay.prior.prior._write_plans", refuse)
+    monkeypatch.setattr("learner.replay.prior.plans._write_plans", refuse)
     assert load_prior(prior_config(tmp_path / "demos.h5"), CountingBase()) is not None
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.show.viz import read_replay
+from learner.folder import sole_learner
 from learner.replay.__main__ import main
 from learner.replay.dataset.arrow import with_column
 from learner.replay.dataset.assembler import EpisodeAssembler
@@ -31,7 +32,6 @@ from learner.replay.prior.lerobot import read_lerobot, write_lerobot
 from learner.replay.tools.merge import Selection, export, merge
 from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
-from learner.run import sole_learner
 from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
 
 LENGTHS = [6, 3, 5, 9, 4]

@@ -1,0 +1,141 @@
+"""The configuration of a process: composed from Hydra overrides, or read from the file of a launch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+from config.algo import refuse_removed, refuse_removed_overrides
+from config.files import replace_text
+from config.main import Config
+from config.process import TIMED, StopRequest, one_line, run_main, stop_on_signals, wants_help
+from config.section import ConfigError
+
+CONFIG_DIR = Path(__file__).resolve().parent
+
+
+class _AlgoKeys(msgspec.Struct):
+    """Of a file: what is asked about removed keys before anything else."""
+
+    algo: dict[str, Any]
+
+
+def compose_config(overrides: Sequence[str]) -> Config:
+    """config/main.yaml with Hydra overrides, checked.
+
+    Raises:
+        ConfigError: in one line, naming the key.
+    """
+    refuse_removed_overrides(overrides)
+    return compose_section(CONFIG_DIR, overrides, Config)
+
+
+def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) -> T:
+    """`folder`/main.yaml with Hydra overrides as a `kind`. Raises ConfigError."""
+    try:
+        return convert_section(compose_raw(folder, overrides), kind)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: {one_line(error)}") from error
+
+
+def compose_raw(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """`folder`/main.yaml with Hydra overrides, unchecked. Raises what Hydra raises."""
+    with initialize_config_dir(str(folder), version_base=None):
+        return compose("main", overrides=list(overrides))
+
+
+def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
+    """Check what Hydra composed.
+
+    Raises:
+        ConfigError: unknown, missing or unsuitable key, named with its place.
+    """
+    try:
+        plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        return msgspec.convert(plain, kind, strict=True)
+    except InterpolationKeyError as error:
+        key = str(error.full_key)
+        section = key.partition(".")[0] if "." in key else "main"
+        raise ConfigError(
+            f"configuration: {key} (config/{section}) refers to a key that does not exist: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    except (msgspec.ValidationError, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: {one_line(error)}") from error
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write what `read_config` reads."""
+    replace_text(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+
+
+def read_config(path: Path) -> Config:
+    """A configuration that `write_config` wrote, checked again.
+
+    Raises:
+        ConfigError: no such file, or not a configuration of this release; in one line, naming the key.
+    """
+    try:
+        plain = yaml.safe_load(path.read_text())
+        refuse_removed(msgspec.convert(plain, _AlgoKeys).algo)
+        return msgspec.convert(plain, Config, strict=True)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ConfigError(f"configuration {path}: {one_line(error)}") from error
+
+
+def asked_config(argv: Sequence[str]) -> Config:
+    """What a process of a run is started with: `--config FILE [--index N]`, or Hydra overrides.
+
+    Raises:
+        ConfigError: in one line, naming the key.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--index", type=int)
+    parser.add_argument("overrides", nargs="*")
+    try:
+        asked, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"command line: {error}") from error
+    if unknown:
+        raise ConfigError(f"command line: {unknown[0]} is no option: give --config FILE, or key=value")
+    if asked.config is None and asked.index is None:
+        return compose_config(asked.overrides)
+    if asked.config is None or asked.overrides:
+        raise ConfigError("command line: give --config FILE [--index N], or key=value, not both")
+    config = read_config(asked.config)
+    if asked.index is None:
+        return config
+    return msgspec.structs.replace(config, actor=msgspec.structs.replace(config.actor, index=asked.index))
+
+
+def show_help(description: str) -> int:
+    """Print what a script does and every key's default; returns the exit code."""
+    how = "Defaults, any of which can be set with key=value (what each means: the files in config/):"
+    sys.stdout.write(f"{description}\n{how}\n{OmegaConf.to_yaml(compose_raw(CONFIG_DIR))}")
+    return 0
+
+
+def run_configured(
+    description: str, run: Callable[[Config, StopRequest], None], *known_errors: type[Exception]
+) -> None:
+    """The entry point of a process of a run: its configuration from the command line, stopped by signals."""
+
+    def main(argv: list[str]) -> int:
+        if wants_help(argv):
+            return show_help(description)
+        stop = stop_on_signals()
+        run(asked_config(argv), stop)
+        return 0
+
+    run_main(main, *known_errors, log_format=TIMED)

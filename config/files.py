@@ -1,0 +1,70 @@
+"""Files that other processes read or write too: replaced as a whole, and locked."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Generator[Path]:
+    """A file to write beside `path`, which replaces it when the block ends without an error.
+
+    Readers see the old file or the new one, never a part. Both are on disk before the name changes, so that
+    this is true after a power failure as well. The folder is made if missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        yield fresh
+        sync(fresh)
+        fresh.rename(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` as the whole of `path`."""
+    with replaced(path) as fresh:
+        fresh.write_text(text)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file or folder for this process; None if another process has locked it.
+
+    Returns an open descriptor. Closing it releases the lock, and so does the end of this process, however it
+    ends: no lock is ever left behind.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextlib.contextmanager
+def locked(path: Path, taken: Exception) -> Generator[None]:
+    """Keep a file or folder locked during the block. Raises `taken` if another process has locked it."""
+    descriptor = try_lock(path)
+    if descriptor is None:
+        raise taken
+    try:
+        yield
+    finally:
+        os.close(descriptor)

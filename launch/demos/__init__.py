@@ -1,0 +1,1 @@
+"""Demonstrations: planning them, converting them, packing them."""

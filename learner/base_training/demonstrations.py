@@ -1,0 +1,83 @@
+"""The demonstrations that a base is trained on: read, checked against the task, and some of them kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actor.policy.dimensions import named_dimensions
+from config.section import ConfigError
+from config.spaces import known_spaces
+from config.train_base import TrainBaseConfig
+from learner.base_training.windows import Windows, make_windows
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.maniskill import read_maniskill, write_maniskill
+
+
+def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:
+    """The demonstrations of all sources in turn, whatever their format.
+
+    Raises:
+        DemonstrationError: none there, not readable, or of sources that do not go together.
+    """
+    episodes: list[Demonstration] = []
+    for source in settings.sources:
+        found = _read_source(settings, source)
+        if not found:
+            raise DemonstrationError(f"{source} holds no episodes")
+        if episodes and _dims(found[0]) != _dims(episodes[0]):
+            raise DemonstrationError(
+                f"{source} has observation and action dimensions {_dims(found[0])}, "
+                f"{settings.sources[0]} has {_dims(episodes[0])}: choose demos of one task and control mode"
+            )
+        episodes += found
+    return episodes
+
+
+def _read_source(settings: TrainBaseConfig, source: str) -> list[Demonstration]:
+    if source.endswith(".h5"):
+        return read_maniskill(Path(source), settings.max_episodes)
+    # Here, since LeRobot takes seconds to import.
+    from learner.replay.prior.lerobot import read_lerobot
+
+    return read_lerobot(source, settings.observation, settings.max_episodes)
+
+
+def _dims(episode: Demonstration) -> tuple[int, int]:
+    return episode.observations.shape[1], episode.actions.shape[1]
+
+
+def windows_of(settings: TrainBaseConfig, episodes: list[Demonstration]) -> Windows:
+    """What the network is trained on."""
+    pairs = [(episode.observations, episode.actions) for episode in episodes]
+    return make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
+
+
+def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:
+    """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards.
+
+    Raises:
+        ConfigError: nothing knows the task, in which the base is to be evaluated.
+    """
+    known = known_spaces(settings.task, settings.control_mode)
+    if settings.evaluation.every:
+        try:
+            known = named_dimensions(settings.task, settings.control_mode)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
+    for what, wanted, found in (
+        ("observation", known.observation_dim, episodes[0].observations.shape[1]),
+        ("action", known.action_dim, episodes[0].actions.shape[1]),
+    ):
+        if wanted not in (None, found):
+            raise DemonstrationError(
+                f"{settings.sources[0]} has {what} dimension {found}, task={settings.task} "
+                f"control_mode={settings.control_mode} has {wanted}: choose other demos, or other features "
+                "of a LeRobot dataset with observation=[...]"
+            )
+
+
+def keep_demonstrations(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:
+    """Write some of the demonstrations beside the base, as the prior data of a run on it."""
+    place = settings.folder / "demos.h5"
+    if settings.keep_demos and place.resolve() not in {Path(source).resolve() for source in settings.sources}:
+        write_maniskill(place, [episode.cut_at_success() for episode in episodes[: settings.keep_demos]])

@@ -1,0 +1,51 @@
+"""A run's folder: who may use it, and what stands in it from the start."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+
+from config.files import locked
+from config.main import Config
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message says why and what to do."""
+
+
+def make_run_dir(config: Config) -> Path:
+    """The run's folder, new or that of a run that was stopped.
+
+    Raises:
+        RunError: `resume` does not allow what is in the folder, or the run in it has finished.
+    """
+    run_dir = config.run_dir
+    exists = is_begun(run_dir)
+    if exists and config.resume == "new":
+        raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
+    if not exists and config.resume == "must":
+        raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
+    if (run_dir / "summary.json").exists():
+        raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether a learner has ever run in the folder."""
+    return (run_dir / "config.yaml").exists()
+
+
+@contextlib.contextmanager
+def sole_learner(run_dir: Path) -> Generator[None]:
+    """Lock the run's folder: two learners would cut each other's journal.
+
+    Raises:
+        RunError: another process has locked it.
+    """
+    place = run_dir / "lock"
+    place.touch()
+    taken = RunError(f"{run_dir} is in use by another learner: choose another name=<run>, or end that one")
+    with locked(place, taken):
+        yield

@@ -1,0 +1,143 @@
+"""The transitions of a run: in memory (ring), in the journal, in the LeRobot dataset, and prior data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from actor.policy.contract import BasePolicy
+from actor.policy.spec import recorded_cameras
+from config.learner import LearnerConfig
+from config.main import Config
+from learner.folder import RunError
+from learner.replay.dataset.compaction import Budget
+from learner.replay.dataset.store import LeRobotStore
+from learner.replay.journal.journal import Journal
+from learner.replay.memory.ring import Ring
+from learner.replay.prior.prior import PriorData, join_prior, read_prior
+from learner.replay.restore.ring import restore_ring
+from protocol.arrays import Columns
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunReplay:
+    """The three stores that every transition of a run goes to."""
+
+    folder: Path
+    ring: Ring
+    journal: Journal
+    store: LeRobotStore
+
+    def restore(self) -> None:
+        """Read back what earlier processes received: from the dataset, and from the journal what the dataset
+        does not have yet. Nothing comes twice: the store skips what it has, the ring puts it in its place."""
+        rows = 0
+        if self.store.episodes:
+            restore_ring(self.folder, self.ring)
+        for actor_id, session, columns, position in self.journal.replay():
+            self.add(actor_id, session, columns, position)
+            rows += len(columns["frames"])
+        self.end_sessions((state.actor_id, state.session) for state in self.journal.sessions if state.ended)
+        if self.journal.totals.decisions:
+            log.info("resumed %d decisions, %d of them from the journal", self.journal.totals.decisions, rows)
+
+    def add(self, actor_id: str, session: int, columns: Columns, position: int) -> None:
+        """Keep the decisions of one message, which the journal has, in the ring and in the dataset."""
+        self.ring.add(actor_id, columns, position)
+        self.store.add(actor_id, session, columns, position)
+
+    def end_sessions(self, ended: Iterable[tuple[str, int]]) -> None:
+        """These (actor id, session) will never send again: their unfinished episodes are kept as they are."""
+        for actor_id, session in ended:
+            self.store.end_session(actor_id, session)
+
+    def raise_if_failed(self) -> None:
+        """Raise what ended a writing thread, as when the disk is full."""
+        self.store.raise_if_failed()
+        self.journal.raise_if_failed()
+
+    def prune_journal(self) -> None:
+        """Delete what the dataset has from the journal."""
+        self.journal.prune(self.store.committed())
+
+
+def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
+    """The run's dataset. Raises RunError if the observation has too few dimensions to be split."""
+    state_dim = config.learner.robot_state_dim
+    if state_dim is not None and state_dim >= base.observation_dim:
+        raise RunError(
+            f"learner.robot_state_dim must be below the observation dimension {base.observation_dim}, got "
+            f"{state_dim}: null keeps the whole observation in observation.state"
+        )
+    return LeRobotStore(
+        config.run_dir / "replay",
+        repo_id=config.name,
+        observation_dim=base.observation_dim,
+        action_dim=base.action_dim,
+        fps=config.learner.fps,
+        robot_type=config.learner.robot_type,
+        task=config.task.env_id,
+        queue_episodes=config.learner.store_queue_episodes,
+        flush_s=config.learner.store_flush_s,
+        state_dim=state_dim,
+        budget=make_budget(config.learner),
+        cameras=recorded_cameras(config),
+        images=config.learner.record_images,
+    )
+
+
+def make_budget(settings: LearnerConfig) -> Budget:
+    """How much of the replay stays on disk."""
+    gigabytes = settings.replay_max_gb
+    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
+
+
+def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
+    """Episodes recorded earlier, or None where the recipe takes none.
+
+    Raises:
+        DemonstrationError, RunError: they are missing, or do not fit.
+    """
+    demos = config.learner.demos
+    if config.algo.prior_fraction == 0 or demos is None:
+        return None
+    if base.cameras:
+        raise RunError(
+            f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "
+            "set learner.demos=null algo.prior_fraction=0"
+        )
+    sources = [demos] if isinstance(demos, str) else demos
+    for source in sources:
+        if source.endswith(".h5") and not Path(source).is_file():
+            raise RunError(
+                f"no prior data at {source}: name other demonstrations in learner.demos, make some with "
+                "bash launch/demos.sh, or go without: learner.demos=null algo.prior_fraction=0"
+            )
+    plan_key = msgspec.json.encode(config.base).decode()
+    fps = config.learner.fps
+    return join_prior([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
+
+
+def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:
+    """An empty ring for the run's decisions, with the recorded cameras' images if `images`."""
+    return Ring(
+        capacity,
+        base.observation_dim,
+        config.algo.residual_every * base.action_dim,
+        device=config.learner.replay_device,
+        cameras=recorded_cameras(config) if images else None,
+    )
+
+
+def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
+    """Prior data in a ring of its own, which it fills."""
+    rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
+    ring = make_ring(rows, config, base)
+    ring.add("prior", prior.columns)
+    return ring

@@ -1,0 +1,94 @@
+"""What people see of a run while it goes on: log lines, and the points of metrics.jsonl and wandb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from config.main import Config
+from learner.algorithms.residual_sac import Figures
+from learner.broadcast import Broadcast
+from learner.intake.intake import Intake
+from learner.replay.run import RunReplay
+from learner.report.metrics import Metrics, size_mb
+from learner.report.progress import RunProgress
+from learner.schedule.pace import Pace
+from protocol.arrays import Columns
+from protocol.messages import Evaluation
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the figures of a point come from."""
+
+    pace: Pace
+    broadcast: Broadcast
+    intake: Intake
+    replay: RunReplay
+    prior_clipped_share: float | None
+
+
+class Report:
+    """Counts what happens and writes it down."""
+
+    def __init__(self, config: Config, progress: RunProgress, metrics: Metrics, sources: Sources) -> None:
+        self._config, self._metrics, self._sources = config, metrics, sources
+        self._lag_s = float("nan")
+        self.progress = progress
+
+    def count(self, columns: Columns, now_s: float) -> None:
+        """Count one message of experience."""
+        broadcast = self._sources.broadcast
+        self._lag_s = broadcast.age_s(columns["weights_version"], now_s)
+        self.progress.count(columns, broadcast.version, now_s)
+
+    def add_evaluations(self, evaluations: list[Evaluation]) -> None:
+        """Remember evaluations and write a point for each."""
+        for evaluation in evaluations:
+            self._metrics.log(self.progress.add_evaluation(evaluation))
+
+    def write_if_due(self, figures: Figures, now_s: float, waiting_for: str | None = None) -> None:
+        """Write a point every `log_every_s`, with the algorithm's newest figures.
+
+        Args:
+            waiting_for: None: found out from how far the run is.
+        """
+        point = self.progress.point_if_due(now_s, self._sources.pace.updates)
+        if point is None:
+            return
+        self._sources.replay.prune_journal()
+        point |= {name: float(value()) for name, value in figures.items()}
+        point |= self._figures_of_the_parts()
+        point["waiting_for"] = self._waiting_for() if waiting_for is None else waiting_for
+        self._metrics.log(point)
+        self.progress.say(point)
+
+    def _figures_of_the_parts(self) -> dict[str, Any]:
+        pace, intake, replay = self._sources.pace, self._sources.intake, self._sources.replay
+        return {
+            "decisions": pace.decisions,
+            "version": self._sources.broadcast.version,
+            "mask_probability": pace.mask_probability,
+            "prior_clipped_share": self._sources.prior_clipped_share,
+            "updates_due": pace.updates_due,
+            "actors": self._actors(),
+            "policy_lag_s": self._lag_s,
+            "adoption_s": intake.adoption_s(),
+            "queue_rows": intake.queued_rows(),
+            "queue_episodes": replay.store.pending,
+            "episodes_on_disk": replay.store.episodes,
+            "journal_mb": replay.journal.bytes_on_disk / 1e6,
+            "disk_mb": size_mb(self._config.run_dir),
+        }
+
+    def _waiting_for(self) -> str:
+        pace = self._sources.pace
+        if self.progress.frames == 0:
+            return f"first experience, {self._actors()} actors connected"
+        if not pace.learning:
+            wanted = self._config.algo.learning_starts
+            return f"{pace.decisions} of {wanted} decisions before learning starts"
+        return "" if pace.takes_data else "updates (actors wait)"
+
+    def _actors(self) -> int:
+        return sum(peer.alive and peer.role == "actor" for peer in self._sources.intake.peers())

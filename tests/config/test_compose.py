@@ -1,0 +1,78 @@
+"""How a process comes to its configuration: from overrides, or from the file that a launch wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.compose import asked_config, compose_config, read_config, write_config
+from config.section import ConfigError
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("algo=policy_decorator", "base=zero"), ("task=peg_insertion_side",)]
+)
+def test_a_configuration_read_from_its_file_is_the_one_that_was_composed(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = compose_config(["name=a-run", *overrides])
+    write_config(tmp_path / "launch.yaml", config)
+    assert read_config(tmp_path / "launch.yaml") == config
+
+
+def test_an_actor_of_a_launch_gets_its_index(tmp_path: Path) -> None:
+    place = tmp_path / "launch.yaml"
+    write_config(place, compose_config(["name=a-run"]))
+    config = asked_config(["--config", str(place), "--index", "3"])
+    assert (config.name, config.actor.index) == ("a-run", 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("learner.threads", "many", r"launch\.yaml: .*\$\.learner\.threads"),
+        ("learner.threads", 0, r"launch\.yaml: threads must be at least 1, got 0"),
+        ("learner.scale_from", 1, r"launch\.yaml: .*`scale_from`.*\$\.learner"),
+    ],
+)
+def test_a_file_is_checked_again_and_the_key_is_named(
+    key: str, value: object, says: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "launch.yaml"
+    write_config(place, compose_config([]))
+    plain = yaml.safe_load(place.read_text())
+    section, name = key.split(".")
+    plain[section][name] = value
+    place.write_text(yaml.safe_dump(plain))
+    with pytest.raises(ConfigError, match=says) as refused:
+        read_config(place)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "just words", "\0"])
+def test_a_file_that_is_none_is_one_line_with_its_name(content: str | None, tmp_path: Path) -> None:
+    place = tmp_path / "launch.yaml"
+    if content is not None:
+        place.write_text(content)
+    with pytest.raises(ConfigError, match=r"launch\.yaml"):
+        read_config(place)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--config"], "expected one argument"),
+        (["--index", "3"], "not both"),
+        (["--config", "a.yaml", "seed=1"], "not both"),
+        (["--index", "x"], "invalid int value: 'x'"),
+        (["--nosuch"], "--nosuch is no option"),
+        (["learner.demos=${nosuch.key}"], r"learner\.demos \(config/learner\) refers to .* 'nosuch\.key'"),
+        (["seed=${nosuch}"], r"seed \(config/main\) refers to .* 'nosuch'"),
+        (["name=../elsewhere"], "name must be letters, digits and . _ - alone, got '../elsewhere'"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_words(argv: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        asked_config(argv)
