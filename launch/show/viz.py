@@ -15,13 +15,8 @@ import pyarrow as pa
 from config.process import run_main
 from launch.run.folder import find_run
 from launch.show.overview import write_overview
-<<<<<<< HEAD
-from learner.replay.dataset.folder import standing
-from learner.replay.dataset.format import DatasetError
-=======
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot, read_info
->>>>>>> d29942b1631dd6f2b05548b7fbfbcfb9ddbde8ed
+from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
