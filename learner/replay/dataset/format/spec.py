@@ -1,6 +1,6 @@
 """What holds for a whole dataset, and what its columns are.
 
-Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_writer).
+Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
 
 from __future__ import annotations
