@@ -128,7 +128,7 @@ def pyarrow_rate(dataset: Path, target: Path, others: tuple[str, ...] = ()) -> f
 def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
     """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    from lerobot.datasets.utils import DEFAULT_FEATURES
+    from lerobot.utils.constants import DEFAULT_FEATURES
 
     info = json.loads((dataset / "meta/info.json").read_text())
     features = {
@@ -137,7 +137,7 @@ def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
         if name not in DEFAULT_FEATURES
     }
     path = sorted((dataset / "data").rglob("*.parquet"))[0]
-    rows = pq.ParquetFile(path).read_row_groups(range(episodes), columns=list(features)).to_pylist()
+    rows = pq.ParquetFile(path).read_row_groups([*range(episodes)], columns=list(features)).to_pylist()
     kinds = {name: np.dtype(feature["dtype"]) for name, feature in features.items()}
     frames = [
         {name: np.atleast_1d(np.array(value, kinds[name])) for name, value in row.items()} for row in rows
@@ -299,7 +299,7 @@ def compared(ours: float, peer: float | None, ceiling: float) -> dict[str, float
     }
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -308,7 +308,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--frames", type=int, default=1_000_000, help="of the long dataset")
     parser.add_argument("--capacities", type=int, nargs="+", default=[200_000, 4_000_000])
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")
-    args = parser.parse_args(words)
+    args = parser.parse_args(argv)
     global clock
     clock = CLOCKS[args.clock]
     torch.set_num_threads(1)

@@ -12,8 +12,8 @@ import enum
 import functools
 import math
 import sys
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -103,7 +103,7 @@ class Column(NamedTuple):
     check: Literal["finite", "0 or 1", "any", "the rows with terminated or truncated"] | Range
     meaning: str
     optional: bool = False
-    """Sent only where the spec names it in `optional_columns`; otherwise nowhere to be found."""
+    """Sent and kept only if the spec names it in `optional_columns`. Never per episode end."""
 
     @property
     def letters(self) -> tuple[Dim, ...]:
@@ -148,7 +148,19 @@ CAMERA_COLUMNS = (
 """Those of each camera of the spec, whose name goes behind theirs."""
 
 
-def columns_of(spec: ExperienceSpec) -> tuple[Column, ...]:
+class Contents(Protocol):
+    """Which columns there are: of a run's experience, or of a dataset."""
+
+    @property
+    def cameras(self) -> Mapping[str, Sequence[int]]:
+        """Height and width of each."""
+        ...
+
+    @property
+    def optional_columns(self) -> Sequence[str]: ...
+
+
+def columns_of(spec: Contents) -> tuple[Column, ...]:
     """The columns of experience with this spec.
 
     Raises:
@@ -161,12 +173,6 @@ def columns_of(spec: ExperienceSpec) -> tuple[Column, ...]:
     for camera, size in spec.cameras.items():
         columns += [each._replace(name=each.name + camera, item=(*size, 3)) for each in CAMERA_COLUMNS]
     return tuple(columns)
-
-
-def optional_column(name: str) -> Column:
-    """The definition of an optional column."""
-    [column] = [each for each in COLUMNS if each.name == name and each.optional]
-    return column
 
 
 def names_per(*kinds: Per, optional: bool = False) -> tuple[str, ...]:

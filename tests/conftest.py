@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 # Processes that tests start import torch and the simulator: twice as fast from kept byte code.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Threads of torch spin while they wait for each other: ten times slower where others use the processors.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shared, busy machines make single examples slow; that says nothing about the law under test.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50)
@@ -39,3 +43,15 @@ def nobody_is_waited_for() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learner.replay.dataset.watch.QUIET_S", 0.0)
         yield
+
+
+@pytest.fixture(scope="session")
+def renderer() -> None:
+    """Skips where nothing renders; asked in another process, since Vulkan looks for drivers once."""
+    asked = subprocess.run(
+        [sys.executable, "-c", "from actor.simulators.headless import choose_renderer; choose_renderer()"],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        pytest.skip(asked.stderr.strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Places seen from one another, on a scale on which a millimetre counts next to a decimetre."""
+"""Relative positions, on a scale on which a millimetre counts next to a decimetre."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _POSE = 7  # x, y, z and a unit quaternion, real part first, as ManiSkill's obse
 
 
 class Relations(nn.Module):
-    """Observation (B, O) -> (B, O + 3 R): behind it, for each of R relations, asinh(x / STEP), y and z alike.
+    """Observation (B, O) -> (B, O + 3 R): appends asinh(x / STEP), y and z alike, of each of R relations.
 
-    A network that is given two poses has to find their difference by itself, to the millimetre out of numbers
-    of half a metre, and turned into the axes of one of them; it does not within the data of a short run.
+    From two poses alone a network has to learn their difference, to the millimetre in values of half a metre
+    and rotated into the axes of one of them. It does not within the data of a short run.
     asinh is x / STEP for small x and sign(x) log(2 |x| / STEP) for large, a smooth relative of the symlog of
     Hafner et al. 2023 (arXiv 2301.04104).
 
     Raises:
-        ConfigError: a relation of numbers that the observation does not have.
+        ConfigError: a relation reads beyond the observation.
     """
 
     places: Tensor
@@ -36,13 +36,13 @@ class Relations(nn.Module):
         for relation in relations:
             if relation.last >= observation_dim:
                 raise ConfigError(
-                    f"algo.relations: {relation.text} reads number {relation.last} (counted from 0) of an "
-                    f"observation that has {observation_dim}"
+                    f"algo.relations: {relation.text} reads index {relation.last}, the observation's "
+                    f"dimension is {observation_dim}"
                 )
         self.observation_dim = observation_dim + 3 * len(relations)
         self._some_tipped = any(relation.tip is not None for relation in relations)
         self._some_turned = any(relation.turned for relation in relations)
-        # Where a relation has no quaternion or no tip, any numbers stand in, and are then left out.
+        # A relation without quaternion or tip reads other values in their place, which are then not used.
         last = observation_dim - 1
         poses = [
             [[min(start + i, last) for i in range(_POSE)] for start in (relation.point, relation.origin)]
@@ -58,7 +58,7 @@ class Relations(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """The observation and what its relations are."""
+        """The observation with its relations."""
         if len(self.places) == 0:
             return observation
         metres = self.metres(observation).flatten(1)

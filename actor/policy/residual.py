@@ -39,23 +39,23 @@ class ResidualActor(nn.Module):
         self.related = Relations(algo.relations, observation_dim)
         observation_dim = self.related.observation_dim
         self.frames = algo.residual_every
-        numbers = self.frames * action_dim
+        plan_dim = self.frames * action_dim
         chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
-        if any(not 0 <= number < action_dim for number in chosen):
+        if any(not 0 <= dim < action_dim for dim in chosen):
             raise ConfigError(
-                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task has "
-                f"{action_dim} action numbers"
+                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task's action "
+                f"dimension is {action_dim}"
             )
         self.outputs = len(chosen) * (1 if algo.residual_shape == "constant" else self.frames)
-        # For each action number its place among those that the residual may correct, else one behind them.
-        places = [chosen.index(number) if number in chosen else len(chosen) for number in range(action_dim)]
+        # For each action dimension its place among those that the residual may change, else one behind them.
+        places = [chosen.index(dim) if dim in chosen else len(chosen) for dim in range(action_dim)]
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self._chosen = len(chosen)
         self.gaussian = algo.head == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
-        width = observation_dim + (numbers if self.sees_base else 0)
+        inputs = width = observation_dim + (plan_dim if self.sees_base else 0)
         layers: list[nn.Module] = []
         for hidden in algo.hidden:
             layers.append(nn.Linear(width, hidden))
@@ -68,7 +68,7 @@ class ResidualActor(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.stack = [*self.trunk.parameters(), *self.head.parameters()]
         self.register_load_state_dict_pre_hook(_without_reach)
-        widths = (self.trunk[0].in_features, *algo.hidden, self.head.out_features)
+        widths = (inputs, *algo.hidden, self.head.out_features)
         self._native = Perceptrons(widths, normed=False, by_output=True)
 
     def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -112,14 +112,19 @@ class ResidualActor(nn.Module):
         return self.spread(torch.tanh(self(observation, base_plan)[0]))
 
     def sample(
-        self, observation: Tensor, base_plan: Tensor, generator: torch.Generator | None = None
+        self,
+        observation: Tensor,
+        base_plan: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
     ) -> ResidualSample:
         """A reparametrised sample; log pi over the unscaled residual, with the tanh correction
         (Haarnoja et al. 2018, appendix C, eq. 21) and the published 1e-6 inside the logarithm."""
         mean, log_std = self(observation, base_plan)
         if log_std is None:
             return ResidualSample(self.spread(torch.tanh(mean)), mean.new_zeros(mean.shape[0]))
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        if noise is None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         residual = torch.tanh(mean + log_std.exp() * noise)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         log_prob = gaussian - torch.log(1 - residual.square() + 1e-6)
@@ -134,7 +139,7 @@ def _without_reach(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: obj
 
 
 def describe(algo: AlgoConfig) -> str:
-    """The network in words; learner and actors compare it."""
+    """The network in words, which learner and actors compare."""
     dims = "all" if algo.residual_dims is None else list(algo.residual_dims)
     related = "".join(f", {relation.text}" for relation in algo.relations)
     seen = f" relations{related}" if related else ""

@@ -16,7 +16,7 @@ from config.process import run_main
 from launch.run.folder import find_run
 from launch.show.overview import write_overview
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot, read_info
+from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
@@ -92,11 +92,10 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
     """The visualiser's command line.
 
     Raises:
-        VizError: there is no such run or episode, nothing that reads its videos, or no display for a window.
+        VizError: there is no such run or episode, or no display for a window.
     """
     replay = run_dir / "replay"
     outcomes, repo_id = read_replay(run_dir)
-    require_video_reader(replay)
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
     if save is not None:
         return [*argv, "--save", "1", "--output-dir", str(save), *passed_on]
@@ -141,21 +140,6 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     except pa.ArrowException as error:
         raise VizError(
             f"{replay} is damaged ({str(error).splitlines()[0]}): python -m learner.replay verify {replay}"
-        ) from None
-
-
-def require_video_reader(replay: Path) -> None:
-    """Raise VizError where LeRobot would fail on the replay's videos, with a page of traces."""
-    if all(feature["dtype"] != "video" for feature in read_info(replay)["features"].values()):
-        return
-    try:
-        import torchcodec  # noqa: F401
-    except ModuleNotFoundError:
-        return  # LeRobot reads with PyAV then
-    except (OSError, RuntimeError):
-        raise VizError(
-            "LeRobot's visualiser reads videos with FFmpeg's libraries, which this system does not have: "
-            "apt-get install ffmpeg, or record with learner.record_images=image"
         ) from None
 
 

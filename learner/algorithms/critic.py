@@ -82,7 +82,7 @@ class CriticEnsemble(nn.Module):
 
     def _with_torch(self, observation: Tensor, action: Tensor, members: Tensor | slice) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
-        out = torch.cat([x, action], dim=-1).expand(len(self.layers[0].bias[members]), -1, -1)
+        out = torch.cat([x, action], dim=-1).expand(len(self.stack[1][members]), -1, -1)
         for layer in self.layers:
             out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
         return out

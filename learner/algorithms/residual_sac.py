@@ -218,7 +218,8 @@ class ResidualSAC:
 
     def _track_targets(self) -> None:
         with torch.no_grad():
-            torch._foreach_lerp_(self.target_critic.stack, self.critic.stack, TAU)
+            for target, source in zip(self.target_critic.stack, self.critic.stack, strict=True):
+                target.lerp_(source, TAU)
 
     def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo

@@ -55,16 +55,17 @@ class SuccessGate:
         """Count the episodes of one message, with `mask_by: success`."""
         if self._algo.mask_by != "success":
             return
-        acts = columns["residual"].reshape(len(columns["frames"]), -1).any(1)
+        frames, success = columns["frames"], columns["success"]
+        acts = np.any(columns["residual"].reshape(len(frames), -1), axis=1)
         ended = columns["terminated"] | columns["truncated"]
         for row, sub_env in enumerate(columns["sub_env"].tolist()):
             key = (actor_id, sub_env)
-            # Episodes are told apart by their first decision: an actor may have left in the middle of one.
-            before = columns["decision"][row] > 0 and self._acted.get(key, False)
+            # An episode begins with decision 0: an actor may have left in the middle of the one before.
+            before = bool(columns["decision"][row] > 0) and self._acted.get(key, False)
             self._acted[key] = before or bool(acts[row])
             if ended[row]:
-                success = bool(columns["success"][row, columns["frames"][row] - 1])
-                (self._residual if self._acted[key] else self._base).append(success)
+                outcomes = self._residual if self._acted[key] else self._base
+                outcomes.append(bool(success[row, int(frames[row]) - 1]))
         self._judge()
 
     def _judge(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -116,23 +115,6 @@ def test_save_alone_writes_to_the_runs_folder(
     ended = viz(repository, environment, str(run_dir), "worst", "--save")
     assert ended.returncode == 0, ended.stderr
     assert len(list(run_dir.glob("*.rrd"))) == 1
-
-
-def test_videos_without_a_reader_are_one_clear_line(
-    run_dir: Path, repository: Path, environment: dict[str, str]
-) -> None:
-    try:
-        import torchcodec  # noqa: F401
-    except (OSError, RuntimeError):
-        path = run_dir / "replay/meta/info.json"
-        info = json.loads(path.read_text())
-        info["features"]["observation.images.top"] = {"dtype": "video", "shape": [8, 8, 3], "names": None}
-        path.write_text(json.dumps(info))
-        ended = viz(repository, environment, str(run_dir), "--save", str(run_dir))
-        assert (ended.returncode, ended.stdout) == (1, "")
-        assert "apt-get install ffmpeg" in ended.stderr and ended.stderr.count("\n") == 1
-    else:
-        pytest.skip("FFmpeg's libraries are here")
 
 
 def test_page_shows_every_episode_and_stands_alone(

@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from actor.policy.decorated import Chosen
-from actor.rollout import Rollout
-from protocol import experience
 from protocol.arrays import Columns, Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
-from protocol.experience import COLUMNS, Column, ExperienceCheck, Per, columns_of, describe_columns, zeros
+from protocol.experience import COLUMNS, ExperienceCheck, columns_of, describe_columns, zeros
 from protocol.messages import Experience
-from tests.support.fakes import CountingBase, ScriptedEnvironment
-from tests.support.helpers import collect, make_config, make_policy
+from tests.support.optional_columns import OPTIONAL, declare, offered
 from tests.support.spec import SPEC, make_spec
 from tests.support.wire import make_columns
 
@@ -37,41 +32,9 @@ def test_no_row_has_more_bytes_than_the_spec_says() -> None:
             assert sum(each.nbytes for each in zeros(spec, rows=7, ends=ends).values()) <= 7 * spec.row_bytes
 
 
-OPTIONAL = (
-    Column("log_probability", "f4", Per.ROW, (), "finite", "of the residual", optional=True),
-    Column("intervened", "b1", Per.FRAME, (), "0 or 1", "whether a person acted", optional=True),
-    Column("feature", "f4", Per.PLAN, ("A", 2), "finite", "of each planned action", optional=True),
-)
-
-
 @pytest.fixture
 def optional_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experience, "COLUMNS", (*COLUMNS, *OPTIONAL))
-
-
-class Offering:
-    """A policy that has values of the optional columns: each says which frame it is of."""
-
-    def __init__(self, policy) -> None:
-        self._policy, self._frame = policy, 0
-
-    def act(self) -> Chosen:
-        chosen, self._frame = self._policy.act(), self._frame + 1
-        n, k, a = chosen.residual.shape
-        chosen.optional.update(
-            log_probability=torch.full((n,), -float(self._frame)),
-            intervened=torch.full((n,), self._frame % 2 == 0),
-            feature=torch.full((n, k, a, 2), float(self._frame)),
-        )
-        return chosen
-
-    def __getattr__(self, name: str):
-        return getattr(self._policy, name)
-
-
-def offered(spec) -> Columns:
-    policy = make_policy(CountingBase(), make_config("algo.residual_every=4"), 2, 4)
-    return collect(Rollout(ScriptedEnvironment([[7, 3], [5]]), Offering(policy), spec), 12)
+    declare(monkeypatch)
 
 
 def test_an_optional_column_is_recorded_sent_and_checked(optional_columns: None) -> None:

@@ -1,15 +1,18 @@
-"""A process that receives experience and dies at a chosen step; what must hold afterwards.
+"""A process that receives experience and dies at a chosen step of writing; what must hold afterwards.
+
+A step is a file operation on the dataset, or on what lies beside it, that Python's audit events tell of.
 
     python -m tests.system.replay_faults [POINTS] [--images video|image] [--max-frames N]
 
-dies at so many points (200) and says what it found. With --images rows have those of a camera; with
---max-frames the dataset is kept so small, and its oldest episodes go.
+dies at POINTS points (200) and reports what it found. With --images rows have those of a camera; with
+--max-frames the dataset has this budget, and its oldest episodes are dropped.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import errno
 import json
 import logging
@@ -19,9 +22,11 @@ import random
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -31,7 +36,6 @@ import numpy as np
 
 from config.learner import JournalConfig
 from learner.replay.dataset import compaction as shards
-from learner.replay.dataset import swap as generations
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.verify import verify
@@ -118,7 +122,7 @@ def acked(folder: Path) -> Path:
 
 
 def write(folder: Path, scene: Scene = PLAIN) -> None:
-    """Take up what the journal holds, then receive what was never acked; a commit a message."""
+    """Resume from the journal, then receive what was never acked; a commit a message."""
     cameras = {CAMERA: SIZE} if scene.images else {}
     store = LeRobotStore(
         folder, repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
@@ -161,14 +165,49 @@ def put(store: LeRobotStore, actor_id: str, session: int, columns: Columns) -> N
         time.sleep(1e-4)
 
 
+class Steps:
+    """Calls `reached` before every step of writing a dataset that a crash or a full disk could interrupt."""
+
+    EVENTS = frozenset(
+        ("open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree")
+    )
+
+    def __init__(self) -> None:
+        self._prefixes: tuple[str, ...] = ()
+        self._reached: Callable[[str, Path], None] | None = None
+        sys.addaudithook(self._hook)
+
+    @contextlib.contextmanager
+    def watched(self, folder: Path, reached: Callable[[str, Path], None]) -> Iterator[None]:
+        self._prefixes = (f"{folder}/", f"{folder.parent}/.{folder.name}.")
+        self._reached = reached
+        try:
+            yield
+        finally:
+            self._reached = None
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if (
+            self._reached is None
+            or event not in self.EVENTS
+            or not isinstance(arguments[0], str | os.PathLike)
+        ):
+            return
+        # A link or a renamed file is known by where it goes.
+        path = os.fspath(arguments[1] if event in ("os.link", "os.rename") else arguments[0])
+        if isinstance(path, str) and f"{path}/".startswith(self._prefixes):
+            written = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            self._reached("write" if written else event, Path(path))
+
+
+STEPS = Steps()
+
+
 def steps(folder: Path, scene: Scene = PLAIN) -> list[str]:
     """The names of all steps that could be interrupted, in order."""
     seen: list[str] = []
-    generations.reached = lambda operation, path: seen.append(operation)
-    try:
+    with STEPS.watched(folder, lambda operation, path: seen.append(operation)):
         write(folder, scene)
-    finally:
-        generations.reached = lambda operation, path: None
     return seen
 
 
@@ -181,23 +220,26 @@ def die(folder: Path, fault: Fault, scene: Scene) -> None:
         count += 1
         if fault.kind not in ("kill", "torn", "full") or count < fault.at:
             return
+        if fault.kind == "torn" and operation != "write":
+            return  # at the next file that is written
         if fault.kind == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        if fault.kind == "torn" and operation in ("write", "close"):
-            path.open("ab").write(b"PAR1 and then the power went")
+        if fault.kind == "torn":
+            with STEPS.watched(folder, lambda *_: None):
+                path.write_bytes(b"PAR1 and then the power went")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    generations.reached = reached
     if fault.kind == "late":
         threading.Timer(fault.at, os.kill, (os.getpid(), signal.SIGKILL)).start()
     if fault.kind == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(fault.at), int(fault.at)))
     try:
-        write(folder, scene)
+        with STEPS.watched(folder, reached):
+            write(folder, scene)
     except RuntimeError as error:
         os._exit(FULL if f"in {folder}" in str(error) and "failed" in str(error) else 1)
     except OSError as error:
-        os._exit(FULL if error.errno == errno.EFBIG else 1)
+        os._exit(FULL if error.errno in (errno.EFBIG, errno.ENOSPC) else 1)
 
 
 def open_dataset(folder: Path, **more: Any) -> Any:

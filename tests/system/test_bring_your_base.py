@@ -17,12 +17,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.maniskill import read_maniskill
-from tests.actor.simulators.test_cameras import renderer
 from tests.learner.replay.test_dataset_images import save_policy
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
-
-__all__ = ["renderer"]
 
 RUN = (
     "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",
@@ -143,10 +140,8 @@ def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
     assert (pictures[0] - pictures[2]).abs().max() > 0.1, "the arm does not move"
     words = ["bash", "launch/viz.sh", str(tmp_path / "runs" / "small"), "last", "--save", str(tmp_path)]
     shown = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=300)
-    if shown.returncode:
-        assert kept == "video" and "apt-get install ffmpeg" in shown.stderr.splitlines()[-1], shown.stderr
-    else:
-        assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
+    assert shown.returncode == 0, shown.stderr
+    assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
 
 
 @pytest.mark.timeout(1100)

@@ -26,7 +26,7 @@ from tests.support.helpers import make_config, make_policy, make_rollout
 FAST = (
     "algo.residual_every=2", "algo.n_step=1", "algo.batch_size=32", "algo.prior_fraction=0.0",
     "algo.critic_warmup_updates=0", "algo.actor_delay=1",
-    "algo.actor_update=gradient", "algo.scale_observations=off",
+    "algo.scale_observations=off",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Sequence
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -92,7 +93,7 @@ class Perceptrons:
     def __reduce__(self) -> tuple[Any, ...]:
         return _make, self._sizes
 
-    def apply_to(self, seen: Seen, parameters: list[Tensor]) -> bool:
+    def apply_to(self, seen: Seen, parameters: Sequence[Tensor]) -> bool:
         """Whether native code can compute this: float32 on the CPU, no gradient by the observation.
 
         It runs on the calling thread, however many threads torch has: faster than torch's operators on two
@@ -107,7 +108,7 @@ class Perceptrons:
             and library() is not None
         )
 
-    def __call__(self, seen: Seen, parameters: list[Tensor], members: Tensor | None = None) -> Tensor:
+    def __call__(self, seen: Seen, parameters: Sequence[Tensor], members: Tensor | None = None) -> Tensor:
         """Outputs (M, B, outputs).
 
         Args:
@@ -121,7 +122,7 @@ class Perceptrons:
 
     @torch.no_grad()
     def run(
-        self, seen: Seen, parameters: list[Tensor], members: Tensor | None = None, *, keep: bool
+        self, seen: Seen, parameters: Sequence[Tensor], members: Tensor | None = None, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         """As a call, without gradient; with `keep` also what `gradients` reads."""
         network = self._network(parameters)
@@ -144,7 +145,7 @@ class Perceptrons:
         return out, kept
 
     def gradients(
-        self, parameters: list[Tensor], kept: Tensor, d_out: Tensor, *, of_parameters: bool, rest: int
+        self, parameters: Sequence[Tensor], kept: Tensor, d_out: Tensor, *, of_parameters: bool, rest: int
     ) -> tuple[list[Tensor] | None, Tensor | None]:
         """Gradients by all parameters, or None, and by the last `rest` inputs (B, rest), None for 0 of them.
 
@@ -165,13 +166,13 @@ class Perceptrons:
         self._free.append(kept)
         return by_parameters, by_rest
 
-    def _network(self, parameters: list[Tensor]) -> Network:
+    def _network(self, parameters: Sequence[Tensor]) -> Network:
         if len(parameters) != self._count:
             raise ValueError(f"{len(parameters)} parameters, these layers have {self._count}")
         _, normed, by_output = self._sizes
         return Network(len(self._widths) - 1, normed, by_output, self._widths, addresses(parameters))
 
-    def _members(self, parameters: list[Tensor]) -> int:
+    def _members(self, parameters: Sequence[Tensor]) -> int:
         return parameters[0].numel() // (self._widths[0] * self._widths[1])
 
     def _room(self, network: Network, members: int, rows: int) -> Tensor:

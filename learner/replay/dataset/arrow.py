@@ -32,7 +32,8 @@ def column_names(path: Path) -> list[str]:
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """A table in one piece; its numbers hardly repeat, and nobody searches it by bounds."""
-    pq.write_table(table, path, use_dictionary=False, write_statistics=False)
+    with path.open("wb") as file:
+        pq.write_table(table, file, use_dictionary=False, write_statistics=False)
 
 
 def why_unreadable(path: Path) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from learner.replay.dataset.format.spec import DatasetSpec
 from protocol.arrays import Columns
-from protocol.experience import CAMERA_COLUMNS, COLUMNS
+from protocol.experience import columns_of
 
 
 def check_columns(columns: Columns, spec: DatasetSpec, residual_every: int) -> None:
@@ -15,9 +15,7 @@ def check_columns(columns: Columns, spec: DatasetSpec, residual_every: int) -> N
     Raises:
         ValueError: says what does not fit.
     """
-    wanted = [column for column in COLUMNS if not column.optional or column.name in spec.optional_columns]
-    for camera, size in spec.cameras.items():
-        wanted += [each._replace(name=each.name + camera, item=(*size, 3)) for each in CAMERA_COLUMNS]
+    wanted = columns_of(spec)
     if missing := {column.name for column in wanted} - columns.keys():
         raise ValueError(f"columns lack {', '.join(sorted(missing))}")
     sizes = {

@@ -17,7 +17,6 @@ from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, Per, names_per
 # What has an entry for each frame, side by side in this order; and for each decision.
 _FRAME_COLUMNS = names_per(Per.FRAME, Per.PLAN)
 _ROW_COLUMNS = names_per(Per.ROW)
-_OPTIONAL = frozenset(names_per(Per.FRAME, Per.PLAN, Per.ROW, optional=True))
 
 type Messages = Sequence[tuple[Columns, int]]
 """Columns of messages of one session, each with the position of its first row in the stream of rows."""
@@ -128,7 +127,6 @@ def sorted_decisions(messages: Messages) -> Decisions:
     ended = joined["terminated"] | joined["truncated"]
     ending[ended] = np.arange(ended.sum())
     every = first["reward"].shape[1]
-    optional = {name: _joined(messages, name)[order] for name in _OPTIONAL & first.keys()}
     return Decisions(
         values=_side_by_side(messages, len(order))[order],
         frames=row["frames"],
@@ -136,12 +134,7 @@ def sorted_decisions(messages: Messages) -> Decisions:
         positions=_positions(messages)[order],
         observation_dim=first["observation"].shape[2],
         action_dim=first["action"].shape[2],
-        optional={
-            name: np.repeat(values[:, None], every, axis=1)
-            if name in names_per(Per.ROW, optional=True)
-            else values
-            for name, values in optional.items()
-        },
+        optional=_optional(messages, every, order),
         images={
             camera: pictures[order] for camera, pictures in _joined_images(messages, IMAGE_PREFIX).items()
         },
@@ -212,6 +205,17 @@ def _joined(messages: Messages, name: str) -> Array:
 def _joined_images(messages: Messages, prefix: str) -> dict[str, Array]:
     names = [name for name in messages[0][0] if name.startswith(prefix)]
     return {name.removeprefix(prefix): _joined(messages, name) for name in names}
+
+
+def _optional(messages: Messages, every: int, order: Array) -> dict[str, Array]:
+    """(D, k, ...); a column of rows has its value at each frame."""
+    rows, frames = names_per(Per.ROW, optional=True), names_per(Per.FRAME, Per.PLAN, optional=True)
+    present = [name for name in (*rows, *frames) if name in messages[0][0]]
+    columns = {name: _joined(messages, name)[order] for name in present}
+    return {
+        name: np.repeat(values[:, None], every, axis=1) if name in rows else values
+        for name, values in columns.items()
+    }
 
 
 def _side_by_side(messages: Messages, rows: int) -> Array:

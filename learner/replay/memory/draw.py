@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from learner.replay.memory.rows import Rows
+from learner.replay.memory.rows import Rows, Slots
 
 # Random draws before all rows are looked at.
 ATTEMPTS = 10
 
 
-def draw_linked(rows: Rows, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw_linked(rows: Rows, count: int, rng: np.random.Generator) -> Slots:
     """`count` slots, uniform over those with a successor; i8.
 
     By rejection: nearly always all but a few rows have a successor.

@@ -6,21 +6,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from learner.replay.memory.rows import Flags, Floats, Slots
 from protocol.messages import Columns
 
 
 class MessageRows(NamedTuple):
     """Decisions in order, each final observation right behind the decision that it ends."""
 
-    block: np.ndarray
+    block: Floats
     """f4 (M, O + 2 k A): observation, base plan, residual."""
-    reward: np.ndarray
-    terminated: np.ndarray
-    decisions: np.ndarray
+    reward: Floats
+    terminated: Flags
+    decisions: Slots
     """Which rows are decisions."""
-    last_decisions: np.ndarray
+    last_decisions: Slots
     """Which rows are an episode's last decision ..."""
-    finals: np.ndarray
+    finals: Slots
     """... and which its final observation."""
 
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
-from learner.replay.memory.images import Pictures, RingImages, SeenTransitions
 from learner.replay.memory.message_rows import rows_of
-from learner.replay.memory.rows import Rows
+from learner.replay.memory.rows import Flags, Floats, Rows, Slots
 from learner.replay.memory.succession import Succession
 from learner.replay.memory.transitions import TransitionBatch, find_ends, gather
-from protocol.messages import Columns
+from protocol.arrays import Columns
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 
 
 class Ring:
@@ -32,6 +33,7 @@ class Ring:
         residual_dim: k * A, of a base plan and of a residual.
         device: where rows and batches are.
         cameras: height and width of each whose images are kept as well, see `sample_with_images`.
+        optional: optional columns of decisions that are kept as well, see `sample_with_optional`.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Ring:
         *,
         device: str | torch.device = "cpu",
         cameras: Mapping[str, tuple[int, int]] | None = None,
+        optional: Shapes | None = None,
     ) -> None:
         self.capacity = capacity
         self.observation_dim, self.residual_dim = observation_dim, residual_dim
         self.rows = Rows(capacity, observation_dim + 2 * residual_dim, torch.device(device))
         self.succession = Succession()
-        self.images = RingImages(capacity, cameras, device) if cameras else None
+        self.images = StoredColumns(capacity, image_shapes(cameras or {}), device)
+        self.optional = StoredColumns(capacity, optional or {}, device)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -56,7 +60,7 @@ class Ring:
     @property
     def nbytes(self) -> int:
         """All of them allocated at the start."""
-        return self.rows.nbytes + (0 if self.images is None else self.images.nbytes)
+        return self.rows.nbytes + self.images.nbytes + self.optional.nbytes
 
     @property
     def observation(self) -> Tensor:
@@ -86,17 +90,16 @@ class Ring:
                 return first
             self.rows.write(first, new.block, new.reward, new.terminated)
             decisions, finals = first + new.decisions, first + new.finals
-            if self.images is not None:
-                self.images.add(columns, decisions, finals, self.rows.oldest)
+            self._put_images(columns, decisions, finals)
+            self.optional.put(decisions, columns, self.rows.oldest)
             links = [(first + new.last_decisions, finals)]
             links += self.succession.links(actor_id, columns, decisions)
             self.rows.link(*(np.concatenate(ends) for ends in zip(*links, strict=True)))
         return first
 
     def restore(
-        self, positions: np.ndarray, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray,
-        successors: np.ndarray,
-    ) -> None:  # fmt: skip
+        self, positions: Slots, block: Floats, reward: Floats, terminated: Flags, successors: Slots
+    ) -> None:
         """Put M rows back where they were; those that would have been overwritten are left out.
 
         Args:
@@ -109,10 +112,10 @@ class Ring:
             linked = successors >= 0
             self.rows.link(positions[linked], successors[linked])
 
-    def restore_images(self, positions: np.ndarray, pictures: Pictures) -> None:
-        """Put the images of rows at these positions back, as `restore` does with the rows."""
+    def restore_columns(self, stored: StoredColumns, positions: Slots, values: Columns) -> None:
+        """Put `images` or `optional` of rows at these positions back, as `restore` does with the rows."""
         with self._lock:
-            self._required_images().restore(positions, pictures, self.rows.oldest)
+            stored.put(positions, values, self.rows.oldest)
 
     def sample(
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
@@ -129,6 +132,16 @@ class Ring:
             start = draw_linked(self.rows, count, rng)
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
 
+    def sample_with_optional(
+        self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
+    ) -> tuple[TransitionBatch, dict[str, Tensor]]:
+        """As `sample`, the same rows for the same `rng`, with the optional columns of the decisions that the
+        transitions begin with."""
+        with self._lock:
+            start = draw_linked(self.rows, count, rng)
+            batch, _ = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            return batch, self.optional.at(start)
+
     def sample_with_images(
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
     ) -> tuple[TransitionBatch, SeenTransitions]:
@@ -137,14 +150,15 @@ class Ring:
         Raises:
             ValueError: nothing can be sampled yet, or the ring keeps no images.
         """
-        images = self._required_images()
+        if not self.images.names:
+            raise ValueError("the ring keeps no images: make it with cameras")
         with self._lock:
             start = draw_linked(self.rows, count, rng)
             batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
-            return batch, SeenTransitions(images.at(start), images.at(end))
+            return batch, SeenTransitions(self.images.at(start), self.images.at(end))
 
     def transitions(
-        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
+        self, start: Slots, *, n_step: int, gamma: float, reward_offset: float
     ) -> TransitionBatch:
         """n-step transitions that begin at slots `start`, each of which has a successor.
 
@@ -154,8 +168,8 @@ class Ring:
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
 
     def _transitions(
-        self, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
-    ) -> tuple[TransitionBatch, np.ndarray]:
+        self, start: Slots, *, n_step: int, gamma: float, reward_offset: float
+    ) -> tuple[TransitionBatch, Slots]:
         """Transitions that begin at `start`, and the slots that they end at."""
         ends = find_ends(self.rows.facts, start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
         o, n = self.observation_dim, self.residual_dim
@@ -171,10 +185,13 @@ class Ring:
         )
         return batch, ends.slots
 
-    def _here(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.rows.block.device, non_blocking=True)
+    def _here(self, values: Floats) -> Tensor:
+        return torch.as_tensor(values).to(self.rows.block.device, non_blocking=True)
 
-    def _required_images(self) -> RingImages:
-        if self.images is None:
-            raise ValueError("the ring keeps no images: make it with cameras")
-        return self.images
+    def _put_images(self, columns: Columns, decisions: Slots, finals: Slots) -> None:
+        """Of the first frame of each decision, and of final observations."""
+        cameras, oldest = self.images.names, self.rows.oldest
+        first = {camera: columns[IMAGE_PREFIX + camera][:, 0] for camera in cameras}
+        self.images.put(decisions, first, oldest)
+        last = {camera: columns[FINAL_IMAGE_PREFIX + camera] for camera in cameras}
+        self.images.put(finals, last, oldest)

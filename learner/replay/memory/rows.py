@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Slots = NDArray[np.int64]
+"""Slots, or positions, of rows."""
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 
 # Side by side: most of a draw's time is waiting for memory, once per row instead of three times.
 FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated", np.bool_)], align=True)
@@ -25,8 +31,10 @@ class Rows:
         """`position`: of the next row, which is how many were ever written."""
         self.block = _zeros(capacity, width, device)
         # One more slot, which means "no row": it follows itself and is worth nothing.
-        self.facts = np.zeros(capacity + 1, FACTS)
-        self.following, self.reward, self.terminated = (self.facts[name] for name in FACTS.fields or ())
+        self.facts: NDArray[np.void] = np.zeros(capacity + 1, FACTS)
+        self.following: Slots = self.facts["following"]
+        self.reward: Floats = self.facts["reward"]
+        self.terminated: Flags = self.facts["terminated"]
         self.following[:] = self.unknown
 
     def __len__(self) -> int:
@@ -48,16 +56,16 @@ class Rows:
         return self.block.numel() * self.block.element_size() + self.facts.nbytes
 
     @property
-    def linked(self) -> np.ndarray:
+    def linked(self) -> Slots:
         """Slots of rows that have a successor."""
         return np.flatnonzero(self.following[: len(self)] != self.unknown)
 
-    def write(self, first: int, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray) -> None:
+    def write(self, first: int, block: Floats, reward: Floats, terminated: Flags) -> None:
         """Rows without successors at positions from `first` on, in at most two pieces."""
         self.position = max(self.position, first + len(block))
         skipped = max(0, self.oldest - first)
         at = (first + skipped) % self.capacity
-        rows = torch.from_numpy(block)
+        rows = torch.as_tensor(block)
         while skipped < len(block):
             count = min(len(block) - skipped, self.capacity - at)
             piece, slots = slice(skipped, skipped + count), slice(at, at + count)
@@ -66,17 +74,15 @@ class Rows:
             self.following[slots] = self.unknown
             skipped, at = skipped + count, 0
 
-    def put(
-        self, positions: np.ndarray, block: np.ndarray, reward: np.ndarray, terminated: np.ndarray
-    ) -> None:
+    def put(self, positions: Slots, block: Floats, reward: Floats, terminated: Flags) -> None:
         """Rows at `positions`, in any order; overwritten ones are left out."""
         kept = positions >= self.oldest
         slots = positions[kept] % self.capacity
         device = self.block.device
-        self.block[torch.from_numpy(slots).to(device)] = torch.from_numpy(block[kept]).to(device)
+        self.block[torch.as_tensor(slots).to(device)] = torch.as_tensor(block[kept]).to(device)
         self.reward[slots], self.terminated[slots] = reward[kept], terminated[kept]
 
-    def link(self, positions: np.ndarray, successors: np.ndarray) -> None:
+    def link(self, positions: Slots, successors: Slots) -> None:
         """Make rows follow others, both by position, unless either was overwritten."""
         kept = (positions >= self.oldest) & (successors >= self.oldest)
         self.following[positions[kept] % self.capacity] = successors[kept] % self.capacity
@@ -93,4 +99,4 @@ def _zeros(rows: int, width: int, device: torch.device) -> Tensor:
         return torch.zeros((rows, width), device=device)
     block = np.zeros((rows, width), np.float32)
     block.fill(0)
-    return torch.from_numpy(block)
+    return torch.as_tensor(block)

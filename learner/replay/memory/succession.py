@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from learner.replay.memory.rows import Slots
 from protocol.messages import Columns
 
 
@@ -26,9 +27,7 @@ class Succession:
         """Decisions whose successor never came."""
         self._open: dict[tuple[str, int], OpenDecision] = {}
 
-    def links(
-        self, actor_id: str, columns: Columns, positions: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+    def links(self, actor_id: str, columns: Columns, positions: Slots) -> list[tuple[Slots, Slots]]:
         """Decisions and their successors, as pairs of equally long arrays of positions, within the message
         and across messages.
 
@@ -50,7 +49,7 @@ class Succession:
         last = np.r_[first[1:], len(order)] - 1
         heads = zip(*(part[first].tolist() for part in (sub_env, positions, episode, decision)), strict=True)
         tails = zip(*(part[last].tolist() for part in (ended, positions, episode, decision)), strict=True)
-        across = []
+        across: list[tuple[int, int]] = []
         for (lane, position, *head), (over, *tail) in zip(heads, tails, strict=True):
             before = self._open.pop((actor_id, lane), None)
             if before is not None and [before.episode, before.decision + 1] == head:

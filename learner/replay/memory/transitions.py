@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from learner.replay.memory.rows import Floats, Slots
 
 
 class TransitionBatch(NamedTuple):
@@ -28,16 +31,16 @@ class TransitionBatch(NamedTuple):
 class Ends(NamedTuple):
     """Of B transitions: where they end and what they are worth."""
 
-    slots: np.ndarray
+    slots: Slots
     """i8 (B,)"""
-    reward: np.ndarray
+    reward: Floats
     """f4 (B,), the discounted sum."""
-    discount: np.ndarray
+    discount: Floats
     """f4 (B,), gamma^m after m decisions, 0 where the episode terminated within them."""
 
 
 def find_ends(
-    facts: np.ndarray, start: np.ndarray, *, n_step: int, gamma: float, reward_offset: float
+    facts: NDArray[np.void], start: Slots, *, n_step: int, gamma: float, reward_offset: float
 ) -> Ends:
     """Where transitions over up to `n_step` decisions end; a chain ends early where there is no successor.
 
@@ -57,7 +60,7 @@ def find_ends(
     return Ends(slots, total.astype(np.float32), discount)
 
 
-def gather(block: Tensor, start: np.ndarray, end: np.ndarray, head: int) -> tuple[Tensor, Tensor]:
+def gather(block: Tensor, start: Slots, end: Slots, head: int) -> tuple[Tensor, Tensor]:
     """The rows at slots `start`, f4 (B, D), and the first `head` numbers of those at `end`, f4 (B, head)."""
-    first, last = (torch.from_numpy(slots).to(block.device, non_blocking=True) for slots in (start, end))
+    first, last = (torch.as_tensor(slots).to(block.device, non_blocking=True) for slots in (start, end))
     return block.index_select(0, first), block[:, :head].index_select(0, last)

@@ -28,6 +28,8 @@ _Dataset: Any = LeRobotDataset
 STATE, ACTION = "observation.state", "action"
 SUCCESS, REWARD, DONE = "next.success", "next.reward", "next.done"
 _STANDARD = (STATE, "observation.environment_state")
+# No video is read here: LeRobot's other reader says at length where FFmpeg's libraries are missing.
+NO_VIDEOS = "pyav"
 
 
 def read_lerobot(
@@ -95,7 +97,7 @@ def _folder_of(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source)
     try:
-        return Path(_Dataset(source).root)
+        return Path(_Dataset(source, video_backend=NO_VIDEOS).root)
     except Exception as error:  # hub, network, parquet: a dozen kinds
         raise DemonstrationError(
             f"no demonstrations at {source}: make them with bash launch/demos.sh, or give the folder or hub "
@@ -155,6 +157,7 @@ def write_lerobot(
         robot_type=robot_type,
         features=_features(episodes[0]),
         use_videos=False,
+        video_backend=NO_VIDEOS,
     )
     for episode in episodes:
         for frame in range(len(episode.actions)):

@@ -29,6 +29,7 @@ from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
+from learner.replay.restore.optional import read_optional
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,12 @@ def restore_ring(folder: Path, ring: Ring) -> int:
             f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
             f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
         )
-    if ring.images is not None and not spec.cameras:
+    if ring.images.names and not spec.cameras:
         raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
+    if missing := set(ring.optional.names) - set(spec.optional_columns):
+        raise DatasetError(
+            f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
+        )
     shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
@@ -73,8 +78,10 @@ def restore_ring(folder: Path, ring: Ring) -> int:
             continue
         rows = read_rows(folder, number, spec)
         ring.restore(*rows)
-        if ring.images is not None:
-            ring.restore_images(rows.positions, read_pictures(folder, number, spec))
+        if ring.images.names:
+            ring.restore_columns(ring.images, rows.positions, read_pictures(folder, number, spec))
+        if ring.optional.names:
+            ring.restore_columns(ring.optional, *read_optional(folder, number, spec))
         restored += int((rows.positions >= ring.rows.oldest).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored

@@ -87,8 +87,8 @@ def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.002)], dim=1)
     assert torch.equal(algorithm.actor.related(observation), seen)
     policy = EvaluatedPolicy(
-        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu", seed=0,
-        plays="full",
+        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu",
+        first_seed=0,
     )  # fmt: skip
     policy.begin(observation)
     chosen = policy.act()
@@ -121,7 +121,7 @@ def test_an_update_reads_them_and_noise_is_of_what_the_networks_see():
 def test_a_relation_of_numbers_that_are_not_there_names_itself():
     algo = make_config("algo.residual_every=4").algo
     for wrong in (relation(2, 0), relation(0, 2), relation(0, 1, turned=True), relation(0, 1, tip=0)):
-        with pytest.raises(ConfigError, match=r"algo\.relations: .* an observation that has 4"):
+        with pytest.raises(ConfigError, match=r"algo\.relations: .* dimension is 4"):
             ResidualActor(msgspec.structs.replace(algo, relations=(wrong,)), 4, 2)
     ResidualActor(msgspec.structs.replace(algo, relations=(relation(1, 0),)), 4, 2)
 
@@ -199,5 +199,5 @@ def test_the_table_of_numbers_is_that_of_the_observation(capsys):
     wrong = compose_config(
         ["task=peg_insertion_side", "algo.relations=[{point: 41, tip: null, origin: 0, turned: false}]"]
     )
-    with pytest.raises(ConfigError, match=r"algo\.relations: 41 from 0 reads number 43"):
+    with pytest.raises(ConfigError, match=r"algo\.relations: 41 from 0 reads index 43"):
         show(wrong, Console())

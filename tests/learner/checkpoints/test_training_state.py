@@ -88,6 +88,36 @@ def test_what_was_counted_and_earned_goes_on(tmp_path: Path) -> None:
     assert after.progress.state() == before.progress.state() and after.progress.behaviour == 1.0
 
 
+def of_the_release_before(place: Path, reach: float) -> None:
+    """Make a training state what the release before wrote."""
+    saved = torch.load(place, weights_only=True)
+    saved["algorithm"]["actor"]["reach"] = torch.full((1,), reach)
+    saved["pace"]["gate"]["confidence"] = 1.0
+    saved["seen"] = {"count": 4, "mean": [0.0] * 3, "squares": [1.0] * 3}
+    for optimizer in saved["algorithm"]["optimizers"]:
+        optimizer["param_groups"][0]["fused"] = None
+    torch.save(saved, place)
+
+
+def test_a_state_of_the_release_before_is_resumed_as_one_of_this_release(tmp_path: Path) -> None:
+    straight, stopped, resumed = Parts(), Parts(), Parts(seed=1)
+    wanted = straight.update(20)
+    stopped.update(9)
+    stopped.state(tmp_path).save()
+    of_the_release_before(tmp_path / "training.pt", reach=1.0)
+    assert resumed.state(tmp_path).load()
+    assert all(torch.equal(one, other) for one, other in zip(resumed.update(11), wanted, strict=True))
+
+
+def test_a_state_of_the_release_before_that_was_still_growing_is_refused_in_one_line(tmp_path: Path) -> None:
+    parts = Parts()
+    parts.state(tmp_path).save()
+    of_the_release_before(tmp_path / "training.pt", reach=0.25)
+    with pytest.raises(CheckpointError, match=r"uses 0\.25 of algo\.residual_scale") as refused:
+        parts.state(tmp_path).load()
+    assert "\n" not in str(refused.value)
+
+
 def test_wall_time_goes_on_without_the_time_between(tmp_path: Path) -> None:
     before, after = Parts(), Parts()
     columns = decisions([0.1]) | {"final_row": np.array([0]), "weights_version": np.zeros(1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
-from tests.support.identifiable import ACT, OBS, K, in_messages, make_stream
+from learner.replay.tools.verify import verify
+from tests.support.identifiable import ACT, OBS, K, in_messages, make_stream, pack
 from tests.support.ring import check_ring
 
 
@@ -41,7 +43,7 @@ def received(lengths: list[int], size: int):
 def assert_same(one: Ring, other: Ring) -> None:
     assert one.rows.position == other.rows.position
     for name in ("following", "reward", "terminated"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(one.rows, name), getattr(other.rows, name), err_msg=name)
     assert torch.equal(one.rows.block, other.rows.block)
     assert one.succession._open == other.succession._open
     if (one.rows.following == one.rows.unknown).all():
@@ -117,13 +119,29 @@ def test_episode_without_a_final_observation_never_bootstraps(tmp_path: Path) ->
     assert set(batch.observation[:, 0].tolist()) == {0.0, 4.0, 8.0, 12.0}
 
 
+def test_a_replay_of_the_release_before_opens_continues_and_fills_a_ring(tmp_path: Path) -> None:
+    folder = tmp_path / "replay"
+    shutil.copytree(Path("tests/data/replay_of_the_release_before"), folder)
+    assert verify(folder) == []
+    ring = make_ring(100)
+    assert restore_ring(folder, ring) == 8
+    assert ring.rows.block[:8, 0].tolist() == [0, 4, 6, 1000, 1003, 2000, 2004, 2005]
+    truths, _ = make_stream("peg", 0, [6, 3, 5, 7], 1)
+    with make_store(folder) as store:
+        assert store.committed() == {("peg", 0, 0): 3}
+        for truth in truths:
+            store.add("peg", 0, pack(truth.rows))
+    assert (store.episodes, store.frames) == (4, 21)
+    assert verify(folder) == []
+
+
 def test_ring_that_is_smaller_keeps_the_newest_rows(tmp_path: Path) -> None:
     small, large = make_ring(60), make_ring(500)
     with make_store(tmp_path / "replay") as store:
         for actor, session, columns in received([20, 8, 30, 15, 12, 22], 5):
             small.add(actor, columns)
             store.add(actor, session, columns, large.add(actor, columns))
-    assert large.position > 60
+    assert large.rows.position > 60
     again = make_ring(60)
     assert restore_ring(tmp_path / "replay", again) == 60
     assert_same(again, small)

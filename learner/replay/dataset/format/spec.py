@@ -1,6 +1,6 @@
 """What holds for a whole dataset, and what its columns are.
 
-Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_writer).
+Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from learner.replay.dataset.episode import Lane
 from learner.replay.dataset.format.layout import DATA_PATH, FILES_PER_CHUNK, VIDEO_PATH, feature_name
 from learner.replay.dataset.format.video import CODEC, PIXELS
 from protocol.arrays import DTYPES
-from protocol.experience import COLUMNS, Column
+from protocol.experience import Column, columns_of
 
 type Feature = dict[str, Any]
 """dtype, shape and names, as info.json lists them."""
@@ -115,7 +115,7 @@ class DatasetSpec:
 
     def number_features(self) -> dict[str, Feature]:
         """All columns but images, in the order of the dataset."""
-        sent = {column.name: column for column in COLUMNS}
+        sent = {column.name: column for column in columns_of(self)}
         observation, kept = sent["observation"], {f: sent[name] for name, f in FEATURES.items()}
         types = {
             **{

@@ -1,0 +1,73 @@
+"""Columns that a ring keeps besides those of every update: images, and optional columns of the experience."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from protocol.arrays import DTYPES, Columns
+from protocol.experience import ExperienceSpec, columns_of
+
+Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Name -> shape and dtype of one row's value."""
+
+
+def image_shapes(cameras: Mapping[str, tuple[int, int]]) -> Shapes:
+    """Of the images of each camera, given its height and width."""
+    return {camera: ((*size, 3), np.dtype("u1")) for camera, size in cameras.items()}
+
+
+def optional_shapes(spec: ExperienceSpec) -> Shapes:
+    """Of the optional columns of a run."""
+    sizes = {**spec.sizes, "D": 1}
+    return {
+        column.name: (column.shape(sizes)[1:], DTYPES[column.dtype])
+        for column in columns_of(spec)
+        if column.optional
+    }
+
+
+class SeenTransitions(NamedTuple):
+    """Camera -> u1 (B, H, W, 3), on the ring's device, where B transitions begin and where they end."""
+
+    images: dict[str, Tensor]
+    next_images: dict[str, Tensor]
+
+
+class StoredColumns:
+    """Name -> (capacity, ...); row `position` is in slot `position % capacity`."""
+
+    def __init__(self, capacity: int, shapes: Shapes, device: str | torch.device) -> None:
+        self._capacity = capacity
+        self._rows = {
+            name: torch.as_tensor(np.zeros((capacity, *shape), dtype)).to(device)
+            for name, (shape, dtype) in shapes.items()
+        }
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """All of them allocated at the start."""
+        return sum(rows.numel() * rows.element_size() for rows in self._rows.values())
+
+    def put(self, positions: NDArray[np.int64], values: Columns, oldest: int) -> None:
+        """Write the values (M, ...) of rows at `positions`, unless they are below `oldest`."""
+        kept = positions >= oldest
+        slots = torch.as_tensor(positions[kept] % self._capacity)
+        for name, rows in self._rows.items():
+            rows[slots.to(rows.device)] = torch.as_tensor(values[name][kept]).to(rows.device)
+
+    def at(self, slots: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Name -> (B, ...)."""
+        return {
+            name: rows.index_select(0, torch.as_tensor(slots).to(rows.device))
+            for name, rows in self._rows.items()
+        }
