@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-TILE = 32
-"""Rows of a piece: no tensor of so many rows leaves a rest beside a CPU's vectors of 16 numbers, two at once.
-Torch computes such a rest with other functions."""
+TILE = 16
+"""Rows of a piece."""
 
 
 def in_tiles(function: Callable[..., Tensor], *inputs: Tensor, size: int = TILE) -> Tensor:
@@ -31,7 +30,7 @@ def in_tiles(function: Callable[..., Tensor], *inputs: Tensor, size: int = TILE)
 
 def padded(rows: int) -> int:
     """The batch size that `rows` are filled up to: 16, 32, 64, ..."""
-    return max(16, 1 << (rows - 1).bit_length())
+    return max(TILE, 1 << (rows - 1).bit_length())
 
 
 def _filled(tensor: Tensor, rows: int) -> Tensor:
