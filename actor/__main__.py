@@ -1,4 +1,4 @@
-"""python -m actor [Hydra overrides]: simulates and sends experience to the learner."""
+"""python -m actor [key=value ...] | --config FILE [--index N]: simulates, and sends experience."""
 
 from actor.link.spool import SpoolError
 from actor.link.uplink import UplinkError

@@ -1,8 +1,8 @@
-"""Success of a base alone over fixed seeds: python -m actor.evaluate_base [Hydra overrides].
+"""Success of a base over fixed seeds, without a run: python -m actor.evaluate_base [Hydra overrides].
 
 Its last line is one JSON object: success, successes, seeds, wall_s. The keys that matter are task, base and
-learner.evaluation, of which `residual` names a checkpoint that plays with the base, and then algo; nothing is
-connected to.
+learner.evaluation. learner.evaluation.residual names a checkpoint of a residual that plays with the base;
+then algo matters as well.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from actor.evaluate import EvaluationResult, evaluated_policy, run_episodes
+from actor.evaluation import EvaluationResult, evaluated_policy, prepare_base, run_episodes, simulators
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
-from actor.policy.decorated import BASE_ALONE, EvaluatedPolicy
-from actor.policy.device import DeviceError, require_devices
-from actor.policy.make import check_base_fits, make_base
+from actor.policy.decorated import DecoratedPolicy
+from actor.policy.device import DeviceError
+from actor.policy.exploration import BASE_ALONE
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import RenderError
-from actor.simulators.make import make_environment
-from actor.simulators.maniskill import require_task
 from config.main import Config
 
 
@@ -36,26 +33,20 @@ def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | N
         CheckpointError, DeviceError, TaskError: see their messages.
     """
     settings = config.learner.evaluation
-    require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras)
-    base = make_base(config.base, config.task, config.actor.device, settings.first_seed)
-    envs = make_environment(
-        config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
-    )
-    try:
-        check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-        # In a terminal alone: what is printed elsewhere is the one line of the result.
-        with tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar:
-            return run_episodes(
-                envs,
-                make_policy(config, base, envs.num_envs),
-                first_seed=settings.first_seed,
-                episodes=settings.episodes,
-                goes_on=lambda: not stop.is_set(),
-                ended=Shown(bar),
-            )
-    finally:
-        envs.close()
+    base = prepare_base(config)
+    # The bar is for terminals alone: elsewhere the one line of the result is all that is printed.
+    with (
+        simulators(config, base) as envs,
+        tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar,
+    ):
+        return run_episodes(
+            envs,
+            make_policy(config, base, envs.num_envs),
+            first_seed=settings.first_seed,
+            episodes=settings.episodes,
+            goes_on=lambda: not stop.is_set(),
+            ended=Shown(bar),
+        )
 
 
 class Shown:
@@ -70,22 +61,22 @@ class Shown:
         self._bar.update()
 
 
-def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPolicy:
-    """`base` alone, or with the residual that `learner.evaluation.residual` names, deterministic.
+def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
+    """`base` alone, or with the residual that `learner.evaluation.residual` names.
 
     Raises:
         CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured.
     """
-    place = config.learner.evaluation.residual
-    if place is None:
+    residual = config.learner.evaluation.residual
+    if residual is None:
         return evaluated_policy(config, base, num_envs, "base")
     policy = evaluated_policy(config, base, num_envs, "full")
-    content = read_checkpoint(Path(place))
+    content = read_checkpoint(Path(residual))
     try:
         policy.adopt(content["version"], content["actor"], BASE_ALONE)
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"residual {place} is not one of this algo, base and task: give the keys of its run "
+            f"residual {residual} does not fit this algo, base and task: give the keys of its run "
             f"({' '.join(str(error).split())})"
         ) from error
     return policy
@@ -94,17 +85,16 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> EvaluatedPol
 def run(config: Config, stop: threading.Event) -> None:
     """Evaluate and print."""
     os.nice(config.learner.evaluation.nice)
-    torch.set_num_threads(config.actor.threads)
-    outcome = evaluate_base(config, stop)
-    if outcome is None:
+    result = evaluate_base(config, stop)
+    if result is None:
         return
-    result = {
-        "success": sum(outcome.successes) / len(outcome.successes),
-        "successes": outcome.successes,
-        "seeds": outcome.seeds,
-        "wall_s": round(outcome.wall_s, 1),
+    shown = {
+        "success": sum(result.successes) / len(result.successes),
+        "successes": result.successes,
+        "seeds": result.seeds,
+        "wall_s": round(result.wall_s, 1),
     }
-    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.write(json.dumps(shown) + "\n")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     torch.set_num_threads(settings.threads)
     require_devices(settings)
     require_task(config.task.env_id, config.task.cameras)
-    base = make_base(config.base, config.task, settings.device, seed_of(config))
+    base = make_base(config.base, config.task, settings.device)
     spec = experience_spec(config, base)
     rows = rows_in_a_message(config, spec)
     uplink = make_uplink(config, spec, stop)
@@ -55,7 +55,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, seed=seed_of(config))
+            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=first_seed)
             rollout = Rollout(envs, policy, spec)
             simulate(rollout, policy, uplink, rows, stop)
         finally:

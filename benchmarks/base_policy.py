@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.ddim import make_scheduler
 from actor.policy.diffusion.network import DiffusionAgent
+from actor.policy.noise import Use, keys_at
 
 BATCHES = (16, 64, 256)
 STEPS = 4
@@ -106,7 +108,8 @@ def main() -> None:
     for rows in BATCHES:
         spread = 2 * torch.rand(rows, 2, agent.spec.obs_dim, device=device) - 1
         history = agent.obs_center + agent.obs_half_range * spread
-        sides = [lambda h=history: base.plan(h), plain_way(agent, history), bare_network(agent, history)]
+        keys = keys_at(range(rows), 0, Use.BASE)
+        sides = [partial(base.plan, history, keys), plain_way(agent, history), bare_network(agent, history)]
         ours, peer, ceiling = (rows / seconds for seconds in seconds_a_call(sides, finish))
         result[f"sub_envs_{rows}"] = {
             "ours_plans_per_s": round(ours),

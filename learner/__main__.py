@@ -1,4 +1,4 @@
-"""python -m learner [Hydra overrides]: receives experience, trains the residual, publishes it."""
+"""python -m learner [key=value ...] | --config FILE: receives experience, trains and publishes."""
 
 from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
@@ -12,13 +12,6 @@ from learner.run import run_learner
 
 if __name__ == "__main__":
     run_configured(
-        __doc__ or "",
-        run_learner,
-        CheckpointError,
-        DatasetError,
-        DemonstrationError,
-        DeviceError,
-        IntakeError,
-        JournalError,
-        RunError,
-    )
+        __doc__ or "", run_learner,
+        CheckpointError, DatasetError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError,
+    )  # fmt: skip

@@ -53,7 +53,7 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     with sole_learner(make_run_dir(config)):
         torch.set_num_threads(config.learner.threads)
         use_fast_products()
-        base = make_base(config.base, config.task, config.learner.device, config.seed)
+        base = make_base(config.base, config.task, config.learner.device)
         prior = load_prior(config, base)
         _run(config, base, prior, stop)
 

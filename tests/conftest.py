@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +43,15 @@ def nobody_is_waited_for() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learner.replay.dataset.watch.QUIET_S", 0.0)
         yield
+
+
+@pytest.fixture(scope="session")
+def renderer() -> None:
+    """Skips where nothing renders; asked in another process, since Vulkan looks for drivers once."""
+    asked = subprocess.run(
+        [sys.executable, "-c", "from actor.simulators.headless import choose_renderer; choose_renderer()"],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        pytest.skip(asked.stderr.strip().splitlines()[-1])

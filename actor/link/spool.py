@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import struct
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from config.files import try_lock
 from protocol.arrays import Buffer, Limits, ProtocolError
 from protocol.codec import decode_from_client
 from protocol.messages import Evaluation, Experience
@@ -43,10 +43,10 @@ class Spool:
         self._folder = _of_actor(folder, actor_id) / str(session)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._folder, os.O_RDONLY)
+            self._lock = try_lock(self._folder)
         except OSError as error:
             raise _explain(error, folder) from error
-        self.is_ours = _try_lock(self._lock)
+        self.is_ours = self._lock is not None
         """False: another process that is alive has it."""
         self._first = min(self._sequences(), default=0)
         self._next = max(self._sequences(), default=-1) + 1
@@ -100,13 +100,12 @@ class Spool:
 
     def close(self) -> None:
         """Release the folder, and delete it if it is empty. May be called twice."""
-        if self._lock < 0:
+        if self._lock is None:
             return
         with contextlib.suppress(OSError):  # not empty
-            if self.is_ours:
-                self._folder.rmdir()
+            self._folder.rmdir()
         os.close(self._lock)
-        self._lock = -1
+        self._lock = None
 
     def _sequences(self) -> list[int]:
         return [int(name) for name in os.listdir(self._folder) if name.isdecimal()]
@@ -153,15 +152,6 @@ def _read(path: Path, limits: Limits) -> Experience | Evaluation | None:
     except (struct.error, ProtocolError):
         return None
     return message if isinstance(message, Experience | Evaluation) else None
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Whether this process has the lock now; the kernel releases it however the process ends."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _explain(error: OSError, folder: Path) -> SpoolError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from actor.policy.contract import CheckpointError
+from config.files import replaced
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -32,14 +32,9 @@ def write_checkpoint(path: Path, content: Any) -> None:
     Raises:
         CheckpointError: it cannot be written, as on a full disk; the file at `path` stays as it is.
     """
-    fresh = path.with_name(f"{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
+        with replaced(path) as fresh:
+            torch.save(content, fresh)
     # torch.save reports errors of the disk as RuntimeError.
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}: make room, then start again") from error

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
+from actor.policy.noise import Keys
 
 
 class BasePolicy(Protocol):
@@ -19,18 +20,15 @@ class BasePolicy(Protocol):
     fingerprint: str
     """Hash of the weights; learner and actors compare it."""
     cameras: tuple[str, ...]
-    """Of the task, whose images it looks at."""
+    """The task's cameras whose images the policy reads."""
 
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """Plans (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim).
 
         Args:
+            keys: of the random numbers that each row's plan uses (B,); equal keys give equal plans.
             images: of its cameras, u1 (B, obs_horizon, height, width, 3) each.
         """
-        ...
-
-    def reseed(self, seed: int) -> None:
-        """Restart whatever randomness the plans have."""
         ...
 
 

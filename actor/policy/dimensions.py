@@ -1,4 +1,4 @@
-"""Numbers of a task's observation and actions, known before any simulator of a run starts."""
+"""Dimensions of a task's observation and actions, known before any simulator of a run starts."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ from config.section import ConfigError
 from config.spaces import known_spaces
 from config.task import TaskConfig
 
-# For a simulator of one environment: seconds alone, a minute beside much else.
+# A simulator of one environment takes seconds on an idle machine, a minute on a busy one.
 _LONGEST_S = 600
 
 
 class Dimensions(NamedTuple):
-    """Numbers of an observation and of an action."""
+    """Of an observation and of an action."""
 
     observation_dim: int
     action_dim: int
 
 
 def dimensions_of(task: TaskConfig) -> Dimensions:
-    """`task.sizes`, else as `named_sizes`."""
+    """`task.sizes`, else as `named_dimensions`."""
     if task.sizes is not None:
         return Dimensions(*task.sizes)
     try:
         return named_dimensions(task.env_id, task.control_mode)
     except ConfigError as error:
-        raise ConfigError(
-            f"{error} (task.sizes=[<numbers of an observation>,<of an action>] where it cannot be asked for)"
-        ) from error
+        raise ConfigError(f"{error} (set task.sizes=[<observation dimension>,<action dimension>])") from error
 
 
 @cache
 def named_dimensions(env_id: str, control_mode: str) -> Dimensions:
-    """What config/spaces.yaml says, else what a simulator says that a process builds for this alone.
+    """From config/spaces.yaml, else from a simulator in a process of its own.
 
     Raises:
-        ConfigError: ManiSkill cannot build it here; says why.
+        ConfigError: ManiSkill cannot build it here; the message says why.
     """
     known = known_spaces(env_id, control_mode)
     if known.observation_dim is not None and known.action_dim is not None:
@@ -49,15 +47,17 @@ def named_dimensions(env_id: str, control_mode: str) -> Dimensions:
 
 
 def _ask_simulator(env_id: str, control_mode: str) -> Dimensions:
-    # A process of its own: a learner knows no simulator, and this one shall be gone before others start.
-    words = [sys.executable, "-W", "ignore", "-m", "actor.simulators.dimensions", env_id, control_mode]
+    # In a process: a learner imports no simulator, and this one must be gone before others start.
+    command = [sys.executable, "-W", "ignore", "-m", "actor.simulators.dimensions", env_id, control_mode]
     try:
         asked = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"the sizes of {env_id} are not known: no simulator in {_LONGEST_S} s") from error
+        raise ConfigError(
+            f"the dimensions of {env_id} are not known: no simulator in {_LONGEST_S} s"
+        ) from error
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-        raise ConfigError(f"the sizes of {env_id} are not known: {said[-1].removeprefix('error: ')}")
+        raise ConfigError(f"the dimensions of {env_id} are not known: {said[-1].removeprefix('error: ')}")
     return Dimensions(*json.loads(asked.stdout.splitlines()[-1]))

@@ -1,4 +1,4 @@
-"""What a base policy is, and how one is made from the configuration."""
+"""The base policy of a configuration."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from config.task import TaskConfig
 log = logging.getLogger(__name__)
 
 
-def make_base(base: BaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
-    """The base of `config/base`, checked against the task's sizes.
+def make_base(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
+    """The base of `config/base`, checked against the task's dimensions.
 
     Raises:
-        ConfigError: the task's sizes are not to be had, see `named_sizes`.
+        ConfigError: the task's dimensions cannot be found out, see `named_dimensions`.
         CheckpointError: it cannot be read, or does not fit the task's control mode, action space,
             observation or the horizon asked for; names both sides.
     """
     if spaces_of(task).absolute:
         raise CheckpointError(
-            f"task.control_mode={task.control_mode} has actions outside [-1, 1], bases plan within: choose "
+            f"task.control_mode={task.control_mode} has actions outside [-1, 1], bases plan inside: choose "
             "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
         )
-    made = _load(base, task, device, seed)
+    made = _load(base, task, device)
     check_base_fits(made, *dimensions_of(task), base.path)
     return made
 
 
-def _load(base: BaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
+def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
     match base:
         case ZeroBaseConfig():
             return ZeroBase(base, task)
@@ -49,14 +49,14 @@ def _load(base: BaseConfig, task: TaskConfig, device: str, seed: int) -> BasePol
                 raise CheckpointError(
                     f"base=lerobot needs LeRobot ({error}): pip install -e '.[learner]' brings it"
                 ) from error
-            return load_lerobot_base(base, task, device, seed)
+            return load_lerobot_base(base, task, device)
         case DiffusionBaseConfig():
-            return _load_diffusion(base, task, device, seed)
+            return _load_diffusion(base, task, device)
         case _:
             raise TypeError(f"no base for {base!r}")
 
 
-def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str, seed: int) -> BasePolicy:
+def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str) -> BasePolicy:
     if not Path(base.path).is_dir():
         raise CheckpointError(
             f"no folder {base.path} with a base for task.env_id={task.env_id}: check both names, "
@@ -72,7 +72,6 @@ def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str, se
         base.act_horizon,
         base.inference_steps,
         device=device,
-        seed=seed,
         native=base.native,
         cuda_graph=base.cuda_graph,
     )
@@ -93,6 +92,6 @@ def check_base_fits(base: BasePolicy, observation_dim: int, action_dim: int, pat
     if theirs == ours:
         return
     raise CheckpointError(
-        f"base {path} takes {theirs[0]} observation numbers and gives {theirs[1]} action numbers, "
+        f"base {path} takes {theirs[0]} observation dimensions and gives {theirs[1]} action dimensions, "
         f"the task has {ours[0]} and {ours[1]}: {padding_hint(base, observation_dim)}"
     )

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
-from actor.simulators.cameras import (
-    STATE,
-    images_in,
-    replaced,
-)
+from actor.simulators.cameras import STATE, images_in, replaced
 from actor.simulators.contract import Step, require_unit_actions
 from actor.simulators.maniskill import make_simulator
 from config.task import TaskConfig
@@ -42,16 +38,16 @@ class BatchedEnvironment:
     def reset(self, seed: int | None = None) -> Tensor:
         first = self._seed if seed is None else seed
         observation, _ = self._envs.reset(seed=[first + i for i in range(self.num_envs)])
-        observation, self.images = self._parted(observation)
+        observation, self.images = self._split(observation)
         return observation.float().clone()
 
     def step(self, action: Tensor) -> Step:
         observation, reward, terminated, truncated, info = self._envs.step(action)
         ended = terminated | truncated
-        # After a reset, ManiSkill's info is the new episode's; the frame's own lies in final_info.
+        # After a reset, ManiSkill's info belongs to the new episode, and final_info to this frame.
         frame_info = info.get("final_info", info)
-        final, final_images = self._parted(info.get("final_observation", observation))
-        observation, self.images = self._parted(observation)
+        final, final_images = self._split(info.get("final_observation", observation))
+        observation, self.images = self._split(observation)
         return Step(
             observation=observation.float().clone(),
             reward=reward.float(),
@@ -63,7 +59,7 @@ class BatchedEnvironment:
             final_images=replaced(self.images, ended, {c: i[ended] for c, i in final_images.items()}),
         )
 
-    def _parted(self, observation: Any) -> tuple[Tensor, Images]:
+    def _split(self, observation: Any) -> tuple[Tensor, Images]:
         """State and images of ManiSkill's observation."""
         if not self._cameras:
             return observation, NO_IMAGES

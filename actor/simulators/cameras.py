@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,7 @@ STATE = "state"
 
 
 def rendered(task: TaskConfig) -> dict[str, Any]:
-    """What ManiSkill must be told, beyond the backend, to render `task.cameras`; nothing without any."""
+    """ManiSkill's arguments, beyond the backend, that render `task.cameras`; none without cameras."""
     if not task.cameras:
         return {}
     width, height = task.camera_size
@@ -24,7 +24,7 @@ def rendered(task: TaskConfig) -> dict[str, Any]:
 
 
 def missing_cameras(task: TaskConfig, simulator: Any) -> str | None:
-    """Why `task.cameras` cannot be had from a simulator, in words, or None."""
+    """Which of `task.cameras` a simulator lacks, in words; None: it has them all."""
     found = sorted(simulator.unwrapped.scene.sensors) if task.cameras else []
     missing = [camera for camera in task.cameras if camera not in found]
     return f"it has the cameras {found}, not {missing}" if missing else None
@@ -43,8 +43,9 @@ class CameraObservation(gymnasium.ObservationWrapper):
         width, height = task.camera_size
         picture = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
         self._cameras = task.cameras
+        shown = cast(gymnasium.spaces.Dict, env.observation_space)
         self.observation_space = gymnasium.spaces.Dict(
-            {STATE: env.observation_space[STATE], **dict.fromkeys(self._cameras, picture)}  # type: ignore[index]
+            {STATE: shown[STATE], **dict.fromkeys(self._cameras, picture)}
         )
 
     def observation(self, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:

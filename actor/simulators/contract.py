@@ -1,7 +1,7 @@
-"""ManiSkill3 -> frames. Auto-reset and final observations are settled here, once.
+"""What a set of simulators does: one step's record, and the errors of a task.
 
-Two adapters, one contract (`VectorEnvironment`): processes for `physx_cpu`, one batched simulator
-for `physx_cuda`. Both start the next episode within the step that ended the last one.
+Adapters start the next episode within the step that ended the last one, and say which observation was the
+ended episode's last: nothing else has to know how a simulator resets.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Step:
 
     @property
     def ended(self) -> Tensor:
-        """(N,) bool: was reset within this step."""
+        """(N,) bool: the episode ended with this step, and the next one has begun."""
         return self.terminated | self.truncated
 
 
@@ -75,9 +75,9 @@ class VectorEnvironment(Protocol):
 
 
 def require_unit_actions(space: Any) -> None:
-    """Raise TaskError unless every action lies in exactly [-1, 1]: the base knows no other."""
+    """Raise TaskError unless actions are exactly [-1, 1], the only ones that bases plan."""
     if isinstance(space, gymnasium.spaces.Dict):
-        raise TaskError("task.env_id has the actions of several robots, a base drives one")
+        raise TaskError("task.env_id has the actions of several robots, a base controls one")
     if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
         raise TaskError(
             "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "

@@ -1,7 +1,7 @@
-"""Dimensions of a task: python -m actor.simulators.dimensions <env_id> <control_mode>, printed as a pair.
+"""Observation and action dimension of a task: python -m actor.simulators.dimensions <env_id> <control_mode>.
 
-Builds one simulator on the processor, asks it and ends. `actor.policy.dimensions` calls this for tasks that
-config/spaces.yaml does not know.
+Builds one simulator on the CPU and prints both as a JSON list. `actor.policy.dimensions` calls this for tasks
+that config/spaces.yaml does not know.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from actor.simulators.contract import TaskError, require_unit_actions
 from actor.simulators.headless import prepare_simulator
@@ -16,7 +17,7 @@ from actor.simulators.maniskill import make_maniskill, require_task
 
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
-    """Numbers of a state observation and of an action.
+    """Observation and action dimension.
 
     Raises:
         TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1].
@@ -27,25 +28,25 @@ def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
         render_backend=prepare_simulator(),
     )  # fmt: skip
     try:
-        space = env.unwrapped.single_action_space  # type: ignore[attr-defined]
-        require_unit_actions(space)
-        return env.unwrapped.single_observation_space.shape[0], space.shape[0]  # type: ignore[attr-defined]
+        maniskill: Any = env.unwrapped
+        require_unit_actions(maniskill.single_action_space)
+        return maniskill.single_observation_space.shape[0], maniskill.single_action_space.shape[0]
     finally:
         env.close()
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m actor.simulators.dimensions", description=__doc__)
     parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")
-    given = parser.parse_args(words)
+    given = parser.parse_args(argv)
     try:
-        sizes = state_dimensions(given.env_id, given.control_mode)
+        dimensions = state_dimensions(given.env_id, given.control_mode)
     except TaskError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
-    sys.stdout.write(json.dumps(sizes) + "\n")
+    sys.stdout.write(json.dumps(dimensions) + "\n")
     return 0
 
 

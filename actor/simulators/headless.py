@@ -21,10 +21,10 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-# Sapien says so at every import where it takes its own loader of Vulkan, which does as well.
+# Sapien warns at every import where it uses its own loader of Vulkan, which works as well.
 warnings.filterwarnings("ignore", message="Failed to find system libvulkan")
 
-# Where Vulkan's loader is told which drivers there are.
+# Which drivers Vulkan's loader finds.
 _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 # SwiftShader, of Debian's chromium.
 _SOFTWARE_DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json"
@@ -38,7 +38,7 @@ class RenderError(RuntimeError):
 
 
 class HeadlessMaterial:
-    """Stands in for ``sapien.render.RenderMaterial``: keeps what it is given, draws nothing."""
+    """Replaces ``sapien.render.RenderMaterial``: keeps its attributes, draws nothing."""
 
     def __init__(self, **attributes: Any) -> None:
         self.__dict__.update(attributes)
@@ -64,15 +64,15 @@ def prepare_simulator() -> str:
 
     Returns:
         ``"gpu"`` where a GPU draws, else ``"none"``, after replacing the material
-        class in every module that holds it if there is no device at all. Safe to call more than once.
+        class in every module that imported it if there is no device at all. Safe to call more than once.
     """
     if vulkan_device_found():
         _register_tasks()
-        # Materials can be had from a software device as well, which ManiSkill cannot name.
+        # A software device has materials as well, but ManiSkill cannot name it.
         return "gpu" if _device_draws("cuda") else "none"
     import sapien.render
 
-    # The class that is replaced, remembered on the replacement: a second call finds no original.
+    # Already replaced at a second call.
     original = sapien.render.RenderMaterial
     if original is not HeadlessMaterial:
         _replace_everywhere(original)
@@ -130,7 +130,7 @@ def _device_draws(name: str) -> bool:
 
 
 def _teach_backend(device: str) -> None:
-    """Let ManiSkill take `_SOFTWARE_BACKEND` for a device that its own parser cannot name."""
+    """Let ManiSkill accept `_SOFTWARE_BACKEND`, for a device that its parser cannot name; call it once."""
     import mani_skill.envs.sapien_env as simulators
     import sapien
 
@@ -140,7 +140,6 @@ def _teach_backend(device: str) -> None:
             "set VK_ICD_FILENAMES to the file of one that is"
         )
     parse = simulators.parse_sim_and_render_backend
-    parse = getattr(parse, "original", parse)
 
     def parse_ours_as_well(sim_backend: str, render_backend: str) -> Any:
         if render_backend != _SOFTWARE_BACKEND:
@@ -149,7 +148,6 @@ def _teach_backend(device: str) -> None:
         backend.render_device, backend.render_backend = sapien.Device(device), "sapien_cpu"
         return backend
 
-    parse_ours_as_well.original = parse  # type: ignore[attr-defined]
     simulators.parse_sim_and_render_backend = parse_ours_as_well
 
 
@@ -157,11 +155,7 @@ def _replace_everywhere(original: type) -> None:
     import sapien.pysapien.render
     import sapien.wrapper.urdf_loader
 
-    fixed: list[ModuleType] = [
-        sapien.render,
-        sapien.pysapien.render,
-        sapien.wrapper.urdf_loader,
-    ]
+    fixed: list[ModuleType] = [sapien.render, sapien.pysapien.render, sapien.wrapper.urdf_loader]
     importers = [
         module
         for name, module in list(sys.modules.items())
@@ -169,4 +163,4 @@ def _replace_everywhere(original: type) -> None:
     ]
     for module in fixed + importers:
         if getattr(module, "RenderMaterial", None) is original:
-            module.RenderMaterial = HeadlessMaterial  # type: ignore[attr-defined]
+            vars(module)["RenderMaterial"] = HeadlessMaterial

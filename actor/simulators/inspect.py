@@ -1,8 +1,8 @@
-"""What a task's observation numbers are: python -m actor.simulators.inspect [Hydra overrides].
+"""What the dimensions of a task's observation mean: python -m actor.simulators.inspect [Hydra overrides].
 
-Builds one simulator of the task (task=stack_cube, say) on the processor, and shows the first observation of
-an episode: by its numbers, as algo.relations, base.observation and learner.robot_state_dim count them, and
-each relation in metres. Nothing is connected to.
+Builds one simulator of the task (such as task=stack_cube) on the CPU and shows an episode's first
+observation, with the indices that algo.relations, base.observation and learner.robot_state_dim use, and each
+relation in metres. Connects to nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from config.task import TaskConfig
 
 
 def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
-    """Each part's name and numbers (n,), in the order in which the state observation has them.
+    """Each part's name and values (n,), in the order of the state observation.
 
     Raises:
         TaskError: unknown task or control mode.
     """
     require_task(task.env_id)
-    # The same numbers, not yet in one row (ManiSkill: `flatten_state_dict`).
+    # The same values before ManiSkill's `flatten_state_dict` puts them in one row.
     apart: Any = "state_dict"
     env = make_simulator(msgspec.structs.replace(task, obs_mode=apart, cameras=()), "physx_cpu", 1)
     try:
@@ -59,7 +59,7 @@ def show(config: Config, console: Console) -> None:
     """
     task, relations = config.task, config.algo.relations
     parts = first_observation(task, config.learner.evaluation.first_seed)
-    table = Table("numbers", "what", "at first", box=box.SIMPLE, title=f"observation of {task.env_id}")
+    table = Table("dimensions", "what", "first value", box=box.SIMPLE, title=f"observation of {task.env_id}")
     start = 0
     for name, values in parts.items():
         end = start + len(values)
@@ -69,8 +69,8 @@ def show(config: Config, console: Console) -> None:
     console.print(table)
     if not relations:
         return
-    related = Relations(relations, 1.0, start)
-    table = Table("algo.relations", "metres at first: x, y, z", box=box.SIMPLE)
+    related = Relations(relations, start)
+    table = Table("algo.relations", "first value in metres: x, y, z", box=box.SIMPLE)
     metres = related.metres(torch.cat([*parts.values()])[None])[0]
     for relation, apart in zip(relations, metres, strict=True):
         table.add_row(relation.text, _written(apart))

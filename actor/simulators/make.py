@@ -13,10 +13,11 @@ def make_environment(
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
-    CPU simulators run in up to `processes` processes; None: one less than there are processors.
+    On `physx_cuda` only the first episodes have seeds of their own; later ones come from the simulator's
+    generator.
 
-    On `physx_cuda` only the first episodes are seeded one by one; the simulator's own generator
-    goes on from there.
+    Args:
+        processes: for CPU simulators, at most; None: one less than there are processors.
 
     Raises:
         TaskError: unknown task, control mode or camera, or unsuitable action space.

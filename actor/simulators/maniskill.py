@@ -7,22 +7,16 @@ from typing import Any
 import gymnasium
 import torch
 
-from actor.simulators.cameras import (
-    CameraObservation,
-    missing_cameras,
-    rendered,
-)
+from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
 
 
 class SeededEpisodes(gymnasium.Wrapper):
-    """Numbers the episodes of one sub-environment: episode n has seed `first + n * stride`.
+    """Episode n of this sub-environment has the seed `first + n * stride`, so that a run repeats.
 
-    Whoever resets (the vector environment, by itself) need not know about seeds, and a run repeats.
-    A seed given to `reset` restarts the numbering there.
-    Passes on only what the actor reads of `info`.
+    A seed given to `reset` is the first of a new sequence. `info` has only what the actor reads.
     """
 
     def __init__(self, env: gymnasium.Env, first: int, stride: int) -> None:
@@ -59,8 +53,8 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
         sim_backend=backend,
         render_backend=render_backend,
         max_episode_steps=task.max_episode_steps,
-        # Shapes that are drawn with the scene belong to the episode's seed. A batch cannot build one
-        # sub-environment's scene alone.
+        # Shapes that are drawn when the scene is built depend on the episode's seed then. A batch cannot
+        # rebuild the scene of one sub-environment alone.
         reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
     )
     made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))
@@ -72,7 +66,7 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
 
 
 def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
-    """gymnasium.make; what ManiSkill refuses is a TaskError that names the keys."""
+    """gymnasium.make; raises TaskError, which names the keys, if ManiSkill refuses."""
     try:
         return gymnasium.make(env_id, **settings)
     except gymnasium.error.Error as error:
@@ -96,8 +90,8 @@ def single_environment(task: TaskConfig, first_seed: int, stride: int) -> gymnas
 
 
 def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
-    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras where
-    nothing renders; costs ManiSkill's import."""
+    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras on a host
+    that cannot render. Imports ManiSkill, which takes seconds."""
     if cameras:
         choose_renderer()
     else:
@@ -106,13 +100,13 @@ def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
         raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
     if missing := _missing_assets(env_id):
         raise TaskError(
-            f"task.env_id={env_id} needs files that are not here ({', '.join(missing)}): "
+            f"task.env_id={env_id} needs files that are missing ({', '.join(missing)}): "
             f".venv/bin/python -m mani_skill.utils.download_asset {env_id}"
         )
 
 
 def _missing_assets(env_id: str) -> list[str]:
-    """What ManiSkill would ask about at a prompt."""
+    """Files that ManiSkill would offer to download at a prompt."""
     from mani_skill.utils import assets
 
     if env_id not in assets.DATA_GROUPS:

@@ -1,7 +1,7 @@
-"""CPU simulators, which hold one sub-environment each, in as many processes as there are processors for them.
+"""CPU simulators, of one sub-environment each, in as many processes as there are processors for them.
 
-Sub-environments of one process take turns. One process for each of them would be simpler, and slower: at each
-frame all wait for the last, and the last is one that waits for a processor.
+Sub-environments of one process take turns. One process for each would be simpler but slower: at each frame
+all wait for the last one, which waits for a processor.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from actor.simulators.contract import Step, TaskError, require_unit_actions
 from actor.simulators.maniskill import single_environment
 from config.task import TaskConfig
 
-# Beside the observation of a frame: the true last one of an episode, and what came of the action.
+# Beside the observation to act on next: the true last one of an episode, and the outcome of the action.
 _FINAL = "final "
 _OUTCOME = "outcome"  # reward, terminated, truncated, success
 
 
 def part_of_processors(actors: int) -> int:
-    """Simulator processes for one of several actors on this host: its part of the processors but one, which
-    is the learner's, rounded up: while an actor plans, its simulators leave a processor to the others'."""
+    """Simulator processes for one of several actors on this host: its share of all processors but the
+    learner's. Rounded up, since simulators leave their processors to others while their actor plans."""
     return max(1, -(-(len(os.sched_getaffinity(0)) - 1) // actors))
 
 
 def shares(num_envs: int, asked: int | None) -> list[range]:
-    """Which of `num_envs` sub-environments share a process: as many processes as asked, or as there are
-    processors but one, which is the learner's. Shares differ by one at most; a process more that leaves the
-    largest share, which all wait for, as it is would be for nothing."""
+    """Which of `num_envs` sub-environments share a process: as many processes as asked, or one less than
+    there are processors. Shares differ by one at most. All wait for the largest share, so no process is
+    started that leaves it as large as it is."""
     most = min(num_envs, asked or part_of_processors(1))
     largest = -(-num_envs // most)
     processes = -(-num_envs // largest)
@@ -46,29 +46,30 @@ def shares(num_envs: int, asked: int | None) -> list[range]:
 
 
 class Bundle(gymnasium.Env):
-    """Sub-environments as one that never ends: they reset themselves. Actions (E, action_dim), E as many
-    places as the largest bundle needs, since all have one shape; what lies behind its own means nothing.
+    """Sub-environments as one that never ends: they reset themselves.
 
-    Observation: state (E, observation_dim) and cameras (E, height, width, 3), to act on next; the same
-    names after "final " as in `Step.final_observation`; "outcome" (E, 4) float32.
+    Actions (E, action_dim): E places, as many as the largest bundle needs, since all bundles have the same
+    shapes; places after a bundle's own are unused. Observation: state (E, observation_dim) and cameras (E,
+    height, width, 3), to act on next; the same names after "final ", as `Step.final_observation`; "outcome"
+    (E, 4) float32.
     """
 
     def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int) -> None:
-        # Where a task builds its scene anew at every reset, ManiSkill collects garbage there, and looking
-        # through what imports leave would take a third of PegInsertionSide's time.
+        # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
+        # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
         self._envs = [single_environment(task, seed, stride) for seed in seeds]
         single = self._envs[0].observation_space
         self._plain = not isinstance(single, gymnasium.spaces.Dict)
-        shown: dict[str, Any] = {STATE: single} if self._plain else dict(single.spaces)  # type: ignore[attr-defined]
+        shown: dict[str, Any] = dict(single) if isinstance(single, gymnasium.spaces.Dict) else {STATE: single}
         shown |= {_FINAL + name: space for name, space in shown.items()}
         shown[_OUTCOME] = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(
             {name: gymnasium.vector.utils.batch_space(space, places) for name, space in shown.items()}
         )
         self.action_space = gymnasium.vector.utils.batch_space(self._envs[0].action_space, places)
-        self._frame = {
-            name: np.zeros(space.shape, space.dtype) for name, space in self.observation_space.spaces.items()
+        self._frame: dict[str, np.ndarray] = {
+            name: np.zeros(space.shape or (), space.dtype) for name, space in self.observation_space.items()
         }
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
@@ -115,12 +116,12 @@ class ProcessEnvironment:
     def __init__(self, task: TaskConfig, bundles: list[range], seed: int) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-        # Imports are paid once, in the server that every worker is forked from.
+        # The server that every worker is forked from imports once for all.
         multiprocessing.set_forkserver_preload(["actor.simulators.processes", "mani_skill.envs"])
         self.num_envs = bundles[-1].stop
         self._firsts = [bundle.start for bundle in bundles]
         self._places = max(map(len, bundles))
-        # Of each sub-environment, where all bundles' places lie one behind the other.
+        # The place of each sub-environment among all bundles' places.
         self._at = np.concatenate([self._places * i + np.arange(len(b)) for i, b in enumerate(bundles)])
         try:
             self._bundles = AsyncVectorEnv(
@@ -132,10 +133,11 @@ class ProcessEnvironment:
                 autoreset_mode=AutoresetMode.DISABLED,
             )
         except (EOFError, ConnectionError) as error:
-            # Somebody ended them: a signal to the whole group, or the kernel for want of memory.
+            # By a signal to the whole group, or by the kernel when memory is short.
             raise TaskError(f"simulator processes were ended while they started: {error}") from error
-        self.action_dim: int = self._bundles.single_action_space.shape[1]  # type: ignore[index]
-        self.observation_dim: int = self._bundles.single_observation_space[STATE].shape[1]  # type: ignore[index]
+        spaces: Any = self._bundles
+        self.action_dim: int = spaces.single_action_space.shape[1]
+        self.observation_dim: int = spaces.single_observation_space[STATE].shape[1]
         self.images: Images = NO_IMAGES
         require_unit_actions(self._bundles.single_action_space)
 

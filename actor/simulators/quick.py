@@ -1,9 +1,9 @@
 """ManiSkill's arithmetic on one pose at a time, without what torch costs at each call.
 
-A CPU simulator holds one sub-environment, so its poses are one row each, and torch spends a microsecond
-or more on an operation whose arithmetic takes nanoseconds: nine tenths of a frame were that. `quicken`
-puts numpy in the place of ManiSkill's busiest functions. Each does the same float32 operations in the same
-order, so that results are the same to the bit, and leaves to ManiSkill what is no single row on the CPU
+A CPU simulator has one sub-environment, so its poses are one row each, and torch spends a microsecond or
+more on an operation whose arithmetic takes nanoseconds: nine tenths of a frame. `quicken` replaces
+ManiSkill's busiest functions by numpy's. Each does the same float32 operations in the same order, so that
+results are the same to the bit, and calls ManiSkill's function for anything but a single row on the CPU
 (tests/actor/simulators/test_quick.py).
 """
 
@@ -235,10 +235,11 @@ def quicken() -> None:
     from mani_skill.utils.structs.articulation import Articulation
     from mani_skill.utils.structs.pose import Pose
 
-    Pose.create = classmethod(_create(Pose.create.__func__))
-    Pose.__mul__ = _times(Pose.__mul__)
-    Pose.inv = _inverse(Pose.inv)
-    Pose.to_transformation_matrix = _matrix(Pose.to_transformation_matrix)
+    pose: Any = Pose
+    pose.create = classmethod(_create(pose.create.__func__))
+    pose.__mul__ = _times(pose.__mul__)
+    pose.inv = _inverse(pose.inv)
+    pose.to_transformation_matrix = _matrix(pose.to_transformation_matrix)
     Articulation.set_joint_drive_targets = _drive(Articulation.set_joint_drive_targets)
     _replace_everywhere(rotation_conversions, "quaternion_raw_multiply", _raw_multiply)
     _replace_everywhere(rotation_conversions, "euler_angles_to_matrix", _euler)

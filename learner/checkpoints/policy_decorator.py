@@ -22,8 +22,7 @@ from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
 from config.compose import compose_config
-from config.process import wants_help
-from config.section import ConfigError
+from config.process import USAGE_ERROR, run_main, wants_help
 
 log = logging.getLogger(__name__)
 
@@ -191,26 +190,19 @@ def main(argv: list[str]) -> int:
         return 0
     if len(argv) < 3 or argv[0] not in ("export", "import"):
         sys.stderr.write(f"{__doc__}\n")
-        return 2
+        return USAGE_ERROR
     source, target = Path(argv[1]), Path(argv[2])
+    content = read_checkpoint(source)
     try:
-        content = read_checkpoint(source)
         if argv[0] == "export":
             made = export_checkpoint(content)
         else:
             made = import_checkpoint(content, compose_config(argv[3:]).algo)
-        write_checkpoint(target, made)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except CheckpointError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
     except LayoutError as error:
-        sys.stderr.write(f"error: {source}: {error}\n")
-        return 1
+        raise LayoutError(f"{source}: {error}") from error
+    write_checkpoint(target, made)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main, CheckpointError, LayoutError)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from config.process import run_main
 from learner.replay.dataset.format.layout import ORIGIN_PATH
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot, read_info, read_json
@@ -69,7 +70,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run one command; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     args = make_parser().parse_args(argv)
     try:
         match args.command:
@@ -154,4 +154,4 @@ def _described(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

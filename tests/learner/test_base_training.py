@@ -27,6 +27,7 @@ from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
 from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.maniskill import read_maniskill
+from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 
 # For machines that others use; on one of one's own each takes seconds.
@@ -165,8 +166,8 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
         assert set(content) == {"agent", "ema_agent"}
     assert len(read_maniskill(tmp_path / "demos.h5")) == 5
     config = make_config(f"base.path={tmp_path}")
-    base = make_base(config.base, config.task, "cpu", 0)
-    assert base.plan(torch.zeros(2, 2, 42)).shape == (2, 4, 7)
+    base = make_base(config.base, config.task, "cpu")
+    assert base.plan(torch.zeros(2, 2, 42), base_keys(2)).shape == (2, 4, 7)
     refused = subprocess.run(
         command(tmp_path, *words, "lr=1e-3"), capture_output=True, text=True, timeout=DEADLINE_S
     )

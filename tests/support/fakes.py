@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
+from actor.policy.noise import Keys
 from actor.simulators.contract import Step
 
 
@@ -21,7 +22,8 @@ class CountingBase:
         self.planned = 0
         self.histories: list[Tensor] = []
 
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
+        assert keys.shape == (len(history),), keys.shape
         assert images.keys() == set(self.cameras)
         assert history.shape[1:] == (self.obs_horizon, self.observation_dim), history.shape
         self.planned += len(history)
@@ -29,9 +31,6 @@ class CountingBase:
         steps = torch.arange(self.act_horizon) / 100
         plan = history[:, -1, 0, None] / 1000 + steps
         return plan[:, :, None].repeat(1, 1, self.action_dim)
-
-    def reseed(self, seed: int) -> None:
-        pass
 
 
 class ScriptedEnvironment:

@@ -27,16 +27,25 @@ def make_config(*overrides: str) -> Config:
     return compose_config(["algo.residual_dims=null", "algo.relations=[]", *overrides])
 
 
-def make_policy(base: BasePolicy, config: Config, num_envs: int, residual_every: int) -> DecoratedPolicy:
-    """A decorated policy over `base` with a fresh residual."""
-    return DecoratedPolicy(
+def make_policy(
+    base: BasePolicy,
+    config: Config,
+    num_envs: int,
+    residual_every: int,
+    kind: type[DecoratedPolicy] = DecoratedPolicy,
+    first_seed: int = 0,
+    ladder: list[float] | None = None,
+) -> DecoratedPolicy:
+    """A policy over `base` with a fresh residual."""
+    return kind(
         base,
         ResidualActor(config.algo, base.observation_dim, base.action_dim),
         num_envs=num_envs,
         residual_every=residual_every,
         residual_scale=config.algo.residual_scale,
         device="cpu",
-        seed=0,
+        first_seed=first_seed,
+        ladder=ladder,
     )
 
 

@@ -33,7 +33,7 @@ def main(folder: Path, repository: Path, command: list[str]) -> None:
     make_keys(keys, ["there"])
     ports = (f"wire.experience_port={PORT}", f"wire.weights_port={PORT + 1}")
     config = compose_config([f"wire.host={HERE}", f"wire.keys_dir={keys}", *ports])
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     with Link() as link:
         intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)
         intake.start()

@@ -177,7 +177,7 @@ def test_a_foreign_replay_in_the_run_s_folder_is_refused_by_a_real_learner(
 
 def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list[str]) -> None:
     config = compose_config(ports)
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=100)
     intake.start()
     try:

@@ -1,14 +1,9 @@
-"""The frozen base: a diffusion policy in the published checkpoint layout, sampled with DDIM.
-
-A checkpoint is a folder with `args.json` (the training arguments) and `checkpoints/best.pt`, a dict
-`{"agent": state_dict, "ema_agent": state_dict}`. Two keys of `args.json` go beyond the published
-layout and default to it: `prediction_type` ("epsilon") and `normalize` (false; true keeps the
-demonstrations' ranges as buffers beside the network and scales both ends to [-1, 1]).
-"""
+"""A diffusion policy as a base, sampled with DDIM."""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,14 +15,24 @@ from actor.policy.diffusion.native import NativeSampler
 from actor.policy.diffusion.network import DiffusionAgent, fingerprint
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.native.build import NativeError
+from actor.policy.noise import Keys, normal
+from actor.policy.tiles import in_tiles
 
 log = logging.getLogger(__name__)
 
 
 class DiffusionBase:
-    """A frozen diffusion policy as a base: observation histories in, plans out."""
+    """A frozen diffusion policy.
 
-    cameras = ()
+    Args:
+        native: sample in native code, on a CPU.
+        cuda_graph: sample with CUDA graphs, on a GPU.
+
+    Raises:
+        CheckpointError: it predicts fewer actions than `act_horizon` asks for.
+    """
+
+    cameras: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -35,7 +40,6 @@ class DiffusionBase:
         act_horizon: int,
         inference_steps: int,
         device: str = "cpu",
-        seed: int = 0,
         native: bool = False,
         cuda_graph: bool = False,
     ) -> None:
@@ -56,42 +60,37 @@ class DiffusionBase:
         self._agent = agent.to(self.device).eval().requires_grad_(False)
         self._scheduler = make_scheduler(self.spec.prediction_type)
         self._scheduler.set_timesteps(inference_steps)
-        self._generator = torch.Generator(self.device).manual_seed(seed)
         self.fingerprint = fingerprint(agent)
         self._sample = self._choose_sampler(native, cuda_graph)
 
-    def reseed(self, seed: int) -> None:
-        """Restart the sampling noise, for evaluations that must compare."""
-        self._generator.manual_seed(seed)
-
     @torch.no_grad()
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, obs_dim)."""
         history = history.to(self.device, torch.float32)
-        sample = torch.randn(
-            (history.shape[0], self.spec.pred_horizon, self.action_dim),
-            generator=self._generator,
-            device=self.device,
-        )
+        frames = self.spec.pred_horizon
+        drawn = torch.from_numpy(normal(keys, frames * self.action_dim)).to(self.device)
+        sample = self._sample(history, drawn.view(-1, frames, self.action_dim))
         first = self.obs_horizon - 1
-        return self._agent.unscale_action(self._sample(history, sample)[:, first : first + self.act_horizon])
+        return self._agent.unscale_action(sample[:, first : first + self.act_horizon])
 
     def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
+        # Torch's mish takes 32 numbers at once and rounds a rest in another way.
+        eager = partial(in_tiles, self._sample_with_torch, size=32)
         match self.device.type:
             case "cpu" if native:
-                return self._native_sampler() or self._sample_with_torch
+                return self._native_sampler() or eager
             case "cuda" if cuda_graph:
                 return GraphedSampler(self._sample_with_torch)
             case _:
-                return self._sample_with_torch
+                return eager
 
     def _sample_with_torch(self, history: Tensor, noise: Tensor) -> Tensor:
         sample = noise
         for step in self._scheduler.timesteps.tolist():
-            # Filled in where it is: a graph that is captured can copy nothing from here.
+            # Filled in on the device: a captured graph can copy nothing from here.
             on_device = torch.full((), step, device=sample.device)
             prediction = self._agent.predict(sample, on_device, history)
-            sample = self._scheduler.step(prediction, step, sample).prev_sample
+            sample = self._scheduler.step(prediction, step, sample, return_dict=False)[0]
         return sample
 
     def _native_sampler(self) -> NativeSampler | None:

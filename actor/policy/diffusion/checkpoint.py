@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from config.files import replace_text
 
 
 def load_agent(folder: Path) -> DiffusionAgent:
@@ -41,16 +42,13 @@ def load_agent(folder: Path) -> DiffusionAgent:
 def save_agent(
     folder: Path, agent: nn.Module, ema_agent: DiffusionAgent, arguments: dict[str, Any], name: str = "best"
 ) -> None:
-    """Write args.json and checkpoints/<name>.pt, each file beside its place and renamed over it.
+    """Replace args.json and checkpoints/<name>.pt.
 
     Raises:
         CheckpointError: the weights cannot be written, as on a full disk.
     """
     spec = asdict(ema_agent.spec) | {"unet_dims": list(ema_agent.spec.unet_dims)}
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / "args.json.new"
-    fresh.write_text(json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
-    fresh.rename(folder / "args.json")
+    replace_text(folder / "args.json", json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
     content = {"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}
     write_checkpoint(folder / "checkpoints" / f"{name}.pt", content)
 

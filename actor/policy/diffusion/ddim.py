@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 TRAIN_STEPS = 100
@@ -13,7 +15,7 @@ def make_scheduler(prediction_type: str) -> DDIMScheduler:
         num_train_timesteps=TRAIN_STEPS,
         beta_schedule="squaredcos_cap_v2",
         clip_sample=True,
-        prediction_type=prediction_type,
+        prediction_type=cast(Any, prediction_type),
     )
 
 

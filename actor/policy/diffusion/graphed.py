@@ -1,7 +1,7 @@
 """A sampler as CUDA graphs: the hundreds of small kernels of a plan, launched as one.
 
-A graph reads and writes fixed memory of a fixed batch size. So batches are padded to a few sizes, one
-graph each, captured when a size first comes.
+A graph reads and writes fixed memory of a fixed batch size. So batches are padded to a few sizes, with one
+graph for each size, captured when it is first needed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from actor.policy.tiles import padded
+
 log = logging.getLogger(__name__)
 
 Sampler = Callable[[Tensor, Tensor], Tensor]
 """Scaled actions (B, pred_horizon, act_dim) from histories (B, obs_horizon, obs_dim) and noise."""
 
-LEAST_ROWS = 16
-WARM_UPS = 3  # libraries choose kernels and take memory at their first calls, which no graph may hold
+WARM_UPS = 3  # in their first calls libraries choose kernels and allocate memory, which no graph may contain
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class _Plan:
 
 
 class GraphedSampler:
-    """`sample`, replayed; where it cannot be captured, itself from then on, and one line says so.
+    """`sample` as graphs. If it cannot be captured, it runs eagerly from then on, and a warning says so.
 
     Args:
         sample: on a GPU; each row's result must not depend on the rows beside it.
@@ -86,11 +87,11 @@ class GraphedSampler:
         return plan.captured.output[:rows].clone()
 
     def _plan_for(self, history: Tensor, noise: Tensor) -> _Plan | None:
-        """For this many rows, captured now where it is not there yet; None: it cannot be."""
+        """The graph for this many rows, captured if it is new; None: it cannot be captured."""
         size = padded(len(history))
         if size not in self._plans:
-            # What lies in rows that a batch leaves free is computed too, so let it be numbers.
-            inputs = [like.new_zeros(size, *like.shape[1:]) for like in (history, noise)]
+            # Rows that a batch leaves free are computed too: zeros, not whatever the memory has.
+            inputs = history.new_zeros(size, *history.shape[1:]), noise.new_zeros(size, *noise.shape[1:])
             try:
                 captured = self._capture(lambda: self._sample(*inputs))
             except RuntimeError as error:
@@ -100,8 +101,3 @@ class GraphedSampler:
             self._plans[size] = _Plan(*inputs, captured)
             log.info("base plans of up to %d sub-environments are a CUDA graph", size)
         return self._plans[size]
-
-
-def padded(rows: int) -> int:
-    """The batch size that `rows` are padded to: 16, 32, 64, ..."""
-    return max(LEAST_ROWS, 1 << (rows - 1).bit_length())

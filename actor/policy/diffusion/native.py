@@ -6,17 +6,19 @@ small batches and short horizons of a base policy, where a torch operator costs 
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from actor.policy.diffusion.network import DiffusionAgent
-from actor.policy.diffusion.unet import ConvBlock, FilmResidualBlock
+from actor.policy.diffusion.unet import ConvBlock, Downsample, FilmResidualBlock, Upsample, levels_of
 from actor.policy.native.build import NativeError
 from actor.policy.native.unet import library
+from actor.policy.tiles import TILE, in_tiles
 
 MARGIN = 4  # frames; as in unet.cpp
-TILE = 16  # rows that go through the network together
 
 
 class NativeSampler:
@@ -25,7 +27,7 @@ class NativeSampler:
     Args:
         agent: on the CPU; later changes of its weights are not seen.
         steps: diffusion steps, first one first.
-        weights: (steps, 4), see `diffusion.step_weights`.
+        weights: (steps, 4), see `ddim.step_weights`.
 
     Raises:
         NativeError: no compiler, or a network that this code does not cover.
@@ -38,7 +40,7 @@ class NativeSampler:
         net = agent.noise_pred_net
         blocks = [module for module in net.modules() if isinstance(module, FilmResidualBlock)]
         self._film_at: dict[nn.Module, int] = {}
-        encoders: list[nn.Linear] = [block.cond_encoder[1] for block in blocks]  # type: ignore[misc]
+        encoders = [block.parts()[2] for block in blocks]
         size = 0
         for block, encoder in zip(blocks, encoders, strict=True):
             self._film_at[block] = size
@@ -61,8 +63,7 @@ class NativeSampler:
             history: unscaled observations (B, obs_horizon, obs_dim).
             noise: where sampling starts, shaped as the result.
         """
-        condition = nn.functional.mish(self._agent.scale_observation(history).flatten(1))
-        films = torch.mm(condition, self._film_of_observations).contiguous()
+        films = in_tiles(self._films, history).contiguous()
         samples = noise.clone(memory_format=torch.contiguous_format)
         self._library.sampler_run(
             self._handle, self._input, self._output,
@@ -70,6 +71,13 @@ class NativeSampler:
             self._weights, len(self._weights), int(self._spec.prediction_type == "sample"),
         )  # fmt: skip
         return samples
+
+    def _films(self, history: Tensor) -> Tensor:
+        observations = self._agent.scale_observation(history).flatten(1)
+        odd = len(self._film_of_observations) - observations.shape[1]
+        return torch.mm(
+            nn.functional.mish(nn.functional.pad(observations, (0, odd))), self._film_of_observations
+        )
 
     def _prepare_film(self, encoders: list[nn.Linear], steps: list[int]) -> None:
         """All FiLM encoders as one. Linear(mish([step, observations])) is a sum: the step's part is
@@ -79,34 +87,36 @@ class NativeSampler:
         embedded = nn.functional.mish(self._agent.noise_pred_net.diffusion_step_encoder(torch.tensor(steps)))
         width = embedded.shape[1]
         self._film_of_step = _array(embedded @ weight[:, :width].t() + bias)
-        self._film_of_observations = weight[:, width:].t().contiguous()
+        # An even number of columns: torch's mish takes 32 numbers at once and rounds a rest in another way.
+        of_observations = nn.functional.pad(weight[:, width:], (0, (weight.shape[1] - width) % 2))
+        self._film_of_observations = of_observations.t().contiguous()
 
     def _build(self) -> None:
         """The program: `ConditionalUnet1D.forward` once over."""
         net = self._agent.noise_pred_net
         value = self._input = self._new(self._spec.pred_horizon, self._spec.act_dim)
         skipped: list[int] = []
-        for first, second, down in net.down_modules:  # type: ignore[misc]
+        for first, second, down in levels_of(net.down_modules):
             value = self._block(second, self._block(first, value))
             skipped.append(value)
-            if not isinstance(down, nn.Identity):
+            if isinstance(down, Downsample):
                 value = self._conv(down.conv, value)
         for module in net.mid_modules:
-            value = self._block(module, value)  # type: ignore[arg-type]
-        for first, second, up in net.up_modules:  # type: ignore[misc]
+            value = self._block(cast(FilmResidualBlock, module), value)
+        for first, second, up in levels_of(net.up_modules):
             value = self._concatenate(value, skipped.pop())
-            value = self._up(up.conv, self._block(second, self._block(first, value)))
-        value = self._conv_block(net.final_conv[0], value, -1)  # type: ignore[arg-type]
-        self._output = self._conv(net.final_conv[1], value)  # type: ignore[arg-type]
+            value = self._up(cast(Upsample, up).conv, self._block(second, self._block(first, value)))
+        value = self._conv_block(cast(ConvBlock, net.final_conv[0]), value, -1)
+        self._output = self._conv(cast(nn.Conv1d, net.final_conv[1]), value)
 
     def _new(self, frames: int, channels: int) -> int:
         self._shapes.append((frames, channels))
         return self._library.sampler_value(self._handle, frames, channels)
 
     def _block(self, block: FilmResidualBlock, value: int) -> int:
-        first, second = block.blocks
-        hidden = self._conv_block(first, value, self._film_at[block])  # type: ignore[arg-type]
-        out = self._conv_block(second, hidden, -1)  # type: ignore[arg-type]
+        first, second, _ = block.parts()
+        hidden = self._conv_block(first, value, self._film_at[block])
+        out = self._conv_block(second, hidden, -1)
         if isinstance(block.residual_conv, nn.Conv1d):
             self._conv(block.residual_conv, value, add_to=out)
         else:
@@ -114,8 +124,8 @@ class NativeSampler:
         return out
 
     def _conv_block(self, block: ConvBlock, value: int, film: int) -> int:
-        conv, norm, _ = block.block
-        out = self._conv(conv, value)  # type: ignore[arg-type]
+        conv, norm = block.parts()
+        out = self._conv(conv, value)
         self._library.sampler_norm(
             self._handle, out, norm.num_groups, norm.eps,
             _array(norm.weight), _array(norm.bias), film,
@@ -123,13 +133,11 @@ class NativeSampler:
         return out
 
     def _conv(self, conv: nn.Conv1d, value: int, add_to: int | None = None) -> int:
-        frames, (taps,), (stride,), (padding,) = (
-            self._shapes[value][0], conv.kernel_size, conv.stride, conv.padding,
-        )  # fmt: skip
-        count = (frames + 2 * int(padding) - taps) // stride + 1
+        (taps,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
+        count = (self._shapes[value][0] + 2 * padding - taps) // stride + 1
         out = self._new(count, conv.out_channels) if add_to is None else add_to
         weight = conv.weight.permute(2, 1, 0)
-        self._product(value, out, count, weight, conv.bias, (-int(padding), stride), (0, 1), add_to)
+        self._product(value, out, count, weight, conv.bias, (-padding, stride), (0, 1), add_to)
         return out
 
     def _up(self, conv: nn.ConvTranspose1d, value: int) -> int:

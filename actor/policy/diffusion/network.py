@@ -31,6 +31,11 @@ class DiffusionSpec:
 class DiffusionAgent(nn.Module):
     """Network and scaling; the part that is trained and saved."""
 
+    obs_center: Tensor
+    obs_half_range: Tensor
+    action_center: Tensor
+    action_half_range: Tensor
+
     def __init__(self, spec: DiffusionSpec) -> None:
         super().__init__()
         self.spec = spec

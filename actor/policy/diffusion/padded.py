@@ -1,4 +1,4 @@
-"""Checkpoints that were trained in ManiSkill2: its observation holds the robot's base pose as well."""
+"""Bases that were trained in ManiSkill2, whose observation has the robot's base pose as well."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.images import NO_IMAGES, Images
+from actor.policy.noise import Keys
 
 # Position and quaternion, after the panda's nine joint positions and nine velocities.
 BASE_POSE = (-0.615, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
@@ -15,19 +16,19 @@ BASE_POSE_AT = 18
 
 
 class PaddedBase:
-    """A base of ManiSkill2 over observations of ManiSkill3: the missing constants are put in.
+    """A base of ManiSkill2 over observations of ManiSkill3, to which it adds the missing constants.
 
     Raises:
-        CheckpointError: the base does not take `pad_obs_to` numbers.
+        CheckpointError: the base's observation dimension is not `pad_obs_to`.
     """
 
-    cameras = ()
+    cameras: tuple[str, ...] = ()
 
     def __init__(self, base: DiffusionBase, pad_obs_to: int, path: str) -> None:
         if base.observation_dim != pad_obs_to:
             raise CheckpointError(
                 f"base.pad_obs_to={pad_obs_to}, but base {path} takes {base.observation_dim} observation "
-                "numbers: set the number that it takes, or null for a base of ManiSkill3"
+                "dimensions: set base.pad_obs_to to these, or to null for a base of ManiSkill3"
             )
         self._base = base
         self.obs_horizon, self.act_horizon = base.obs_horizon, base.act_horizon
@@ -35,19 +36,15 @@ class PaddedBase:
         self.action_dim = base.action_dim
         self.fingerprint = f"{base.fingerprint}-{pad_obs_to}"
 
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
         pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
         before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
-        return self._base.plan(torch.cat([before, pose, after], dim=-1))
-
-    def reseed(self, seed: int) -> None:
-        """As `DiffusionBase.reseed`."""
-        self._base.reseed(seed)
+        return self._base.plan(torch.cat([before, pose, after], dim=-1), keys)
 
 
 def padding_hint(base: BasePolicy, observation_dim: int) -> str:
-    """What to do about a base that takes other observations than the task gives."""
+    """What to do about a base whose observation dimension is not the task's."""
     if isinstance(base, DiffusionBase) and base.observation_dim == observation_dim + len(BASE_POSE):
         return (
             "the seven more are the robot's base pose, so this is a checkpoint of ManiSkill2: set "

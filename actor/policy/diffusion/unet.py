@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class ConvBlock(nn.Module):
             nn.Mish(),
         )
 
+    def parts(self) -> tuple[nn.Conv1d, nn.GroupNorm]:
+        """Convolution and norm."""
+        return cast(nn.Conv1d, self.block[0]), cast(nn.GroupNorm, self.block[1])
+
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x)
 
@@ -55,6 +60,11 @@ class FilmResidualBlock(nn.Module):
             nn.Mish(), nn.Linear(condition, 2 * outputs), nn.Unflatten(-1, (-1, 1))
         )
         self.residual_conv = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def parts(self) -> tuple[ConvBlock, ConvBlock, nn.Linear]:
+        """Both convolutions and the condition's linear layer."""
+        first, second = (cast(ConvBlock, block) for block in self.blocks)
+        return first, second, cast(nn.Linear, self.cond_encoder[1])
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, bias = self.cond_encoder(condition).chunk(2, dim=1)
@@ -82,6 +92,15 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
+
+
+Level = tuple[FilmResidualBlock, FilmResidualBlock, nn.Module]
+"""Two blocks and a change of the number of frames."""
+
+
+def levels_of(modules: nn.ModuleList) -> Iterator[Level]:
+    """The levels of `down_modules` or `up_modules`."""
+    return (cast(Level, tuple(cast(nn.ModuleList, level))) for level in modules)
 
 
 class ConditionalUnet1D(nn.Module):
@@ -140,13 +159,13 @@ class ConditionalUnet1D(nn.Module):
         condition = torch.cat([self.diffusion_step_encoder(step), global_cond], dim=-1)
         x = sample.transpose(1, 2)
         skipped: list[Tensor] = []
-        for first, second, down in self.down_modules:  # type: ignore[misc]
+        for first, second, down in levels_of(self.down_modules):
             x = second(first(x, condition), condition)
             skipped.append(x)
             x = down(x)
         for module in self.mid_modules:
             x = module(x, condition)
-        for first, second, up in self.up_modules:  # type: ignore[misc]
+        for first, second, up in levels_of(self.up_modules):
             x = torch.cat([x, skipped.pop()], dim=1)
             x = up(second(first(x, condition), condition))
         return self.final_conv(x).transpose(1, 2)

@@ -22,19 +22,19 @@ from config.task import TaskConfig
 EXTRAS = {"groot": "groot", "pi0": "pi0", "pi05": "pi0", "pi0_fast": "pi0", "smolvla": "smolvla"}
 
 
-def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str, seed: int) -> LeRobotBase:
+def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
 
     Raises:
-        CheckpointError: not to be had, a missing extra, weights that are not complete, or features that
-            the task's observation cannot fill.
+        CheckpointError: the policy is not available, an extra or weights are missing, or the task's
+            observation cannot fill its features.
     """
     register_third_party_plugins()
     config = _read_config(settings, device)
     if ACTION not in (config.output_features or {}):
         raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
     try:
-        return _load(config, settings, task, device, seed)
+        return _load(config, settings, task, device)
     except ImportError as error:  # LeRobot asks for a policy's packages when it needs them
         how = f"bash launch/setup_env.sh {EXTRAS[config.type]}; " if config.type in EXTRAS else ""
         raise CheckpointError(
@@ -43,7 +43,7 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
 
 
 def _load(
-    config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str, seed: int
+    config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str
 ) -> LeRobotBase:
     policy = _load_policy(config, settings.path)
     observation_dim = dimensions_of(task).observation_dim
@@ -55,7 +55,6 @@ def _load(
         observation_dim=observation_dim,
         feature_cameras=image_cameras(config, settings, task),
         device=device,
-        seed=seed,
     )
 
 
@@ -75,8 +74,8 @@ def _read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
         setattr(config, name, value)
     config.device = device
     if hasattr(config, "pretrained_backbone_weights"):
-        # The policy's own weights come in their place: nothing to download.
-        config.pretrained_backbone_weights = None
+        # The policy's own weights replace them: nothing to download.
+        setattr(config, "pretrained_backbone_weights", None)  # noqa: B010, a field of some kinds alone
     return config
 
 

@@ -1,14 +1,15 @@
 """Any LeRobot policy as a frozen base.
 
-LeRobot's policies keep one queue for the whole batch and do not know sub-environments. So nothing is kept
-in them here: histories and cursors are the caller's, and the queues of those policies that read them
-(diffusion, vqbet, tdmpc) are filled anew from the histories before each plan.
+LeRobot's policies keep one queue for the whole batch and do not know sub-environments. So they keep nothing
+between two plans here: the caller has the histories, and the queues of policies that read them (diffusion,
+vqbet, tdmpc) are filled from the histories before each plan.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,17 +21,31 @@ from torch import Tensor
 
 from actor.policy.contract import CheckpointError
 from actor.policy.images import NO_IMAGES, Images
+from actor.policy.noise import Keys, Use, keys_at, normal
 from config.base import LeRobotBaseConfig
+
+# Kinds whose `predict_action_chunk` takes the noise that sampling starts from, and its shape.
+NOISE_SHAPES: dict[str, Callable[[Any], tuple[int, int]]] = {
+    "diffusion": lambda config: (config.horizon, config.action_feature.shape[0]),
+    "pi0": lambda config: (config.chunk_size, config.max_action_dim),
+    "pi05": lambda config: (config.chunk_size, config.max_action_dim),
+    "smolvla": lambda config: (config.chunk_size, config.max_action_dim),
+}
 
 
 def image_features(config: PreTrainedConfig) -> dict[str, Any]:
-    """What the policy wants to see. Not config.image_features: gaussian_actor's are a list of names."""
+    """The policy's image inputs. Not config.image_features, which is a list of names for gaussian_actor."""
     features = config.input_features or {}
     return {name: feature for name, feature in features.items() if feature.type is FeatureType.VISUAL}
 
 
 class LeRobotBase:
-    """A LeRobot policy with its processors, under the contract of `BasePolicy`."""
+    """A LeRobot policy with its processors, under the contract of `BasePolicy`.
+
+    Kinds in NOISE_SHAPES and deterministic ones (act) plan the same for the same keys, up to rounding,
+    whatever else is in the batch. Others (vqbet, tdmpc, groot, diffusion with a DDPM scheduler) draw inside
+    LeRobot for the whole batch: their plans repeat for the same batch of keys alone.
+    """
 
     def __init__(
         self,
@@ -42,7 +57,6 @@ class LeRobotBase:
         observation_dim: int,
         feature_cameras: dict[str, str],
         device: str,
-        seed: int,
     ) -> None:
         self._policy = policy.to(device).eval().requires_grad_(False)
         self._before, self._after = processors
@@ -54,24 +68,18 @@ class LeRobotBase:
         self.action_dim = policy.config.output_features[ACTION].shape[0]
         self.observation_dim = observation_dim
         self.fingerprint = _fingerprint(policy, processors)
-        self._call: Callable[[dict[str, Any]], Tensor] = policy.predict_action_chunk
+        self._chunk: Callable[..., Tensor] = policy.predict_action_chunk
         if policy.config.type == "tdmpc":
-            self._call = lambda batch: _tdmpc_chunk(policy, batch)
-        self.reseed(seed)
+            self._chunk = partial(_tdmpc_chunk, policy)
+        noise_shape = NOISE_SHAPES.get(policy.config.type)
+        self._noise_shape = None if noise_shape is None else noise_shape(policy.config)
         self._check_chunk()
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Restart the sampling noise, for evaluations that must compare."""
-        with self._own_randomness():
-            torch.manual_seed(seed)
-            self._random_state = self._random_states()
 
     @torch.no_grad()
-    def plan(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, observation_dim), and
         images u1 (B, obs_horizon, height, width, 3) of its cameras."""
-        # LeRobot's queues are the batch's, ours are the sub-environments': none of them may survive.
+        # LeRobot's queues belong to a batch, histories to sub-environments: no queue may survive a plan.
         self._policy.reset()
         batch: dict[str, Any] = {}
         for frame in range(history.shape[1]):
@@ -79,13 +87,21 @@ class LeRobotBase:
             batch = self._processed(history[:, frame].to(self._device, torch.float32), shown)
             if isinstance(getattr(self._policy, "_queues", None), dict):
                 self._policy._queues = populate_queues(self._policy._queues, batch)
-        with self._own_randomness():
-            self._set_random_states(self._random_state)
-            actions = self._call(batch)
-            self._random_state = self._random_states()
+        actions = self._sampled(batch, keys)
         self._policy.reset()
         # The chunk as a whole: actions relative to the state are relative to that of their row.
         return self._after(actions[:, : self.act_horizon]).to(self._device, torch.float32)
+
+    def _sampled(self, batch: dict[str, Any], keys: Keys) -> Tensor:
+        if self._noise_shape is None:
+            noise = {}
+        else:
+            drawn = normal(keys, self._noise_shape[0] * self._noise_shape[1])
+            noise = {"noise": torch.from_numpy(drawn).view(-1, *self._noise_shape).to(self._device)}
+        # What else LeRobot draws comes from torch's global generators, which the caller finds as they were.
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(int(keys[0]))
+            return self._chunk(batch, **noise)
 
     def _processed(self, observation: Tensor, images: Images) -> dict[str, Any]:
         batch: dict[str, Any] = {
@@ -100,7 +116,7 @@ class LeRobotBase:
         return processed | self._image_queues(processed)
 
     def _image_queues(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Images once more, as those policies want them that keep them in queues."""
+        """Images in the form of the policies that keep them in queues."""
         queues = getattr(self._policy, "_queues", None)
         if not self._feature_cameras or not isinstance(queues, dict):
             return {}
@@ -109,8 +125,8 @@ class LeRobotBase:
         return {name: value for name, value in stacked.items() if name in queues}
 
     def _check_chunk(self) -> None:
-        """One plan, so that what does not fit is said now; raises CheckpointError."""
-        probe = torch.zeros(1, self.obs_horizon, self.observation_dim)
+        """Make one plan, to find out now what does not fit; raises CheckpointError."""
+        probe, keys = torch.zeros(1, self.obs_horizon, self.observation_dim), keys_at(0, 0, Use.BASE)
         shapes = {self._feature_cameras[n]: f.shape for n, f in image_features(self._policy.config).items()}
         pictures = {
             camera: torch.zeros(1, self.obs_horizon, height, width, 3, dtype=torch.uint8)
@@ -118,11 +134,11 @@ class LeRobotBase:
         }
         path, kind = self._settings.path, self._policy.config.type
         try:
-            planned = self.plan(probe, pictures).shape
+            planned = self.plan(probe, keys, pictures).shape
         except NotImplementedError:
             # One action at a time (gaussian_actor): a plan of one.
-            self._call = lambda batch: self._policy.select_action(batch)[:, None]
-            planned = self.plan(probe, pictures).shape
+            self._chunk = lambda batch: self._policy.select_action(batch)[:, None]
+            planned = self.plan(probe, keys, pictures).shape
         if planned[1] < self.act_horizon:
             raise CheckpointError(
                 f"base {path}, a {kind} policy, plans {planned[1]} actions, base.act_horizon asks for "
@@ -130,27 +146,13 @@ class LeRobotBase:
             )
         if planned[2] != self.action_dim:
             raise CheckpointError(
-                f"base {path}, a {kind} policy, gives {planned[2]} action numbers, its config.json says "
+                f"base {path}, a {kind} policy, gives {planned[2]} action dimensions, its config.json says "
                 f"{self.action_dim}"
             )
 
-    def _own_randomness(self):
-        """LeRobot samples from torch's global generators: leave them as they were."""
-        devices = [self._device] if self._device.type == "cuda" else []
-        return torch.random.fork_rng(devices)
-
-    def _random_states(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        return [*states, torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else states
-
-    def _set_random_states(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        if len(states) > 1:
-            torch.cuda.set_rng_state(states[1], self._device)
-
 
 def _tdmpc_chunk(policy: Any, batch: dict[str, Any]) -> Tensor:
-    """Plans (B, T, A): this one policy returns (T, B, A), and its select_action may repeat the first one."""
+    """Plans (B, T, A): tdmpc returns (T, B, A), and its select_action may repeat the first action."""
     actions = policy.predict_action_chunk(batch)
     repeats = policy.config.n_action_repeats
     return (actions if repeats == 1 else actions[:1].repeat(repeats, 1, 1)).transpose(0, 1)

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike
 
+from config.files import replaced
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.demonstration import Demonstration, DemonstrationError
 
@@ -55,10 +56,8 @@ def _read_trajectory(group: Any) -> Demonstration:
 
 
 def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
-    """Write what `read_maniskill` reads, compressed, beside its place and renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    with _open(fresh, "w") as file:
+    """Replace `path` by what `read_maniskill` reads, compressed."""
+    with replaced(path) as fresh, _open(fresh, "w") as file:
         for number, episode in enumerate(episodes):
             group = file.create_group(f"traj_{number}")
             for name, values in (
@@ -69,4 +68,3 @@ def write_maniskill(path: Path, episodes: list[Demonstration]) -> None:
             ):
                 if values is not None:
                     group.create_dataset(name, data=values, compression="gzip", shuffle=True)
-    fresh.rename(path)

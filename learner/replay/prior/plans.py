@@ -14,14 +14,13 @@ import numpy as np
 import torch
 
 from actor.policy.contract import BasePolicy
+from actor.policy.noise import Use, keys_at
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.demonstration import Demonstration
 from protocol.experience import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
-# Plans of a run depend on its data and base alone, not on its seed.
-_PLAN_SEED = 0
 SPEC_FILE = "spec.json"
 """In a run's folder, beside its replay: what its learner and actors agreed on."""
 
@@ -35,16 +34,21 @@ class Plans:
 
 
 @torch.no_grad()
-def plans_along(base: BasePolicy, episode: Demonstration) -> Plans:
+def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
     """The base's open-loop plans at the episode's own states, one every `act_horizon` frames, as if the base
-    had executed them."""
+    had executed them.
+
+    Args:
+        number: of the episode in its data: the plans' noise depends on it, and not on a run's seed.
+    """
     starts = np.arange(0, len(episode.actions), base.act_horizon)
     frames = starts[:, None] + np.arange(1 - base.obs_horizon, 1)
     history = episode.observations[np.clip(frames, 0, None)]
     # In an episode shorter than the history, the first observation fills it.
     end = np.clip(np.arange(1 - base.obs_horizon, 1) + len(episode.actions), 0, None)
     last = episode.observations[None, end]
-    planned = base.plan(torch.tensor(np.concatenate([history, last])))
+    keys = keys_at(number, np.append(starts, len(episode.actions)), Use.BASE)
+    planned = base.plan(torch.tensor(np.concatenate([history, last])), keys)
     plans = np.asarray(planned.cpu(), np.float32)
     return Plans(plans[:-1].reshape(-1, base.action_dim), plans[-1])
 
@@ -62,8 +66,7 @@ def cached_plans(
             ends = np.cumsum(file["lengths"])[:-1]
             along = np.split(file["along"], ends)
             return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
-    base.reseed(_PLAN_SEED)
-    plans = [plans_along(base, episode) for episode in episodes]
+    plans = [plans_along(base, episode, number) for number, episode in enumerate(episodes)]
     try:
         _write_plans(cache, plans)
     except OSError as error:
@@ -109,10 +112,10 @@ def read_recorded(replay: Path, view: Path) -> Recorded | None:
 def executed_plans(recorded: Recorded, episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:
     """The plans that were executed in a run's replay, and the base's at the end of each episode."""
     plans: list[Plans] = []
-    for episode, actions in zip(episodes, recorded.base_actions, strict=True):
+    for number, (episode, actions) in enumerate(zip(episodes, recorded.base_actions, strict=True)):
         frames = len(episode.actions)
         rows = -(-frames // base.act_horizon) * base.act_horizon
         # The rest of a last plan that the episode's end cut short was not executed, and not recorded.
         along = np.pad(actions[:frames], ((0, rows - frames), (0, 0)), mode="edge")
-        plans.append(Plans(along, plans_along(base, episode).final))
+        plans.append(Plans(along, plans_along(base, episode, number).final))
     return plans

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from config.files import locked
 from learner.replay.dataset.arrow import (
     Array,
     column,
@@ -62,21 +62,13 @@ def repair(folder: Path) -> Repaired:
         return _repair(folder)
 
 
-@contextlib.contextmanager
-def _nobody_writes(folder: Path) -> Generator[None]:
+def _nobody_writes(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Lock the run that the dataset belongs to, as its learner does: no learner can write meanwhile."""
     lock = folder.parent / "lock"
     if not lock.exists():
-        yield
-        return
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"a learner is writing to {folder}: end its run first; all other commands work meanwhile"
-            ) from None
-        yield
+        return contextlib.nullcontext()
+    says = f"a learner is writing to {folder}: end its run first; all other commands work meanwhile"
+    return locked(lock, DatasetError(says))
 
 
 def _repair(folder: Path) -> Repaired:

@@ -5,42 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from actor.policy.decorated import BASE_ALONE, Behaviour, EvaluatedPolicy
+from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
-from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from actor.policy.exploration import BASE_ALONE
 from actor.policy.residual import ResidualActor
+from tests.support.behaviour import acting
+from tests.support.diffusion import base_keys, small_agent
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config, make_policy
 
-SPEC = DiffusionSpec(
-    env_id="X", control_mode="c", obs_dim=5, act_dim=3, obs_horizon=2, pred_horizon=8,
-    diffusion_step_embed_dim=16, unet_dims=(16, 32), n_groups=4, prediction_type="sample", normalize=True,
-)  # fmt: skip
 
-
-def acting(mask_probability, **changes):
-    settings = dict(
-        mask_episodes=False,
-        uniform=False,
-        noise_std=0.0,
-        noise_ladder=False,
-        noise_probability=1.0,
-        noise_hold=1,
-        decisions=0,
-    )
-    return Behaviour(mask_probability=mask_probability, **(settings | changes))
-
-
-def test_residual_off_equals_base_to_the_bit():
-    torch.manual_seed(0)
-    agent = DiffusionAgent(SPEC)
-    config = make_config("algo.residual_every=4")
-    policy = make_policy(DiffusionBase(agent, 4, 4, seed=3), config, 6, 4)
-    alone = DiffusionBase(agent, 4, 4, seed=3)
+@pytest.mark.parametrize("native", [False, True])
+def test_residual_off_equals_base_to_the_bit(native):
+    base = DiffusionBase(small_agent(prediction_type="sample", normalize=True), 4, 4, native=native)
+    policy = make_policy(base, make_config("algo.residual_every=4"), 6, 4)
     assert policy.behaviour == BASE_ALONE
     observation = torch.randn(6, 5)
     policy.begin(observation)
-    plan = alone.plan(observation[:, None].repeat(1, 2, 1))
+    plan = base.plan(observation[:, None].repeat(1, 2, 1), base_keys(6))
     for frame in range(4):
         assert torch.equal(policy.act().action, plan[:, frame].clamp(-1, 1))
         policy.observe(observation)
@@ -149,20 +131,29 @@ def test_a_mask_by_episodes_holds_until_the_episode_ends():
 
 
 @pytest.mark.parametrize("behaviour", [BASE_ALONE, acting(1.0, noise_std=0.5)])
-@pytest.mark.parametrize("plays", ["base", "full"])
-def test_what_is_evaluated_does_not_depend_on_the_behaviour_of_the_weights(plays, behaviour):
+def test_an_evaluated_residual_does_not_depend_on_the_behaviour_of_the_weights(behaviour):
     config = make_config("algo.residual_every=4", "algo.residual_scale=0.5")
+    policy = make_policy(CountingBase(), config, 6, 4, EvaluatedPolicy)
     made = ResidualActor(config.algo, 3, 2)
-    policy = EvaluatedPolicy(
-        CountingBase(), made, num_envs=6, residual_every=4, residual_scale=0.5, device="cpu", seed=0,
-        plays=plays,
-    )  # fmt: skip
-    torch.nn.init.constant_(made.head.bias, 20.0)  # tanh = 1 in every number
+    torch.nn.init.constant_(made.head.bias, 20.0)  # tanh = 1 in every dimension
     policy.adopt(3, made.state_dict(), behaviour)
     observation = torch.rand(6, 3)
     policy.begin(observation)
-    plan = CountingBase().plan(observation[:, None].expand(6, 2, 3))
+    plan = CountingBase().plan(observation[:, None].expand(6, 2, 3), base_keys(6))
     for frame in range(4):
-        expected = plan[:, frame] + (0.5 if plays == "full" else 0)
-        assert torch.equal(policy.act().action, expected)
+        assert torch.equal(policy.act().action, plan[:, frame] + 0.5)
         policy.observe(observation)
+
+
+def test_the_plan_at_a_final_observation_is_the_one_that_would_have_come_next():
+    base = DiffusionBase(small_agent(), 4, 4)
+    policy = make_policy(base, make_config("algo.residual_every=4"), 3, 4)
+    observations = torch.randn(5, 3, 5)
+    policy.begin(observations[0])
+    for observation in observations[1:4]:
+        policy.act()
+        policy.observe(observation)
+    policy.act()
+    ahead = policy.plan_at(observations[4], torch.arange(3))
+    policy.observe(observations[4])
+    assert torch.equal(policy.act().base_plan, ahead)

@@ -87,8 +87,8 @@ def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.002)], dim=1)
     assert torch.equal(algorithm.actor.related(observation), seen)
     policy = EvaluatedPolicy(
-        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu", seed=0,
-        plays="full",
+        base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu",
+        first_seed=0,
     )  # fmt: skip
     policy.begin(observation)
     chosen = policy.act()

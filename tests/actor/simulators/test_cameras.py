@@ -23,18 +23,6 @@ TASK = msgspec.structs.replace(
 )
 
 
-@pytest.fixture(scope="session")
-def renderer() -> None:
-    """Skips where nothing renders; asked in another process, since Vulkan looks for drivers once."""
-    asked = subprocess.run(
-        [sys.executable, "-c", "from actor.simulators.headless import choose_renderer; choose_renderer()"],
-        capture_output=True,
-        text=True,
-    )
-    if asked.returncode:
-        pytest.skip(asked.stderr.strip().splitlines()[-1])
-
-
 # A software device compiles its shaders for half a minute, once a process.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -130,13 +118,13 @@ class SeeingBase(CountingBase):
         super().__init__()
         self.cameras = ("top", "wrist")
 
-    def plan(self, history, images=NO_IMAGES):
+    def plan(self, history, keys, images=NO_IMAGES):
         for i, camera in enumerate(self.cameras):
             shown = images[camera]
             assert shown.shape == (len(history), self.obs_horizon, 16, 32, 3)
             expected = history.to(torch.uint8) + torch.tensor([0, 0, i], dtype=torch.uint8)
             assert torch.equal(shown, expected[:, :, None, None].expand_as(shown))
-        return super().plan(history, images)
+        return super().plan(history, keys, images)
 
 
 @pytest.mark.parametrize("every", [1, 4])

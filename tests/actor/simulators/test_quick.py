@@ -23,7 +23,7 @@ EPISODES = """
 import sys
 import numpy as np
 from mani_skill.utils.wrappers import CPUGymWrapper
-from actor.simulators.contract import SeededEpisodes, make_simulator
+from actor.simulators.maniskill import SeededEpisodes, make_simulator
 from actor.simulators.quick import quicken
 from config.compose import compose_config
 

@@ -112,14 +112,14 @@ def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_pat
     words = ["algo=policy_decorator", "base=zero", "task.env_id=Mine-v1"]
     base = SimpleNamespace(
         obs_horizon=1, act_horizon=4, observation_dim=OBSERVATION, action_dim=ACTION, cameras=(),
-        plan=lambda history, images: history[:, -1, :1, None].expand(-1, 4, ACTION) / 10,
+        plan=lambda history, keys, images: history[:, -1, :1, None].expand(-1, 4, ACTION) / 10,
     )  # fmt: skip
     ours, algo = algorithm()
     mine, theirs, back = save_checkpoint(tmp_path, ours, 3, algo), tmp_path / "out.pt", tmp_path / "back.pt"
     assert main(["export", str(mine), str(theirs)]) == 0
     assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
     observation = torch.randn(5, OBSERVATION)
-    plan = base.plan(observation[:, None], {})
+    plan = base.plan(observation[:, None], None, {})
     residual = ours.actor.mode(observation, plan.flatten(1)).view_as(plan)
     for place in (mine, back):
         config = make_config(*words, f"learner.evaluation.residual={place}")
@@ -128,7 +128,7 @@ def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_pat
         played = torch.stack([policy.act().action for _ in range(4)], 1)
         wanted = (plan + config.algo.residual_scale * residual).clamp(-1, 1)
         torch.testing.assert_close(played, wanted, atol=1e-5, rtol=0)
-    for place, says in ((theirs, "not one of this algo"), (tmp_path / "none.pt", "is missing")):
+    for place, says in ((theirs, "does not fit this algo"), (tmp_path / "none.pt", "is missing")):
         config = make_config(*words, f"learner.evaluation.residual={place}")
         with pytest.raises(CheckpointError, match=says) as refused:
             make_policy(config, base, 5)

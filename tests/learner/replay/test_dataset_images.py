@@ -13,15 +13,14 @@ from torch import Tensor
 
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
+from actor.policy.noise import normal
 from actor.simulators.make import make_environment
 from learner.folder import RunError
 from learner.replay.run import load_prior
-from tests.actor.simulators.test_cameras import renderer
+from tests.support.diffusion import base_keys
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy, make_rollout
 from tests.support.lerobot_policies import ACTION, SMALL, STATE, save
-
-__all__ = ["renderer"]
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
 HEIGHT, WIDTH, ROBOT = 48, 64, 18
@@ -73,9 +72,9 @@ def saved(request, tmp_path_factory: pytest.TempPathFactory):
     return save_policy(tmp_path_factory.mktemp(request.param), request.param, (TOP, WRIST))
 
 
-def load(folder: Path, *overrides: str, seed: int = 0):
+def load(folder: Path, *overrides: str):
     config = make_config("base=lerobot", f"base.path={folder}", *OVERRIDES, *overrides)
-    return make_base(config.base, config.task, "cpu", seed)
+    return make_base(config.base, config.task, "cpu")
 
 
 def episode(frames: int, envs: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -117,12 +116,14 @@ def test_every_sub_environment_plans_as_lerobot_does_alone_in_an_episode(saved) 
         for frame in range(8):
             seen = slice(frame, frame + base.obs_horizon)
             if frame % 4 == 0:
-                base.reseed(frame)
+                keys = base_keys(2, frame)[env : env + 1]
                 shown = dict(zip(images, (part[env : env + 1, seen] for part in padded[1:]), strict=True))
-                plan = base.plan(padded[0][env : env + 1, seen], shown)
-                torch.manual_seed(frame)
+                plan = base.plan(padded[0][env : env + 1, seen], keys, shown)
+                drawn = torch.from_numpy(normal(keys, 8 * 7)).view(1, 8, 7)
+                noise = {"noise": drawn} if policy.config.type == "diffusion" else {}
             one = {camera: values[env, frame][None] for camera, values in images.items()}
-            action = after(policy.select_action(before(as_lerobot(observation[env, frame][None], one))))
+            seen_now = before(as_lerobot(observation[env, frame][None], one))
+            action = after(policy.select_action(seen_now, **noise))
             torch.testing.assert_close(plan[:, frame % 4], action, atol=1e-4, rtol=0)
     policy.config.n_action_steps = n_action_steps
 
@@ -137,9 +138,9 @@ def test_vqbet_plans_from_its_history_of_images_as_lerobot_does(tmp_path: Path) 
         if frame % 4 == 0:
             # The three newest frames, the first one repeated where there are fewer.
             seen = [max(0, frame + i) for i in (-2, -1, 0)]
-            base.reseed(frame)
-            plan = base.plan(observation[:, seen], {camera: v[:, seen] for camera, v in shown.items()})
-            torch.manual_seed(frame)
+            keys = base_keys(2, frame)
+            plan = base.plan(observation[:, seen], keys, {camera: v[:, seen] for camera, v in shown.items()})
+            torch.manual_seed(int(keys[0]))
         now = {camera: values[:, frame] for camera, values in shown.items()}
         action = after(policy.select_action(before(as_lerobot(observation[:, frame], now))))
         torch.testing.assert_close(plan[:, frame % 4], action, atol=1e-4, rtol=0)
@@ -148,13 +149,15 @@ def test_vqbet_plans_from_its_history_of_images_as_lerobot_does(tmp_path: Path) 
 def test_plans_of_a_batch_equal_plans_alone_and_depend_on_the_images(tmp_path: Path) -> None:
     base = load(save_policy(tmp_path, "act", (TOP, WRIST))[0])
     observation, images = episode(1, envs=3)
-    together = base.plan(observation, images)
+    keys = base_keys(3)
+    together = base.plan(observation, keys, images)
     alone = [
-        base.plan(observation[i : i + 1], {c: v[i : i + 1] for c, v in images.items()}) for i in range(3)
+        base.plan(observation[i : i + 1], keys[i : i + 1], {c: v[i : i + 1] for c, v in images.items()})
+        for i in range(3)
     ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
     darker = images | {"hand_camera": images["hand_camera"] // 4}
-    assert (base.plan(observation, darker) - together).abs().max() > 1e-4
+    assert (base.plan(observation, keys, darker) - together).abs().max() > 1e-4
 
 
 class PicturedEnvironment(ScriptedEnvironment):
@@ -177,7 +180,7 @@ def test_histories_of_images_are_kept_for_each_sub_environment(tmp_path: Path) -
     folder = save_policy(tmp_path, "diffusion", (TOP, WRIST))[0]
     base, asked = load(folder), []
     plan = base.plan
-    base.plan = lambda history, images: asked.append((history, images)) or plan(history, images)
+    base.plan = lambda history, keys, images: asked.append((history, images)) or plan(history, keys, images)
     config = make_config("base=lerobot", f"base.path={folder}", *OVERRIDES)
     rollout = make_rollout(PicturedEnvironment([[5, 2], [3]]), make_policy(base, config, 2, 1), 1)
     for _ in range(8):
@@ -217,7 +220,7 @@ def test_a_policy_with_a_camera_acts_in_maniskill(renderer, tmp_path: Path) -> N
         "base=lerobot", f"base.path={tmp_path}", "task.cameras=[base_camera]", *OVERRIDES[1:2], OVERRIDES[3],
         "task.max_episode_steps=6",
     )  # fmt: skip
-    base = make_base(config.base, config.task, "cpu", 0)
+    base = make_base(config.base, config.task, "cpu")
     envs = make_environment(config.task, "physx_cpu", 1, seed=3)
     try:
         rollout = make_rollout(envs, make_policy(base, config, 1, 1), 1)

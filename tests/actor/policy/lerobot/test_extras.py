@@ -1,7 +1,7 @@
 """Policies that need more than LeRobot brings, of tiny random weights: skipped without the extras.
 
 In an environment of its own, after `bash launch/setup_env.sh smolvla`, `pi0` and `groot`:
-python -m pytest -m slow tests/actor/policy/test_lerobot_extras.py.
+python -m pytest -m slow tests/actor/policy/lerobot/test_extras.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from lerobot.policies.factory import get_policy_class, make_policy_config, make_
 from lerobot.processor import tokenizer_processor
 
 from actor.policy.contract import CheckpointError
+from actor.policy.lerobot.policy import NOISE_SHAPES
 from actor.policy.make import make_base
+from actor.policy.noise import normal
+from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ACTION, STATE, save
 
@@ -192,17 +195,16 @@ def load(folder: Path):
         f"task.camera_size=[{SIZE},{SIZE}]", f"base.cameras={{{TOP}: base_camera}}",
         f"base.observation={{{STATE}: [0, 18]}}", "base.instruction=pick",
     )  # fmt: skip
-    return make_base(config.base, config.task, "cpu", 0)
+    return make_base(config.base, config.task, "cpu")
 
 
 def test_a_plan_is_what_lerobot_executes(saved) -> None:
     folder, policy, before, after = saved
     base = load(folder)
-    generator = torch.Generator().manual_seed(1)
+    generator, keys = torch.Generator().manual_seed(1), base_keys(3)
     observation = torch.randn(3, 1, 42, generator=generator)
     pictures = torch.randint(0, 256, (3, 1, SIZE, SIZE, 3), generator=generator).to(torch.uint8)
-    base.reseed(7)
-    plan = base.plan(observation, {"base_camera": pictures})
+    plan = base.plan(observation, keys, {"base_camera": pictures})
     assert plan.shape == (3, 4, 7)
     seen = {
         STATE: observation[:, 0, :18],
@@ -210,12 +212,15 @@ def test_a_plan_is_what_lerobot_executes(saved) -> None:
         "task": ["pick"] * 3,
     }
     policy.reset()
-    torch.manual_seed(7)
+    if policy.config.type in NOISE_SHAPES:
+        frames, actions = NOISE_SHAPES[policy.config.type](policy.config)
+        noise = torch.from_numpy(normal(keys, frames * actions)).view(3, frames, actions)
+        policy.model.sample_noise = lambda shape, device: noise
+    torch.manual_seed(int(keys[0]))
     for frame in range(4):
         theirs = after(policy.select_action(before(dict(seen))))
         torch.testing.assert_close(plan[:, frame], theirs, atol=1e-5, rtol=0)
-    base.reseed(7)
-    darker = base.plan(observation, {"base_camera": pictures // 4})
+    darker = base.plan(observation, keys, {"base_camera": pictures // 4})
     assert not torch.equal(darker, plan)
 
 

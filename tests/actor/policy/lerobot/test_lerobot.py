@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
+from actor.policy.noise import normal
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.maniskill import read_maniskill
+from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ENVIRONMENT, STATE, install_plugin, make_policy, save, train_act
 
@@ -45,9 +47,9 @@ def diffusion(episodes: list[Demonstration], tmp_path_factory: pytest.TempPathFa
     return save(tmp_path_factory.mktemp("diffusion"), policy, before, after), policy, before, after
 
 
-def load(folder: Path, *overrides: str, seed: int = 0):
+def load(folder: Path, *overrides: str):
     config = make_config("base=lerobot", f"base.path={folder}", *overrides)
-    return make_base(config.base, config.task, "cpu", seed)
+    return make_base(config.base, config.task, "cpu")
 
 
 def features(observation: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -64,7 +66,7 @@ def test_an_act_policy_trained_on_demonstrations_plans_as_lerobot_does(act, epis
     base = load(folder)
     observation = observations_of(episodes, 1)[0]
     theirs = after(policy.predict_action_chunk(before(features(observation))))
-    ours = base.plan(observation[:, None])
+    ours = base.plan(observation[:, None], base_keys(5))
     assert ours.shape == (5, 4, 7)
     torch.testing.assert_close(ours, theirs[:, :4], atol=1e-6, rtol=0)
 
@@ -82,15 +84,13 @@ def test_every_sub_environment_plans_as_lerobot_does_alone_in_an_episode(kind, r
         policy.reset()
         for frame in range(12):
             if frame % 4 == 0:
-                torch.manual_seed(frame)
-                base.reseed(frame)
-                # The other sub-environments' plans in between must not matter.
-                plan = base.plan(padded[env : env + 1, frame : frame + base.obs_horizon])
-                keep = base._random_state
-                base.plan(padded[:, 3 : 3 + base.obs_horizon])
-                base._random_state = keep
-                torch.manual_seed(frame)
-            action = after(policy.select_action(before(features(observations[frame, env][None]))))
+                keys = base_keys(3, frame)
+                plan = base.plan(padded[:, frame : frame + base.obs_horizon], keys)[env : env + 1]
+                drawn = torch.from_numpy(normal(keys, 8 * 7)).view(-1, 8, 7)[env : env + 1]
+                noise = {"noise": drawn} if kind == "diffusion" else {}
+                # Plans of other frames in between must not matter.
+                base.plan(padded[:, 3 : 3 + base.obs_horizon], base_keys(3, frame + 1))
+            action = after(policy.select_action(before(features(observations[frame, env][None])), **noise))
             torch.testing.assert_close(plan[:, frame % 4], action, atol=1e-5, rtol=0)
     policy.config.n_action_steps = n_action_steps
 
@@ -110,11 +110,11 @@ def test_other_kinds_plan_what_lerobot_executes_first(kind, actions, overrides, 
     if overrides:
         policy.config.n_action_repeats, policy.config.n_action_steps = 2, 1
     observation = observations_of(episodes, 1)[0]
-    base.reseed(7)
-    plan = base.plan(observation[:, None])
+    keys = base_keys(5)
+    plan = base.plan(observation[:, None], keys)
     assert plan.shape == (5, actions, 7)
     policy.eval().reset()
-    torch.manual_seed(7)
+    torch.manual_seed(int(keys[0]))
     for frame in range(actions):
         theirs = after(policy.select_action(before(features(observation))))
         torch.testing.assert_close(plan[:, frame], theirs, atol=1e-5, rtol=0)
@@ -134,25 +134,28 @@ def test_a_reward_model_is_no_base(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_plans_of_a_batch_equal_plans_alone(act, episodes) -> None:
-    base = load(act[0])
-    history = observations_of(episodes, 1).transpose(0, 1)
-    alone = torch.cat([base.plan(history[i : i + 1]) for i in range(5)])
-    torch.testing.assert_close(base.plan(history), alone, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("kind", ["act", "diffusion"])
+def test_plans_of_a_batch_equal_plans_alone(kind, request, episodes) -> None:
+    base = load(request.getfixturevalue(kind)[0])
+    history, keys = observations_of(episodes, base.obs_horizon).transpose(0, 1), base_keys(5)
+    alone = torch.cat([base.plan(history[i : i + 1], keys[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(base.plan(history, keys), alone, atol=1e-5, rtol=0)
 
 
-def test_sampling_repeats_with_the_seed_and_leaves_torchs_own_generator_alone(diffusion, episodes) -> None:
-    base = load(diffusion[0], seed=3)
-    history = observations_of(episodes, 2).transpose(0, 1)
+@pytest.mark.parametrize("kind", ["diffusion", "tdmpc"])
+def test_sampling_repeats_with_the_keys_and_leaves_torchs_own_generator_alone(
+    kind, episodes, tmp_path
+) -> None:
+    base = load(save(tmp_path, *make_policy(kind, episodes, ROBOT)))
+    history = observations_of(episodes, base.obs_horizon).transpose(0, 1)
     torch.manual_seed(9)
     expected = torch.rand(2)
     torch.manual_seed(9)
-    one, two = base.plan(history), base.plan(history)
+    one, two = (base.plan(history, base_keys(5, frame)) for frame in (0, 4))
     assert torch.equal(torch.rand(2), expected)
     assert not torch.equal(one, two)
-    base.reseed(3)
-    assert torch.equal(base.plan(history), one)
-    assert load(diffusion[0], seed=3).fingerprint == base.fingerprint
+    assert torch.equal(base.plan(history, base_keys(5)), one)
+    assert load(tmp_path).fingerprint == base.fingerprint
 
 
 def test_processors_count_in_the_fingerprint(act, episodes, tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_missing_weights_are_refused(act, tmp_path: Path) -> None:
     [
         (["task.env_id=PushCube-v1"], "42 observation numbers in all, the task has 35"),
         (["task.control_mode=pd_ee_delta_pos", "base.control_mode=pd_ee_delta_pose"], "pd_ee_delta_pose"),
-        (["task.control_mode=pd_ee_delta_pos"], "7 action numbers, the task has 42 and 4"),
+        (["task.control_mode=pd_ee_delta_pos"], "7 action dimensions, the task has 42 and 4"),
         (["base.act_horizon=12"], "plans 8 actions, base.act_horizon asks for 12"),
         (["base.observation={observation.state: [0, 5]}"], r"observation.state of shape \[18\].*\[0, 5\)"),
         (["base.overrides={nonsense: 1}"], "base.overrides.nonsense"),
@@ -208,7 +211,9 @@ def test_features_may_come_from_anywhere_in_the_observation(act, episodes) -> No
     )  # fmt: skip
     history = observations_of(episodes, 1).transpose(0, 1)
     shifted = torch.nn.functional.pad(history, (1, 0))
-    torch.testing.assert_close(other.plan(shifted), base.plan(history), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        other.plan(shifted, base_keys(5)), base.plan(history, base_keys(5)), atol=1e-6, rtol=0
+    )
 
 
 def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
@@ -228,7 +233,8 @@ def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
     config.get_known_choices().pop("tenth")
     base = load(folder)
     history = torch.rand(3, 1, 42)
-    torch.testing.assert_close(base.plan(history), 0.1 * history[..., :7].repeat(1, 4, 1))
+    plan = base.plan(history, base_keys(3))
+    torch.testing.assert_close(plan, 0.1 * history[..., :7].repeat(1, 4, 1))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="the extras are installed")

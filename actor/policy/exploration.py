@@ -1,0 +1,102 @@
+"""When the residual acts while a run collects experience, and the noise on it: what `Behaviour` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from actor.policy.noise import EpisodeSeeds, Use, normal, uniform
+from actor.policy.residual import ResidualActor
+from actor.policy.tiles import in_tiles
+from protocol.messages import Behaviour
+
+# Before the first weights.
+BASE_ALONE = Behaviour(
+    mask_probability=0.0,
+    mask_episodes=False,
+    uniform=False,
+    noise_std=0.0,
+    noise_ladder=False,
+    noise_probability=1.0,
+    noise_hold=1,
+    decisions=0,
+)
+
+
+class Exploration:
+    """Masked and noisy residuals for N sub-environments, with each episode's own random numbers.
+
+    Args:
+        ladder: share of the noise that each sub-environment gets where `noise_ladder` is set.
+    """
+
+    def __init__(
+        self, residual: ResidualActor, episodes: EpisodeSeeds, ladder: Sequence[float], device: torch.device
+    ) -> None:
+        self._residual, self._episodes, self._device = residual, episodes, device
+        self._ladder = torch.tensor(ladder, device=device)
+        self._noise = torch.zeros(len(ladder), residual.outputs, device=device)
+        self._noise_left = torch.zeros(len(ladder), dtype=torch.int64, device=device)
+        self._episode_acts = torch.zeros(len(ladder), dtype=torch.bool, device=device)
+
+    def begin(self, rows: Tensor, behaviour: Behaviour) -> None:
+        """Begin episodes in `rows`: without noise, and with a new mask if masks are for whole episodes."""
+        self._noise_left[rows] = 0
+        if behaviour.mask_episodes:
+            self._episode_acts[rows] = self._happens(rows, Use.MASK, behaviour.mask_probability)
+
+    def choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor, behaviour: Behaviour) -> Tensor:
+        """Residuals (R, k * A) for observations (R, O) and base plans (R, k * A); zero where masked."""
+        if behaviour.mask_episodes:
+            mask = self._episode_acts[rows]
+        else:
+            mask = self._happens(rows, Use.MASK, behaviour.mask_probability)
+        if behaviour.uniform:
+            drawn = uniform(self._episodes.keys(rows, Use.UNIFORM_RESIDUAL), self._residual.outputs)
+            chosen = self._residual.spread(2 * torch.from_numpy(drawn).to(self._device) - 1)
+        else:
+            # Noise goes on where the mask hides it.
+            chosen = self._residual.spread(self._push(rows, behaviour))
+            if mask.any():
+                chosen = self._residual.limit(self._sampled(rows, observation, base_plan) + chosen)
+        return chosen * mask[:, None]
+
+    def _sampled(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
+        if not self._residual.gaussian:
+            return best_residual(self._residual, observation, base_plan)
+        noise = self._normal(rows, Use.SAMPLED_RESIDUAL)
+        return in_tiles(
+            lambda o, p, n: self._residual.sample(self._residual.related(o), p, noise=n).residual,
+            observation, base_plan, noise,
+        )  # fmt: skip
+
+    def _push(self, rows: Tensor, behaviour: Behaviour) -> Tensor:
+        """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.
+
+        A push that lasts goes somewhere; independent pushes of the same size cancel.
+        """
+        starts = self._happens(rows, Use.NOISE_STARTS, behaviour.noise_probability)
+        starts &= self._noise_left[rows] == 0
+        if starts.any():
+            first = rows[starts]
+            std = behaviour.noise_std * (self._ladder[first, None] if behaviour.noise_ladder else 1.0)
+            self._noise[first] = self._normal(first, Use.NOISE) * std
+            self._noise_left[first] = behaviour.noise_hold
+        left = self._noise_left[rows]
+        self._noise_left[rows] = (left - 1).clamp_min(0)
+        return self._noise[rows] * (left > 0)[:, None]
+
+    def _happens(self, rows: Tensor, use: Use, probability: float) -> Tensor:
+        drawn = torch.from_numpy(uniform(self._episodes.keys(rows, use), 1)[:, 0])
+        return drawn.to(self._device) < probability
+
+    def _normal(self, rows: Tensor, use: Use) -> Tensor:
+        drawn = normal(self._episodes.keys(rows, use), self._residual.outputs)
+        return torch.from_numpy(drawn).to(self._device)
+
+
+def best_residual(residual: ResidualActor, observation: Tensor, base_plan: Tensor) -> Tensor:
+    """Deterministic residuals (R, k * A) for newest observations (R, O) and base plans (R, k * A)."""
+    return in_tiles(lambda o, p: residual.mode(residual.related(o), p), observation, base_plan)
