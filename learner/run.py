@@ -26,6 +26,7 @@ from learner.loop import Loop, Parts
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
+from learner.replay.memory.columns import optional_shapes
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.plans import SPEC_FILE
 from learner.replay.prior.prior import PriorData
@@ -133,7 +134,8 @@ def _make_algorithm(config: Config, base: BasePolicy, prior: Ring | None) -> Res
 
 def _make_ring(config: Config, base: BasePolicy) -> Ring:
     settings = config.learner
-    ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images)
+    optional = optional_shapes(experience_spec(config, base))
+    ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
     return ring
 

@@ -56,12 +56,12 @@ class Exploration:
         if behaviour.uniform:
             drawn = uniform(self._episodes.keys(rows, Use.UNIFORM_RESIDUAL), self._residual.outputs)
             chosen = self._residual.spread(2 * torch.from_numpy(drawn).to(self._device) - 1)
-        else:
-            # Noise goes on where the mask hides it.
-            chosen = self._residual.spread(self._push(rows, behaviour))
-            if mask.any():
-                chosen = self._residual.limit(self._sampled(rows, observation, base_plan) + chosen)
-        return chosen * mask[:, None]
+            return chosen * mask[:, None]
+        push = self._push(rows, behaviour)  # goes on where the mask hides it
+        if not mask.any():
+            return torch.zeros_like(base_plan)
+        chosen = self._sampled(rows, observation, base_plan) + self._residual.spread(push)
+        return self._residual.limit(chosen) * mask[:, None]
 
     def _sampled(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
         if not self._residual.gaussian:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-TILE = 32
-"""Rows of a piece: no tensor of so many rows leaves a rest beside a CPU's vectors of 16 numbers, two at once.
-Torch computes such a rest with other functions."""
+TILE = 16
+"""Rows of a piece."""
 
 
 def in_tiles(function: Callable[..., Tensor], *inputs: Tensor, size: int = TILE) -> Tensor:
@@ -19,11 +18,11 @@ def in_tiles(function: Callable[..., Tensor], *inputs: Tensor, size: int = TILE)
     Torch chooses the order of a product's sums by the number of rows. On a CPU, `function` gets `size` rows
     at once; on a GPU all rows at once, filled up to one of a few sizes.
     """
-    rows = len(inputs[0])
+    rows = inputs[0].shape[0]
     if inputs[0].is_cuda:
         size = padded(rows)
     filled = [_filled(tensor, -(-rows // size) * size) for tensor in inputs]
-    if len(filled[0]) == size:
+    if filled[0].shape[0] == size:
         return function(*filled)[:rows]
     pieces = zip(*(tensor.split(size) for tensor in filled), strict=True)
     return torch.cat([function(*piece) for piece in pieces])[:rows]
@@ -31,10 +30,9 @@ def in_tiles(function: Callable[..., Tensor], *inputs: Tensor, size: int = TILE)
 
 def padded(rows: int) -> int:
     """The batch size that `rows` are filled up to: 16, 32, 64, ..."""
-    return max(16, 1 << (rows - 1).bit_length())
+    return max(TILE, 1 << (rows - 1).bit_length())
 
 
 def _filled(tensor: Tensor, rows: int) -> Tensor:
-    return (
-        tensor if len(tensor) == rows else pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, rows - len(tensor)))
-    )
+    missing = rows - tensor.shape[0]
+    return pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, missing)) if missing else tensor

@@ -92,7 +92,7 @@ def with_sizes(config: Config) -> Config:
         return config
     log.info("asking ManiSkill for the dimensions of %s", task.env_id)
     sizes = dimensions_of(task)
-    log.info("%s has observation dimension %d and action dimension %d", task.env_id, *sizes)
+    log.info("%s has observation_dim %d and action_dim %d", task.env_id, *sizes)
     return msgspec.structs.replace(config, task=msgspec.structs.replace(task, sizes=tuple(sizes)))
 
 

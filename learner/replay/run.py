@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 
 from actor.policy.contract import BasePolicy
-from actor.policy.spec import recorded_cameras
+from actor.policy.spec import experience_spec, recorded_cameras
 from config.learner import LearnerConfig
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
+from learner.replay.memory.columns import Shapes
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
 from learner.replay.restore.ring import restore_ring
@@ -89,6 +90,7 @@ def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
         budget=make_budget(config.learner),
         cameras=recorded_cameras(config),
         images=config.learner.record_images,
+        optional_columns=experience_spec(config, base).optional_columns,
     )
 
 
@@ -124,7 +126,9 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     return join_prior([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
 
 
-def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool = False) -> Ring:
+def make_ring(
+    capacity: int, config: Config, base: BasePolicy, *, images: bool = False, optional: Shapes | None = None
+) -> Ring:
     """An empty ring for the run's decisions, with the recorded cameras' images if `images`."""
     return Ring(
         capacity,
@@ -132,6 +136,7 @@ def make_ring(capacity: int, config: Config, base: BasePolicy, *, images: bool =
         config.algo.residual_every * base.action_dim,
         device=config.learner.replay_device,
         cameras=recorded_cameras(config) if images else None,
+        optional=optional,
     )
 
 

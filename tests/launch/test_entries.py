@@ -159,6 +159,10 @@ REFUSED = [
     ("learner runs_dir=. learner.replay_max_gb=0", "replay_max_gb must be above 0"),
     ("learner runs_dir=. name=nosuch resume=must", "holds no run to resume"),
     ("learner runs_dir=. base.path=empty", "empty"),
+    ("learner algo.gama=0.9", "gama"),
+    ("learner --config none.yaml", "none.yaml"),
+    ("actor algo.gama=0.9", "gama"),
+    ("actor.evaluate algo.gama=0.9", "gama"),
     ("actor actor.device=nonsense", "actor.device=nonsense cannot be used"),
     ("actor.evaluate_base base.path=empty", "empty"),
 ]

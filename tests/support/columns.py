@@ -56,7 +56,7 @@ def rollout_messages(
     lengths: list[list[int]], frames: int, every: int = 1, ends: str = "truncated", rows_per_message: int = 5
 ) -> list[Columns]:
     """What a rollout sends in `frames` frames of episodes of these lengths, by sub-environment."""
-    policy = make_policy(CountingBase(), make_config("algo.residual_every=1"), len(lengths), every)
+    policy = make_policy(CountingBase(), make_config(f"algo.residual_every={every}"), len(lengths), every)
     rollout = make_rollout(ScriptedEnvironment(lengths, ends), policy, every)
     sent = []
     for _ in range(frames):

@@ -17,12 +17,9 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.maniskill import read_maniskill
-from tests.actor.simulators.test_cameras import renderer
 from tests.learner.replay.test_dataset_images import save_policy
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
-
-__all__ = ["renderer"]
 
 RUN = (
     "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",

@@ -74,7 +74,8 @@ class DiffusionBase:
         return self._agent.unscale_action(sample[:, first : first + self.act_horizon])
 
     def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
-        eager = partial(in_tiles, self._sample_with_torch)
+        # Torch's mish takes 32 numbers at once and rounds a rest in another way.
+        eager = partial(in_tiles, self._sample_with_torch, size=32)
         match self.device.type:
             case "cpu" if native:
                 return self._native_sampler() or eager

@@ -16,10 +16,9 @@ from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.diffusion.unet import ConvBlock, Downsample, FilmResidualBlock, Upsample, levels_of
 from actor.policy.native.build import NativeError
 from actor.policy.native.unet import library
-from actor.policy.tiles import in_tiles
+from actor.policy.tiles import TILE, in_tiles
 
 MARGIN = 4  # frames; as in unet.cpp
-TILE = 16  # rows that go through the network together
 
 
 class NativeSampler:
@@ -64,7 +63,7 @@ class NativeSampler:
             history: unscaled observations (B, obs_horizon, obs_dim).
             noise: where sampling starts, shaped as the result.
         """
-        films = in_tiles(self._films, history, size=TILE).contiguous()
+        films = in_tiles(self._films, history).contiguous()
         samples = noise.clone(memory_format=torch.contiguous_format)
         self._library.sampler_run(
             self._handle, self._input, self._output,
@@ -88,7 +87,7 @@ class NativeSampler:
         embedded = nn.functional.mish(self._agent.noise_pred_net.diffusion_step_encoder(torch.tensor(steps)))
         width = embedded.shape[1]
         self._film_of_step = _array(embedded @ weight[:, :width].t() + bias)
-        # An even number of columns, so that all of a tile's numbers fill vectors, see actor.policy.tiles.
+        # An even number of columns: torch's mish takes 32 numbers at once and rounds a rest in another way.
         of_observations = nn.functional.pad(weight[:, width:], (0, (weight.shape[1] - width) % 2))
         self._film_of_observations = of_observations.t().contiguous()
 

@@ -45,7 +45,7 @@ class StoredColumns:
     def __init__(self, capacity: int, shapes: Shapes, device: str | torch.device) -> None:
         self._capacity = capacity
         self._rows = {
-            name: torch.from_numpy(np.zeros((capacity, *shape), dtype)).to(device)
+            name: torch.as_tensor(np.zeros((capacity, *shape), dtype)).to(device)
             for name, (shape, dtype) in shapes.items()
         }
 
@@ -61,13 +61,13 @@ class StoredColumns:
     def put(self, positions: NDArray[np.int64], values: Columns, oldest: int) -> None:
         """Write the values (M, ...) of rows at `positions`, unless they are below `oldest`."""
         kept = positions >= oldest
-        slots = torch.from_numpy(positions[kept] % self._capacity)
+        slots = torch.as_tensor(positions[kept] % self._capacity)
         for name, rows in self._rows.items():
-            rows[slots.to(rows.device)] = torch.from_numpy(values[name][kept]).to(rows.device)
+            rows[slots.to(rows.device)] = torch.as_tensor(values[name][kept]).to(rows.device)
 
     def at(self, slots: NDArray[np.int64]) -> dict[str, Tensor]:
         """Name -> (B, ...)."""
         return {
-            name: rows.index_select(0, torch.from_numpy(slots).to(rows.device))
+            name: rows.index_select(0, torch.as_tensor(slots).to(rows.device))
             for name, rows in self._rows.items()
         }

@@ -158,7 +158,7 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(tmp_path: Path
     run_dir.mkdir()
     base = base_alone(run_dir, make_config(*WORDS))
     # A stochastic base would plan something else today.
-    base.plan = lambda history: torch.full((len(history), 4, 2), 0.9)  # type: ignore[method-assign]
+    base.plan = lambda history, keys: torch.full((len(history), 4, 2), 0.9)  # type: ignore[method-assign]
     prior = load_prior(prior_config(run_dir / "replay"), base)
     assert prior is not None and prior.clipped_share == 0.0
     assert not prior.columns["residual"].any()

@@ -27,10 +27,13 @@ def describe(values: Array, lengths: Array) -> Array:
     Returns:
         f8 (E, 9, D)
     """
+    # Episodes of one length together: a run has few different ones.
+    different = np.unique(lengths)
+    if len(different) == 1:
+        return _describe_equal(values.reshape(len(lengths), -1, values.shape[1]))
     described = np.empty((len(lengths), len(STATISTICS), values.shape[1]))
     starts = np.cumsum(lengths) - lengths
-    # Episodes of one length together: a run has few different ones.
-    for length in np.unique(lengths):
+    for length in different:
         same = np.flatnonzero(lengths == length)
         described[same] = _describe_equal(values[starts[same][:, None] + np.arange(length)])
     return described
@@ -41,7 +44,8 @@ def _describe_equal(values: Array) -> Array:
     frames = values.shape[1]
     ordered = np.sort(values, axis=1)
     mean = values.mean(1)
-    std = np.sqrt(((values - mean[:, None]) ** 2).mean(1))
+    away = values - mean[:, None]
+    std = np.sqrt(np.einsum("etd,etd->ed", away, away) / frames)
     # The smallest value that at least the share q of the frames does not exceed, as LeRobot has it.
     quantiles = [ordered[:, int(np.ceil(q * frames)) - 1] for q in QUANTILES.values()]
     return np.stack([ordered[:, 0], ordered[:, -1], mean, std, *quantiles], axis=1)

@@ -142,11 +142,8 @@ def test_plans_of_a_batch_equal_plans_alone(kind, request, episodes) -> None:
     torch.testing.assert_close(base.plan(history, keys), alone, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "tdmpc"])
-def test_sampling_repeats_with_the_keys_and_leaves_torchs_own_generator_alone(
-    kind, episodes, tmp_path
-) -> None:
-    base = load(save(tmp_path, *make_policy(kind, episodes, ROBOT)))
+def test_sampling_repeats_with_the_keys_and_leaves_torchs_own_generator_alone(diffusion, episodes) -> None:
+    base = load(diffusion[0])
     history = observations_of(episodes, base.obs_horizon).transpose(0, 1)
     torch.manual_seed(9)
     expected = torch.rand(2)
@@ -155,7 +152,7 @@ def test_sampling_repeats_with_the_keys_and_leaves_torchs_own_generator_alone(
     assert torch.equal(torch.rand(2), expected)
     assert not torch.equal(one, two)
     assert torch.equal(base.plan(history, base_keys(5)), one)
-    assert load(tmp_path).fingerprint == base.fingerprint
+    assert load(diffusion[0]).fingerprint == base.fingerprint
 
 
 def test_processors_count_in_the_fingerprint(act, episodes, tmp_path: Path) -> None:
