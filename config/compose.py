@@ -43,9 +43,11 @@ def compose_config(overrides: Sequence[str]) -> Config:
 def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) -> T:
     """`folder`/main.yaml with Hydra overrides as a `kind`. Raises ConfigError."""
     try:
-        return convert_section(compose_raw(folder, overrides), kind)
-    except (HydraException, OmegaConfBaseException) as error:
+        raw = compose_raw(folder, overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # Hydra raises a plain ValueError where a group, such as algo, is given a number.
         raise ConfigError(f"configuration: {one_line(error)}") from error
+    return convert_section(raw, kind)
 
 
 def compose_raw(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -86,10 +88,15 @@ def read_config(path: Path) -> Config:
         ConfigError: no such file, or not a configuration of this release; in one line, naming the key.
     """
     try:
+        # YAML raises a plain ValueError for a date or number that is none.
         plain = yaml.safe_load(path.read_text())
-        refuse_removed(msgspec.convert(plain, _AlgoKeys).algo)
+        keys = msgspec.convert(plain, _AlgoKeys)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ConfigError(f"configuration {path}: {one_line(error)}") from error
+    refuse_removed(keys.algo)
+    try:
         return msgspec.convert(plain, Config, strict=True)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
+    except msgspec.ValidationError as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
 
 
@@ -116,6 +123,8 @@ def asked_config(argv: Sequence[str]) -> Config:
     config = read_config(asked.config)
     if asked.index is None:
         return config
+    if asked.index < 0:
+        raise ConfigError(f"command line: --index must be at least 0, got {asked.index}")
     return msgspec.structs.replace(config, actor=msgspec.structs.replace(config.actor, index=asked.index))
 
 

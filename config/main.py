@@ -32,6 +32,7 @@ class Config(Section, frozen=True):
     def __post_init__(self) -> None:
         plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
         self.require(plain_name, "name", "letters, digits and . _ - alone")
+        self.require(0 <= self.seed < 2**63, "seed", "in 0 .. 2**63 - 1")
         if self.base.act_horizon % self.algo.residual_every:
             raise ValueError(
                 f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "

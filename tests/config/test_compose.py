@@ -27,6 +27,8 @@ def test_an_actor_of_a_launch_gets_its_index(tmp_path: Path) -> None:
     write_config(place, compose_config(["name=a-run"]))
     config = asked_config(["--config", str(place), "--index", "3"])
     assert (config.name, config.actor.index) == ("a-run", 3)
+    with pytest.raises(ConfigError, match="--index must be at least 0, got -1"):
+        asked_config(["--config", str(place), "--index", "-1"])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_a_file_is_checked_again_and_the_key_is_named(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [None, "a: [", "just words", "\0"])
+@pytest.mark.parametrize("content", [None, "a: [", "just words", "\0", "a: 2026-99-99", "[" * 5000])
 def test_a_file_that_is_none_is_one_line_with_its_name(content: str | None, tmp_path: Path) -> None:
     place = tmp_path / "launch.yaml"
     if content is not None:
@@ -67,6 +69,9 @@ def test_a_file_that_is_none_is_one_line_with_its_name(content: str | None, tmp_
         (["--index", "3"], "not both"),
         (["--config", "a.yaml", "seed=1"], "not both"),
         (["--index", "x"], "invalid int value: 'x'"),
+        (["=3"], "Config group override must be a string or a list"),
+        (["seed=-1"], r"seed must be in 0 \.\. 2\*\*63 - 1, got -1"),
+        (["seed=9223372036854775808"], r"seed must be in 0 \.\. 2\*\*63 - 1"),
         (["--nosuch"], "--nosuch is no option"),
         (["learner.demos=${nosuch.key}"], r"learner\.demos \(config/learner\) refers to .* 'nosuch\.key'"),
         (["seed=${nosuch}"], r"seed \(config/main\) refers to .* 'nosuch'"),
