@@ -50,13 +50,16 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     uplink = make_uplink(config, spec, stop)
     try:
         uplink.connect()
-        first_seed = (seed_of(config) * SEEDS_PER_ACTOR) % 2**31
         processes = settings.processes or part_of_processors(settings.count)
-        envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
+        seed = first_seed(config, 0)
+        envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
         try:
             check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=first_seed)
-            rollout = Rollout(envs, policy, spec)
+            uplink.pump()
+            progress = uplink.progress
+            seed = first_seed(config, 0 if progress is None else progress.decisions)
+            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+            rollout = Rollout(envs, policy, spec, seed)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
             envs.close()
@@ -64,9 +67,15 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         uplink.close()
 
 
-def seed_of(config: Config) -> int:
-    """Another one for each of a run's actors and for each run's seed."""
-    return config.seed * 97 + config.actor.index + 1
+def first_seed(config: Config, decisions: int) -> int:
+    """Seed of the first episode: another one for each of a run's actors and for each run's seed.
+
+    Args:
+        decisions: that the learner has of all actors. No actor has played more episodes, so one that is
+            started again plays none a second time.
+    """
+    seed = config.seed * 97 + config.actor.index + 1
+    return (seed * SEEDS_PER_ACTOR + decisions) % 2**31
 
 
 def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:

@@ -19,9 +19,19 @@ from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec
 
 
 class Rollout:
-    """Steps the environment with the policy and collects closed decisions, with the columns of `spec`."""
+    """Steps the environment with the policy and collects closed decisions, with the columns of `spec`.
 
-    def __init__(self, envs: VectorEnvironment, policy: DecoratedPolicy, spec: ExperienceSpec) -> None:
+    Args:
+        first_seed: of the episodes, as in `VectorEnvironment.reset`; the policy's too.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnvironment,
+        policy: DecoratedPolicy,
+        spec: ExperienceSpec,
+        first_seed: int | None = None,
+    ) -> None:
         self._envs, self._policy, self._spec = envs, policy, spec
         self._dtypes = {column.name: DTYPES[column.dtype] for column in columns_of(spec)}
         n, empty = envs.num_envs, zeros(spec, rows=envs.num_envs, ends=0)
@@ -40,7 +50,7 @@ class Rollout:
         """Executed in all sub-environments together."""
         self.episodes = 0
         """Ended in all sub-environments together."""
-        self._newest, self._images = envs.reset(), envs.images
+        self._newest, self._images = envs.reset(first_seed), envs.images
         policy.begin(self._newest, images=self._images)
 
     def step(self) -> None:

@@ -153,9 +153,10 @@ def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Inta
 
 @contextlib.contextmanager
 def _opened_store(config: Config, base: BasePolicy, stop: threading.Event) -> Generator[LeRobotStore]:
-    store = make_store(config, base)
+    store, compact = make_store(config, base), False
     try:
         yield store
+        # Who stops a run does not wait until its files are few. A run that is refused keeps its own.
+        compact = not stop.is_set()
     finally:
-        # Who stops a run does not wait until its files are few.
-        store.close(compact=not stop.is_set())
+        store.close(compact=compact)

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from actor.policy.decorated import Behaviour
+from actor.rollout import Rollout
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
+from tests.support.spec import make_spec
 
 EXPLORING = Behaviour(
     mask_probability=1.0,
@@ -105,3 +107,16 @@ def test_decisions_under_way_keep_their_residual_and_version_when_weights_change
     columns = collect(rollout, 7)
     assert columns["weights_version"].tolist() == [0, 7]
     assert not columns["residual"][0].any() and columns["residual"][1].any()
+
+
+def test_environment_and_policy_begin_with_the_first_seed_that_is_given():
+    class Recording(ScriptedEnvironment):
+        def reset(self, seed=None):
+            seeds.append(seed)
+            return super().reset(seed)
+
+    seeds = []
+    envs = Recording([[8]])
+    policy = make_policy(CountingBase(), make_config(), 1, 4)
+    Rollout(envs, policy, make_spec(residual_every=4, observation_dim=1, action_dim=2), first_seed=17)
+    assert seeds[0] == 17

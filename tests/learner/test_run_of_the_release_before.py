@@ -17,6 +17,7 @@ from config.compose import compose_config, read_config
 from config.main import Config
 from config.process import StopRequest, one_line
 from config.section import ConfigError
+from learner.replay.dataset.writer import LeRobotWriter
 from learner.run import run_learner
 
 OLD = Path("tests/data/run_of_the_release_before")
@@ -50,6 +51,17 @@ def test_its_folder_is_resumed_or_refused_in_one_line_and_then_left_as_it_was(co
         assert (config.run_dir / "config.yaml").read_text() == (OLD / "config.yaml").read_text()
     else:
         assert read_config(config.run_dir / "config.yaml") == config
+
+
+def test_a_run_that_is_refused_keeps_the_files_of_its_replay(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[LeRobotWriter] = []
+    monkeypatch.setattr(LeRobotWriter, "compact", merged.append)
+    (config.run_dir / "checkpoints" / "training.pt").write_bytes(b"junk")
+    with pytest.raises(CheckpointError):
+        run_learner(config, StopRequest())
+    assert merged == []
 
 
 def test_without_its_checkpoint_it_is_resumed_with_new_networks(config: Config) -> None:

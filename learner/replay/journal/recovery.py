@@ -82,7 +82,10 @@ def _require_spec(theirs: ExperienceSpec, ours: ExperienceSpec, path: Path) -> N
     for name in theirs.__struct_fields__:
         written, wanted = getattr(theirs, name), getattr(ours, name)
         if written != wanted:
-            raise JournalError(f"{path} has rows of {name} {written}, this run has {name} {wanted}")
+            raise JournalError(
+                f"{path} has rows of {name} {written}, this run has {name} {wanted}: "
+                "give the run's own keys to the release that made it, or choose another name=<run>"
+            )
 
 
 def _decode(head: BatchRecord, payload: bytes, limits: Limits, path: Path) -> Experience | Evaluation:
