@@ -18,17 +18,21 @@ def make_run_dir(config: Config) -> Path:
     """The run's folder, new or that of a run that was stopped.
 
     Raises:
-        RunError: `resume` does not allow what is in the folder, or the run in it has finished.
+        RunError: `resume` does not allow what is in the folder, the run in it has finished, or it cannot be
+            written.
     """
     run_dir = config.run_dir
-    exists = is_begun(run_dir)
-    if exists and config.resume == "new":
-        raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
-    if not exists and config.resume == "must":
-        raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
-    if (run_dir / "summary.json").exists():
-        raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        exists, is_over = is_begun(run_dir), (run_dir / "summary.json").exists()
+        if exists and config.resume == "new":
+            raise RunError(f"{run_dir} holds a run already: choose another name=<run>, or resume=auto")
+        if not exists and config.resume == "must":
+            raise RunError(f"{run_dir} holds no run to resume: correct name=<run>, or resume=auto")
+        if is_over:
+            raise RunError(f"{run_dir} holds a run that is over: choose another name=<run>")
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run_dir} cannot be used: {error.strerror}") from error
     return run_dir
 
 
@@ -45,7 +49,10 @@ def sole_learner(run_dir: Path) -> Generator[None]:
         RunError: another process has locked it.
     """
     place = run_dir / "lock"
-    place.touch()
+    try:
+        place.touch()
+    except OSError as error:
+        raise RunError(f"{run_dir} cannot be used: {error.strerror}") from error
     taken = RunError(f"{run_dir} is in use by another learner: choose another name=<run>, or end that one")
     with locked(place, taken):
         yield

@@ -32,6 +32,7 @@ from launch.run import tmux
 from launch.run.folder import describe_summary, read_summary
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
+from learner.folder import make_run_dir, sole_learner
 
 log = logging.getLogger("launch")
 
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     require_one_name_each(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
+    require_free_folder(config)
     launch_file = write_launch_file(config)
     if tmux.SOCKET_VARIABLE in os.environ:
         return run_inside_tmux(config, launch_file, stop)
@@ -81,6 +83,12 @@ def require_free_ports(wire: WireConfig) -> None:
             ) from error
 
 
+def require_free_folder(config: Config) -> None:
+    """Raise RunError if the learner could not use the run's folder: its launch.yaml is another run's then."""
+    with sole_learner(make_run_dir(config)):
+        pass
+
+
 def with_sizes(config: Config) -> Config:
     """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
 
@@ -100,7 +108,10 @@ def write_launch_file(config: Config) -> Path:
     """The configuration that every process of the run reads. `config.yaml` beside it is the learner's: it
     tells that a run has begun here, and with which configuration."""
     path = config.run_dir / "launch.yaml"
-    write_config(path, config)
+    try:
+        write_config(path, config)
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be written: {error.strerror}") from error
     return path.resolve()
 
 

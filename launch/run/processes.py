@@ -92,7 +92,8 @@ class Child:
             return True
         if data is None:
             return True
-        self._file.write(data)
+        with contextlib.suppress(OSError):  # the disk is full: the lines are shown all the same
+            self._file.write(data)
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         if not data and self._unfinished:
             lines, self._unfinished = [self._unfinished], b""

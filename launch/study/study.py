@@ -95,13 +95,16 @@ def read_study(words: Sequence[str]) -> Study:
         for trial in trials(study):
             if trial.seed == study.seeds[0]:
                 compose_config([*run_overrides(trial, study), f"name={study.name}-{trial.setting}"])
-    except (msgspec.ValidationError, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
+    except (msgspec.ValidationError, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"study: {' '.join(str(error).split())}") from error
     return study
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"study: {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"study: {path} holds no keys of a study: see --help")
     return content

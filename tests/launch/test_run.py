@@ -17,10 +17,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config.compose import asked_config, compose_config
+from config.compose import asked_config, compose_config, read_config
 from config.main import Config
+from config.process import StopRequest
 from launch.run.guard import PATIENCE_S
 from launch.run.launcher import make_commands, write_launch_file
+from launch.run.processes import Command
+from launch.run.supervisor import supervise
+from learner.folder import make_run_dir, sole_learner
 
 # A supervisor with children that are given as (name, role, Python source).
 SUPERVISOR = """
@@ -240,6 +244,37 @@ def test_port_in_use_is_one_line_and_starts_nothing(
     assert f"wire.{key}={free_ports[0]} on 127.0.0.1 cannot be used: Address already in use" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_goes_on_keeps_its_launch_file(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
+    config = compose_config([f"runs_dir={tmp_path}", "name=one"])
+    place = write_launch_file(config)
+    with sole_learner(make_run_dir(config)):
+        ended = launch(repository, f"runs_dir={tmp_path}", "name=one", "seed=7", *words)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "is in use by another learner" in ended.stderr
+    assert read_config(place) == config
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
+    ended = launch(repository, f"runs_dir={tmp_path / 'file'}", "name=one", *words)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert f"{tmp_path / 'file' / 'one'} cannot be used: Not a directory" in ended.stderr
+
+
+def test_lines_are_shown_when_the_disk_is_full(tmp_path: Path) -> None:
+    (tmp_path / "one.log").symlink_to("/dev/full")
+    said: list[str] = []
+    command = Command("one", "learner", (sys.executable, "-c", "print('up')"))
+    assert supervise([command], tmp_path, StopRequest(), lambda name, line: said.append(line)) == 0
+    assert said == ["up"]
 
 
 def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
