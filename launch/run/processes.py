@@ -20,8 +20,9 @@ from pathlib import Path
 log = logging.getLogger("launch")
 
 # Signal, whether to the whole group, and the seconds that it is given. The sum stays below ten.
-# Workers of a child are its own to end, so the first, polite signal goes to the child alone.
-ESCALATION = ((signal.SIGINT, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
+# Workers of a child are its own to end, so the first, polite signal goes to the child alone. It is SIGTERM:
+# a child that is still importing ends without a word, where SIGINT would leave a trace.
+ESCALATION = ((signal.SIGTERM, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1

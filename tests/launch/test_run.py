@@ -43,7 +43,7 @@ WAIT = "print('up'); time.sleep(60)"
 STUBBORN = (
     "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); " + WAIT
 )
-POLITE = "signal.signal(signal.SIGINT, lambda *_: (print('clean end'), sys.exit(0))); " + WAIT
+POLITE = "signal.signal(signal.SIGTERM, lambda *_: (print('clean end'), sys.exit(0))); " + WAIT
 # A worker that would outlive its parent, as a simulator's do.
 WITH_WORKER = (
     "os.fork() or (pathlib.Path({folder!r}, str(os.getpid())).touch(), "
@@ -162,6 +162,13 @@ def test_signal_ends_everybody(number: int, start: Callable[..., Run]) -> None:
     code, output = run.finish()
     assert code == 128 + number
     assert "learner | clean end" in output
+
+
+def test_children_that_are_still_importing_end_without_a_trace(start: Callable[..., Run]) -> None:
+    run = start(learner=WAIT, actor=WAIT)  # catches no signal, as before the imports are over
+    run.wait_until_up()
+    run.process.send_signal(signal.SIGINT)
+    assert "Traceback" not in run.finish()[1]
 
 
 def test_child_that_ignores_signals_is_gone_within_ten_seconds(start: Callable[..., Run]) -> None:
