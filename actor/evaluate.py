@@ -4,8 +4,6 @@ python -m actor.evaluate [Hydra overrides]: connects to the learner, evaluates t
 newest residual every `learner.evaluation.every_s`, and the final residual over all seeds.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

@@ -5,8 +5,6 @@ learner.evaluation. learner.evaluation.residual names a checkpoint of a residual
 then algo matters as well.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Success of a policy over fixed seeds: what the run's evaluator and `actor.evaluate_base` share."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """run_actor: simulate with the newest weights and send what happened."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

@@ -1,7 +1,5 @@
 """Settings of the algorithm: config/algo/, typed and checked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """The configuration of a process: composed from Hydra overrides, or read from the file of a launch."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

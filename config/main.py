@@ -1,7 +1,5 @@
 """Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Literal

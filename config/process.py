@@ -1,7 +1,5 @@
 """What every entry point does first and last: log, stop on signals, and end with one of three exit codes."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Configuration of offline training, typed and checked: config/train_base/."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Makes the keys that are missing: python -m launch.make_keys [--dir keys] [NAME ...]"""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import re

@@ -1,7 +1,5 @@
 """Offers the newest residual, and how to act with it, to every actor."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from actor.policy.residual import ResidualActor

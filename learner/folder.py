@@ -1,7 +1,5 @@
 """A run's folder: who may use it, and what stands in it from the start."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Generator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import dataclass

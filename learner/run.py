@@ -1,7 +1,5 @@
 """How a run starts, resumes and ends."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading

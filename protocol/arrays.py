@@ -1,7 +1,5 @@
 """ndarray <-> description and buffer. Only allowed dtypes within the limits become arrays."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from typing import Any, NamedTuple

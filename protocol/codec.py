@@ -4,8 +4,6 @@ The header is `[protocol version, message]`. In the message a `columns` field ho
 the arrays follow in the same order, each in a frame of its own or behind the one before it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

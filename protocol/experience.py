@@ -6,8 +6,6 @@ Shapes are written with letters: D rows (decisions) of a message, F episode ends
 O = observation_dim, A = action_dim, H and W the height and width of a camera's images.
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import math

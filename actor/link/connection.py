@@ -1,7 +1,5 @@
 """One session with the learner over sockets: sends what is due and takes in what arrived."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

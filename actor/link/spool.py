@@ -6,8 +6,6 @@ A file contains the frames of one message, and is deleted once the learner calls
 is synced: what was written survives a killed process, but not a host that goes down.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import logging

@@ -1,7 +1,5 @@
 """What an actor or evaluator calls: connect, send, receive weights and progress."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 import threading

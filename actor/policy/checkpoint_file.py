@@ -1,7 +1,5 @@
 """Files of tensors: read without running code from them, written beside their place and renamed over it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Dimensions of a task's observation and actions, known before any simulator of a run starts."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

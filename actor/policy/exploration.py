@@ -1,7 +1,5 @@
 """When the residual acts while a run collects experience, and the noise on it: what `Behaviour` asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

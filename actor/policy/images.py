@@ -1,7 +1,5 @@
 """Camera images beside the state observation, and the last ones of each sub-environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

@@ -1,7 +1,5 @@
 """The base policy of a configuration."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Relative positions, on a scale on which a millimetre counts next to a decimetre."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ Builds one simulator on the CPU and prints both as a JSON list. `actor.policy.di
 that config/spaces.yaml does not know.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

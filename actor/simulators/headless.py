@@ -8,8 +8,6 @@ Cameras need a device. The processor can be one: with Debian's ``chromium`` come
 without a GPU, slowly. ManiSkill cannot name its device, so we do.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

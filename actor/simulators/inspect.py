@@ -5,8 +5,6 @@ observation, with the indices that algo.relations, base.observation and learner.
 relation in metres. Connects to nothing.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ A conversion aims at where the plan wants to be, so what is recorded behind a pu
 Laskey et al. 2017, arXiv 1703.09327). A policy that never saw a way back is lost once it is off by little.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -4,8 +4,6 @@ Runs in an environment of its own (`launch/demos.sh` makes it), because the plan
 crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by argparse.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -3,8 +3,6 @@
 Runs in the environment of `launch/demos.sh`, with numpy 1 and the motion planner.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import multiprocessing

@@ -1,7 +1,5 @@
 """ManiSkill h5 -> LeRobot v3.0 with reward, done, success: python -m launch.demos.to_lerobot SRC.h5 DST"""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

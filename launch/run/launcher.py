@@ -10,8 +10,6 @@ Every key of config/ can be set like this. With a terminal and tmux the run live
 Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

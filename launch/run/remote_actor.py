@@ -10,8 +10,6 @@ Everything else goes to `python -m actor`: give it the learner's overrides, so t
 base. Its name is this host's; a second actor here needs actor.id=... and actor.index=... of its own.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """Who of a run may end when, and what that means for the others."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import time

@@ -1,7 +1,5 @@
 """A run inside a tmux session of its own, so that it survives the terminal that started it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

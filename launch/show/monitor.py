@@ -1,7 +1,5 @@
 """A live table of a run: python -m launch.show.monitor RUN [--once | --wait]"""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterable, Mapping

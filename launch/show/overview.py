@@ -1,7 +1,5 @@
 """A page of all episodes of a replay: length, return, success, weights version."""
 
-from __future__ import annotations
-
 import html
 from pathlib import Path
 

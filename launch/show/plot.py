@@ -1,7 +1,5 @@
 """Success over frames as a picture: python -m launch.show.plot RUN [RUN ...] --out docs/success.png"""
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

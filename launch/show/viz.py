@@ -1,7 +1,5 @@
 """A run in LeRobot's visualiser: python -m launch.show.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import logging

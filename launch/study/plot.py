@@ -3,8 +3,6 @@
 python -m launch.study.plot [RECORD] --out docs/recipe.png [--settings default published] [--x wall_s]
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a run of a study showed: a line of JSON with its curves, and a row for people."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence

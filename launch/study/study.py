@@ -11,8 +11,6 @@ and seed is not repeated; one that Ctrl-C or the budget cut short is. Seeds come
 them, every setting was tried as often. A run's output goes to its folder, logs/run.log.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import socket

@@ -1,7 +1,5 @@
 """Residual SAC, and its deterministic relative, chosen by config/algo: networks and one update."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The demonstrations that a base is trained on: read, checked against the task, and some of them kept."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from actor.policy.dimensions import named_dimensions

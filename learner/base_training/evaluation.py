@@ -1,7 +1,5 @@
 """Evaluations of a base in training, each in a process of its own beside the training."""
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess

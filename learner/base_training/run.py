@@ -6,8 +6,6 @@ preset=small is for processors; the default, preset=published, wants a GPU. What
 config/train_base/main.yaml.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading

@@ -1,7 +1,5 @@
 """A base's training on Weights & Biases: curves, and the checkpoint as one artifact with aliases."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """One update of the diffusion base, and everything that must survive a stop between two of them."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import math

@@ -1,7 +1,5 @@
 """A training and its folder: where it starts, what it saves, which of its checkpoints is the best."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

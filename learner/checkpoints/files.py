@@ -1,7 +1,5 @@
 """A run's checkpoints: the networks for other tools, and everything that a resumed training needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol

@@ -7,8 +7,6 @@ A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' we
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path

@@ -3,8 +3,6 @@
 Knows no sockets, no threads and no clock; `intake.py` gives it all three.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Protocol

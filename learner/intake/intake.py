@@ -1,7 +1,5 @@
 """The learner's receiving side: one thread owns the sockets; `admission.py` judges what arrives."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """What the learner last told everybody, and how soon actors adopted it."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Collection
 

@@ -1,7 +1,5 @@
 """Admitted experience that the learner has not drained."""
 
-from __future__ import annotations
-
 from collections import deque
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """python -m learner.replay verify|repair|info|export|merge PATH: see --help."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -1,7 +1,5 @@
 """The transitions of a run: in memory (ring), in the journal, in the LeRobot dataset, and prior data."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass

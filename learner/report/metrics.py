@@ -1,7 +1,5 @@
 """What a run measures: a line in metrics.jsonl and a wandb point for each log step."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -65,7 +63,7 @@ class Metrics:
         if self._mirror is not None:
             self._mirror.close()
 
-    def __enter__(self) -> Metrics:
+    def __enter__(self) -> "Metrics":
         return self
 
     def __exit__(

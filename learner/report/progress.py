@@ -1,7 +1,5 @@
 """Counts of a run: frames, episodes, success of the behaviour, evaluations, rates."""
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from dataclasses import astuple, dataclass

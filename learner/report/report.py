@@ -1,7 +1,5 @@
 """What people see of a run while it goes on: log lines, and the points of metrics.jsonl and wandb."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

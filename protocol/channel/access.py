@@ -1,7 +1,5 @@
 """Which clients a learner with keys admits, and a log line about those that it refuses."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

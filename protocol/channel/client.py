@@ -1,7 +1,5 @@
 """The client's end: DEALER and SUB; connects, never binds."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

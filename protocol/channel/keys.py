@@ -7,8 +7,6 @@
 A .public file is the key (40 characters, Z85); a .secret file is the lines `public <key>` and `secret <key>`.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

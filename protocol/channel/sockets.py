@@ -1,7 +1,5 @@
 """What both ends of a connection have in common: where it goes, its protection and its options."""
 
-from __future__ import annotations
-
 import errno
 import ipaddress
 

@@ -5,8 +5,6 @@ Hello may be said at any time and any number of times; each Welcome says from wh
 rule heals a lost message, a lost connection and a restarted learner alike: say Hello.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Sequence
 

@@ -6,8 +6,6 @@ layout and default to it: `prediction_type` ("epsilon") and `normalize` (false; 
 demonstrations' ranges as buffers beside the network and scales both ends to [-1, 1]).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -4,8 +4,6 @@ A graph reads and writes fixed memory of a fixed batch size. So batches are padd
 graph for each size, captured when it is first needed.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The network of a diffusion base and the scaling of its inputs and outputs."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

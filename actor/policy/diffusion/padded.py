@@ -1,7 +1,5 @@
 """Bases that were trained in ManiSkill2, whose observation has the robot's base pose as well."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Architecture: Chi et al., "Diffusion Policy" (arXiv 2303.04137), in the form tha
 (arXiv 2412.13630) trains: FiLM with scale and bias, two halvings and two doublings of time.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence

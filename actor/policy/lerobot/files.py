@@ -1,8 +1,6 @@
 """A LeRobot policy's files as a base: what LeRobot's factory knows and what its plugins add, checked against
 the task."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """C++ compiled where it runs, for the processor that runs it."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import logging
@@ -58,7 +56,7 @@ def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.C
         return None
 
 
-def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+def addresses(tensors: Sequence["Tensor"]) -> ctypes.Array[ctypes.c_void_p]:
     """Where their numbers are. The caller keeps the tensors, and knows that they are contiguous."""
     return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 

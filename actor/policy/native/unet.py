@@ -1,7 +1,5 @@
 """The compiled U-Net of `unet.cpp`."""
 
-from __future__ import annotations
-
 import ctypes
 from functools import cache
 from pathlib import Path

@@ -3,8 +3,6 @@
 # pyarrow's stubs leave type arguments open (ndarray, Array): the replay sees them in this file alone.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -145,7 +143,7 @@ def episode_lengths(frames: pa.Table) -> Array:
     return np.diff(np.r_[starts, len(index)])
 
 
-def _lists(table: pa.Table, name: str) -> pa.ListArray[Any]:
+def _lists(table: pa.Table, name: str) -> "pa.ListArray[Any]":
     cells = one_piece(table, name)
     assert isinstance(cells, pa.ListArray)
     return cells

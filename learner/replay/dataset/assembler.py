@@ -1,7 +1,5 @@
 """Decisions of many interleaved sub-environments -> whole episodes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Whether columns of experience fit a dataset."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from learner.replay.dataset.format.spec import DatasetSpec

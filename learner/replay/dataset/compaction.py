@@ -5,8 +5,6 @@ lists all files and then opens one after the other; instead, many small shards m
 later. When the dataset is complete, small neighbours become full ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

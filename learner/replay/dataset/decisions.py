@@ -1,7 +1,5 @@
 """Decisions in the order of their sub-environments, and the frames of an episode made from them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Which shards a dataset has, and what else a writer needs to continue it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

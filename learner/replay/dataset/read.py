@@ -1,7 +1,5 @@
 """Reading what a dataset's folder says of itself."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Generator

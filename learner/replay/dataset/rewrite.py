@@ -1,7 +1,5 @@
 """Shards that become others: merged, renumbered, dropped."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """Writing the files of a shard, and those about the whole dataset."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A run's replay as a LeRobot v3.0 dataset, written by one thread in the background."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import threading
@@ -195,7 +193,7 @@ class LeRobotStore:
                 self.episodes, self.frames, self._folder, self._assembler.unfinished, self.dropped,
             )  # fmt: skip
 
-    def __enter__(self) -> LeRobotStore:
+    def __enter__(self) -> "LeRobotStore":
         return self
 
     def __exit__(

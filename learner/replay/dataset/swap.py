@@ -4,8 +4,6 @@ The next version of the folder is staged beside it out of hard links, so that on
 written. Everything in it is synced before it takes the folder's place in one step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno

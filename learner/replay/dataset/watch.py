@@ -5,8 +5,6 @@ readers on this machine. For a reader on another host, or one that opens videos 
 person sets the modification time of the file `<folder>.hold`: no file is removed before that time.
 """
 
-from __future__ import annotations
-
 import ctypes
 import io
 import logging

@@ -1,7 +1,5 @@
 """Whole episodes -> LeRobot v3.0 files. At every moment the folder is a dataset of what was committed."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path

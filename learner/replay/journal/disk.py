@@ -1,7 +1,5 @@
 """All that a journal asks of its file system. Tests replace it by one that loses power or is full."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A write through the page cache costs several times as much processor time, and t
 the kernel to write the pages back.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import mmap

@@ -12,8 +12,6 @@ another number, so they are not taken for records of this segment. No record in 
 than the one in the file's name; a new segment's number is higher than those of all names.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ with rows in it is in the dataset; some of these files are kept to write over. O
 earlier process, the journal first gives back that one's messages (`replay`).
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Records between those who append them and the one thread that writes them."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence

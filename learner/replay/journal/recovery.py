@@ -1,7 +1,5 @@
 """Reads segments that an earlier process wrote, after whatever ended it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path

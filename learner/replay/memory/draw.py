@@ -1,7 +1,5 @@
 """Which rows a batch begins at."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from learner.replay.memory.rows import Rows, Slots

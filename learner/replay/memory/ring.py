@@ -6,8 +6,6 @@ final observation, which makes transitions right for any interleaving of any num
 whose successor has not arrived is never sampled.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Rows of a ring: preallocated, the oldest are overwritten first."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

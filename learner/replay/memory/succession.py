@@ -1,7 +1,5 @@
 """Which decision follows which, for any interleaving of any number of actors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 # pyright: reportMissingTypeStubs=false
 # lerobot's own annotations leave type arguments open: `_Dataset` hides them.
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Generator, Sequence

@@ -3,8 +3,6 @@
 # pyright: reportMissingTypeStubs=false
 # h5py has no types: `_open` hides it.
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

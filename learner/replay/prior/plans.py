@@ -1,7 +1,5 @@
 """What the base would do along recorded episodes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

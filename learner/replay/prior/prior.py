@@ -1,7 +1,5 @@
 """Prior data: recorded episodes as the decisions that actors send, with the base's plans along them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The images of a ring's rows, read back from the dataset: exact from pictures, decoded from videos."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The ring, rebuilt from the dataset alone: the same bits in the same places."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import NamedTuple

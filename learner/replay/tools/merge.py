@@ -1,7 +1,5 @@
 """A new dataset from a part of one, or from several."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """How the episodes of a dataset went, from its metadata alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

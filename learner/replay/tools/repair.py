@@ -1,7 +1,5 @@
 """The longest whole prefix of a damaged dataset."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What is wrong with a LeRobot v3.0 dataset, this replay's or another. Changes nothing."""
 
-from __future__ import annotations
-
 import collections
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Camera images in the dataset: columns, places, statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

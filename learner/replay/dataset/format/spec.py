@@ -3,8 +3,6 @@
 Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
@@ -96,7 +94,7 @@ class DatasetSpec:
         }
 
     @classmethod
-    def from_origin(cls, content: Mapping[str, Any]) -> DatasetSpec:
+    def from_origin(cls, content: Mapping[str, Any]) -> "DatasetSpec":
         """The other way round; fields that are younger than the dataset have their defaults.
 
         Raises:

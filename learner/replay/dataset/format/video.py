@@ -1,7 +1,5 @@
 """Camera images on disk: videos of a shard's episodes end to end, and single pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence
