@@ -99,10 +99,7 @@ class Evaluator:
 
 def run_evaluator(config: Config, stop: threading.Event) -> None:
     """One evaluator, from connection to the end of the run.
-
-    Raises:
-        CheckpointError, DeviceError, TaskError, UplinkError: see their messages.
-    """
+    Raises CheckpointError, DeviceError, TaskError, UplinkError: see their messages."""
     os.nice(config.learner.evaluation.nice)
     base = prepare_base(config)
     uplink = Uplink(

@@ -26,10 +26,7 @@ from config.main import Config
 
 def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
-
-    Raises:
-        CheckpointError, DeviceError, TaskError: see their messages.
-    """
+    Raises CheckpointError, DeviceError, TaskError: see their messages."""
     settings = config.learner.evaluation
     base = prepare_base(config)
     # The bar is for terminals alone: elsewhere the one line of the result is all that is printed.
@@ -61,10 +58,7 @@ class Shown:
 
 def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
     """`base` alone, or with the residual that `learner.evaluation.residual` names.
-
-    Raises:
-        CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured.
-    """
+    Raises CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured."""
     residual = config.learner.evaluation.residual
     if residual is None:
         return evaluated_policy(config, base, num_envs, "base")

@@ -82,10 +82,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     """actor.rows_per_batch, or as many as fit where rows with images are large.
-
-    Raises:
-        TaskError: not even those of one step of all sub-environments fit.
-    """
+    Raises TaskError: not even those of one step of all sub-environments fit."""
     # A message is sent once it has enough rows: the last step may add one of each sub-environment.
     room = config.wire.max_message_bytes // spec.row_bytes - config.actor.num_envs
     if room < 1:

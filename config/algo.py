@@ -53,10 +53,7 @@ def refuse_removed_overrides(overrides: Sequence[str]) -> None:
 
 def refuse_removed(given: Mapping[str, Any]) -> None:
     """Check keys of algo with their values.
-
-    Raises:
-        ConfigError: one of them is of an earlier release; says what to do instead.
-    """
+    Raises ConfigError: one of them is of an earlier release; says what to do instead."""
     for key, value in given.items():
         for removed in (key, f"{key}={value}"):
             if removed in REMOVED:

@@ -101,10 +101,7 @@ def task_file(env_id: str) -> str | None:
 
 def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     """config/train_base/main.yaml with Hydra overrides, checked.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    Raises ConfigError: in one line, naming the key."""
     return compose_section(_FOLDER, overrides, TrainBaseConfig)
 
 

@@ -58,10 +58,7 @@ class Loop:
 
     def conclude(self) -> None:
         """Publish the final weights, keep them, and wait for their evaluation.
-
-        Raises:
-            RunError: nobody evaluated them in time.
-        """
+        Raises RunError: nobody evaluated them in time."""
         self._publish(final=True)
         self._save()
         self._parts.report.progress.trained(time.monotonic(), self._parts.pace.updates)

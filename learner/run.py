@@ -42,11 +42,8 @@ log = logging.getLogger(__name__)
 
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
-
-    Raises:
-        CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
-            messages.
-    """
+    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
+    messages."""
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
@@ -108,10 +105,7 @@ def _join(
 
 def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:
     """Continue counting and training where an earlier process stopped, if there was one.
-
-    Raises:
-        CheckpointError: its checkpoint belongs to another configuration.
-    """
+    Raises CheckpointError: its checkpoint belongs to another configuration."""
     received = journal.totals
     pace.resume(received.decisions)
     progress.resume(received.decisions, received.frames, journal.evaluations)

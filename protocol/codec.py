@@ -103,10 +103,7 @@ class _Plan(NamedTuple):
 
 def encode(message: Message, limits: Limits) -> list[Buffer]:
     """Frames of `message`; large arrays are not copied and must not change until they are sent.
-
-    Raises:
-        ProtocolError: what the receiver with the same limits would reject.
-    """
+    Raises ProtocolError: what the receiver with the same limits would reject."""
     kind, frames = _RAW.get(message.__class__), []
     if kind is not None:
         fields = msgspec.structs.asdict(message)

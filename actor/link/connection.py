@@ -76,10 +76,7 @@ class Connection:
 
     def exchange(self) -> None:
         """Receive what arrived and send what is due, without waiting.
-
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         while (frames := self._channel.receive()) is not None:
             self._receive(frames)
         if self._spool is not None:

@@ -64,10 +64,7 @@ class Uplink:
 
     def connect(self) -> None:
         """Deliver what earlier processes of this name left, then wait for the learner's Welcome, or `stop`.
-
-        Raises:
-            UplinkError: refused, or no learner within wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or no learner within wire.connect_timeout_s."""
         refused: list[Spool] = []
         if self._spool_folder is not None:
             refused = deliver_leftovers(self._wire, self._hello, self._spool_folder, self._stop)

@@ -16,10 +16,7 @@ from actor.simulators.maniskill import make_maniskill, require_task
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     """Observation and action dimension.
-
-    Raises:
-        TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1].
-    """
+    Raises TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1]."""
     require_task(env_id)
     env = make_maniskill(
         env_id, num_envs=1, obs_mode="state", control_mode=control_mode, sim_backend="physx_cpu",

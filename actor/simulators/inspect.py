@@ -26,10 +26,7 @@ from config.task import TaskConfig
 
 def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
     """Each part's name and values (n,), in the order of the state observation.
-
-    Raises:
-        TaskError: unknown task or control mode.
-    """
+    Raises TaskError: unknown task or control mode."""
     require_task(task.env_id)
     # The same values before ManiSkill's `flatten_state_dict` puts them in one row.
     apart: Any = "state_dict"
@@ -51,10 +48,7 @@ def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
 
 def show(config: Config, console: Console) -> None:
     """Print both tables.
-
-    Raises:
-        ConfigError, TaskError: relations that do not fit, and as `first_observation`.
-    """
+    Raises ConfigError, TaskError: relations that do not fit, and as `first_observation`."""
     task, relations = config.task, config.algo.relations
     parts = first_observation(task, config.learner.evaluation.first_seed)
     table = Table("dimensions", "what", "first value", box=box.SIMPLE, title=f"observation of {task.env_id}")

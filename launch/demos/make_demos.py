@@ -113,10 +113,7 @@ class Planning:
 
     def run(self) -> None:
         """Until the parts without a gap hold enough.
-
-        Raises:
-            DemosError: too many attempts failed, or a planner process crashed; what is done stays.
-        """
+        Raises DemosError: too many attempts failed, or a planner process crashed; what is done stays."""
         from tqdm import tqdm
 
         if self._enough():
@@ -219,10 +216,7 @@ def download(args: argparse.Namespace) -> Path:
 
 def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float = 0.0) -> Path:
     """Convert the motion-planned trajectories that ManiSkill's archive left below `folder`.
-
-    Raises:
-        DemosError: there are none.
-    """
+    Raises DemosError: there are none."""
     found = sorted(folder.rglob("motionplanning/trajectory.h5")) or sorted(folder.rglob("trajectory.h5"))
     if not found:
         raise DemosError(f"no trajectory.h5 below {folder}")

@@ -81,10 +81,7 @@ def require_free_ports(wire: WireConfig) -> None:
 
 def with_sizes(config: Config) -> Config:
     """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
-
-    Raises:
-        ConfigError: the simulator cannot tell them.
-    """
+    Raises ConfigError: the simulator cannot tell them."""
     task, known = config.task, spaces_of(config.task)
     if task.sizes is not None or known.absolute or known.action_dim is not None:
         return config

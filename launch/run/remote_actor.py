@@ -26,11 +26,7 @@ FIRST_INDEX, INDICES = 100, 100_000
 
 
 def make_overrides(argv: Sequence[str], host_name: str) -> list[str]:
-    """What `python -m actor` is told.
-
-    Raises:
-        UsageError: no `learner=`, or one that is no address.
-    """
+    """What `python -m actor` is told. Raises UsageError: no `learner=`, or one that is no address."""
     given = dict(word.split("=", 1) for word in argv if "=" in word)
     if "learner" not in given:
         raise UsageError("learner=tcp://HOST:PORT is missing")

@@ -40,10 +40,7 @@ class Session:
         self, supervisor: Sequence[str], panes: dict[str, Sequence[str]], side: tuple[str, Sequence[str]]
     ) -> None:
         """Run `supervisor` in the first pane, `panes` (title to command) below it, `side` on the right.
-
-        Raises:
-            RuntimeError: tmux cannot start; with its own words.
-        """
+        Raises RuntimeError: tmux cannot start; with its own words."""
         size = shutil.get_terminal_size()
         first = self._tmux(
             "new-session", "-d", "-s", "run", "-x", str(size.columns), "-y", str(size.lines),

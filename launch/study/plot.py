@@ -81,10 +81,7 @@ def draw(runs: dict[tuple[str, str], list[dict[str, Any]]], x: str, out: Path) -
 
 def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The newest runs of a record, of these settings in this order, or of all.
-
-    Raises:
-        RecordError: the file is no record, or has no such run.
-    """
+    Raises RecordError: the file is no record, or has no such run."""
     try:
         runs = newest_runs(read_records(record))
     except (ValueError, KeyError, TypeError) as error:

@@ -78,10 +78,7 @@ class Trial:
 
 def read_study(words: Sequence[str]) -> Study:
     """config/study.yaml, then FILE.yaml, then key=value words; a key given replaces the whole key.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    Raises ConfigError: in one line, naming the key."""
     plain: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "study.yaml").read_text())
     files = [word for word in words if "=" not in word]
     try:

@@ -75,10 +75,7 @@ class ResidualSAC:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned, with the learning rates of this configuration.
-
-        Raises:
-            ValueError: the state of other networks.
-        """
+        Raises ValueError: the state of other networks."""
         try:
             for name in ("actor", "critic", "target_critic"):
                 getattr(self, name).load_state_dict(state[name])

@@ -111,10 +111,7 @@ class BaseTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
-
-        Raises:
-            ResumeError: it comes from other settings or other demonstrations; names them.
-        """
+        Raises ResumeError: it comes from other settings or other demonstrations; names them."""
         mine = msgspec.to_builtins(self.settings) | {"windows": len(self._data.history)}
         theirs = state["settings"] | {"windows": state["windows"]}
         for key in mine:

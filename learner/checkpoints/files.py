@@ -77,10 +77,7 @@ class TrainingState:
 
     def load(self) -> bool:
         """Resume what was saved; False if nothing was.
-
-        Raises:
-            CheckpointError: the file belongs to another configuration or release, or is broken.
-        """
+        Raises CheckpointError: the file belongs to another configuration or release, or is broken."""
         if not self._place.exists():
             return False
         try:

@@ -52,10 +52,7 @@ class LayoutError(ValueError):
 
 def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of `learner.checkpoints.files` in the published layout.
-
-    Raises:
-        LayoutError: networks that the published code does not have.
-    """
+    Raises LayoutError: networks that the published code does not have."""
     try:
         algo = msgspec.convert(ours["algo"], NetworkKeys)
         actor, critic = ours["actor"], ours["target_critic"]
@@ -82,10 +79,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
 
 def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, Any]:
     """The reverse of `export_checkpoint`, for the networks of `algo`.
-
-    Raises:
-        LayoutError: not of that layout, or of other networks than those of `algo`.
-    """
+    Raises LayoutError: not of that layout, or of other networks than those of `algo`."""
     _check(algo)
     try:
         theirs = published["res_actor"]

@@ -73,10 +73,7 @@ class Intake:
 
     def start(self) -> None:
         """Bind and listen.
-
-        Raises:
-            IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback.
-        """
+        Raises IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback."""
         endpoint = msgspec.convert(self._wire, Endpoint, from_attributes=True)
         try:
             channel = LearnerChannel(endpoint, self._limits)

@@ -100,10 +100,7 @@ def make_budget(settings: LearnerConfig) -> Budget:
 
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     """Episodes recorded earlier, or None where the recipe takes none.
-
-    Raises:
-        DemonstrationError, RunError: they are missing, or do not fit.
-    """
+    Raises DemonstrationError, RunError: they are missing, or do not fit."""
     demos = config.learner.demos
     if config.algo.prior_fraction == 0 or demos is None:
         return None

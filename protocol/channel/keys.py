@@ -38,10 +38,7 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_pair(path: Path) -> KeyPair:
     """The pair in a .secret file that its owner alone may read.
-
-    Raises:
-        KeyFileError: missing, readable by others, or not such a file.
-    """
+    Raises KeyFileError: missing, readable by others, or not such a file."""
     lines = dict(line.split(" ", 1) for line in _read(path, 0o077).splitlines() if " " in line)
     public, secret = (_check_key(lines.get(part, ""), path) for part in ("public", "secret"))
     return KeyPair(public=public, secret=secret)
@@ -49,10 +46,7 @@ def read_pair(path: Path) -> KeyPair:
 
 def read_public(path: Path) -> str:
     """The key in a .public file that only its owner may write.
-
-    Raises:
-        KeyFileError: missing, writable by others, or not a key.
-    """
+    Raises KeyFileError: missing, writable by others, or not a key."""
     return _check_key(_read(path, 0o022).strip(), path)
 
 
@@ -79,10 +73,7 @@ def allowed_stamp(keys_dir: Path) -> object:
 
 def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
     """The .secret file that a client uses: its own name's, else actor-local's, else the only one there.
-
-    Raises:
-        KeyFileError: none, or several and none of them by these names.
-    """
+    Raises KeyFileError: none, or several and none of them by these names."""
     found = {path.stem: path for path in keys_dir.glob("actor-*.secret")}
     for name in (actor_id, LOCAL_ACTOR):
         if name in found:
@@ -95,10 +86,7 @@ def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
 
 def write_pair(keys_dir: Path, name: str, pair: KeyPair) -> None:
     """Write name.secret and name.public for their owner alone.
-
-    Raises:
-        FileExistsError: never overwrites a key.
-    """
+    Raises FileExistsError: never overwrites a key."""
     write_private(keys_dir / f"{name}.secret", f"public {pair.public}\nsecret {pair.secret}\n")
     write_private(keys_dir / f"{name}.public", f"{pair.public}\n")
 

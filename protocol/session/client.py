@@ -152,10 +152,7 @@ class ClientSession:
 
     def receive(self, message: FromLearner, now_s: float) -> None:
         """Take in what the learner said; weights are the caller's.
-
-        Raises:
-            ProtocolError: an ack of what was never sent, or of more as durable than as received.
-        """
+        Raises ProtocolError: an ack of what was never sent, or of more as durable than as received."""
         self._heard_s = now_s
         match message:
             case Welcome() if message.session == self._hello.session:

@@ -34,10 +34,7 @@ Capture = Callable[[Callable[[], Tensor]], Captured]
 
 def capture_graph(run: Callable[[], Tensor]) -> Captured:
     """`run`, which reads and writes CUDA tensors that stay where they are, as one graph.
-
-    Raises:
-        RuntimeError: no CUDA device, or something in `run` cannot be captured.
-    """
+    Raises RuntimeError: no CUDA device, or something in `run` cannot be captured."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):

@@ -26,10 +26,7 @@ class NativeError(RuntimeError):
 
 def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
     """The library that `source` becomes; compiled at most once a machine (seconds).
-
-    Raises:
-        NativeError: no compiler, or it failed.
-    """
+    Raises NativeError: no compiler, or it failed."""
     compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
     if compiler is None:
         raise NativeError("no C++ compiler (g++ or $CXX) on this machine")

@@ -63,10 +63,7 @@ def latest(one: Mapping[Lane, int], other: Mapping[Lane, int]) -> dict[Lane, int
 
 def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
     """What a writer of `spec` continues.
-
-    Raises:
-        DatasetError: not a dataset of `spec`; says in what they differ.
-    """
+    Raises DatasetError: not a dataset of `spec`; says in what they differ."""
     found = read_complete_spec(folder)
     for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)
@@ -91,11 +88,7 @@ def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
 
 
 def read_shards(folder: Path, spec: DatasetSpec) -> list[Shard]:
-    """The dataset's shards, oldest first.
-
-    Raises:
-        DatasetError: a file is missing.
-    """
+    """The dataset's shards, oldest first. Raises DatasetError: a file is missing."""
     shards: list[Shard] = []
     for path in parquet_files(folder / "meta/episodes"):
         lengths = column(read_parquet(path, columns=["length"]), "length")
@@ -104,11 +97,7 @@ def read_shards(folder: Path, spec: DatasetSpec) -> list[Shard]:
 
 
 def shard_on_disk(folder: Path, number: int, episodes: int, frames: int, spec: DatasetSpec) -> Shard:
-    """A shard whose files are in `folder`.
-
-    Raises:
-        DatasetError: a file is missing.
-    """
+    """A shard whose files are in `folder`. Raises DatasetError: a file is missing."""
     names = [file_name(pattern, number) for pattern in PATTERNS]
     try:
         if spec.images == "video":

@@ -156,10 +156,7 @@ class LeRobotStore:
     def end_session(self, actor_id: str, session: int) -> None:
         """The session will never send again: its unfinished episodes are truncated at their last row and
         written, with an unknown final observation.
-
-        Raises:
-            RuntimeError: the writer failed, or the store is closed.
-        """
+        Raises RuntimeError: the writer failed, or the store is closed."""
         with self._changed:
             self._put(_Message(actor_id, session, None, 0))
 

@@ -128,10 +128,7 @@ def padding_record(number: int, head: Padding | EndMark, gap: int, block: int) -
 
 def scan(path: Path) -> Iterator[Record]:
     """Whole records from the file's beginning, up to an EndMark or the first record that is not whole.
-
-    Raises:
-        JournalError: a whole record that this release does not understand.
-    """
+    Raises JournalError: a whole record that this release does not understand."""
     size = path.stat().st_size
     with path.open("rb") as file:
         number = segment_number(path)

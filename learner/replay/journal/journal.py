@@ -117,10 +117,7 @@ class Journal:
 
     def replay(self) -> Iterator[Replayed]:
         """The experience in the journal, oldest first; must be read to its end.
-
-        Raises:
-            JournalError: see the class.
-        """
+        Raises JournalError: see the class."""
         for path in segment_paths(self._folder):
             segment = Segment(path)
             for head, message, end in read_segment(path, self._ledger.spec, self._limits):

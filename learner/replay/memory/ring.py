@@ -144,10 +144,7 @@ class Ring:
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
     ) -> tuple[TransitionBatch, SeenTransitions]:
         """As `sample`, the same rows for the same `rng`, with the images at both ends of each transition.
-
-        Raises:
-            ValueError: nothing can be sampled yet, or the ring keeps no images.
-        """
+        Raises ValueError: nothing can be sampled yet, or the ring keeps no images."""
         if not self.images.names:
             raise ValueError("the ring keeps no images: make it with cameras")
         with self._lock:

@@ -59,10 +59,7 @@ def read_lerobot(
 @contextlib.contextmanager
 def opened(source: str) -> Generator[Path]:
     """The folder of a dataset, in its present version.
-
-    Raises:
-        DemonstrationError: not available; or instead of a DatasetError that was raised inside.
-    """
+    Raises DemonstrationError: not available; or instead of a DatasetError that was raised inside."""
     try:
         with open_snapshot(_folder_of(source)) as folder:
             yield folder
@@ -142,10 +139,7 @@ def write_lerobot(
     folder: Path, episodes: Sequence[Demonstration], *, task: str, robot_type: str, fps: int
 ) -> None:
     """Write `episodes` with LeRobot's own writer: reward 1 on success, done at the end.
-
-    Raises:
-        DemonstrationError: the folder exists, or there is nothing to write.
-    """
+    Raises DemonstrationError: the folder exists, or there is nothing to write."""
     if folder.exists() or not episodes:
         raise DemonstrationError(f"{folder} exists already" if folder.exists() else "no episodes to write")
     dataset = _Dataset.create(

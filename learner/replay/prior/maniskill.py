@@ -20,10 +20,7 @@ EXECUTED = "executed"
 
 def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
     """Episodes of a ManiSkill trajectory file with state observations.
-
-    Raises:
-        DemonstrationError: no such file, or not of this layout; says how to make one.
-    """
+    Raises DemonstrationError: no such file, or not of this layout; says how to make one."""
     if not path.is_file():
         raise DemonstrationError(f"no demonstrations at {path}: make them with bash launch/demos.sh")
     try:

@@ -71,20 +71,14 @@ class Selection:
 
 def export(source: Path, target: Path, selection: Selection) -> Manifest:
     """Write the selected episodes as a new dataset.
-
-    Raises:
-        DatasetError: `source` is not a dataset of this replay, `target` exists, or nothing is selected.
-    """
+    Raises DatasetError: `source` is not a dataset of this replay, `target` exists, or nothing is selected."""
     return merge([source], target, selection)
 
 
 def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> Manifest:
     """Write the episodes of the present versions of all `sources`, one after the other, as a new dataset.
-
-    Raises:
-        DatasetError: a source is not a dataset of this replay, or of another kind than the first;
-            `target` exists; nothing is selected; an episode is in two sources.
-    """
+    Raises DatasetError: a source is not a dataset of this replay, or of another kind than the first; `target`
+    exists; nothing is selected; an episode is in two sources."""
     if target.exists():
         raise DatasetError(f"{target} exists already: name a new folder")
     with contextlib.ExitStack() as views:
@@ -112,10 +106,7 @@ def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -
 
 def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The frames and the sidecar of each shard, oldest first.
-
-    Raises:
-        DatasetError: a file is missing or broken.
-    """
+    Raises DatasetError: a file is missing or broken."""
     names = read_spec(folder).table_columns()
     for path in parquet_files(folder / "data"):
         other = folder / file_name(SIDECAR_PATH, file_number(path))

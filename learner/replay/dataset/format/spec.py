@@ -96,10 +96,7 @@ class DatasetSpec:
     @classmethod
     def from_origin(cls, content: Mapping[str, Any]) -> "DatasetSpec":
         """The other way round; fields that are younger than the dataset have their defaults.
-
-        Raises:
-            TypeError, ValueError: no such content.
-        """
+        Raises TypeError, ValueError: no such content."""
         names = {each.name for each in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in names})
 

@@ -75,11 +75,7 @@ def join(paths: Sequence[Path], target: Path, fps: int) -> list[int]:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video, by its index.
-
-    Raises:
-        BrokenVideoError: it is not whole.
-    """
+    """Frames of a video, by its index. Raises BrokenVideoError: it is not whole."""
     try:
         with contextlib.closing(_open(path)) as container:
             return container.streams.video[0].frames
