@@ -28,12 +28,7 @@ class Evaluator:
     """Evaluates when due, over one connection and one set of simulators."""
 
     def __init__(
-        self,
-        config: Config,
-        base: BasePolicy,
-        envs: VectorEnvironment,
-        uplink: Uplink,
-        stop: threading.Event,
+        self, config: Config, base: BasePolicy, envs: VectorEnvironment, uplink: Uplink, stop: threading.Event
     ) -> None:
         self._settings = config.learner.evaluation
         self._envs, self._uplink, self._stop = envs, uplink, stop
@@ -68,11 +63,7 @@ class Evaluator:
 
         log.info("evaluating %s v%d over %d episodes", kind, policy.weights_version, episodes)
         result = run_episodes(
-            self._envs,
-            policy,
-            first_seed=self._settings.first_seed,
-            episodes=episodes,
-            goes_on=pumping,
+            self._envs, policy, first_seed=self._settings.first_seed, episodes=episodes, goes_on=pumping
         )
         if result is not None:
             self._uplink.send_evaluation(

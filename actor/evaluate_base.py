@@ -75,7 +75,6 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPol
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    """Evaluate and print."""
     os.nice(config.learner.evaluation.nice)
     result = evaluate_base(config, stop)
     if result is None:

@@ -43,5 +43,4 @@ class Config(Section, frozen=True):
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder."""
         return Path(self.runs_dir) / self.name

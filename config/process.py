@@ -94,5 +94,4 @@ def one_line(error: Exception) -> str:
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether the command line asks for help."""
     return not {"-h", "--help"}.isdisjoint(argv)

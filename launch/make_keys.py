@@ -53,7 +53,6 @@ def _name(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="bash launch/keys.sh", description=__doc__)
     parser.add_argument("names", nargs="*", type=_name, help="hosts or actors that get a pair of their own")
     parser.add_argument("--dir", type=Path, default=Path("keys"), help="the folder (default: keys)")

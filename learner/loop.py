@@ -69,7 +69,6 @@ class Loop:
             self._parts.replay.end_sessions((peer.actor_id, peer.session) for peer in peers)
 
     def announce(self, *, evaluate: bool = False, finished: bool = False) -> None:
-        """Tell every peer how far the run is."""
         pace, version = self._parts.pace, self._parts.broadcast.version
         self._parts.intake.announce(
             Progress(

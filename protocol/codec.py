@@ -24,15 +24,7 @@ from protocol.arrays import (
     check_description,
     dtype_name,
 )
-from protocol.messages import (
-    PROTOCOL_VERSION,
-    Columns,
-    Experience,
-    FromClient,
-    FromLearner,
-    Message,
-    Weights,
-)
+from protocol.messages import PROTOCOL_VERSION, Columns, Experience, FromClient, FromLearner, Message, Weights
 
 
 class VersionError(ProtocolError):

@@ -111,7 +111,6 @@ class Connection:
             self._channel.wait(min(_STEP_S, left_s))
 
     def send(self, message: FromClient) -> None:
-        """Send one message now."""
         frames = encode(message, self._limits)
         if self._spool is not None and isinstance(message, Experience | Evaluation):
             # On disk before it is sent: what was sent once will be sent until it is durable.

@@ -31,7 +31,6 @@ def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
 
 
 def main(argv: list[str]) -> int:
-    """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m actor.simulators.dimensions", description=__doc__)
     parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")

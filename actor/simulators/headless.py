@@ -80,7 +80,6 @@ def prepare_simulator() -> str:
 
 
 def _register_tasks() -> None:
-    """ManiSkill's tasks and ours."""
     import mani_skill.envs  # noqa: F401
 
     import actor.simulators.tasks  # noqa: F401

@@ -74,7 +74,6 @@ def _written(values: Tensor) -> str:
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    """Show it."""
     show(config, Console())
 
 

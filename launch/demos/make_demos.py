@@ -30,7 +30,6 @@ class DemosError(RuntimeError):
     """Demonstrations that cannot be made; one line that says why and what to do."""
 
 
-
 class KeyValueHelp(argparse.HelpFormatter):
     """Lists arguments as they are written here: key=default."""
 
@@ -42,7 +41,6 @@ class KeyValueHelp(argparse.HelpFormatter):
 
 
 def at_least_one(text: str) -> int:
-    """A count."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
     return int(text)
@@ -234,7 +232,6 @@ def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     args = parse_arguments(argv)
     # As Ctrl-C does: planners go along.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

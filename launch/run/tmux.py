@@ -78,12 +78,10 @@ class Session:
         return self._tmux("has-session").returncode == 0
 
     def kill(self) -> None:
-        """End the session with all its panes."""
         self._tmux("kill-server")
 
 
 def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Everybody's lines."""
     logs = run_dir / "logs"
     follow = ("tail", "-q", "-n", "200", "-F")
     return {
@@ -94,5 +92,4 @@ def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[st
 
 
 def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:
-    """The live table."""
     return "monitor", (sys.executable, "-m", "launch.show.monitor", str(run_dir), "--wait")

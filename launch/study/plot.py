@@ -95,7 +95,6 @@ def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str]
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.study.plot", description=__doc__)
     parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
     parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")

@@ -103,7 +103,6 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def trials(study: Study) -> Iterator[Trial]:
-    """All runs of the grid, in their order."""
     for seed in study.seeds:
         for task in study.tasks:
             for setting, overrides in study.settings.items():

@@ -70,7 +70,6 @@ class BaseEvaluations:
         return Evaluated(self._step, json.loads(lines[-1])["success"])
 
     def close(self) -> None:
-        """End what is under way."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

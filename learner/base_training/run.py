@@ -45,7 +45,6 @@ def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     if wants_help(argv):
         how = "Defaults, any of which can be set with key=value:"
         sys.stdout.write(f"{__doc__}\n{how}\n{training_defaults()}")

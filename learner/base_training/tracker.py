@@ -38,7 +38,6 @@ class BaseTracker:
             log.warning("nothing goes to wandb: %s", error)
 
     def log(self, step: int, **figures: float) -> None:
-        """One point."""
         if self._run is not None:
             self._run.log(figures, step=step)
 
@@ -56,6 +55,5 @@ class BaseTracker:
         self._run.log_artifact(artifact, aliases=aliases)
 
     def close(self) -> None:
-        """Send what is left."""
         if self._run is not None:
             self._run.finish()

@@ -72,7 +72,6 @@ class TrainingState:
         self._place, self._parts = folder / "training.pt", parts
 
     def save(self) -> None:
-        """Replace the file."""
         write_checkpoint(self._place, {name: part.state() for name, part in self._parts.items()})
 
     def load(self) -> bool:

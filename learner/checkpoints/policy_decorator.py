@@ -176,7 +176,6 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKey
 
 
 def main(argv: list[str]) -> int:
-    """The exit code."""
     if wants_help(argv):
         sys.stdout.write(f"{__doc__}\n")
         return 0

@@ -39,7 +39,6 @@ class ReceivedQueue:
         self.rows = 0
 
     def put(self, sequence: int, received: Received) -> None:
-        """Append one batch."""
         self._waiting.append((sequence, received))
         self.rows += received.rows
 

@@ -67,7 +67,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; returns the exit code."""
     args = make_parser().parse_args(argv)
     try:
         match args.command:

@@ -124,7 +124,6 @@ class RunProgress:
         }
 
     def evaluation_of(self, policy: str) -> Evaluation | None:
-        """The newest evaluation of "base" or "full"."""
         return next((e for e in reversed(self.evaluations) if e.policy == policy), None)
 
     def final_evaluation(self, version: int) -> bool:

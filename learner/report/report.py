@@ -35,7 +35,6 @@ class Report:
         self.progress = progress
 
     def count(self, columns: Columns, now_s: float) -> None:
-        """Count one message of experience."""
         broadcast = self._sources.broadcast
         self._lag_s = broadcast.age_s(columns["weights_version"], now_s)
         self.progress.count(columns, broadcast.version, now_s)

@@ -70,12 +70,10 @@ class AccessControl:
         return [self._zap, self._monitor]
 
     def unwatch(self, socket: zmq.Socket[bytes]) -> None:
-        """Stop watching it."""
         socket.disable_monitor()
         self._monitor.close(linger=0)
 
     def serve(self, events: dict[Any, int]) -> None:
-        """Handle the events of a poll."""
         if self._zap in events:
             self._judge_client()
         if self._monitor in events:

@@ -122,6 +122,5 @@ def _check_key(text: str, path: Path) -> str:
 
 
 def new_pair() -> KeyPair:
-    """A fresh CURVE key pair."""
     public, secret = zmq.curve_keypair()
     return KeyPair(public=public.decode(), secret=secret.decode())

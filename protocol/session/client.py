@@ -103,11 +103,9 @@ class ClientSession:
         return self._durable
 
     def silent_s(self, now_s: float) -> float:
-        """Time since the learner's last message."""
         return now_s - self._heard_s
 
     def submit_experience(self, columns: Columns) -> None:
-        """Queue one batch."""
         self._submit(Experience(session=self._hello.session, sequence=self._next, columns=columns))
 
     def submit_evaluation(

@@ -33,9 +33,7 @@ class ConvBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, groups: int) -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2),
-            nn.GroupNorm(groups, outputs),
-            nn.Mish(),
+            nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2), nn.GroupNorm(groups, outputs), nn.Mish()
         )
 
     def parts(self) -> tuple[nn.Conv1d, nn.GroupNorm]:

@@ -24,7 +24,6 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def column_names(path: Path) -> list[str]:
-    """Of a file."""
     return pq.read_schema(path).names
 
 
@@ -114,7 +113,6 @@ def fixed_lists(values: Array) -> Cells:
 
 
 def lists_of(width: int, values: Array) -> Cells:
-    """Lists of fixed size."""
     return pa.FixedSizeListArray.from_arrays(_cells(np.ascontiguousarray(values).reshape(-1)), width)
 
 

@@ -9,7 +9,6 @@ class Disk:
     """The real one."""
 
     def open(self, path: Path, flags: int) -> int:
-        """A descriptor of the file."""
         return os.open(path, flags, 0o644)
 
     def write(self, descriptor: int, parts: Sequence[memoryview], place: int) -> int:
@@ -30,11 +29,9 @@ class Disk:
             os.close(descriptor)
 
     def rename(self, path: Path, new: Path) -> None:
-        """Give the file another name."""
         path.rename(new)
 
     def delete(self, path: Path) -> None:
-        """Delete the file."""
         path.unlink()
 
     def sync_folder(self, folder: Path) -> None:

@@ -54,7 +54,6 @@ class PendingRecords:
         """Bytes that wait."""
 
     def add(self, parts: Sequence[Buffer]) -> None:
-        """Copy one record, given in parts."""
         for part in parts:
             buffer, size = self._filling, len(part)
             end = buffer.used + size

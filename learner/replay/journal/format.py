@@ -177,7 +177,6 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """The file of segment `number`."""
     return folder / f"{number:08d}{_SUFFIX}"
 
 
@@ -192,5 +191,4 @@ def spare_path(path: Path) -> Path:
 
 
 def spare_paths(folder: Path) -> list[Path]:
-    """All spare files."""
     return list(folder.glob(f"*{_SPARE_SUFFIX}"))

@@ -31,11 +31,7 @@ NO_VIDEOS = "pyav"
 
 
 def read_lerobot(
-    source: str,
-    observation: Sequence[str] | None = None,
-    limit: int | None = None,
-    *,
-    fps: int | None = None,
+    source: str, observation: Sequence[str] | None = None, limit: int | None = None, *, fps: int | None = None
 ) -> list[Demonstration]:
     """Episodes of a LeRobot v3.0 dataset: a folder, or a hub id.
 
@@ -101,7 +97,6 @@ def _folder_of(source: str) -> Path:
 
 
 def _episodes_of(folder: Path, path: Path, columns: Sequence[str]) -> list[Demonstration]:
-    """The episodes of one file."""
     frames = read_parquet(path)
     lengths = episode_lengths(frames)
     seen = np.concatenate([_floats(frames, name) for name in columns], axis=1)

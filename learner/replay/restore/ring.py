@@ -86,7 +86,6 @@ def restore_ring(folder: Path, ring: Ring) -> int:
 
 
 def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
-    """All rows of one shard."""
     frames = read_parquet(folder / file_name(DATA_PATH, number))
     sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number))
     decisions, finals = _decisions(frames, sidecar, spec), _finals(sidecar)

@@ -150,11 +150,7 @@ def _leading(problem_of: Callable[[int], str | None], total: int) -> tuple[int, 
 
 
 def _problem_of(
-    frames: pa.Table,
-    sidecar: pa.Table,
-    lengths: Array,
-    manifest: Manifest,
-    spec: DatasetSpec,
+    frames: pa.Table, sidecar: pa.Table, lengths: Array, manifest: Manifest, spec: DatasetSpec
 ) -> str | None:
     """What is wrong with the leading episodes, of these lengths, or None."""
     if not len(lengths):

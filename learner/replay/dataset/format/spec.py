@@ -101,7 +101,6 @@ class DatasetSpec:
         return cls(**{name: value for name, value in content.items() if name in names})
 
     def features(self) -> dict[str, Feature]:
-        """All columns of the dataset."""
         return self.number_features() | image_features(self)
 
     def table_columns(self) -> set[str]:
