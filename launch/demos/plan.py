@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from actor.simulators.headless import prepare_simulator
 from config.process import PLAIN, set_up_logging
-from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
 from launch.demos.disturbance import disturbed, failures_forgotten
+from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
 
 log = logging.getLogger(__name__)
 

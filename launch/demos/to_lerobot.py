@@ -9,8 +9,8 @@ import datasets
 
 from config.process import run_main
 from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
 from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.maniskill import read_maniskill
 
 ROBOT, FPS = "panda", 20
 

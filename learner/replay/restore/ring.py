@@ -16,13 +16,7 @@ from learner.replay.dataset.arrow import (
     matrix,
     read_parquet,
 )
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    SIDECAR_PATH,
-    file_name,
-    file_number,
-    parquet_files,
-)
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
@@ -66,7 +60,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         raise DatasetError(
             f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
         )
-    shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
+    shards = sorted(map(layout.file_number, layout.parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
     restored = 0
@@ -86,8 +80,8 @@ def restore_ring(folder: Path, ring: Ring) -> int:
 
 
 def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
-    frames = read_parquet(folder / file_name(DATA_PATH, number))
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number))
+    frames = read_parquet(folder / layout.file_name(layout.DATA_PATH, number))
+    sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number))
     decisions, finals = _decisions(frames, sidecar, spec), _finals(sidecar)
     last = list_ends(sidecar, "positions") - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
@@ -100,7 +94,9 @@ def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
 
 
 def _last_position(folder: Path, number: int) -> int:
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["positions", "final_known"])
+    sidecar = read_parquet(
+        folder / layout.file_name(layout.SIDECAR_PATH, number), columns=["positions", "final_known"]
+    )
     positions, last = flattened(sidecar, "positions"), list_ends(sidecar, "positions") - 1
     return int(max(positions.max(), (positions[last] + column(sidecar, "final_known")).max()))
 
