@@ -84,9 +84,7 @@ class Uplink:
         Waits without credit and while the learner is away. After `stop`, what could not go out at once
         is left to `flush`.
 
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         self._connection.session.submit_experience(columns)
         self._wait_until_sent()
 
@@ -101,13 +99,8 @@ class Uplink:
 
     def pump(self, figures: dict[str, float] | None = None) -> None:
         """Receive what arrived and send what is due, without waiting.
-
-        Args:
-            figures: for the next heartbeats, for people to look at.
-
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        `figures`: for the next heartbeats, for people to look at.
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         if figures is not None:
             self._connection.session.figures = {name: float(value) for name, value in figures.items()}
         self._connection.exchange()

@@ -91,9 +91,7 @@ def choose_renderer() -> str:
 
     Call it before anything else of the process needs a device: Vulkan looks for drivers once.
 
-    Raises:
-        RenderError: nothing here draws.
-    """
+    Raises RenderError: nothing here draws."""
     _offer_software_driver()
     if not vulkan_device_found():
         raise RenderError(

@@ -21,10 +21,7 @@ _UNDISTURBED = 0.2
 
 class Pushes:
     """What is added to the arm's numbers, frame by frame.
-
-    Args:
-        noise: deviation of a push, of an action's range [-1, 1].
-    """
+    `noise`: deviation of a push, of an action's range [-1, 1]."""
 
     def __init__(self, noise: float, seed: int) -> None:
         self._noise = noise
@@ -73,9 +70,7 @@ def disturbed(control_mode: str, noise: float, seed: int) -> Iterator[None]:
 
     A recorder keeps the actions as they came, and what was executed as the data set `executed` beside them.
 
-    Args:
-        noise: see `Pushes`; 0: none.
-    """
+    `noise`: see `Pushes`; 0: none."""
     from mani_skill.envs.sapien_env import BaseEnv
     from mani_skill.utils.wrappers.record import RecordEpisode
 

@@ -25,10 +25,7 @@ TARGET_CRITICS = 2
 
 class ResidualSAC:
     """Parameters and optimisers; `update` is the table of contents.
-
-    Args:
-        seed: of the networks' initial weights and of all sampling during updates.
-    """
+    `seed`: of the networks' initial weights and of all sampling during updates."""
 
     def __init__(
         self, algo: AlgoConfig, observation_dim: int, action_dim: int, *, seed: int, device: str

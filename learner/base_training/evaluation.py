@@ -26,10 +26,7 @@ class Evaluated:
 
 class BaseEvaluations:
     """At most one at a time.
-
-    Args:
-        folder: of the checkpoint that is evaluated.
-    """
+    `folder`: of the checkpoint that is evaluated."""
 
     def __init__(self, settings: TrainBaseConfig, folder: Path) -> None:
         self.folder = folder

@@ -42,10 +42,7 @@ def denoising_loss(
     agent: DiffusionAgent, alpha: Tensor, history: Tensor, actions: Tensor, noise: Tensor, steps: Tensor
 ) -> Tensor:
     """Mean squared error of the prediction at `steps` (Ho et al. 2020, eq. 14).
-
-    Args:
-        alpha: cumulative products of the 100 steps.
-    """
+    `alpha`: cumulative products of the 100 steps."""
     clean = agent.scale_action(actions)
     kept = alpha[steps, None, None]
     noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
@@ -55,10 +52,7 @@ def denoising_loss(
 
 class BaseTrainer:
     """Network, moving average, optimiser and random numbers of a training.
-
-    Args:
-        data: moved to `settings.device` as a whole.
-    """
+    `data`: moved to `settings.device` as a whole."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
         self.settings, self.step = settings, 0

@@ -25,11 +25,8 @@ class Received(NamedTuple):
 
 class ReceivedQueue:
     """Batches in order of arrival, each with its sequence number.
-
-    Args:
-        waits_for_disk: only durable batches may be drained: rows that a crash could still lose would come
-            again, in another order.
-    """
+    `waits_for_disk`: only durable batches may be drained: rows that a crash could still lose would come
+    again, in another order."""
 
     def __init__(self, *, waits_for_disk: bool) -> None:
         self._waits_for_disk = waits_for_disk

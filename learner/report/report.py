@@ -46,10 +46,7 @@ class Report:
 
     def write_if_due(self, figures: Figures, now_s: float, waiting_for: str | None = None) -> None:
         """Write a point every `log_every_s`, with the algorithm's newest figures.
-
-        Args:
-            waiting_for: None: found out from how far the run is.
-        """
+        `waiting_for`: None: found out from how far the run is."""
         point = self.progress.point_if_due(now_s, self._sources.pace.updates)
         if point is None:
             return

@@ -52,10 +52,8 @@ def read_public(path: Path) -> str:
 
 def read_allowed(keys_dir: Path) -> dict[str, str]:
     """Public key -> name of every client that may connect.
-
-    Raises:
-        KeyFileError: no such folder, a folder or file that others may write, or a file that is not a key.
-    """
+    Raises KeyFileError: no such folder, a folder or file that others may write, or a file that is not a
+    key."""
     folder = keys_dir / ALLOWED
     if not folder.is_dir():
         raise KeyFileError(f"{folder} is missing: make it with bash launch/keys.sh")

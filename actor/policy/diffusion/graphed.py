@@ -59,10 +59,7 @@ class _Plan:
 
 class GraphedSampler:
     """`sample` as graphs. If it cannot be captured, it runs eagerly from then on, and a warning says so.
-
-    Args:
-        sample: on a GPU; each row's result must not depend on the rows beside it.
-    """
+    `sample`: on a GPU; each row's result must not depend on the rows beside it."""
 
     def __init__(self, sample: Sampler, capture: Capture = capture_graph) -> None:
         self._sample = sample

@@ -74,10 +74,7 @@ def add_tables(
 
 def write_shard(staged: StagedFolder, number: int, tables: dict[str, pa.Table]) -> None:
     """Write a shard's three files.
-
-    Args:
-        tables: for each of `PATTERNS`.
-    """
+    `tables`: for each of `PATTERNS`."""
     data, episodes = layout.file_name(layout.DATA_PATH, number), tables[layout.EPISODES_PATH]
 
     def write(path: Path) -> None:

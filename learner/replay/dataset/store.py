@@ -167,14 +167,9 @@ class LeRobotStore:
 
     def close(self, *, compact: bool = True) -> None:
         """Write all whole episodes and end the thread; may be called twice.
-
-        Args:
-            compact: merge small files, which rewrites them and waits for readers that are opening the
-                dataset; not if somebody waits for the end, or if the dataset will be continued.
-
-        Raises:
-            RuntimeError: the writer failed.
-        """
+        `compact`: merge small files, which rewrites them and waits for readers that are opening the dataset;
+        not if somebody waits for the end, or if the dataset will be continued.
+        Raises RuntimeError: the writer failed."""
         with self._changed:
             first, self._closing = not self._closing, True
             if first:

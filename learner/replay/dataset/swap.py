@@ -40,10 +40,7 @@ def sibling(folder: Path, kind: str) -> Path:
 
 class StagedFolder:
     """The next version of `folder`, while it is made. `swap_in` makes it the folder.
-
-    Args:
-        folder: missing, empty, or the present version, all of whose files are in the next one too.
-    """
+    `folder`: missing, empty, or the present version, all of whose files are in the next one too."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -45,12 +45,8 @@ class LeRobotWriter:
     see all of it or nothing. Files are removed when no reader is opening the dataset (`watch.py`), or when
     `hurry` is set. Not safe for several threads.
 
-    Args:
-        folder: missing, empty, or a dataset of the same `spec`, which is continued.
-
-    Raises:
-        DatasetError: the folder contains something else; the message says what.
-    """
+    `folder`: missing, empty, or a dataset of the same `spec`, which is continued.
+    Raises DatasetError: the folder contains something else; the message says what."""
 
     def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()

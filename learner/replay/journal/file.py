@@ -108,10 +108,7 @@ class PendingRecords:
 
 class SegmentFile:
     """A file that buffers are written to, one behind another from its beginning on.
-
-    Args:
-        path: made if missing; what it contains is overwritten, which is several times as fast as new blocks.
-    """
+    `path`: made if missing; what it contains is overwritten, which is several times as fast as new blocks."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self._disk = disk

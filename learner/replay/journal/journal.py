@@ -133,11 +133,8 @@ class Journal:
 
     def start(self, on_durable: Callable[[dict[int, int]], None]) -> None:
         """Begin a new segment; `append` may be called from now on.
-
-        Args:
-            on_durable: called by the journal's thread after each sync with session -> first sequence
-                number that is not on disk.
-        """
+        `on_durable`: called by the journal's thread after each sync with session -> first sequence number
+        that is not on disk."""
         self._on_durable = on_durable
         self._marked_version = self._durable_version = self._ledger.version
         self._begin_file(self._queue.start())

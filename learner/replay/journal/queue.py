@@ -27,10 +27,7 @@ class Group(NamedTuple):
 
 class RecordQueue:
     """Whole records, in order, each counted in the ledger as it is added.
-
-    Args:
-        ledger: changed only here from now on.
-    """
+    `ledger`: changed only here from now on."""
 
     def __init__(self, settings: JournalConfig, ledger: Ledger, segments: Segments) -> None:
         self._settings = settings

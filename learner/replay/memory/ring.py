@@ -119,13 +119,8 @@ class Ring:
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
     ) -> TransitionBatch:
         """`count` transitions, uniform over all rows that have a successor.
-
-        Args:
-            reward_offset: added to every decision's reward (-1 for "sparse minus one").
-
-        Raises:
-            ValueError: nothing can be sampled yet.
-        """
+        `reward_offset`: added to every decision's reward (-1 for "sparse minus one").
+        Raises ValueError: nothing can be sampled yet."""
         with self._lock:
             start = draw_linked(self.rows, count, rng)
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]

@@ -20,9 +20,7 @@ class Rows:
     What the update reads of a row lies side by side in `block`, which may be on a GPU. `following` (the slot
     of the row's successor, or `unknown`), `reward` and `terminated` stay on the host.
 
-    Args:
-        width: of `block`.
-    """
+    `width`: of `block`."""
 
     def __init__(self, capacity: int, width: int, device: torch.device) -> None:
         self.capacity, self.position = capacity, 0

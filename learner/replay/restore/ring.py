@@ -42,10 +42,8 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     The ring continues behind the newest of them. What the learner had received but not yet committed
     still has to be added (`Ring.add` with its position).
 
-    Raises:
-        DatasetError: not a dataset of this replay, of other dimensions, or without the images that the ring
-            needs.
-    """
+    Raises DatasetError: not a dataset of this replay, of other dimensions, or without the images that the
+    ring needs."""
     spec = read_spec(folder)
     theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
     if theirs != (ours := (ring.observation_dim, ring.residual_dim)):

@@ -44,9 +44,7 @@ def repair(folder: Path) -> Repaired:
 
     Statistics, counts and episode tables are computed again from the frames and the sidecar.
 
-    Raises:
-        DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it.
-    """
+    Raises DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it."""
     with _nobody_writes(folder):
         return _repair(folder)
 

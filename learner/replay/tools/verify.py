@@ -21,9 +21,7 @@ def verify(folder: Path) -> list[str]:
 
     A replay that grows is checked as it was at one moment.
 
-    Raises:
-        DatasetError: it grows faster than its files can be opened.
-    """
+    Raises DatasetError: it grows faster than its files can be opened."""
     with open_snapshot(folder) as view:
         return [problem.replace(str(view), str(folder)) for problem in _problems(view)]
 
