@@ -110,9 +110,7 @@ class AlgoConfig(Section, frozen=True):
     entropy_in_target: bool
 
     def __post_init__(self) -> None:
-        self.at_least(
-            1, "residual_every", "noise_decisions", "critics", "n_step", "batch_size", "actor_delay"
-        )
+        self.at_least(1, "residual_every", "noise_decisions", "critics", "n_step", "batch_size")
         self.at_least(1, "actor_delay")
         self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
         self.at_least(0, "target_noise_std", "target_noise_clip", "observation_noise", "initial_temperature")

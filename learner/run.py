@@ -57,7 +57,9 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
-        journal = opened.enter_context(contextlib.closing(_make_journal(config, spec)))
+        limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+        journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
+        opened.enter_context(contextlib.closing(journal))
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
         shown = msgspec.to_builtins(config)
         metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
@@ -130,11 +132,6 @@ def _make_ring(config: Config, base: BasePolicy) -> Ring:
     ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
     return ring
-
-
-def _make_journal(config: Config, spec: ExperienceSpec) -> Journal:
-    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
-    return Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
 
 
 def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Intake:

@@ -64,26 +64,24 @@ def column(table: pa.Table, name: str) -> Array:
 
 def matrix(table: pa.Table, name: str) -> Array:
     """(N, width) of a column of lists of one size, or of plain values."""
-    cells = one_piece(table, name)
-    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
-    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return _plain_cells(table, name).to_numpy(zero_copy_only=False).reshape(len(table), -1)
 
 
 def floats(table: pa.Table, name: str) -> Array | None:
     """`matrix` of a column of floating-point numbers, None for any other."""
-    cells = one_piece(table, name)
-    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
-    if not pa.types.is_floating(flat.type):
-        return None
-    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return matrix(table, name) if pa.types.is_floating(_plain_cells(table, name).type) else None
 
 
 def null_count(table: pa.Table, name: str) -> int:
     """Empty cells, those in lists and structs too."""
-    cells = one_piece(table, name)
-    if isinstance(cells, pa.ListArray | pa.FixedSizeListArray):
-        return cells.flatten().null_count
+    cells = _plain_cells(table, name)
     return cells.field("bytes").null_count if isinstance(cells, pa.StructArray) else cells.null_count
+
+
+def _plain_cells(table: pa.Table, name: str) -> Cells:
+    """Those of a column, or of its lists end to end."""
+    cells = one_piece(table, name)
+    return cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
 
 
 def values(table: pa.Table, name: str) -> list[Any]:

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from learner.replay.dataset.assembler import EpisodeAssembler
@@ -188,9 +187,7 @@ class LeRobotStore:
     def __enter__(self) -> "LeRobotStore":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _put(self, message: _Message) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from config.files import sync
 from learner.replay.dataset.arrow import write_parquet
 
 log = logging.getLogger(__name__)
@@ -200,15 +201,6 @@ def recover(folder: Path) -> None:
         os.rename(before, folder)
     for kind in ("before", "next", "shard", "videos"):
         remove(sibling(folder, kind))
-
-
-def sync(path: Path) -> None:
-    """Return when the file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.files import sync
+
 
 class Disk:
     """The real one."""
@@ -36,8 +38,4 @@ class Disk:
 
     def sync_folder(self, folder: Path) -> None:
         """Make names that were added or removed durable."""
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)
