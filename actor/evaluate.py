@@ -47,11 +47,13 @@ class Evaluator:
             final = final or (weights is not None and weights.final)
             if final:
                 self._evaluate("full", self._settings.episodes, lambda: not self._stop.is_set())
-                self._wait_for_the_end()
-                return
+                break
             if time.monotonic() - last_s >= self._settings.every_s and full.weights_version > 0:
                 self._evaluate("full", self._settings.interim_episodes, self._no_final_weights_yet)
                 last_s = time.monotonic()
+            self._stop.wait(0.05)
+        while not self._stop.is_set() and not self._finished():
+            self._uplink.pump()
             self._stop.wait(0.05)
 
     def _evaluate(self, kind: Literal["base", "full"], episodes: int, goes_on: Callable[[], bool]) -> None:
@@ -81,11 +83,6 @@ class Evaluator:
     def _finished(self) -> bool:
         progress = self._uplink.progress
         return progress is not None and progress.finished
-
-    def _wait_for_the_end(self) -> None:
-        while not self._stop.is_set() and not self._finished():
-            self._uplink.pump()
-            self._stop.wait(0.05)
 
 
 def run_evaluator(config: Config, stop: threading.Event) -> None:

@@ -48,7 +48,9 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     uplink = make_uplink(config, spec, stop)
     try:
         uplink.connect()
-        first_seed = (seed_of(config) * SEEDS_PER_ACTOR) % 2**31
+        # Another one for each of a run's actors and for each run's seed.
+        seed = config.seed * 97 + settings.index + 1
+        first_seed = (seed * SEEDS_PER_ACTOR) % 2**31
         processes = settings.processes or part_of_processors(settings.count)
         envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
         try:
@@ -60,11 +62,6 @@ def run_actor(config: Config, stop: threading.Event) -> None:
             envs.close()
     finally:
         uplink.close()
-
-
-def seed_of(config: Config) -> int:
-    """Another one for each of a run's actors and for each run's seed."""
-    return config.seed * 97 + config.actor.index + 1
 
 
 def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:

@@ -186,13 +186,8 @@ def plan(args: argparse.Namespace) -> Path:
     parts = Parts(folder, args.control_mode, args.first_seed, args.keep, args.noise)
     Planning(args, parts).run()
     planned, converted = parts.merge(folder, args.episodes)
-    log.info(
-        "conversion to %s: %d of %d (%.0f %%)",
-        args.control_mode,
-        converted,
-        planned,
-        100 * converted / planned,
-    )
+    rate = 100 * converted / planned
+    log.info("conversion to %s: %d of %d (%.0f %%)", args.control_mode, converted, planned, rate)
     return folder / f"{converted_name(args.control_mode)}.h5"
 
 

@@ -95,12 +95,8 @@ class ResidualSAC:
         return torch.optim.Adam(network.parameters(), lr=rate, fused=fused)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        temperature = self._temperature_optimizer
-        return [
-            self._actor_optimizer,
-            self._critic_optimizer,
-            *([] if temperature is None else [temperature]),
-        ]
+        optimizers = (self._actor_optimizer, self._critic_optimizer, self._temperature_optimizer)
+        return [optimizer for optimizer in optimizers if optimizer is not None]
 
     def scale_observations(self, observation: Tensor) -> None:
         """Scale what the networks see to zero mean and unit deviation of observations (M, O)."""

@@ -95,7 +95,8 @@ class LeRobotStore:
         # Guards all below but the thread.
         self._changed = threading.Condition()
         self._inbox: deque[_Message] = deque()
-        self._pending = 0
+        self.pending = 0
+        """Ended episodes that wait to be written."""
         self._closing = False
         self._compact_at_end = True
         self._error: Exception | None = None
@@ -111,11 +112,6 @@ class LeRobotStore:
     def frames(self) -> int:
         """Committed frames."""
         return self._writer.committed.frames
-
-    @property
-    def pending(self) -> int:
-        """Ended episodes that wait to be written."""
-        return self._pending
 
     @property
     def dropped(self) -> int:
@@ -148,9 +144,9 @@ class LeRobotStore:
             position = self._next_position
         self._next_position = position + len(columns["frames"]) + len(columns["final_row"])
         with self._changed:
-            self._changed.wait_for(lambda: self._pending < self._queue_episodes or self._error is not None)
+            self._changed.wait_for(lambda: self.pending < self._queue_episodes or self._error is not None)
             self._put(_Message(actor_id, session, columns, position))
-            self._pending += len(columns["final_row"])
+            self.pending += len(columns["final_row"])
 
     def end_session(self, actor_id: str, session: int) -> None:
         """The session will never send again: its unfinished episodes are truncated at their last row and
@@ -232,7 +228,7 @@ class LeRobotStore:
         if episodes:
             self._writer.append(episodes)
         with self._changed:
-            self._pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
+            self.pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
             self._changed.notify_all()
 
     def _ended_by(self, messages: list[_Message]) -> list[Episode]:

@@ -126,7 +126,9 @@ def snapshot(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".m
         BlockingIOError: the folder was swapped for its next version in each of many attempts.
         UnreadableError: a file of the present version cannot be opened.
     """
-    _allow_many_files()
+    # A long run's replay has more than the usual limit of 1,024 open files.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as opened, tempfile.TemporaryDirectory() as view:
             before = _identity(folder)
@@ -140,12 +142,6 @@ def snapshot(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".m
                 yield Path(view)
                 return
     raise BlockingIOError(f"{folder} changes faster than it can be opened: try again later")
-
-
-def _allow_many_files() -> None:
-    """A long run's replay has more than the usual limit of 1,024 open files."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

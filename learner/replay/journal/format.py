@@ -12,6 +12,7 @@ another number, so they are not taken for records of this segment. No record in 
 than the one in the file's name; a new segment's number is higher than those of all names.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -163,12 +164,8 @@ def _read_record(file: BinaryIO, path: Path, size: int, number: int) -> Record |
 
 def split_payload(head: BatchRecord, payload: bytes) -> list[bytes]:
     """The frames of a message; each aligned, as they came from the socket."""
-    frames: list[bytes] = []
-    start = 0
-    for size in head.frame_bytes:
-        frames.append(payload[start : start + size])
-        start += size
-    return frames
+    places = itertools.pairwise(itertools.accumulate(head.frame_bytes, initial=0))
+    return [payload[start:end] for start, end in places]
 
 
 def segment_paths(folder: Path) -> list[Path]:

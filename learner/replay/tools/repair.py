@@ -117,10 +117,9 @@ def _whole_prefix(
             *_no_tables(),
             f"{layout.file_name(layout.DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}",
         )
-    problem = next(problems_with_videos(folder, sidecar, episode_lengths(frames), spec), None)
-    if problem is not None:
-        return *_no_tables(), problem
     lengths = episode_lengths(frames)
+    if (problem := next(problems_with_videos(folder, sidecar, lengths, spec), None)) is not None:
+        return *_no_tables(), problem
     count, problem = _leading(
         lambda n: _problem_of(frames, sidecar, lengths[:n], manifest, spec), len(lengths)
     )

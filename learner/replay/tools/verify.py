@@ -66,8 +66,7 @@ def _wrong_videos(folder: Path) -> Iterator[str]:
 def _unreadable(folder: Path, names: list[str]) -> Iterator[str]:
     for name in names:
         for path in parquet_files(folder / name):
-            problem = why_unreadable(path)
-            if problem is not None:
+            if (problem := why_unreadable(path)) is not None:
                 yield f"{path.relative_to(folder)}: {problem}"
 
 
@@ -118,8 +117,7 @@ def _wrong_frames(folder: Path, lengths: Array, info: dict[str, Any]) -> Iterato
         if lacking:
             yield f"{path.relative_to(folder)} lacks the columns {', '.join(sorted(lacking))}"
             return
-        problem = problem_with_frames(table, episodes, frames, info["fps"])
-        if problem is not None:
+        if (problem := problem_with_frames(table, episodes, frames, info["fps"])) is not None:
             yield f"{path.relative_to(folder)}: {problem}"
             return
         counted.append(np.diff(np.r_[np.flatnonzero(column(table, "frame_index") == 0), len(table)]))
