@@ -166,10 +166,10 @@ def delete_second_episode(copy: Path, environment: dict[str, str]) -> list[float
     """The first number of every episode that lerobot-edit-dataset leaves of a copy."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    # Without a new name, this version of the program moves a folder that it then does not find.
     lerobot(
         "lerobot-edit-dataset", "--repo_id", REPO, "--root", str(copy), "--new_repo_id", "less",
-        "--operation.type", "delete_episodes", "--operation.episode_indices", "[1]",
+        "--new_root", str(copy / "less"), "--operation.type", "delete_episodes",
+        "--operation.episode_indices", "[1]",
         environment=environment,
     )  # fmt: skip
     dataset = LeRobotDataset("less", root=copy / "less")
@@ -225,7 +225,7 @@ def train_act(replay: Path, out: Path, environment: dict[str, str]) -> int:
         "--policy.device", "cpu", "--policy.push_to_hub", "false", "--policy.chunk_size", "8",
         "--policy.n_action_steps", "8", "--policy.dim_model", "64", "--policy.dim_feedforward", "128",
         "--steps", "20", "--batch_size", "8", "--num_workers", "0", "--log_freq", "5", "--save_freq", "20",
-        "--eval_freq", "0", "--output_dir", str(out), "--wandb.enable", "false",
+        "--output_dir", str(out), "--wandb.enable", "false",
         environment=environment,
     )  # fmt: skip
     return (out / "checkpoints/000020/pretrained_model/model.safetensors").stat().st_size
