@@ -1,7 +1,5 @@
 """run_actor: simulate with the newest weights and send what happened."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
@@ -50,7 +48,9 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     uplink = make_uplink(config, spec, stop)
     try:
         uplink.connect()
-        first_seed = (seed_of(config) * SEEDS_PER_ACTOR) % 2**31
+        # Another one for each of a run's actors and for each run's seed.
+        seed = config.seed * 97 + settings.index + 1
+        first_seed = (seed * SEEDS_PER_ACTOR) % 2**31
         processes = settings.processes or part_of_processors(settings.count)
         envs = make_environment(config.task, settings.backend, settings.num_envs, first_seed, processes)
         try:
@@ -62,11 +62,6 @@ def run_actor(config: Config, stop: threading.Event) -> None:
             envs.close()
     finally:
         uplink.close()
-
-
-def seed_of(config: Config) -> int:
-    """Another one for each of a run's actors and for each run's seed."""
-    return config.seed * 97 + config.actor.index + 1
 
 
 def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:
@@ -84,10 +79,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     """actor.rows_per_batch, or as many as fit where rows with images are large.
-
-    Raises:
-        TaskError: not even those of one step of all sub-environments fit.
-    """
+    Raises TaskError: not even those of one step of all sub-environments fit."""
     # A message is sent once it has enough rows: the last step may add one of each sub-environment.
     room = config.wire.max_message_bytes // spec.row_bytes - config.actor.num_envs
     if room < 1:

@@ -1,7 +1,5 @@
 """What becomes of memory that was freed."""
 
-from __future__ import annotations
-
 import ctypes
 
 # Of glibc's mallopt.

@@ -4,8 +4,6 @@ A decision closes when its frames are used up or its episode ends; then it becom
 columns that `protocol.experience` defines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

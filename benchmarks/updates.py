@@ -8,8 +8,6 @@ is there. For the default recipe and the published one. "ours_large": ours from 
 do not count.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import statistics

@@ -10,8 +10,6 @@ these four is what the disk can do. All sides in turn, medians over the rounds; 
 others use the machine, look at the processor time: of both processes for one batch.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

@@ -1,7 +1,5 @@
 """Files that other processes read or write too: replaced as a whole, and locked."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

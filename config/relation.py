@@ -1,7 +1,5 @@
 """One of task.relations and algo.relations: which place in an observation is seen from which other."""
 
-from __future__ import annotations
-
 from config.section import Section
 
 _POSITION, _POSE = 3, 7

@@ -1,7 +1,5 @@
 """What every part of the configuration is: typed, frozen, and whole."""
 
-from __future__ import annotations
-
 import msgspec
 
 from config.process import UsageError

@@ -1,7 +1,5 @@
 """Numbers of observations and actions by task and control mode: config/spaces.yaml."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple

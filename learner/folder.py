@@ -1,7 +1,5 @@
 """A run's folder: who may use it, and what stands in it from the start."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Generator
 from pathlib import Path
@@ -16,10 +14,7 @@ class RunError(RuntimeError):
 
 def make_run_dir(config: Config) -> Path:
     """The run's folder, new or that of a run that was stopped.
-
-    Raises:
-        RunError: `resume` does not allow what is in the folder, or the run in it has finished.
-    """
+    Raises RunError: `resume` does not allow what is in the folder, or the run in it has finished."""
     run_dir = config.run_dir
     exists = is_begun(run_dir)
     if exists and config.resume == "new":
@@ -40,10 +35,7 @@ def is_begun(run_dir: Path) -> bool:
 @contextlib.contextmanager
 def sole_learner(run_dir: Path) -> Generator[None]:
     """Lock the run's folder: two learners would cut each other's journal.
-
-    Raises:
-        RunError: another process has locked it.
-    """
+    Raises RunError: another process has locked it."""
     place = run_dir / "lock"
     place.touch()
     taken = RunError(f"{run_dir} is in use by another learner: choose another name=<run>, or end that one")

@@ -6,8 +6,6 @@ Shapes are written with letters: D rows (decisions) of a message, F episode ends
 O = observation_dim, A = action_dim, H and W the height and width of a camera's images.
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import math
@@ -161,11 +159,7 @@ class Contents(Protocol):
 
 
 def columns_of(spec: Contents) -> tuple[Column, ...]:
-    """The columns of experience with this spec.
-
-    Raises:
-        ValueError: an optional column that does not exist.
-    """
+    """The columns of experience with this spec. Raises ValueError: an optional column that does not exist."""
     known = {column.name for column in COLUMNS if column.optional}
     if unknown := set(spec.optional_columns) - known:
         raise ValueError(f"no optional columns: {sorted(unknown)}; there are {sorted(known) or 'none'}")
@@ -201,11 +195,7 @@ class ExperienceCheck:
         self._layout = functools.lru_cache(maxsize=64)(self._expected_layout)
 
     def __call__(self, columns: Columns) -> None:
-        """Return if they are.
-
-        Raises:
-            ProtocolError: names the column, the place in it and the value.
-        """
+        """Return if they are. Raises ProtocolError: names the column, the place in it and the value."""
         self._check_layout(columns)
         self._check_finite(columns)
         for name, least, most in self._ranges:

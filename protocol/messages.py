@@ -4,8 +4,6 @@ A message is a msgspec struct. Fields of type `Columns` travel as raw array fram
 (see `codec.py`); everything else is msgpack in the header.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from protocol.arrays import Columns

@@ -1,7 +1,5 @@
 """What README.md names is there, and what it says to type is understood."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Weights on their way in: from publications and, where one was lost, on request."""
 
-from __future__ import annotations
-
 import logging
 
 from actor.link.connection import Connection

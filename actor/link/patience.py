@@ -1,7 +1,5 @@
 """What an actor says while it waits for the learner, and when it gives up."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Newest weights only, swapped between decisions."""
 
-from __future__ import annotations
-
 import logging
 
 import torch

@@ -1,7 +1,5 @@
 """What a base policy is."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Where tensors live: refused in one line where there is no such place, before anything is loaded."""
 
-from __future__ import annotations
-
 import torch
 
 from config.actor import ActorConfig

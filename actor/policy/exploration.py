@@ -1,7 +1,5 @@
 """When the residual acts while a run collects experience, and the noise on it: what `Behaviour` asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -27,10 +25,7 @@ BASE_ALONE = Behaviour(
 
 class Exploration:
     """Masked and noisy residuals for N sub-environments, with each episode's own random numbers.
-
-    Args:
-        ladder: share of the noise that each sub-environment gets where `noise_ladder` is set.
-    """
+    `ladder`: share of the noise that each sub-environment gets where `noise_ladder` is set."""
 
     def __init__(
         self, residual: ResidualActor, episodes: EpisodeSeeds, ladder: Sequence[float], device: torch.device

@@ -1,7 +1,5 @@
 """No base at all: the residual alone acts."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Adapters start the next episode within the step that ended the last one, and say
 ended episode's last: nothing else has to know how a simulator resets.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 

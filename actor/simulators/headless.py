@@ -8,8 +8,6 @@ Cameras need a device. The processor can be one: with Debian's ``chromium`` come
 without a GPU, slowly. ManiSkill cannot name its device, so we do.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import os
@@ -82,7 +80,6 @@ def prepare_simulator() -> str:
 
 
 def _register_tasks() -> None:
-    """ManiSkill's tasks and ours."""
     import mani_skill.envs  # noqa: F401
 
     import actor.simulators.tasks  # noqa: F401
@@ -94,9 +91,7 @@ def choose_renderer() -> str:
 
     Call it before anything else of the process needs a device: Vulkan looks for drivers once.
 
-    Raises:
-        RenderError: nothing here draws.
-    """
+    Raises RenderError: nothing here draws."""
     _offer_software_driver()
     if not vulkan_device_found():
         raise RenderError(

@@ -1,7 +1,5 @@
 """ManiSkill's own environments, made and seeded."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium

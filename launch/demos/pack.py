@@ -1,7 +1,5 @@
 """Keeps what training needs of a trajectory file: python -m launch.demos.pack SRC DST [EPISODES]."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -5,8 +5,6 @@ observations, each with its json, and part.json. It is made under another name a
 planner that was stopped goes on with the parts that are missing.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import asdict, dataclass

@@ -1,8 +1,6 @@
 """Child processes in groups of their own: their lines, their ends, and that nothing is left running, even if
 this process is killed."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

@@ -1,7 +1,5 @@
 """A run inside a tmux session of its own, so that it survives the terminal that started it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -42,10 +40,7 @@ class Session:
         self, supervisor: Sequence[str], panes: dict[str, Sequence[str]], side: tuple[str, Sequence[str]]
     ) -> None:
         """Run `supervisor` in the first pane, `panes` (title to command) below it, `side` on the right.
-
-        Raises:
-            RuntimeError: tmux cannot start; with its own words.
-        """
+        Raises RuntimeError: tmux cannot start; with its own words."""
         size = shutil.get_terminal_size()
         first = self._tmux(
             "new-session", "-d", "-s", "run", "-x", str(size.columns), "-y", str(size.lines),
@@ -83,12 +78,10 @@ class Session:
         return self._tmux("has-session").returncode == 0
 
     def kill(self) -> None:
-        """End the session with all its panes."""
         self._tmux("kill-server")
 
 
 def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Everybody's lines."""
     logs = run_dir / "logs"
     follow = ("tail", "-q", "-n", "200", "-F")
     return {
@@ -99,5 +92,4 @@ def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[st
 
 
 def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:
-    """The live table."""
     return "monitor", (sys.executable, "-m", "launch.show.monitor", str(run_dir), "--wait")

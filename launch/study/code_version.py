@@ -1,7 +1,5 @@
 """Which code a run was made with."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ class CodeVersion:
     digest: str
 
     @classmethod
-    def here(cls) -> CodeVersion:
+    def here(cls) -> "CodeVersion":
         """Of this checkout, tracked files alone."""
         commit, trees = _git("rev-parse", "--short", "HEAD"), _git("ls-tree", "HEAD", *PARTS)
         if not commit:

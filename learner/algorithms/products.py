@@ -1,7 +1,5 @@
 """Matrix products of float32 at the speed of the processor."""
 
-from __future__ import annotations
-
 import logging
 
 import torch

@@ -1,7 +1,5 @@
 """python -m learner.replay verify|repair|info|export|merge PATH: see --help."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys
@@ -69,7 +67,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; returns the exit code."""
     args = make_parser().parse_args(argv)
     try:
         match args.command:

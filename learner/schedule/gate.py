@@ -1,7 +1,5 @@
 """The share of episodes that the residual may play, raised as it earns them."""
 
-from __future__ import annotations
-
 from collections import deque
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How many updates are due for the data received, who must wait, and how actors act meanwhile."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from config.algo import AlgoConfig

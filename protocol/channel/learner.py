@@ -4,8 +4,6 @@ DEALER to ROUTER on the experience port, PUB to SUB on the weights port; clients
 Every option is set before its socket binds or connects: later has no effect.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

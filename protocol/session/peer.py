@@ -1,7 +1,5 @@
 """What a learner knows of one actor or evaluator."""
 
-from __future__ import annotations
-
 import enum
 from collections import deque
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Frames and decisions become exactly the rows that happened."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

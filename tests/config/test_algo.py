@@ -1,7 +1,5 @@
 """Keys of the algorithm: what each is there for, and what became of those of earlier releases."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

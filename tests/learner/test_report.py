@@ -1,7 +1,5 @@
 """Laws of the measurements: every point on disk at once, wandb never in the way, pictures and tables."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

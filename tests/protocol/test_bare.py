@@ -3,8 +3,6 @@
 Nothing of `protocol` or `actor` is imported by the client below; the learner is the real one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import struct
 import time

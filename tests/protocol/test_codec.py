@@ -1,7 +1,5 @@
 """Laws of protocol.arrays and protocol.codec."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

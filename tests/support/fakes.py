@@ -1,7 +1,5 @@
 """Stand-ins that check what they are given; each stands beside a test with the real thing."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

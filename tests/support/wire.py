@@ -1,7 +1,5 @@
 """Both ends of the wire in one process, and what goes over it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

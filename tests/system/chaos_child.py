@@ -4,8 +4,6 @@ that send identifiable rows and write down what they sent and what was called du
     python -m tests.system.chaos_child learner|actor SETTINGS.json [ACTOR_ID]
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

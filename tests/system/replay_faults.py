@@ -8,8 +8,6 @@ dies at POINTS points (200) and reports what it found. With --images rows have t
 --max-frames the dataset has this budget, and its oldest episodes are dropped.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import contextlib

@@ -1,7 +1,5 @@
 """The commands of README's "Bring your base", as they stand there, on small real data."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 Most of it is asked of a role's function here; whole processes show that the line is all that is left of them.
 tests/launch/test_entries.py has the exit codes."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

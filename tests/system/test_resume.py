@@ -1,7 +1,5 @@
 """A learner that is killed takes up its run: real processes, real simulators."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

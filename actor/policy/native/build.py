@@ -1,7 +1,5 @@
 """C++ compiled where it runs, for the processor that runs it."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import logging
@@ -28,10 +26,7 @@ class NativeError(RuntimeError):
 
 def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
     """The library that `source` becomes; compiled at most once a machine (seconds).
-
-    Raises:
-        NativeError: no compiler, or it failed.
-    """
+    Raises NativeError: no compiler, or it failed."""
     compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
     if compiler is None:
         raise NativeError("no C++ compiler (g++ or $CXX) on this machine")
@@ -58,7 +53,7 @@ def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.C
         return None
 
 
-def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+def addresses(tensors: Sequence["Tensor"]) -> ctypes.Array[ctypes.c_void_p]:
     """Where their numbers are. The caller keeps the tensors, and knows that they are contiguous."""
     return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 

@@ -4,8 +4,6 @@ Same function as torch's operators one after the other, to the rounding of float
 a torch operator costs as much as its arithmetic, and activations leave the caches between two of them.
 """
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 from collections.abc import Sequence

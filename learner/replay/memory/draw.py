@@ -1,7 +1,5 @@
 """Which rows a batch begins at."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from learner.replay.memory.rows import Rows, Slots
@@ -15,9 +13,7 @@ def draw_linked(rows: Rows, count: int, rng: np.random.Generator) -> Slots:
 
     By rejection: nearly always all but a few rows have a successor.
 
-    Raises:
-        ValueError: no row has one.
-    """
+    Raises ValueError: no row has one."""
     if not len(rows):
         raise ValueError("the replay is empty")
     found = np.zeros(0, np.int64)

@@ -1,7 +1,5 @@
 """LeRobot's visualiser, as a person calls it."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The composition of base and residual."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

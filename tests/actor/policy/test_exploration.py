@@ -1,7 +1,5 @@
 """Mask and noise of an episode are its own: it can be played again alone."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """LeRobot policies that look at cameras, saved by LeRobot itself, as bases."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The ring comes back from the dataset, its sidecar and what came after them, to the bit."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The oldest episodes go; what stays is a whole dataset, and every tool finds in it what it means."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Stock readers of a dataset, in processes of their own, while its files go."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Laws of the two session state machines, over a network made of lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -3,8 +3,6 @@
 Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
@@ -96,17 +94,13 @@ class DatasetSpec:
         }
 
     @classmethod
-    def from_origin(cls, content: Mapping[str, Any]) -> DatasetSpec:
+    def from_origin(cls, content: Mapping[str, Any]) -> "DatasetSpec":
         """The other way round; fields that are younger than the dataset have their defaults.
-
-        Raises:
-            TypeError, ValueError: no such content.
-        """
+        Raises TypeError, ValueError: no such content."""
         names = {each.name for each in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in names})
 
     def features(self) -> dict[str, Feature]:
-        """All columns of the dataset."""
         return self.number_features() | image_features(self)
 
     def table_columns(self) -> set[str]:

@@ -1,7 +1,5 @@
 """Camera images on disk: videos of a shard's episodes end to end, and single pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence
@@ -77,11 +75,7 @@ def join(paths: Sequence[Path], target: Path, fps: int) -> list[int]:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video, by its index.
-
-    Raises:
-        BrokenVideoError: it is not whole.
-    """
+    """Frames of a video, by its index. Raises BrokenVideoError: it is not whole."""
     try:
         with contextlib.closing(_open(path)) as container:
             return container.streams.video[0].frames

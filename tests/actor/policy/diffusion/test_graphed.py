@@ -1,7 +1,5 @@
 """Plans by CUDA graphs equal eager ones; what lies around the capture is tested without a GPU."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest
