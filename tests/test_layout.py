@@ -1,6 +1,7 @@
 """Our packages have common names: a foreign one of the same name must not stand in for them."""
 
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -45,3 +46,8 @@ def test_lock_has_what_the_project_names(repository: Path) -> None:
 def test_ci_runs_the_readme_test_command(repository: Path) -> None:
     assert "bash launch/test.sh" in (repository / ".ci/run").read_text().splitlines()
     assert "bash launch/test.sh" in (repository / "README.md").read_text()
+
+
+def test_no_test_imports_another(repository: Path) -> None:
+    taken = re.compile(r"^\s*(from|import) tests\.(\w+\.)*test_\w+", re.M)
+    assert [path for path in (repository / "tests").rglob("*.py") if taken.search(path.read_text())] == []

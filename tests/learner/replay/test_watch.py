@@ -20,8 +20,8 @@ from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.dataset.watch import ReaderWatch
 from learner.replay.tools.verify import verify
-from tests.learner.replay.test_retention import Recorder
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
+from tests.support.recorder import Recorder
 from tests.system.replay_faults import open_dataset
 
 # Stock, but it waits for a word before it opens what it has listed, and before it opens the dataset again.
