@@ -18,7 +18,7 @@ def relations_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
-# Keys and values of earlier releases, and what to do instead.
+# Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
     "actor_update": "the actor always follows the critics' gradient",
@@ -57,7 +57,7 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
     """Check keys of algo with their values.
 
     Raises:
-        ConfigError: one of them is of an earlier release; says what to do instead.
+        ConfigError: one of them was removed; says what to do instead.
     """
     for key, value in given.items():
         for removed in (key, f"{key}={value}"):

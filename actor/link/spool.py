@@ -1,4 +1,4 @@
-"""Files with what a client has sent and the learner's disk does not have yet: they outlive the process.
+"""Files of messages that were sent and are not durable yet: they survive a killed process.
 
     <folder>/<actor id>/<session>/<sequence>
 
@@ -32,7 +32,7 @@ class SpoolError(RuntimeError):
 
 
 class Spool:
-    """One session's files; while this process lives, no other process takes them for left over.
+    """One session's files; while this process lives, no other process sends them.
 
     Raises:
         SpoolError: a folder that cannot be made.
