@@ -57,7 +57,7 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
     """Check keys of algo with their values.
 
     Raises:
-        ConfigError: one of them was removed; says what to do instead.
+        ConfigError: one of them is of an earlier release; says what to do instead.
     """
     for key, value in given.items():
         for removed in (key, f"{key}={value}"):

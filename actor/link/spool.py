@@ -32,7 +32,7 @@ class SpoolError(RuntimeError):
 
 
 class Spool:
-    """One session's files; while this process lives, no other process sends them.
+    """One session's files; while this process lives, no other process takes them for left over.
 
     Raises:
         SpoolError: a folder that cannot be made.
