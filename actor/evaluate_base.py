@@ -29,7 +29,7 @@ def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | N
     Raises CheckpointError, DeviceError, TaskError: see their messages."""
     settings = config.learner.evaluation
     base = prepare_base(config)
-    # The bar is for terminals alone: elsewhere the one line of the result is all that is printed.
+    # The bar is only for terminals: elsewhere one line with the result is printed.
     with (
         simulators(config, base) as envs,
         tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar,

@@ -24,7 +24,7 @@ from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
-# Seeds of actors lie this far apart: no two play the same episodes in any run of useful length.
+# Distance between the first seeds of two actors: no two play the same episodes in a run of useful length.
 SEEDS_PER_ACTOR = 10_000_000
 
 

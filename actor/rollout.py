@@ -113,7 +113,7 @@ class Rollout:
     def _finals(self, rows: Tensor, truncated: Tensor, step: Step) -> dict[str, Tensor]:
         """What belongs to the episode ends of sub-environments `rows`.
 
-        The base's plan is computed for truncated episodes alone: nothing bootstraps from a terminated one.
+        The base's plan is computed only for truncated episodes: nothing bootstraps from a terminated one.
         """
         device = step.final_observation.device
         plans = torch.zeros(len(rows), self._spec.residual_every, self._envs.action_dim)

@@ -16,7 +16,7 @@ def relations_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
-# Keys and values of earlier releases, and what to do instead.
+# Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
     "actor_update": "the actor always follows the critics' gradient",

@@ -1,4 +1,4 @@
-"""A run's folder: who may use it, and what stands in it from the start."""
+"""A run's folder: made, or found again, and locked for one learner."""
 
 import contextlib
 from collections.abc import Generator

@@ -22,7 +22,7 @@ from protocol.arrays import DTYPES, Columns, ProtocolError
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
 Dim = int | str
-"""A number, or a letter that stands for one."""
+"""A number, or a letter for one."""
 
 
 class ExperienceSpec(
@@ -47,7 +47,7 @@ class ExperienceSpec(
 
     @property
     def sizes(self) -> dict[str, int]:
-        """What the letters k, O and A stand for."""
+        """Values of the letters k, O and A."""
         return {"k": self.residual_every, "O": self.observation_dim, "A": self.action_dim}
 
     @property
@@ -239,7 +239,7 @@ _UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
 def _check_range(name: str, array: NDArray[Any], least: int, most: int) -> None:
-    # Seen as unsigned, what is below `least` lies above all else: one look instead of two.
+    # As unsigned numbers, values below `least` are above all others: one comparison instead of two.
     above = array - least if least else array
     if above.view(_UNSIGNED[array.itemsize]).max() > most - least:
         wrong = np.flatnonzero((array < least) | (array > most))

@@ -1,4 +1,4 @@
-"""Weights on their way in: from publications and, where one was lost, on request."""
+"""Receives weights: as they are published, and on request if a publication was lost."""
 
 import logging
 

@@ -12,7 +12,7 @@ _SAY_EVERY_S = 5.0
 
 
 class WaitLog:
-    """Says now and then what a wait that began now waits for."""
+    """Logs regularly what a wait waits for."""
 
     def __init__(self, describe: Callable[[], str]) -> None:
         self._describe = describe

@@ -1,4 +1,4 @@
-"""Files with what a client has sent and the learner's disk does not have yet: they outlive the process.
+"""Files of messages that were sent and are not durable yet: they survive a killed process.
 
     <folder>/<actor id>/<session>/<sequence>
 

@@ -1,4 +1,4 @@
-"""Newest weights only, swapped between decisions."""
+"""Adopts the newest weights, between decisions."""
 
 import logging
 

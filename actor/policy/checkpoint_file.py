@@ -1,4 +1,4 @@
-"""Files of tensors: read without running code from them, written beside their place and renamed over it."""
+"""Checkpoint files: read without running code from them, and replaced as a whole."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a base policy is."""
+"""The interface of a base policy."""
 
 from typing import Protocol
 

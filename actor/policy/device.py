@@ -1,4 +1,4 @@
-"""Where tensors live: refused in one line where there is no such place, before anything is loaded."""
+"""Checks that the devices of a configuration exist, before anything is loaded."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""When the residual acts while a run collects experience, and the noise on it: what `Behaviour` asks for."""
+"""In which decisions the residual acts while a run collects experience, and the noise on it (`Behaviour`)."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ class Exploration:
             drawn = uniform(self._episodes.keys(rows, Use.UNIFORM_RESIDUAL), self._residual.outputs)
             chosen = self._residual.spread(2 * torch.from_numpy(drawn).to(self._device) - 1)
             return chosen * mask[:, None]
-        push = self._push(rows, behaviour)  # goes on where the mask hides it
+        push = self._push(rows, behaviour)  # it goes on even if the mask hides it
         if not mask.any():
             return torch.zeros_like(base_plan)
         chosen = self._sampled(rows, observation, base_plan) + self._residual.spread(push)
@@ -70,7 +70,7 @@ class Exploration:
     def _push(self, rows: Tensor, behaviour: Behaviour) -> Tensor:
         """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.
 
-        A push that lasts goes somewhere; independent pushes of the same size cancel.
+        A push over many decisions has an effect; independent pushes of the same size cancel.
         """
         starts = self._happens(rows, Use.NOISE_STARTS, behaviour.noise_probability)
         starts &= self._noise_left[rows] == 0

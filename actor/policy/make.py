@@ -41,7 +41,7 @@ def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
         case LeRobotBaseConfig():
             _check_control_mode(base.path, base.control_mode, task)
             try:
-                # Here, since an actor host needs lerobot for such a base alone.
+                # Imported here: an actor host needs lerobot only for such a base.
                 from actor.policy.lerobot.files import load_lerobot_base
             except ModuleNotFoundError as error:
                 raise CheckpointError(

@@ -1,4 +1,4 @@
-"""ManiSkill on a host with no Vulkan device, or with one that is software alone.
+"""ManiSkill on a host with no Vulkan device, or with a software device only.
 
 ``render_backend="none"`` stops ManiSkill from rendering, but sapien's loaders still
 build a ``RenderMaterial`` for every link, and that raises where no Vulkan device exists.

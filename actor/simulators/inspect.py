@@ -1,4 +1,4 @@
-"""What the dimensions of a task's observation mean: python -m actor.simulators.inspect [Hydra overrides].
+"""What each dimension of a task's observation means: python -m actor.simulators.inspect [Hydra overrides].
 
 Builds one simulator of the task (such as task=stack_cube) on the CPU and shows an episode's first
 observation, with the indices that algo.relations, base.observation and learner.robot_state_dim use, and each

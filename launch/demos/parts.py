@@ -87,7 +87,7 @@ class Parts:
 
 
 def finish_part(fresh: Path, place: Path, part: Part) -> None:
-    """Declare what lies in `fresh` a whole part."""
+    """Declare the content of `fresh` a whole part."""
     (fresh / "part.json").write_text(json.dumps(asdict(part)) + "\n")
     fresh.rename(place)
 
@@ -98,7 +98,7 @@ def _episodes(place: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, chosen: list[tuple[Path, dict[str, Any]]]) -> None:
-    """Copy episodes of many files into one, numbered anew, with its json beside it."""
+    """Copy episodes of many files into one, numbered from 0, with its json beside it."""
     header = json.loads(chosen[0][0].with_suffix(".json").read_text())
     items = []
     with replaced(path) as fresh:

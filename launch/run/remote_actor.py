@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from config.compose import show_help
 from config.process import UsageError, run_main, wants_help
 
-# Indices of actors that their host's name decides lie above those of the learner's own actors.
+# An actor on another host gets its index from the host's name, above the indices of the learner's own actors.
 FIRST_INDEX, INDICES = 100, 100_000
 
 

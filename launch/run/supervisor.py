@@ -1,4 +1,4 @@
-"""Who of a run may end when, and what that means for the others."""
+"""Watches the processes of a run: which may end when, and what the others do then."""
 
 import logging
 import signal

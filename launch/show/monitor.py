@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.show.monitor", description=__doc__)
     parser.add_argument("run", help="name of a run under runs/, or its folder")
     parser.add_argument("--once", action="store_true", help="show the table once and leave")
-    parser.add_argument("--wait", action="store_true", help="the run starts anew: an older summary is no end")
+    parser.add_argument("--wait", action="store_true", help="the run starts again: ignore an older summary")
     args = parser.parse_args(argv)
     run_dir, console = find_run(args.run), Console()
     if not run_dir.is_dir() and not args.wait:

@@ -33,7 +33,7 @@ lerobot-dataset-viz as they are.
 """
 
 
-# What `--save` alone stands for: no path that anybody could name.
+# The value of `--save` without a folder: no path that anybody could name.
 _RUNS_FOLDER = Path("\0")
 
 

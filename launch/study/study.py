@@ -6,7 +6,7 @@
     'settings={default: [], published: [algo=policy_decorator]}'
 
 Every run is one `launch.run` with ports of its own; Ctrl-C ends it and the study. Each adds a line to
-`record` and a row to `table`, failures too. A run that stands in `record` for the same code, overrides
+`record` and a row to `table`, failures too. A run that `record` has for the same code, overrides
 and seed is not repeated; one that Ctrl-C or the budget cut short is. Seeds come first: after each of
 them, every setting was tried as often. A run's output goes to its folder, logs/run.log.
 """

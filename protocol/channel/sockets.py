@@ -42,7 +42,7 @@ def set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint, max_messag
     """Before the socket binds or connects: later has no effect."""
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
-    # A connection that a router in between forgot is noticed and made anew. By TCP, not by ZeroMQ's own
+    # A connection that a router in between forgot is noticed and made again. By TCP, not by ZeroMQ's own
     # heartbeats: with a full receive queue these abort the process (libzmq issue 3937, still in 4.3.5).
     idle_s = max(1, int(endpoint.lease_s / 2))
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

@@ -1,4 +1,4 @@
-"""Who may send what next. Knows no sockets and reads no clock.
+"""A client's side of a session: what to send next. Knows no sockets and reads no clock.
 
 A client numbers what must arrive, keeps it until it is durable, and sends while the learner grants rows.
 Hello may be said at any time and any number of times; each Welcome says from where to send again. So one

@@ -1,4 +1,4 @@
-"""Stand-ins that check what they are given; each stands beside a test with the real thing."""
+"""Stand-ins that check what they are given; each is used beside a test with the real thing."""
 
 import torch
 from torch import Tensor

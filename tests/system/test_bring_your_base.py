@@ -1,4 +1,4 @@
-"""The commands of README's "Bring your base", as they stand there, on small real data."""
+"""The commands of README's "Bring your base", as they are there, on small real data."""
 
 import json
 import os

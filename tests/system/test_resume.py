@@ -1,4 +1,4 @@
-"""A learner that is killed takes up its run: real processes, real simulators."""
+"""A killed learner continues its run: real processes, real simulators."""
 
 import json
 import signal

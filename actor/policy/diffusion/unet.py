@@ -45,7 +45,7 @@ class ConvBlock(nn.Module):
 
 
 class FilmResidualBlock(nn.Module):
-    """Two convolutions; the condition scales and shifts what lies between them."""
+    """Two convolutions; the condition scales and shifts the values between them."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, kernel: int, groups: int) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""A LeRobot policy's files as a base: what LeRobot's factory knows and what its plugins add, checked against
-the task."""
+"""Loads a policy of LeRobot or of a plugin, with its processors, and checks that it fits the task."""
 
 from pathlib import Path
 from typing import Any

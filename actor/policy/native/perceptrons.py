@@ -79,7 +79,7 @@ class Perceptrons:
     Args:
         widths: inputs, hidden layers, outputs.
         normed: layer norm behind each hidden layer.
-        by_output: weights lie as (outputs, inputs), as those of torch's Linear.
+        by_output: layout of weights: (outputs, inputs), as those of torch's Linear.
     """
 
     def __init__(self, widths: tuple[int, ...], *, normed: bool, by_output: bool) -> None:

@@ -1,4 +1,4 @@
-"""Between parquet files, Arrow's tables and numpy."""
+"""Conversions between parquet files, Arrow's tables and numpy."""
 
 # pyarrow's stubs leave type arguments open (ndarray, Array): the replay sees them in this file alone.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

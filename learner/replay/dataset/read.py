@@ -1,4 +1,4 @@
-"""Reading what a dataset's folder says of itself."""
+"""Reads the metadata of a dataset's folder."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Shards that become others: merged, renumbered, dropped."""
+"""Makes new shards from old ones: merges them, renumbers their episodes, drops the oldest."""
 
 from dataclasses import replace
 

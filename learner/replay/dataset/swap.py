@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 _EXCHANGE = 2
 _AT_FDCWD = -100
-# Opening the files of a folder takes milliseconds; that many times it may be swapped meanwhile.
+# Opening the files of a folder takes milliseconds. If it is swapped meanwhile, it is opened again, at most
+# this many times.
 _ATTEMPTS = 100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -1,4 +1,4 @@
-"""Bytes on their way to a segment: gathered in aligned memory, then written past the page cache.
+"""Writes a segment: gathers bytes in aligned memory, then writes them past the page cache.
 
 A write through the page cache costs several times as much processor time, and the sync also has to wait for
 the kernel to write the pages back.

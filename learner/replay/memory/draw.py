@@ -1,4 +1,4 @@
-"""Which rows a batch begins at."""
+"""Chooses the rows at which the transitions of a batch begin."""
 
 import numpy as np
 

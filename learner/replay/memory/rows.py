@@ -17,7 +17,7 @@ FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated"
 class Rows:
     """Row `position` is in slot `position % capacity`. Not thread-safe.
 
-    What the update reads of a row lies side by side in `block`, which may be on a GPU. `following` (the slot
+    All that an update reads of a row is contiguous in `block`, which may be on a GPU. `following` (the slot
     of the row's successor, or `unknown`), `reward` and `terminated` stay on the host.
 
     `width`: of `block`."""

@@ -94,7 +94,7 @@ def _wrong_places(folder: Path, episodes: pa.Table) -> Iterator[str]:
     """Files that the episodes name and that are missing, and the other way round."""
     for kind in ("data", "meta/episodes"):
         names = (f"{kind}/chunk_index", f"{kind}/file_index")
-        # Tools that rewrite a dataset leave out where an episode's own row lies.
+        # Tools that rewrite a dataset leave out the place of an episode's own row.
         if not set(names) <= set(episodes.column_names):
             continue
         places = zip(*(values(episodes, name) for name in names), strict=True)

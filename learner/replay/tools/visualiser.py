@@ -1,4 +1,4 @@
-"""LeRobot's visualiser, as a person calls it."""
+"""The command that starts LeRobot's visualiser."""
 
 import shlex
 import sys

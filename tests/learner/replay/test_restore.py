@@ -1,4 +1,4 @@
-"""The ring comes back from the dataset, its sidecar and what came after them, to the bit."""
+"""The ring is rebuilt from dataset, sidecars and later rows, bit for bit."""
 
 import shutil
 from pathlib import Path

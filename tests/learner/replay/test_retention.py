@@ -1,4 +1,4 @@
-"""The oldest episodes go; what stays is a whole dataset, and every tool finds in it what it means."""
+"""The oldest episodes are removed; the rest is a whole dataset, and every tool reads it correctly."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What holds for a whole dataset, and what its columns are.
+"""The specification of a dataset: its columns, and the content of info.json.
 
 Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
@@ -143,8 +143,7 @@ class DatasetSpec:
         return DTYPES[column.dtype].name, math.prod(item)
 
     def slices(self) -> dict[str, slice]:
-        """Column -> its place where all columns lie side by side in one matrix, the channels of the
-        cameras last."""
+        """Column -> its place in one matrix of all columns side by side, the channels of the cameras last."""
         widths = {name: feature["shape"][0] for name, feature in self.number_features().items()}
         widths |= {feature_name(camera): 3 for camera in self.cameras}
         ends = itertools.accumulate(widths.values())

@@ -1,6 +1,6 @@
 """Statistics as LeRobot keeps them: for each episode, and merged over all of them.
 
-All features lie side by side in one matrix, so that many episodes cost a handful of numpy calls.
+All features are side by side in one matrix, so that many episodes cost a handful of numpy calls.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +16,7 @@ _MIN, _MAX, _MEAN, _STD = range(4)
 
 
 def describe(values: Array, lengths: Array) -> Array:
-    """Statistics of E episodes that lie end to end, in the order of `STATISTICS`.
+    """Statistics of E episodes, one behind the other, in the order of `STATISTICS`.
 
     Args:
         values: f8 (N, D).

@@ -14,7 +14,7 @@ from PIL import Image
 
 from learner.replay.dataset.arrow import Array
 
-# As LeRobot encodes: every second frame stands for itself, so that any frame is found quickly. No frame
+# As LeRobot encodes: every second frame is a key frame, so that any frame is found quickly. No frame
 # refers to a later one: what was written first is shown first.
 CODEC, PIXELS = "h264", "yuv420p"
 _OPTIONS = {"g": "2", "crf": "18", "bf": "0", "preset": "veryfast", "threads": "1"}

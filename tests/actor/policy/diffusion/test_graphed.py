@@ -1,4 +1,4 @@
-"""Plans by CUDA graphs equal eager ones; what lies around the capture is tested without a GPU."""
+"""Plans by CUDA graphs equal eager ones; the code around the capture is tested without a GPU."""
 
 import logging
 
