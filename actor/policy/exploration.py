@@ -18,7 +18,7 @@ BASE_ALONE = Behaviour(
     noise_std=0.0,
     noise_ladder=False,
     noise_probability=1.0,
-    noise_hold=1,
+    noise_decisions=1,
     decisions=0,
 )
 
@@ -68,7 +68,7 @@ class Exploration:
         )  # fmt: skip
 
     def _push(self, rows: Tensor, behaviour: Behaviour) -> Tensor:
-        """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.
+        """Gaussian noise (R, outputs) that lasts for `noise_decisions` decisions once it has begun.
 
         A push over many decisions has an effect; independent pushes of the same size cancel.
         """
@@ -78,7 +78,7 @@ class Exploration:
             first = rows[starts]
             std = behaviour.noise_std * (self._ladder[first, None] if behaviour.noise_ladder else 1.0)
             self._noise[first] = self._normal(first, Use.NOISE) * std
-            self._noise_left[first] = behaviour.noise_hold
+            self._noise_left[first] = behaviour.noise_decisions
         left = self._noise_left[rows]
         self._noise_left[rows] = (left - 1).clamp_min(0)
         return self._noise[rows] * (left > 0)[:, None]

@@ -14,7 +14,7 @@ EXPLORING = Behaviour(
     noise_std=0.0,
     noise_ladder=False,
     noise_probability=1.0,
-    noise_hold=1,
+    noise_decisions=1,
     decisions=0,
 )
 

@@ -21,7 +21,7 @@ from tests.support.journals import LIMITS, SETTINGS
 from tests.support.spec import SPEC
 from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 3
+VERSION = 4
 
 
 class BareClient:

@@ -62,7 +62,7 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
         noise_std=0.1,
         noise_ladder=True,
         noise_probability=1.0,
-        noise_hold=1,
+        noise_decisions=1,
         decisions=0,
     )
     return Weights(

@@ -190,7 +190,7 @@ def make_weights(version: int) -> Weights:
     behaviour = Behaviour(
         mask_probability=1.0, mask_episodes=False, uniform=False, noise_std=0.0, noise_ladder=False,
         noise_probability=1.0,
-        noise_hold=1, decisions=0,
+        noise_decisions=1, decisions=0,
     )  # fmt: skip
     return Weights(version=version, digest=weights_digest({}), behaviour=behaviour, final=False, columns={})
 
