@@ -57,7 +57,7 @@ def a_share(text: str) -> float:
     return share
 
 
-def parse_arguments(words: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Read `key=value` words, so that this script is called like every other one here."""
     parser = argparse.ArgumentParser(
         prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
@@ -80,9 +80,9 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         "is recorded is the way back, which makes policies trained on it far steadier; 0: none",
     )  # fmt: skip
     parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
-    words = [word for word in words if word != "lerobot=false"]
-    words = ["lerobot" if word == "lerobot=true" else word for word in words]
-    flags = [word if word.startswith("-") else f"--{word}" for word in words]
+    argv = [word for word in argv if word != "lerobot=false"]
+    argv = ["lerobot" if word == "lerobot=true" else word for word in argv]
+    flags = [word if word.startswith("-") else f"--{word}" for word in argv]
     return parser.parse_args(flags)
 
 
@@ -236,8 +236,8 @@ def main(argv: list[str]) -> int:
     if args.lerobot:
         # LeRobot lives in the main environment, with numpy 2.
         target = converted.parent / "lerobot"
-        words = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
-        return subprocess.run(words, check=False).returncode
+        argv = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
+        return subprocess.run(argv, check=False).returncode
     return 0
 
 

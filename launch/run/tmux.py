@@ -30,10 +30,10 @@ class Session:
 
     socket: str
 
-    def _tmux(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def _tmux(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         inherited = {key: value for key, value in os.environ.items() if key != "TMUX"}
         return subprocess.run(
-            ["tmux", "-L", self.socket, *words], env={**inherited, **env}, capture_output=True, text=True
+            ["tmux", "-L", self.socket, *argv], env={**inherited, **env}, capture_output=True, text=True
         )
 
     def start(
@@ -60,14 +60,14 @@ class Session:
         self._tmux("select-pane", "-t", top, "-T", "run (Ctrl-C ends it, Ctrl-B D detaches)")
         self._split(top, "-h", min(SIDE_COLUMNS, size.columns // 2), *side)
         above = top
-        for left, (title, words) in zip(range(len(panes), 0, -1), panes.items(), strict=True):
-            above = self._split(above, "-v", size.lines * left // (len(panes) + 1), title, words)
+        for left, (title, argv) in zip(range(len(panes), 0, -1), panes.items(), strict=True):
+            above = self._split(above, "-v", size.lines * left // (len(panes) + 1), title, argv)
         self._tmux("select-pane", "-t", top)
 
-    def _split(self, pane: str, direction: str, cells: int, title: str, words: Sequence[str]) -> str:
+    def _split(self, pane: str, direction: str, cells: int, title: str, argv: Sequence[str]) -> str:
         """A new pane of `cells` rows or columns out of `pane`; returns its id."""
         where = ("-t", pane, direction, "-l", str(cells), "-P", "-F", "#{pane_id}")
-        new = self._tmux("split-window", *where, *words).stdout.strip()
+        new = self._tmux("split-window", *where, *argv).stdout.strip()
         self._tmux("select-pane", "-t", new, "-T", title)
         return new
 

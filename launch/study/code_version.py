@@ -29,6 +29,6 @@ class CodeVersion:
         return cls(commit.strip() + ("+" if changes else ""), digest)
 
 
-def _git(*words: str) -> str:
+def _git(*argv: str) -> str:
     """What git says, empty where there is no repository."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout
+    return subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True).stdout

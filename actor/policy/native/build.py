@@ -21,7 +21,7 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping
 
 
 class NativeError(RuntimeError):
-    """Native code is not to be had here; the message says why."""
+    """Native code cannot be compiled or loaded here; the message says why."""
 
 
 def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
@@ -45,7 +45,7 @@ def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
 
 
 def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.CDLL | None:
-    """As `compiled`; None, and a warning that begins with `without`, where it is not to be had."""
+    """As `compiled`; None, and a warning that begins with `without`, where it cannot be compiled."""
     try:
         return compiled(source, *headers)
     except NativeError as error:

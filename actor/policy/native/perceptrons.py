@@ -52,7 +52,7 @@ class Wanted(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled `perceptrons.cpp`; None, and one warning, where it is not to be had."""
+    """The compiled `perceptrons.cpp`; None, and one warning, where it cannot be compiled."""
     loaded = compiled_if_possible("networks with torch", SOURCE, SOURCE.with_name("products.h"))
     if loaded is None:
         return None
