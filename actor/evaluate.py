@@ -4,8 +4,6 @@ python -m actor.evaluate [Hydra overrides]: connects to the learner, evaluates t
 newest residual every `learner.evaluation.every_s`, and the final residual over all seeds.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
@@ -30,12 +28,7 @@ class Evaluator:
     """Evaluates when due, over one connection and one set of simulators."""
 
     def __init__(
-        self,
-        config: Config,
-        base: BasePolicy,
-        envs: VectorEnvironment,
-        uplink: Uplink,
-        stop: threading.Event,
+        self, config: Config, base: BasePolicy, envs: VectorEnvironment, uplink: Uplink, stop: threading.Event
     ) -> None:
         self._settings = config.learner.evaluation
         self._envs, self._uplink, self._stop = envs, uplink, stop
@@ -54,11 +47,13 @@ class Evaluator:
             final = final or (weights is not None and weights.final)
             if final:
                 self._evaluate("full", self._settings.episodes, lambda: not self._stop.is_set())
-                self._wait_for_the_end()
-                return
+                break
             if time.monotonic() - last_s >= self._settings.every_s and full.weights_version > 0:
                 self._evaluate("full", self._settings.interim_episodes, self._no_final_weights_yet)
                 last_s = time.monotonic()
+            self._stop.wait(0.05)
+        while not self._stop.is_set() and not self._finished():
+            self._uplink.pump()
             self._stop.wait(0.05)
 
     def _evaluate(self, kind: Literal["base", "full"], episodes: int, goes_on: Callable[[], bool]) -> None:
@@ -70,11 +65,7 @@ class Evaluator:
 
         log.info("evaluating %s v%d over %d episodes", kind, policy.weights_version, episodes)
         result = run_episodes(
-            self._envs,
-            policy,
-            first_seed=self._settings.first_seed,
-            episodes=episodes,
-            goes_on=pumping,
+            self._envs, policy, first_seed=self._settings.first_seed, episodes=episodes, goes_on=pumping
         )
         if result is not None:
             self._uplink.send_evaluation(
@@ -93,18 +84,10 @@ class Evaluator:
         progress = self._uplink.progress
         return progress is not None and progress.finished
 
-    def _wait_for_the_end(self) -> None:
-        while not self._stop.is_set() and not self._finished():
-            self._uplink.pump()
-            self._stop.wait(0.05)
-
 
 def run_evaluator(config: Config, stop: threading.Event) -> None:
     """One evaluator, from connection to the end of the run.
-
-    Raises:
-        CheckpointError, DeviceError, TaskError, UplinkError: see their messages.
-    """
+    Raises CheckpointError, DeviceError, TaskError, UplinkError: see their messages."""
     os.nice(config.learner.evaluation.nice)
     base = prepare_base(config)
     uplink = Uplink(

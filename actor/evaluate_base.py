@@ -5,8 +5,6 @@ learner.evaluation. learner.evaluation.residual names a checkpoint of a residual
 then algo matters as well.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -28,13 +26,10 @@ from config.main import Config
 
 def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
-
-    Raises:
-        CheckpointError, DeviceError, TaskError: see their messages.
-    """
+    Raises CheckpointError, DeviceError, TaskError: see their messages."""
     settings = config.learner.evaluation
     base = prepare_base(config)
-    # The bar is for terminals alone: elsewhere the one line of the result is all that is printed.
+    # The bar is only for terminals: elsewhere one line with the result is printed.
     with (
         simulators(config, base) as envs,
         tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar,
@@ -63,10 +58,7 @@ class Shown:
 
 def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
     """`base` alone, or with the residual that `learner.evaluation.residual` names.
-
-    Raises:
-        CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured.
-    """
+    Raises CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured."""
     residual = config.learner.evaluation.residual
     if residual is None:
         return evaluated_policy(config, base, num_envs, "base")
@@ -83,7 +75,6 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPol
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    """Evaluate and print."""
     os.nice(config.learner.evaluation.nice)
     result = evaluate_base(config, stop)
     if result is None:

@@ -1,7 +1,5 @@
 """Success of a policy over fixed seeds: what the run's evaluator and `actor.evaluate_base` share."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,10 +29,7 @@ class EvaluationResult:
 
 def prepare_base(config: Config) -> BasePolicy:
     """The base, and this process set up for an evaluation.
-
-    Raises:
-        CheckpointError, ConfigError, DeviceError, TaskError: see their messages.
-    """
+    Raises CheckpointError, ConfigError, DeviceError, TaskError: see their messages."""
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
     require_task(config.task.env_id, config.task.cameras)
@@ -44,10 +39,7 @@ def prepare_base(config: Config) -> BasePolicy:
 @contextmanager
 def simulators(config: Config, base: BasePolicy) -> Iterator[VectorEnvironment]:
     """The evaluation's sub-environments, closed at the end.
-
-    Raises:
-        CheckpointError, TaskError: they cannot be built, or do not fit the base.
-    """
+    Raises CheckpointError, TaskError: they cannot be built, or do not fit the base."""
     settings = config.learner.evaluation
     envs = make_environment(
         config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes

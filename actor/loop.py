@@ -1,7 +1,5 @@
 """run_actor: simulate with the newest weights and send what happened."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading
@@ -26,7 +24,7 @@ from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
-# Seeds of actors lie this far apart: no two play the same episodes in any run of useful length.
+# Distance between the first seeds of two actors: no two play the same episodes in a run of useful length.
 SEEDS_PER_ACTOR = 10_000_000
 
 
@@ -93,10 +91,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     """actor.rows_per_batch, or as many as fit where rows with images are large.
-
-    Raises:
-        TaskError: not even those of one step of all sub-environments fit.
-    """
+    Raises TaskError: not even those of one step of all sub-environments fit."""
     # A message is sent once it has enough rows: the last step may add one of each sub-environment.
     room = config.wire.max_message_bytes // spec.row_bytes - config.actor.num_envs
     if room < 1:

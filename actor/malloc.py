@@ -1,6 +1,4 @@
-"""What becomes of memory that was freed."""
-
-from __future__ import annotations
+"""Keeps freed memory in the process, which saves page faults."""
 
 import ctypes
 

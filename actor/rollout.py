@@ -4,8 +4,6 @@ A decision closes when its frames are used up or its episode ends; then it becom
 columns that `protocol.experience` defines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -125,7 +123,7 @@ class Rollout:
     def _finals(self, rows: Tensor, truncated: Tensor, step: Step) -> dict[str, Tensor]:
         """What belongs to the episode ends of sub-environments `rows`.
 
-        The base's plan is computed for truncated episodes alone: nothing bootstraps from a terminated one.
+        The base's plan is computed only for truncated episodes: nothing bootstraps from a terminated one.
         """
         device = step.final_observation.device
         plans = torch.zeros(len(rows), self._spec.residual_every, self._envs.action_dim)

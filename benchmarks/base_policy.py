@@ -6,8 +6,6 @@ and for the next). ceiling: the bare network compiled by torch.compile for exact
 with the CUDA graphs of its mode "reduce-overhead"), as often as there are steps.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

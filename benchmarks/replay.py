@@ -12,8 +12,6 @@ One thread for torch. Medians over the rounds; prints one JSON object. Rates are
 processor time of all threads (--clock cpu), which leaves out waiting for the disk and for other processes.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

@@ -6,8 +6,6 @@ Random pushes that last, sides in turns. Beside the rates, processor time a fram
 machine changes less.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import sys

@@ -8,8 +8,6 @@ is there. For the default recipe and the published one. "ours_large": ours from 
 do not count.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import statistics
@@ -180,7 +178,7 @@ def measure(algo: AlgoConfig) -> dict[str, float]:
 
 
 def full_ring(rows: int, every: int, seed: int) -> Ring:
-    """A ring of so many rows that has wrapped around."""
+    """A full ring of `rows` rows that has wrapped around."""
     ring = Ring(rows, O, every * A)
     for columns in messages(int(1.05 * rows * every), every, seed):
         ring.add("actor", columns)

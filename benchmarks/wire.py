@@ -10,8 +10,6 @@ these four is what the disk can do. All sides in turn, medians over the rounds; 
 others use the machine, look at the processor time: of both processes for one batch.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json
@@ -122,7 +120,7 @@ WAYS = {
     "overwrite_cached": Way(direct=False, over=True),
     "overwrite_direct": Way(direct=True, over=True),
 }
-# So much is written over: as many segments as the journal goes round in.
+# This much is overwritten: the segments that the journal uses in turn.
 WRAP_BYTES = 1 << 28
 
 
@@ -239,7 +237,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-# Rows are the learner's once they are on disk: so many may be on their way there.
+# Rows are handed to the learner once they are on disk: this many may be on their way there.
 CREDIT_ROWS = 1 << 16
 
 

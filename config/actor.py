@@ -1,7 +1,5 @@
 """Settings of an actor's process: config/actor.yaml, typed and checked."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from config.section import Section

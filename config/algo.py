@@ -1,7 +1,5 @@
 """Settings of the algorithm: config/algo/, typed and checked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,7 +16,7 @@ def relations_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
-# Keys and values of earlier releases, and what to do instead.
+# Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
     "actor_update": "the actor always follows the critics' gradient",
@@ -55,10 +53,7 @@ def refuse_removed_overrides(overrides: Sequence[str]) -> None:
 
 def refuse_removed(given: Mapping[str, Any]) -> None:
     """Check keys of algo with their values.
-
-    Raises:
-        ConfigError: one of them is of an earlier release; says what to do instead.
-    """
+    Raises ConfigError: one of them is of an earlier release; says what to do instead."""
     for key, value in given.items():
         for removed in (key, f"{key}={value}"):
             if removed in REMOVED:
@@ -115,9 +110,7 @@ class AlgoConfig(Section, frozen=True):
     entropy_in_target: bool
 
     def __post_init__(self) -> None:
-        self.at_least(
-            1, "residual_every", "noise_decisions", "critics", "n_step", "batch_size", "actor_delay"
-        )
+        self.at_least(1, "residual_every", "noise_decisions", "critics", "n_step", "batch_size")
         self.at_least(1, "actor_delay")
         self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
         self.at_least(0, "target_noise_std", "target_noise_clip", "observation_noise", "initial_temperature")

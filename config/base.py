@@ -1,7 +1,5 @@
 """Settings of the base: config/base/, typed and checked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from config.section import Section

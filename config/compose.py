@@ -1,7 +1,5 @@
 """The configuration of a process: composed from Hydra overrides, or read from the file of a launch."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence
@@ -31,11 +29,7 @@ class _AlgoKeys(msgspec.Struct):
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """config/main.yaml with Hydra overrides, checked.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    """config/main.yaml with Hydra overrides, checked. Raises ConfigError: in one line, naming the key."""
     refuse_removed_overrides(overrides)
     return compose_section(CONFIG_DIR, overrides, Config)
 
@@ -58,10 +52,7 @@ def compose_raw(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
 def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
     """Check what Hydra composed.
-
-    Raises:
-        ConfigError: unknown, missing or unsuitable key, named with its place.
-    """
+    Raises ConfigError: unknown, missing or unsuitable key, named with its place."""
     try:
         plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
         return msgspec.convert(plain, kind, strict=True)
@@ -83,10 +74,7 @@ def write_config(path: Path, config: Config) -> None:
 
 def read_config(path: Path) -> Config:
     """A configuration that `write_config` wrote, checked again.
-
-    Raises:
-        ConfigError: no such file, or not a configuration of this release; in one line, naming the key.
-    """
+    Raises ConfigError: no such file, or not a configuration of this release; in one line, naming the key."""
     try:
         # YAML raises a plain ValueError for a date or number that is none.
         plain = yaml.safe_load(path.read_text())
@@ -102,10 +90,7 @@ def read_config(path: Path) -> Config:
 
 def asked_config(argv: Sequence[str]) -> Config:
     """What a process of a run is started with: `--config FILE [--index N]`, or Hydra overrides.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    Raises ConfigError: in one line, naming the key."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--index", type=int)

@@ -1,6 +1,4 @@
-"""Files that other processes read or write too: replaced as a whole, and locked."""
-
-from __future__ import annotations
+"""Files that other processes read or write too: replaced as a whole (atomically), and locked."""
 
 import contextlib
 import fcntl

@@ -1,7 +1,5 @@
 """Settings of the learner's process: config/learner.yaml, typed and checked."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from config.section import Section
@@ -77,14 +75,8 @@ class LearnerConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
-        self.positive(
-            "publish_every_s",
-            "checkpoint_every_s",
-            "log_every_s",
-            "wait_log_every_s",
-            "stall_timeout_s",
-            "store_flush_s",
-        )
+        self.positive("publish_every_s", "checkpoint_every_s", "log_every_s", "wait_log_every_s")
+        self.positive("stall_timeout_s", "store_flush_s")
         for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
             value = getattr(self, key)
             self.require(value is None or value > 0, key, "above 0, or null")

@@ -1,7 +1,5 @@
 """Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Literal
@@ -46,5 +44,4 @@ class Config(Section, frozen=True):
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder."""
         return Path(self.runs_dir) / self.name

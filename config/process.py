@@ -1,7 +1,5 @@
 """What every entry point does first and last: log, stop on signals, and end with one of three exit codes."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys
@@ -96,5 +94,4 @@ def one_line(error: Exception) -> str:
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether the command line asks for help."""
     return not {"-h", "--help"}.isdisjoint(argv)

@@ -1,21 +1,19 @@
 """One of task.relations and algo.relations: which place in an observation is seen from which other."""
 
-from __future__ import annotations
-
 from config.section import Section
 
 _POSITION, _POSE = 3, 7
 
 
 class Relation(Section, frozen=True):
-    """Numbers of the observation, counted from 0.
+    """One relation. Its fields are indices into the observation, counted from 0.
 
     Attributes:
-        point: where the x, y and z of what is seen begin; with `tip` its quaternion follows them.
-        tip: the number that says how many metres ahead of the point, along its own x axis, the place lies
-            that matters: the end of something long. None: the point itself.
-        origin: where the x, y and z begin from which it is seen; with `turned` a quaternion follows them.
-        turned: in the axes of that quaternion; else in those in which both are given.
+        point: index of the x of the thing that is seen; y and z follow, and with `tip` its quaternion.
+        tip: index of a length in metres. What is seen is the place this far ahead of the point, along the
+            thing's own x axis: the end of something long. None: the point itself.
+        origin: index of the x of the place from which it is seen; y and z follow, with `turned` a quaternion.
+        turned: the relation is in the axes of that quaternion; else in the axes of the observation.
     """
 
     point: int
@@ -29,7 +27,7 @@ class Relation(Section, frozen=True):
 
     @property
     def last(self) -> int:
-        """The highest number that it reads."""
+        """The highest index that it reads."""
         point = self.point + (_POSITION if self.tip is None else _POSE)
         origin = self.origin + (_POSE if self.turned else _POSITION)
         return max(point - 1, origin - 1, -1 if self.tip is None else self.tip)

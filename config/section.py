@@ -1,6 +1,4 @@
-"""What every part of the configuration is: typed, frozen, and whole."""
-
-from __future__ import annotations
+"""The base class of all configuration sections: typed, frozen, and no key may be missing."""
 
 import msgspec
 

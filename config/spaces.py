@@ -1,6 +1,4 @@
-"""Numbers of observations and actions by task and control mode: config/spaces.yaml."""
-
-from __future__ import annotations
+"""Lengths of observations and actions by task and control mode: config/spaces.yaml."""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,7 @@ from config.task import TaskConfig
 
 
 class Spaces(NamedTuple):
-    """Numbers of an observation and of an action; None where config/spaces.yaml does not say."""
+    """Lengths of an observation and of an action; None if config/spaces.yaml does not say."""
 
     observation_dim: int | None
     action_dim: int | None

@@ -1,7 +1,5 @@
 """Settings of the task: config/task/, typed and checked."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from config.relation import Relation

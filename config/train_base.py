@@ -1,7 +1,5 @@
 """Configuration of offline training, typed and checked: config/train_base/."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -103,10 +101,7 @@ def task_file(env_id: str) -> str | None:
 
 def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     """config/train_base/main.yaml with Hydra overrides, checked.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    Raises ConfigError: in one line, naming the key."""
     return compose_section(_FOLDER, overrides, TrainBaseConfig)
 
 

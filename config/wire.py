@@ -1,7 +1,5 @@
 """Settings of the wire: config/wire.yaml, typed and checked."""
 
-from __future__ import annotations
-
 from config.section import Section
 
 

@@ -1,7 +1,5 @@
 """Makes the keys that are missing: python -m launch.make_keys [--dir keys] [NAME ...]"""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import re
@@ -55,7 +53,6 @@ def _name(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="bash launch/keys.sh", description=__doc__)
     parser.add_argument("names", nargs="*", type=_name, help="hosts or actors that get a pair of their own")
     parser.add_argument("--dir", type=Path, default=Path("keys"), help="the folder (default: keys)")

@@ -49,7 +49,7 @@ fi
 [[ $(uname -sm) == "Linux x86_64" ]] || fail "the simulator has packages for Linux on x86-64 alone, this is $(uname -sm)"
 
 if [[ -e .venv ]] && ! { is_python "$python" "${versions[@]}" && [[ $("$python" -c 'import sys; print(sys.prefix)') == "$PWD/.venv" ]]; }; then
-    say "the .venv here is broken, of another Python or from another place: making it anew"
+    say "the .venv here is broken, of another Python or from another place: making it again"
     rm -rf .venv
 fi
 
@@ -102,7 +102,7 @@ if ! works 2>/dev/null; then
     install --reinstall -r requirements.lock || fail "the packages could not be installed (see above)"
     works || fail "the new .venv does not work (see above): remove it and try again"
 fi
-# Last, so that a set-up cut short is taken up again.
+# Last, so that a set-up that was cut short starts again.
 echo "$stamp" >.venv/stamp
 add_extra
 say "ready: .venv with $("$python" --version)"

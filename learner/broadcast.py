@@ -1,7 +1,5 @@
 """Offers the newest residual, and how to act with it, to every actor."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from actor.policy.residual import ResidualActor
@@ -19,9 +17,7 @@ class Broadcast:
 
     Offers, never pushes: a slow actor skips versions instead of queueing stale ones.
 
-    Args:
-        journal: remembers the versions, so that those of a restarted learner are newer; None: begins at 1.
-    """
+    `journal`: remembers the versions, so that those of a restarted learner are newer; None: begins at 1."""
 
     def __init__(self, intake: Intake, every_s: float, journal: Journal | None = None) -> None:
         self._intake = intake

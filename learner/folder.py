@@ -1,6 +1,4 @@
-"""A run's folder: who may use it, and what stands in it from the start."""
-
-from __future__ import annotations
+"""A run's folder: made, or found again, and locked for one learner."""
 
 import contextlib
 from collections.abc import Generator
@@ -16,11 +14,8 @@ class RunError(RuntimeError):
 
 def make_run_dir(config: Config) -> Path:
     """The run's folder, new or that of a run that was stopped.
-
-    Raises:
-        RunError: `resume` does not allow what is in the folder, the run in it has finished, or it cannot be
-            written.
-    """
+    Raises RunError: `resume` does not allow what is in the folder, the run in it has finished, or it cannot
+    be written."""
     run_dir = config.run_dir
     try:
         exists, is_over = is_begun(run_dir), (run_dir / "summary.json").exists()
@@ -44,10 +39,7 @@ def is_begun(run_dir: Path) -> bool:
 @contextlib.contextmanager
 def sole_learner(run_dir: Path) -> Generator[None]:
     """Lock the run's folder: two learners would cut each other's journal.
-
-    Raises:
-        RunError: another process has locked it.
-    """
+    Raises RunError: another process has locked it."""
     place = run_dir / "lock"
     try:
         place.touch()

@@ -1,7 +1,5 @@
 """The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
 
-from __future__ import annotations
-
 import threading
 import time
 from dataclasses import dataclass
@@ -60,10 +58,7 @@ class Loop:
 
     def conclude(self) -> None:
         """Publish the final weights, keep them, and wait for their evaluation.
-
-        Raises:
-            RunError: nobody evaluated them in time.
-        """
+        Raises RunError: nobody evaluated them in time."""
         self._publish(final=True)
         self._save()
         self._parts.report.progress.trained(time.monotonic(), self._parts.pace.updates)
@@ -74,7 +69,6 @@ class Loop:
             self._parts.replay.end_sessions((peer.actor_id, peer.session) for peer in peers)
 
     def announce(self, *, evaluate: bool = False, finished: bool = False) -> None:
-        """Tell every peer how far the run is."""
         pace, version = self._parts.pace, self._parts.broadcast.version
         self._parts.intake.announce(
             Progress(

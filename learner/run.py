@@ -1,7 +1,5 @@
 """How a run starts, resumes and ends."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading
@@ -44,11 +42,8 @@ log = logging.getLogger(__name__)
 
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
-
-    Raises:
-        CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
-            messages.
-    """
+    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
+    messages."""
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
@@ -62,7 +57,9 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
-        journal = opened.enter_context(contextlib.closing(_make_journal(config, spec)))
+        limits = msgspec.convert(config.wire, Limits, from_attributes=True)
+        journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
+        opened.enter_context(contextlib.closing(journal))
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
         shown = msgspec.to_builtins(config)
         metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
@@ -110,10 +107,7 @@ def _join(
 
 def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:
     """Continue counting and training where an earlier process stopped, if there was one.
-
-    Raises:
-        CheckpointError: its checkpoint belongs to another configuration.
-    """
+    Raises CheckpointError: its checkpoint belongs to another configuration."""
     received = journal.totals
     pace.resume(received.decisions)
     progress.resume(received.decisions, received.frames, journal.evaluations)
@@ -138,11 +132,6 @@ def _make_ring(config: Config, base: BasePolicy) -> Ring:
     ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
     return ring
-
-
-def _make_journal(config: Config, spec: ExperienceSpec) -> Journal:
-    limits = msgspec.convert(config.wire, Limits, from_attributes=True)
-    return Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
 
 
 def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Intake:

@@ -1,7 +1,5 @@
 """ndarray <-> description and buffer. Only allowed dtypes within the limits become arrays."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from typing import Any, NamedTuple
@@ -62,11 +60,7 @@ class ArrayDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """The key of DTYPES.
-
-    Raises:
-        ProtocolError: a dtype that does not cross the wire.
-    """
+    """The key of DTYPES. Raises ProtocolError: a dtype that does not cross the wire."""
     name = _NAMES.get(dtype)
     if name is None:
         raise ProtocolError(f"dtype {dtype} does not cross the wire: use one of {', '.join(DTYPES)}")
@@ -90,10 +84,7 @@ class Layout(NamedTuple):
 
 def check_description(description: ArrayDescription, limits: Limits) -> Layout:
     """What `description` says, if it is within the limits.
-
-    Raises:
-        ProtocolError: unknown dtype, too many dimensions, or no possible shape.
-    """
+    Raises ProtocolError: unknown dtype, too many dimensions, or no possible shape."""
     dtype = DTYPES.get(description.dtype)
     if dtype is None:
         raise ArrayError(f"dtype {description.dtype!r} is none of {', '.join(DTYPES)}")

@@ -4,8 +4,6 @@ The header is `[protocol version, message]`. In the message a `columns` field ho
 the arrays follow in the same order, each in a frame of its own or behind the one before it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence
@@ -26,15 +24,7 @@ from protocol.arrays import (
     check_description,
     dtype_name,
 )
-from protocol.messages import (
-    PROTOCOL_VERSION,
-    Columns,
-    Experience,
-    FromClient,
-    FromLearner,
-    Message,
-    Weights,
-)
+from protocol.messages import PROTOCOL_VERSION, Columns, Experience, FromClient, FromLearner, Message, Weights
 
 
 class VersionError(ProtocolError):
@@ -88,8 +78,9 @@ _columns_decoder = msgspec.msgpack.Decoder(dict[str, ArrayDescription])
 _client_decoder, _learner_decoder = _make_decoder(FromClient), _make_decoder(FromLearner)
 
 
-# Version 2 has no arrays behind others; journals and spools may contain its messages.
-_READABLE = (2, PROTOCOL_VERSION)
+# Version 2 has no arrays behind others, version 3 another `Behaviour`; journals and spools may contain their
+# messages.
+_READABLE = (2, 3, PROTOCOL_VERSION)
 # Size of a frame with several arrays, at most: joining them copies them.
 _JOINED_BYTES = 1 << 17
 
@@ -105,10 +96,7 @@ class _Plan(NamedTuple):
 
 def encode(message: Message, limits: Limits) -> list[Buffer]:
     """Frames of `message`; large arrays are not copied and must not change until they are sent.
-
-    Raises:
-        ProtocolError: what the receiver with the same limits would reject.
-    """
+    Raises ProtocolError: what the receiver with the same limits would reject."""
     kind, frames = _RAW.get(message.__class__), []
     if kind is not None:
         fields = msgspec.structs.asdict(message)

@@ -6,8 +6,6 @@ Shapes are written with letters: D rows (decisions) of a message, F episode ends
 O = observation_dim, A = action_dim, H and W the height and width of a camera's images.
 """
 
-from __future__ import annotations
-
 import enum
 import functools
 import math
@@ -24,7 +22,7 @@ from protocol.arrays import DTYPES, Columns, ProtocolError
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
 Dim = int | str
-"""A number, or a letter that stands for one."""
+"""A number, or a letter for one."""
 
 
 class ExperienceSpec(
@@ -49,7 +47,7 @@ class ExperienceSpec(
 
     @property
     def sizes(self) -> dict[str, int]:
-        """What the letters k, O and A stand for."""
+        """Values of the letters k, O and A."""
         return {"k": self.residual_every, "O": self.observation_dim, "A": self.action_dim}
 
     @property
@@ -161,11 +159,7 @@ class Contents(Protocol):
 
 
 def columns_of(spec: Contents) -> tuple[Column, ...]:
-    """The columns of experience with this spec.
-
-    Raises:
-        ValueError: an optional column that does not exist.
-    """
+    """The columns of experience with this spec. Raises ValueError: an optional column that does not exist."""
     known = {column.name for column in COLUMNS if column.optional}
     if unknown := set(spec.optional_columns) - known:
         raise ValueError(f"no optional columns: {sorted(unknown)}; there are {sorted(known) or 'none'}")
@@ -201,11 +195,7 @@ class ExperienceCheck:
         self._layout = functools.lru_cache(maxsize=64)(self._expected_layout)
 
     def __call__(self, columns: Columns) -> None:
-        """Return if they are.
-
-        Raises:
-            ProtocolError: names the column, the place in it and the value.
-        """
+        """Return if they are. Raises ProtocolError: names the column, the place in it and the value."""
         self._check_layout(columns)
         self._check_finite(columns)
         for name, least, most in self._ranges:
@@ -249,7 +239,7 @@ _UNSIGNED = {4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
 def _check_range(name: str, array: NDArray[Any], least: int, most: int) -> None:
-    # Seen as unsigned, what is below `least` lies above all else: one look instead of two.
+    # As unsigned numbers, values below `least` are above all others: one comparison instead of two.
     above = array - least if least else array
     if above.view(_UNSIGNED[array.itemsize]).max() > most - least:
         wrong = np.flatnonzero((array < least) | (array > most))

@@ -4,14 +4,12 @@ A message is a msgspec struct. Fields of type `Columns` travel as raw array fram
 (see `codec.py`); everything else is msgpack in the header.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -33,7 +31,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Sub-environment i of N explores with noise_std * i / (N - 1)."""
     noise_probability: float
     """Probability that a decision without noise begins with some."""
-    noise_hold: int
+    noise_decisions: int
     """Decisions that one draw of noise lasts."""
     decisions: int
     """Decisions that the learner had received at publication."""

@@ -1,7 +1,5 @@
 """Fixtures that many tests share."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess
@@ -39,7 +37,7 @@ def free_ports() -> tuple[int, int]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nobody_is_waited_for() -> Iterator[None]:
-    """Tests look at a dataset between its commits; those of `learner.replay.dataset.watch` set this anew."""
+    """Tests look at a dataset between its commits; those of `learner.replay.dataset.watch` set this again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learner.replay.dataset.watch.QUIET_S", 0.0)
         yield

@@ -1,9 +1,12 @@
 """Our packages have common names: a foreign one of the same name must not stand in for them."""
 
 import importlib
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 PACKAGES = ["actor", "config", "launch", "learner", "protocol", "tests"]
 
@@ -30,6 +33,21 @@ def test_lock_pins_every_package_and_names_no_place(lock: str, repository: Path)
     assert [line for line in lines if line.count("==") != 1 or "/" in line or "@" in line] == []
 
 
+def test_lock_has_what_the_project_names(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *extras["actor"], *extras["learner"], *extras["dev"]]
+    lines = (repository / "requirements.lock").read_text().splitlines()
+    locked = {name: version for name, _, version in (line.partition("==") for line in lines)}
+    for requirement in map(Requirement, named):
+        assert requirement.specifier.contains(locked[requirement.name]), requirement
+
+
 def test_ci_runs_the_readme_test_command(repository: Path) -> None:
     assert "bash launch/test.sh" in (repository / ".ci/run").read_text().splitlines()
     assert "bash launch/test.sh" in (repository / "README.md").read_text()
+
+
+def test_no_test_imports_another(repository: Path) -> None:
+    taken = re.compile(r"^\s*(from|import) tests\.(\w+\.)*test_\w+", re.M)
+    assert [path for path in (repository / "tests").rglob("*.py") if taken.search(path.read_text())] == []

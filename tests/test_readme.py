@@ -1,6 +1,4 @@
-"""What README.md names is there, and what it says to type is understood."""
-
-from __future__ import annotations
+"""What README.md and the pages in docs/ name is there, and what README.md says to type is understood."""
 
 import importlib.util
 import re
@@ -52,7 +50,8 @@ def test_every_command_is_understood(repository: Path) -> None:
 
 
 def test_every_script_module_and_file_is_there(repository: Path) -> None:
-    text = (repository / "README.md").read_text()
+    pages = [repository / "README.md", *repository.glob("docs/*.md"), *repository.glob("docs/reference/*.md")]
+    text = "".join(page.read_text() for page in pages)
     scripts = set(re.findall(r"bash (launch/[a-z_]+\.sh)", text))
     files = set(re.findall(r"`((?:actor|bases|config|docs|launch|learner|protocol|tests)/[\w./-]+)`", text))
     assert len(scripts) > 5 and len(files) > 20

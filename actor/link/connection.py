@@ -1,7 +1,5 @@
 """One session with the learner over sockets: sends what is due and takes in what arrived."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -78,10 +76,7 @@ class Connection:
 
     def exchange(self) -> None:
         """Receive what arrived and send what is due, without waiting.
-
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         while (frames := self._channel.receive()) is not None:
             self._receive(frames)
         if self._spool is not None:
@@ -116,7 +111,6 @@ class Connection:
             self._channel.wait(min(_STEP_S, left_s))
 
     def send(self, message: FromClient) -> None:
-        """Send one message now."""
         frames = encode(message, self._limits)
         if self._spool is not None and isinstance(message, Experience | Evaluation):
             # On disk before it is sent: what was sent once will be sent until it is durable.

@@ -1,6 +1,4 @@
-"""Weights on their way in: from publications and, where one was lost, on request."""
-
-from __future__ import annotations
+"""Receives weights: as they are published, and on request if a publication was lost."""
 
 import logging
 

@@ -1,7 +1,5 @@
 """What an actor says while it waits for the learner, and when it gives up."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ _SAY_EVERY_S = 5.0
 
 
 class WaitLog:
-    """Says now and then what a wait that began now waits for."""
+    """Logs regularly what a wait waits for."""
 
     def __init__(self, describe: Callable[[], str]) -> None:
         self._describe = describe

@@ -1,7 +1,5 @@
 """Delivers what killed processes of an actor left in its spool, each in its own session."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from pathlib import Path

@@ -1,12 +1,10 @@
-"""Files with what a client has sent and the learner's disk does not have yet: they outlive the process.
+"""Files of messages that were sent and are not durable yet: they survive a killed process.
 
     <folder>/<actor id>/<session>/<sequence>
 
 A file contains the frames of one message, and is deleted once the learner calls the message durable. Nothing
 is synced: what was written survives a killed process, but not a host that goes down.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -33,10 +31,7 @@ class SpoolError(RuntimeError):
 
 class Spool:
     """One session's files; while this process lives, no other process takes them for left over.
-
-    Raises:
-        SpoolError: a folder that cannot be made.
-    """
+    Raises SpoolError: a folder that cannot be made."""
 
     def __init__(self, folder: Path, actor_id: str, session: int) -> None:
         self.session = session
@@ -53,10 +48,7 @@ class Spool:
 
     def keep(self, sequence: int, frames: Sequence[Buffer]) -> None:
         """Write one message, unless it was written before; numbers come in ascending order.
-
-        Raises:
-            SpoolError: as when the disk is full.
-        """
+        Raises SpoolError: as when the disk is full."""
         if sequence < self._next:
             return
         sizes = struct.pack(f"<{len(frames)}I", *map(len, frames))
@@ -113,10 +105,7 @@ class Spool:
 
 def find_leftovers(folder: Path, actor_id: str) -> list[Spool]:
     """The spools of earlier processes of this actor that left messages, oldest first.
-
-    Raises:
-        SpoolError: a folder that cannot be read.
-    """
+    Raises SpoolError: a folder that cannot be read."""
     try:
         of_actor = [path for path in _of_actor(folder, actor_id).iterdir() if path.name.isdecimal()]
         folders = sorted(of_actor, key=lambda path: path.stat().st_mtime_ns)

@@ -1,7 +1,5 @@
 """What an actor or evaluator calls: connect, send, receive weights and progress."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 import threading
@@ -66,10 +64,7 @@ class Uplink:
 
     def connect(self) -> None:
         """Deliver what earlier processes of this name left, then wait for the learner's Welcome, or `stop`.
-
-        Raises:
-            UplinkError: refused, or no learner within wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or no learner within wire.connect_timeout_s."""
         refused: list[Spool] = []
         if self._spool_folder is not None:
             refused = deliver_leftovers(self._wire, self._hello, self._spool_folder, self._stop)
@@ -89,9 +84,7 @@ class Uplink:
         Waits without credit and while the learner is away. After `stop`, what could not go out at once
         is left to `flush`.
 
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         self._connection.session.submit_experience(columns)
         self._wait_until_sent()
 
@@ -106,13 +99,8 @@ class Uplink:
 
     def pump(self, figures: dict[str, float] | None = None) -> None:
         """Receive what arrived and send what is due, without waiting.
-
-        Args:
-            figures: for the next heartbeats, for people to look at.
-
-        Raises:
-            UplinkError: refused, or the learner was away for wire.connect_timeout_s.
-        """
+        `figures`: for the next heartbeats, for people to look at.
+        Raises UplinkError: refused, or the learner was away for wire.connect_timeout_s."""
         if figures is not None:
             self._connection.session.figures = {name: float(value) for name, value in figures.items()}
         self._connection.exchange()

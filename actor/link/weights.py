@@ -1,6 +1,4 @@
-"""Newest weights only, swapped between decisions."""
-
-from __future__ import annotations
+"""Adopts the newest weights, between decisions."""
 
 import logging
 

@@ -1,6 +1,4 @@
-"""Files of tensors: read without running code from them, written beside their place and renamed over it."""
-
-from __future__ import annotations
+"""Checkpoint files: read without running code from them, and replaced as a whole."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,7 @@ from config.files import replaced
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of `path`, on the CPU.
-
-    Raises:
-        CheckpointError: the file is missing or not a checkpoint.
-    """
+    """The content of `path`, on the CPU. Raises CheckpointError: the file is missing or not a checkpoint."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
     try:
@@ -28,10 +22,7 @@ def read_checkpoint(path: Path) -> Any:
 
 def write_checkpoint(path: Path, content: Any) -> None:
     """Replace `path` by tensors, numbers, strings, and lists and dictionaries of them.
-
-    Raises:
-        CheckpointError: it cannot be written, as on a full disk; the file at `path` stays as it is.
-    """
+    Raises CheckpointError: it cannot be written, as on a full disk; the file at `path` stays as it is."""
     try:
         with replaced(path) as fresh:
             torch.save(content, fresh)

@@ -1,6 +1,4 @@
-"""What a base policy is."""
-
-from __future__ import annotations
+"""The interface of a base policy."""
 
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Base plus scaled residual, with a plan and a cursor for every sub-environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self

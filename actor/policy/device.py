@@ -1,6 +1,4 @@
-"""Where tensors live: refused in one line where there is no such place, before anything is loaded."""
-
-from __future__ import annotations
+"""Checks that the devices of a configuration exist, before anything is loaded."""
 
 import torch
 

@@ -1,7 +1,5 @@
 """Dimensions of a task's observation and actions, known before any simulator of a run starts."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -36,10 +34,7 @@ def dimensions_of(task: TaskConfig) -> Dimensions:
 @cache
 def named_dimensions(env_id: str, control_mode: str) -> Dimensions:
     """From config/spaces.yaml, else from a simulator in a process of its own.
-
-    Raises:
-        ConfigError: ManiSkill cannot build it here; the message says why.
-    """
+    Raises ConfigError: ManiSkill cannot build it here; the message says why."""
     known = known_spaces(env_id, control_mode)
     if known.observation_dim is not None and known.action_dim is not None:
         return Dimensions(known.observation_dim, known.action_dim)

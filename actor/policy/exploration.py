@@ -1,6 +1,4 @@
-"""When the residual acts while a run collects experience, and the noise on it: what `Behaviour` asks for."""
-
-from __future__ import annotations
+"""In which decisions the residual acts while a run collects experience, and the noise on it (`Behaviour`)."""
 
 from collections.abc import Sequence
 
@@ -20,17 +18,14 @@ BASE_ALONE = Behaviour(
     noise_std=0.0,
     noise_ladder=False,
     noise_probability=1.0,
-    noise_hold=1,
+    noise_decisions=1,
     decisions=0,
 )
 
 
 class Exploration:
     """Masked and noisy residuals for N sub-environments, with each episode's own random numbers.
-
-    Args:
-        ladder: share of the noise that each sub-environment gets where `noise_ladder` is set.
-    """
+    `ladder`: share of the noise that each sub-environment gets where `noise_ladder` is set."""
 
     def __init__(
         self, residual: ResidualActor, episodes: EpisodeSeeds, ladder: Sequence[float], device: torch.device
@@ -57,7 +52,7 @@ class Exploration:
             drawn = uniform(self._episodes.keys(rows, Use.UNIFORM_RESIDUAL), self._residual.outputs)
             chosen = self._residual.spread(2 * torch.from_numpy(drawn).to(self._device) - 1)
             return chosen * mask[:, None]
-        push = self._push(rows, behaviour)  # goes on where the mask hides it
+        push = self._push(rows, behaviour)  # it goes on even if the mask hides it
         if not mask.any():
             return torch.zeros_like(base_plan)
         chosen = self._sampled(rows, observation, base_plan) + self._residual.spread(push)
@@ -73,9 +68,9 @@ class Exploration:
         )  # fmt: skip
 
     def _push(self, rows: Tensor, behaviour: Behaviour) -> Tensor:
-        """Gaussian noise (R, outputs) that lasts for `noise_hold` decisions once it has begun.
+        """Gaussian noise (R, outputs) that lasts for `noise_decisions` decisions once it has begun.
 
-        A push that lasts goes somewhere; independent pushes of the same size cancel.
+        A push over many decisions has an effect; independent pushes of the same size cancel.
         """
         starts = self._happens(rows, Use.NOISE_STARTS, behaviour.noise_probability)
         starts &= self._noise_left[rows] == 0
@@ -83,7 +78,7 @@ class Exploration:
             first = rows[starts]
             std = behaviour.noise_std * (self._ladder[first, None] if behaviour.noise_ladder else 1.0)
             self._noise[first] = self._normal(first, Use.NOISE) * std
-            self._noise_left[first] = behaviour.noise_hold
+            self._noise_left[first] = behaviour.noise_decisions
         left = self._noise_left[rows]
         self._noise_left[rows] = (left - 1).clamp_min(0)
         return self._noise[rows] * (left > 0)[:, None]

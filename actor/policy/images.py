@@ -1,7 +1,5 @@
 """Camera images beside the state observation, and the last ones of each sub-environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -16,10 +14,7 @@ NO_IMAGES: Images = MappingProxyType({})
 
 class ImageHistory:
     """The last `frames` images of some cameras in each of N sub-environments, u1 (N, frames, H, W, 3).
-
-    Args:
-        cameras: others are passed by; none costs nothing.
-    """
+    `cameras`: others are passed by; none costs nothing."""
 
     def __init__(self, cameras: tuple[str, ...], num_envs: int, frames: int, device: torch.device) -> None:
         self._cameras, self._num_envs, self._frames, self._device = cameras, num_envs, frames, device

@@ -1,7 +1,5 @@
 """The base policy of a configuration."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 
@@ -43,7 +41,7 @@ def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
         case LeRobotBaseConfig():
             _check_control_mode(base.path, base.control_mode, task)
             try:
-                # Here, since an actor host needs lerobot for such a base alone.
+                # Imported here: an actor host needs lerobot only for such a base.
                 from actor.policy.lerobot.files import load_lerobot_base
             except ModuleNotFoundError as error:
                 raise CheckpointError(
@@ -68,12 +66,7 @@ def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str) ->
     if not ours.startswith(trained_for):
         log.warning("base %s was trained on %s, the task is %s", base.path, agent.spec.env_id, task.env_id)
     made = DiffusionBase(
-        agent,
-        base.act_horizon,
-        base.inference_steps,
-        device=device,
-        native=base.native,
-        cuda_graph=base.cuda_graph,
+        agent, base.act_horizon, base.inference_steps, device, native=base.native, cuda_graph=base.cuda_graph
     )
     return made if base.pad_obs_to is None else PaddedBase(made, base.pad_obs_to, base.path)
 

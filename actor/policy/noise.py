@@ -5,8 +5,6 @@ Each number is a hash of the episode's seed, the frame and what the number is fo
 needs none of the numbers before it.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from functools import cache
 

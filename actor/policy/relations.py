@@ -1,7 +1,5 @@
 """Relative positions, on a scale on which a millimetre counts next to a decimetre."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -22,9 +20,7 @@ class Relations(nn.Module):
     asinh is x / STEP for small x and sign(x) log(2 |x| / STEP) for large, a smooth relative of the symlog of
     Hafner et al. 2023 (arXiv 2301.04104).
 
-    Raises:
-        ConfigError: a relation reads beyond the observation.
-    """
+    Raises ConfigError: a relation reads beyond the observation."""
 
     places: Tensor
     tips: Tensor

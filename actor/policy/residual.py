@@ -1,7 +1,5 @@
 """The trained network: observation and base action -> residual in [-1, 1]."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
-from __future__ import annotations
-
 from actor.policy.contract import BasePolicy
 from actor.policy.residual import describe
 from config.main import Config

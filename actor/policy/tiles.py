@@ -1,7 +1,5 @@
 """Batches in pieces of a fixed size, so that a row's result does not depend on the number of rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,6 +1,4 @@
-"""No base at all: the residual alone acts."""
-
-from __future__ import annotations
+"""No base: all plans are zero, so only the residual acts."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """All sub-environments in one GPU simulator."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -29,7 +27,7 @@ class BatchedEnvironment:
         require_unit_actions(envs.single_action_space)
 
     @classmethod
-    def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> BatchedEnvironment:
+    def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> "BatchedEnvironment":
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
         envs = ManiSkillVectorEnv(make_simulator(task, backend, num_envs), auto_reset=True)

@@ -1,7 +1,5 @@
 """Images of ManiSkill's cameras beside its state observation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, cast
 

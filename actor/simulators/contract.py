@@ -1,10 +1,8 @@
-"""What a set of simulators does: one step's record, and the errors of a task.
+"""The interface of a set of simulators: the record of one step, and the errors of a task.
 
 Adapters start the next episode within the step that ended the last one, and say which observation was the
 ended episode's last: nothing else has to know how a simulator resets.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -4,8 +4,6 @@ Builds one simulator on the CPU and prints both as a JSON list. `actor.policy.di
 that config/spaces.yaml does not know.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -18,10 +16,7 @@ from actor.simulators.maniskill import make_maniskill, require_task
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     """Observation and action dimension.
-
-    Raises:
-        TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1].
-    """
+    Raises TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1]."""
     require_task(env_id)
     env = make_maniskill(
         env_id, num_envs=1, obs_mode="state", control_mode=control_mode, sim_backend="physx_cpu",
@@ -36,7 +31,6 @@ def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
 
 
 def main(argv: list[str]) -> int:
-    """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m actor.simulators.dimensions", description=__doc__)
     parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")

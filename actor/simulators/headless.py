@@ -1,4 +1,4 @@
-"""ManiSkill on a host with no Vulkan device, or with one that is software alone.
+"""ManiSkill on a host with no Vulkan device, or with a software device only.
 
 ``render_backend="none"`` stops ManiSkill from rendering, but sapien's loaders still
 build a ``RenderMaterial`` for every link, and that raises where no Vulkan device exists.
@@ -7,8 +7,6 @@ State observations never look at a material, so a plain record takes its place.
 Cameras need a device. The processor can be one: with Debian's ``chromium`` comes a Vulkan driver that draws
 without a GPU, slowly. ManiSkill cannot name its device, so we do.
 """
-
-from __future__ import annotations
 
 import functools
 import logging
@@ -82,7 +80,6 @@ def prepare_simulator() -> str:
 
 
 def _register_tasks() -> None:
-    """ManiSkill's tasks and ours."""
     import mani_skill.envs  # noqa: F401
 
     import actor.simulators.tasks  # noqa: F401
@@ -94,9 +91,7 @@ def choose_renderer() -> str:
 
     Call it before anything else of the process needs a device: Vulkan looks for drivers once.
 
-    Raises:
-        RenderError: nothing here draws.
-    """
+    Raises RenderError: nothing here draws."""
     _offer_software_driver()
     if not vulkan_device_found():
         raise RenderError(

@@ -1,11 +1,9 @@
-"""What the dimensions of a task's observation mean: python -m actor.simulators.inspect [Hydra overrides].
+"""What each dimension of a task's observation means: python -m actor.simulators.inspect [Hydra overrides].
 
 Builds one simulator of the task (such as task=stack_cube) on the CPU and shows an episode's first
 observation, with the indices that algo.relations, base.observation and learner.robot_state_dim use, and each
 relation in metres. Connects to nothing.
 """
-
-from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -28,10 +26,7 @@ from config.task import TaskConfig
 
 def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
     """Each part's name and values (n,), in the order of the state observation.
-
-    Raises:
-        TaskError: unknown task or control mode.
-    """
+    Raises TaskError: unknown task or control mode."""
     require_task(task.env_id)
     # The same values before ManiSkill's `flatten_state_dict` puts them in one row.
     apart: Any = "state_dict"
@@ -53,10 +48,7 @@ def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
 
 def show(config: Config, console: Console) -> None:
     """Print both tables.
-
-    Raises:
-        ConfigError, TaskError: relations that do not fit, and as `first_observation`.
-    """
+    Raises ConfigError, TaskError: relations that do not fit, and as `first_observation`."""
     task, relations = config.task, config.algo.relations
     parts = first_observation(task, config.learner.evaluation.first_seed)
     table = Table("dimensions", "what", "first value", box=box.SIMPLE, title=f"observation of {task.env_id}")
@@ -82,7 +74,6 @@ def _written(values: Tensor) -> str:
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    """Show it."""
     show(config, Console())
 
 

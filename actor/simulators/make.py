@@ -1,7 +1,5 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
-from __future__ import annotations
-
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import VectorEnvironment
 from actor.simulators.maniskill import require_task

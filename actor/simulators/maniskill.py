@@ -1,7 +1,5 @@
 """ManiSkill's own environments, made and seeded."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium
@@ -53,8 +51,8 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
         sim_backend=backend,
         render_backend=render_backend,
         max_episode_steps=task.max_episode_steps,
-        # Shapes that are drawn when the scene is built depend on the episode's seed then. A batch cannot
-        # rebuild the scene of one sub-environment alone.
+        # With a new scene, shapes that are drawn with it depend on the episode's seed. A batch cannot rebuild
+        # the scene of only one sub-environment.
         reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
     )
     made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))

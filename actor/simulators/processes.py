@@ -4,8 +4,6 @@ Sub-environments of one process take turns. One process for each would be simple
 all wait for the last one, which waits for a processor.
 """
 
-from __future__ import annotations
-
 import gc
 import itertools
 import multiprocessing

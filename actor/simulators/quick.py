@@ -7,8 +7,6 @@ results are the same to the bit, and calls ManiSkill's function for anything but
 (tests/actor/simulators/test_quick.py).
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tasks of our own beside ManiSkill's, registered when this module is imported."""
 
-from __future__ import annotations
-
 import torch
 from mani_skill.envs.tasks.tabletop.peg_insertion_side import PegInsertionSideEnv
 from mani_skill.utils.registration import register_env

@@ -4,8 +4,6 @@ A conversion aims at where the plan wants to be, so what is recorded behind a pu
 Laskey et al. 2017, arXiv 1703.09327). A policy that never saw a way back is lost once it is off by little.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,10 +21,7 @@ _UNDISTURBED = 0.2
 
 class Pushes:
     """What is added to the arm's numbers, frame by frame.
-
-    Args:
-        noise: deviation of a push, of an action's range [-1, 1].
-    """
+    `noise`: deviation of a push, of an action's range [-1, 1]."""
 
     def __init__(self, noise: float, seed: int) -> None:
         self._noise = noise
@@ -75,9 +70,7 @@ def disturbed(control_mode: str, noise: float, seed: int) -> Iterator[None]:
 
     A recorder keeps the actions as they came, and what was executed as the data set `executed` beside them.
 
-    Args:
-        noise: see `Pushes`; 0: none.
-    """
+    `noise`: see `Pushes`; 0: none."""
     from mani_skill.envs.sapien_env import BaseEnv
     from mani_skill.utils.wrappers.record import RecordEpisode
 

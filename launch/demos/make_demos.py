@@ -4,8 +4,6 @@ Runs in an environment of its own (`launch/demos.sh` makes it), because the plan
 crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by argparse.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -32,7 +30,6 @@ class DemosError(RuntimeError):
     """Demonstrations that cannot be made; one line that says why and what to do."""
 
 
-
 class KeyValueHelp(argparse.HelpFormatter):
     """Lists arguments as they are written here: key=default."""
 
@@ -44,7 +41,6 @@ class KeyValueHelp(argparse.HelpFormatter):
 
 
 def at_least_one(text: str) -> int:
-    """A count."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
     return int(text)
@@ -61,7 +57,7 @@ def a_share(text: str) -> float:
     return share
 
 
-def parse_arguments(words: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Read `key=value` words, so that this script is called like every other one here."""
     parser = argparse.ArgumentParser(
         prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
@@ -84,9 +80,9 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         "is recorded is the way back, which makes policies trained on it far steadier; 0: none",
     )  # fmt: skip
     parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
-    words = [word for word in words if word != "lerobot=false"]
-    words = ["lerobot" if word == "lerobot=true" else word for word in words]
-    flags = [word if word.startswith("-") else f"--{word}" for word in words]
+    argv = [word for word in argv if word != "lerobot=false"]
+    argv = ["lerobot" if word == "lerobot=true" else word for word in argv]
+    flags = [word if word.startswith("-") else f"--{word}" for word in argv]
     return parser.parse_args(flags)
 
 
@@ -115,10 +111,7 @@ class Planning:
 
     def run(self) -> None:
         """Until the parts without a gap hold enough.
-
-        Raises:
-            DemosError: too many attempts failed, or a planner process crashed; what is done stays.
-        """
+        Raises DemosError: too many attempts failed, or a planner process crashed; what is done stays."""
         from tqdm import tqdm
 
         if self._enough():
@@ -193,13 +186,8 @@ def plan(args: argparse.Namespace) -> Path:
     parts = Parts(folder, args.control_mode, args.first_seed, args.keep, args.noise)
     Planning(args, parts).run()
     planned, converted = parts.merge(folder, args.episodes)
-    log.info(
-        "conversion to %s: %d of %d (%.0f %%)",
-        args.control_mode,
-        converted,
-        planned,
-        100 * converted / planned,
-    )
+    rate = 100 * converted / planned
+    log.info("conversion to %s: %d of %d (%.0f %%)", args.control_mode, converted, planned, rate)
     return folder / f"{converted_name(args.control_mode)}.h5"
 
 
@@ -221,10 +209,7 @@ def download(args: argparse.Namespace) -> Path:
 
 def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float = 0.0) -> Path:
     """Convert the motion-planned trajectories that ManiSkill's archive left below `folder`.
-
-    Raises:
-        DemosError: there are none.
-    """
+    Raises DemosError: there are none."""
     found = sorted(folder.rglob("motionplanning/trajectory.h5")) or sorted(folder.rglob("trajectory.h5"))
     if not found:
         raise DemosError(f"no trajectory.h5 below {folder}")
@@ -242,7 +227,6 @@ def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     args = parse_arguments(argv)
     # As Ctrl-C does: planners go along.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -252,8 +236,8 @@ def main(argv: list[str]) -> int:
     if args.lerobot:
         # LeRobot lives in the main environment, with numpy 2.
         target = converted.parent / "lerobot"
-        words = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
-        return subprocess.run(words, check=False).returncode
+        argv = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
+        return subprocess.run(argv, check=False).returncode
     return 0
 
 

@@ -1,7 +1,5 @@
 """Keeps what training needs of a trajectory file: python -m launch.demos.pack SRC DST [EPISODES]."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -15,7 +13,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.demos.pack", description=__doc__)
     parser.add_argument("source", type=Path, metavar="SRC", help="a trajectory file")
     parser.add_argument("target", type=Path, metavar="DST", help="the file to write")
-    parser.add_argument("episodes", type=int, nargs="?", metavar="EPISODES", help="so many; all without")
+    parser.add_argument("episodes", type=int, nargs="?", metavar="EPISODES", help="how many; default: all")
     args = parser.parse_args(argv)
     episodes = [episode.cut_at_success() for episode in read_maniskill(args.source, args.episodes)]
     write_maniskill(args.target, episodes)

@@ -5,8 +5,6 @@ observations, each with its json, and part.json. It is made under another name a
 planner that was stopped goes on with the parts that are missing.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -89,7 +87,7 @@ class Parts:
 
 
 def finish_part(fresh: Path, place: Path, part: Part) -> None:
-    """Declare what lies in `fresh` a whole part."""
+    """Declare the content of `fresh` a whole part."""
     (fresh / "part.json").write_text(json.dumps(asdict(part)) + "\n")
     fresh.rename(place)
 
@@ -100,7 +98,7 @@ def _episodes(place: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, chosen: list[tuple[Path, dict[str, Any]]]) -> None:
-    """Copy episodes of many files into one, numbered anew, with its json beside it."""
+    """Copy episodes of many files into one, numbered from 0, with its json beside it."""
     header = json.loads(chosen[0][0].with_suffix(".json").read_text())
     items = []
     with replaced(path) as fresh:

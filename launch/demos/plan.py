@@ -3,8 +3,6 @@
 Runs in the environment of `launch/demos.sh`, with numpy 1 and the motion planner.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import multiprocessing
@@ -19,8 +17,8 @@ from tqdm import tqdm
 
 from actor.simulators.headless import prepare_simulator
 from config.process import PLAIN, set_up_logging
-from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
 from launch.demos.disturbance import disturbed, failures_forgotten
+from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, converted_name, finish_part
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,5 @@
 """ManiSkill h5 -> LeRobot v3.0 with reward, done, success: python -m launch.demos.to_lerobot SRC.h5 DST"""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -11,8 +9,8 @@ import datasets
 
 from config.process import run_main
 from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
 from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.maniskill import read_maniskill
 
 ROBOT, FPS = "panda", 20
 

@@ -1,7 +1,5 @@
 """Reading a run's folder: metrics and summary."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ class MetricsReader:
             return []
         with self.path.open("rb") as file:
             if self._offset > file.seek(0, 2):
-                self._offset = 0  # the run began anew
+                self._offset = 0  # the run began again
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)

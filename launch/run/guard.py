@@ -1,4 +1,4 @@
-"""Ends what a launcher that was killed has left: every process group that it named and did not take back.
+"""Ends the processes that a killed launcher has left: every group that it named and did not take back.
 
 Reads lines from the launcher: `+GROUP`, `-GROUP`. The end of its input is the launcher's end. The kernel has
 asked the children to end by then (SIGTERM, see processes.py); this makes sure of it, workers included.

@@ -10,8 +10,6 @@ Every key of config/ can be set like this. With a terminal and tmux the run live
 Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket
@@ -91,10 +89,7 @@ def require_free_folder(config: Config) -> None:
 
 def with_sizes(config: Config) -> Config:
     """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
-
-    Raises:
-        ConfigError: the simulator cannot tell them.
-    """
+    Raises ConfigError: the simulator cannot tell them."""
     task, known = config.task, spaces_of(config.task)
     if task.sizes is not None or known.absolute or known.action_dim is not None:
         return config

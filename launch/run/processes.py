@@ -1,7 +1,4 @@
-"""Child processes in groups of their own: their lines, their ends, and that nothing is left running, even if
-this process is killed."""
-
-from __future__ import annotations
+"""Child processes, each in a group of its own: reads their lines, notices their ends, leaves none running."""
 
 import contextlib
 import ctypes

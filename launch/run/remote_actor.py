@@ -10,8 +10,6 @@ Everything else goes to `python -m actor`: give it the learner's overrides, so t
 base. Its name is this host's; a second actor here needs actor.id=... and actor.index=... of its own.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket
@@ -23,16 +21,12 @@ from urllib.parse import urlsplit
 from config.compose import show_help
 from config.process import UsageError, run_main, wants_help
 
-# Indices of actors that their host's name decides lie above those of the learner's own actors.
+# An actor on another host gets its index from the host's name, above the indices of the learner's own actors.
 FIRST_INDEX, INDICES = 100, 100_000
 
 
 def make_overrides(argv: Sequence[str], host_name: str) -> list[str]:
-    """What `python -m actor` is told.
-
-    Raises:
-        UsageError: no `learner=`, or one that is no address.
-    """
+    """What `python -m actor` is told. Raises UsageError: no `learner=`, or one that is no address."""
     given = dict(word.split("=", 1) for word in argv if "=" in word)
     if "learner" not in given:
         raise UsageError("learner=tcp://HOST:PORT is missing")

@@ -1,6 +1,4 @@
-"""Who of a run may end when, and what that means for the others."""
-
-from __future__ import annotations
+"""Watches the processes of a run: which may end when, and what the others do then."""
 
 import logging
 import signal
@@ -55,8 +53,6 @@ def _watch(team: Team, stop: StopRequest, grace_s: float) -> int:
                     # Hours of training are worth more than its figures; the exit code tells.
                     log.error("training goes on without evaluations by %s", ended.command.name)
                     code_at_end = ended.code
-                case _:
-                    pass
     return _stopped(stop)
 
 

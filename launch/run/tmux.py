@@ -1,7 +1,5 @@
 """A run inside a tmux session of its own, so that it survives the terminal that started it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -32,20 +30,17 @@ class Session:
 
     socket: str
 
-    def _tmux(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def _tmux(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         inherited = {key: value for key, value in os.environ.items() if key != "TMUX"}
         return subprocess.run(
-            ["tmux", "-L", self.socket, *words], env={**inherited, **env}, capture_output=True, text=True
+            ["tmux", "-L", self.socket, *argv], env={**inherited, **env}, capture_output=True, text=True
         )
 
     def start(
         self, supervisor: Sequence[str], panes: dict[str, Sequence[str]], side: tuple[str, Sequence[str]]
     ) -> None:
         """Run `supervisor` in the first pane, `panes` (title to command) below it, `side` on the right.
-
-        Raises:
-            RuntimeError: tmux cannot start; with its own words.
-        """
+        Raises RuntimeError: tmux cannot start; with its own words."""
         size = shutil.get_terminal_size()
         first = self._tmux(
             "new-session", "-d", "-s", "run", "-x", str(size.columns), "-y", str(size.lines),
@@ -65,14 +60,14 @@ class Session:
         self._tmux("select-pane", "-t", top, "-T", "run (Ctrl-C ends it, Ctrl-B D detaches)")
         self._split(top, "-h", min(SIDE_COLUMNS, size.columns // 2), *side)
         above = top
-        for left, (title, words) in zip(range(len(panes), 0, -1), panes.items(), strict=True):
-            above = self._split(above, "-v", size.lines * left // (len(panes) + 1), title, words)
+        for left, (title, argv) in zip(range(len(panes), 0, -1), panes.items(), strict=True):
+            above = self._split(above, "-v", size.lines * left // (len(panes) + 1), title, argv)
         self._tmux("select-pane", "-t", top)
 
-    def _split(self, pane: str, direction: str, cells: int, title: str, words: Sequence[str]) -> str:
+    def _split(self, pane: str, direction: str, cells: int, title: str, argv: Sequence[str]) -> str:
         """A new pane of `cells` rows or columns out of `pane`; returns its id."""
         where = ("-t", pane, direction, "-l", str(cells), "-P", "-F", "#{pane_id}")
-        new = self._tmux("split-window", *where, *words).stdout.strip()
+        new = self._tmux("split-window", *where, *argv).stdout.strip()
         self._tmux("select-pane", "-t", new, "-T", title)
         return new
 
@@ -83,12 +78,10 @@ class Session:
         return self._tmux("has-session").returncode == 0
 
     def kill(self) -> None:
-        """End the session with all its panes."""
         self._tmux("kill-server")
 
 
 def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Everybody's lines."""
     logs = run_dir / "logs"
     follow = ("tail", "-q", "-n", "200", "-F")
     return {
@@ -99,5 +92,4 @@ def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[st
 
 
 def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:
-    """The live table."""
     return "monitor", (sys.executable, "-m", "launch.show.monitor", str(run_dir), "--wait")

@@ -1,7 +1,5 @@
 """What all pictures of success share: their axes, and how they are written."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Generator
 from contextlib import contextmanager

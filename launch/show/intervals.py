@@ -1,7 +1,5 @@
 """Intervals of measured rates."""
 
-from __future__ import annotations
-
 import math
 
 Z_95 = 1.959964

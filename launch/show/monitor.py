@@ -1,7 +1,5 @@
 """A live table of a run: python -m launch.show.monitor RUN [--once | --wait]"""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Iterable, Mapping
@@ -82,7 +80,6 @@ def make_table(title: str, values: Mapping[str, Any]) -> Table:
 
 
 def show_once(run_dir: Path, console: Console) -> None:
-    """The table as it is now."""
     newest = Newest()
     newest.add(MetricsReader(run_dir).read())
     console.print(_view(run_dir, newest))
@@ -108,11 +105,10 @@ def _view(run_dir: Path, newest: Newest) -> Table | str:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.show.monitor", description=__doc__)
     parser.add_argument("run", help="name of a run under runs/, or its folder")
     parser.add_argument("--once", action="store_true", help="show the table once and leave")
-    parser.add_argument("--wait", action="store_true", help="the run starts anew: an older summary is no end")
+    parser.add_argument("--wait", action="store_true", help="the run starts again: ignore an older summary")
     args = parser.parse_args(argv)
     run_dir, console = find_run(args.run), Console()
     if not run_dir.is_dir() and not args.wait:

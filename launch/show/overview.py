@@ -1,7 +1,5 @@
 """A page of all episodes of a replay: length, return, success, weights version."""
 
-from __future__ import annotations
-
 import html
 from pathlib import Path
 
@@ -33,7 +31,6 @@ def write_overview(path: Path, title: str, run: str, outcomes: list[EpisodeOutco
 
 
 def page(title: str, run: str, outcomes: list[EpisodeOutcome]) -> str:
-    """The page as HTML."""
     known = [outcome for outcome in outcomes if outcome.success is not None]
     rate = f", {100 * sum(bool(o.success) for o in known) / len(known):.1f} % successful" if known else ""
     frames = sum(outcome.frames for outcome in outcomes)

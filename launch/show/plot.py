@@ -1,7 +1,5 @@
 """Success over frames as a picture: python -m launch.show.plot RUN [RUN ...] --out docs/success.png"""
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence
@@ -80,7 +78,6 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, single: bool) -> None:
 
 
 def draw(curves: Sequence[Curve], out: Path) -> None:
-    """Write the picture of all curves."""
     with picture(out, panels=1, width=8) as [axes]:
         for index, curve in enumerate(curves):
             draw_curve(axes, curve, f"C{index}", single=len(curves) == 1)
@@ -88,7 +85,6 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.show.plot", description=__doc__)
     parser.add_argument("runs", nargs="+", help="names of runs under runs/, or their folders")
     parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")

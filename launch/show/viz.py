@@ -1,7 +1,5 @@
 """A run in LeRobot's visualiser: python -m launch.show.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import logging
@@ -35,7 +33,7 @@ lerobot-dataset-viz as they are.
 """
 
 
-# What `--save` alone stands for: no path that anybody could name.
+# The value of `--save` without a folder: no path that anybody could name.
 _RUNS_FOLDER = Path("\0")
 
 
@@ -90,10 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list[str]) -> list[str]:
     """The visualiser's command line.
-
-    Raises:
-        VizError: there is no such run or episode, or no display for a window.
-    """
+    Raises VizError: there is no such run or episode, or no display for a window."""
     replay = run_dir / "replay"
     outcomes, repo_id = read_replay(run_dir)
     argv = shlex.split(visualiser_command(replay, repo_id, choose_episode(outcomes, episode)))
@@ -112,10 +107,7 @@ def saved_file(folder: Path, command: list[str]) -> Path:
 
 def make_overview(run_dir: Path, folder: Path) -> Path:
     """Write the page of all episodes; returns where it is.
-
-    Raises:
-        VizError: there is no such run or episode.
-    """
+    Raises VizError: there is no such run or episode."""
     outcomes, _ = read_replay(run_dir)
     path = folder / "episodes.html"
     return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
@@ -123,10 +115,7 @@ def make_overview(run_dir: Path, folder: Path) -> Path:
 
 def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     """The episodes of a run's replay, and its repo id.
-
-    Raises:
-        VizError: there is no such run, or no episode yet.
-    """
+    Raises VizError: there is no such run, or no episode yet."""
     replay = run_dir / "replay"
     if not run_dir.is_dir():
         raise VizError(f"no run {run_dir}: name a folder under runs/")
@@ -144,11 +133,7 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
 
 
 def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
-    """The index of the episode that `word` means.
-
-    Raises:
-        VizError: no such episode.
-    """
+    """The index of the episode that `word` means. Raises VizError: no such episode."""
 
     def goodness(outcome: EpisodeOutcome) -> tuple[bool, float, int]:
         return bool(outcome.success), outcome.total_reward or 0.0, -outcome.frames

@@ -1,7 +1,5 @@
 """Which code a run was made with."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ class CodeVersion:
     digest: str
 
     @classmethod
-    def here(cls) -> CodeVersion:
+    def here(cls) -> "CodeVersion":
         """Of this checkout, tracked files alone."""
         commit, trees = _git("rev-parse", "--short", "HEAD"), _git("ls-tree", "HEAD", *PARTS)
         if not commit:
@@ -31,6 +29,6 @@ class CodeVersion:
         return cls(commit.strip() + ("+" if changes else ""), digest)
 
 
-def _git(*words: str) -> str:
+def _git(*argv: str) -> str:
     """What git says, empty where there is no repository."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout
+    return subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True).stdout

@@ -3,8 +3,6 @@
 python -m launch.study.plot [RECORD] --out docs/recipe.png [--settings default published] [--x wall_s]
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence
@@ -83,10 +81,7 @@ def draw(runs: dict[tuple[str, str], list[dict[str, Any]]], x: str, out: Path) -
 
 def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The newest runs of a record, of these settings in this order, or of all.
-
-    Raises:
-        RecordError: the file is no record, or has no such run.
-    """
+    Raises RecordError: the file is no record, or has no such run."""
     try:
         runs = newest_runs(read_records(record))
     except (ValueError, KeyError, TypeError) as error:
@@ -100,7 +95,6 @@ def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str]
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m launch.study.plot", description=__doc__)
     parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
     parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")

@@ -1,7 +1,5 @@
 """What a run of a study showed: a line of JSON with its curves, and a row for people."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence
@@ -110,7 +108,6 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def append_record(path: Path, entry: dict[str, Any]) -> None:
-    """Add one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(entry) + "\n")
@@ -143,7 +140,6 @@ def make_row(entry: dict[str, Any]) -> str:
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """One line for a log."""
     base, final = _success(entry["base"]), _success(entry["final"])
     frames, wall = _thousands(entry["frames"]), duration(entry["wall_s"])
     return f"{entry['name']} {entry['status']}: base {base}, final {final}, {frames} frames in {wall}"

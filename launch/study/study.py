@@ -6,12 +6,10 @@
     'settings={default: [], published: [algo=policy_decorator]}'
 
 Every run is one `launch.run` with ports of its own; Ctrl-C ends it and the study. Each adds a line to
-`record` and a row to `table`, failures too. A run that stands in `record` for the same code, overrides
+`record` and a row to `table`, failures too. A run that `record` has for the same code, overrides
 and seed is not repeated; one that Ctrl-C or the budget cut short is. Seeds come first: after each of
 them, every setting was tried as often. A run's output goes to its folder, logs/run.log.
 """
-
-from __future__ import annotations
 
 import logging
 import signal
@@ -80,10 +78,7 @@ class Trial:
 
 def read_study(words: Sequence[str]) -> Study:
     """config/study.yaml, then FILE.yaml, then key=value words; a key given replaces the whole key.
-
-    Raises:
-        ConfigError: in one line, naming the key.
-    """
+    Raises ConfigError: in one line, naming the key."""
     plain: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "study.yaml").read_text())
     files = [word for word in words if "=" not in word]
     try:
@@ -111,7 +106,6 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def trials(study: Study) -> Iterator[Trial]:
-    """All runs of the grid, in their order."""
     for seed in study.seeds:
         for task in study.tasks:
             for setting, overrides in study.settings.items():

@@ -1,7 +1,5 @@
 """An ensemble of Q networks in one stacked product."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

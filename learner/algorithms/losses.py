@@ -1,7 +1,5 @@
 """The losses of residual SAC as pure functions (Haarnoja et al. 2018; Policy Decorator, 2412.13630)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Shift and scale of observations, from data."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +15,7 @@ class ObservationScale(NamedTuple):
     scale: np.ndarray
 
     @classmethod
-    def of(cls, observation: np.ndarray) -> ObservationScale:
+    def of(cls, observation: np.ndarray) -> "ObservationScale":
         """To zero mean and unit deviation of observations (M, O)."""
         mean = observation.mean(0, dtype=np.float64)
         variance = np.square(observation - mean).sum(0) / max(1, len(observation) - 1)

@@ -1,7 +1,5 @@
 """Matrix products of float32 at the speed of the processor."""
 
-from __future__ import annotations
-
 import logging
 
 import torch
@@ -12,7 +10,7 @@ log = logging.getLogger(__name__)
 def use_fast_products() -> bool:
     """Let torch multiply float32 matrices with oneDNN on the CPU, where that changes no result.
 
-    Torch's own choice, MKL, leaves AVX-512 unused on AMD: 116 GFLOP/s against 263 (docs/performance.md).
+    Torch's own choice, MKL, leaves AVX-512 unused on AMD: 116 GFLOP/s against 263.
     The switch that leads to oneDNN also permits it to round inputs to bfloat16, which it does on
     processors with AMX alone. So what counts is what it does here: the products must stay as exact.
 

@@ -1,7 +1,5 @@
 """Residual SAC, and its deterministic relative, chosen by config/algo: networks and one update."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable
@@ -27,10 +25,7 @@ TARGET_CRITICS = 2
 
 class ResidualSAC:
     """Parameters and optimisers; `update` is the table of contents.
-
-    Args:
-        seed: of the networks' initial weights and of all sampling during updates.
-    """
+    `seed`: of the networks' initial weights and of all sampling during updates."""
 
     def __init__(
         self, algo: AlgoConfig, observation_dim: int, action_dim: int, *, seed: int, device: str
@@ -77,10 +72,7 @@ class ResidualSAC:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned, with the learning rates of this configuration.
-
-        Raises:
-            ValueError: the state of other networks.
-        """
+        Raises ValueError: the state of other networks."""
         try:
             for name in ("actor", "critic", "target_critic"):
                 getattr(self, name).load_state_dict(state[name])
@@ -103,12 +95,8 @@ class ResidualSAC:
         return torch.optim.Adam(network.parameters(), lr=rate, fused=fused)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        temperature = self._temperature_optimizer
-        return [
-            self._actor_optimizer,
-            self._critic_optimizer,
-            *([] if temperature is None else [temperature]),
-        ]
+        optimizers = (self._actor_optimizer, self._critic_optimizer, self._temperature_optimizer)
+        return [optimizer for optimizer in optimizers if optimizer is not None]
 
     def scale_observations(self, observation: Tensor) -> None:
         """Scale what the networks see to zero mean and unit deviation of observations (M, O)."""

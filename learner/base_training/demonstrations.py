@@ -1,7 +1,5 @@
 """The demonstrations that a base is trained on: read, checked against the task, and some of them kept."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from actor.policy.dimensions import named_dimensions
@@ -15,10 +13,7 @@ from learner.replay.prior.maniskill import read_maniskill, write_maniskill
 
 def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:
     """The demonstrations of all sources in turn, whatever their format.
-
-    Raises:
-        DemonstrationError: none there, not readable, or of sources that do not go together.
-    """
+    Raises DemonstrationError: none there, not readable, or of sources that do not go together."""
     episodes: list[Demonstration] = []
     for source in settings.sources:
         found = _read_source(settings, source)
@@ -54,10 +49,7 @@ def windows_of(settings: TrainBaseConfig, episodes: list[Demonstration]) -> Wind
 
 def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:
     """Raise DemonstrationError, naming both sides, if the base could not act in its task afterwards.
-
-    Raises:
-        ConfigError: nothing knows the task, in which the base is to be evaluated.
-    """
+    Raises ConfigError: nothing knows the task, in which the base is to be evaluated."""
     known = known_spaces(settings.task, settings.control_mode)
     if settings.evaluation.every:
         try:

@@ -1,7 +1,5 @@
 """Evaluations of a base in training, each in a process of its own beside the training."""
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess
@@ -28,10 +26,7 @@ class Evaluated:
 
 class BaseEvaluations:
     """At most one at a time.
-
-    Args:
-        folder: of the checkpoint that is evaluated.
-    """
+    `folder`: of the checkpoint that is evaluated."""
 
     def __init__(self, settings: TrainBaseConfig, folder: Path) -> None:
         self.folder = folder
@@ -72,7 +67,6 @@ class BaseEvaluations:
         return Evaluated(self._step, json.loads(lines[-1])["success"])
 
     def close(self) -> None:
-        """End what is under way."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

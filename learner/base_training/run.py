@@ -6,8 +6,6 @@ preset=small is for processors; the default, preset=published, wants a GPU. What
 config/train_base/main.yaml.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading
@@ -33,10 +31,7 @@ log = logging.getLogger(__name__)
 
 def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     """One training, from its start or from where it was stopped.
-
-    Raises:
-        CheckpointError, ConfigError, DemonstrationError, DeviceError, ResumeError: see their messages.
-    """
+    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, ResumeError: see their messages."""
     torch.set_num_threads(settings.threads)
     require_device("device", settings.device)
     require_own_folder(settings)
@@ -50,7 +45,6 @@ def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit code."""
     if wants_help(argv):
         how = "Defaults, any of which can be set with key=value:"
         sys.stdout.write(f"{__doc__}\n{how}\n{training_defaults()}")

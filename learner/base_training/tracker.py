@@ -1,7 +1,5 @@
 """A base's training on Weights & Biases: curves, and the checkpoint as one artifact with aliases."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,6 @@ class BaseTracker:
             log.warning("nothing goes to wandb: %s", error)
 
     def log(self, step: int, **figures: float) -> None:
-        """One point."""
         if self._run is not None:
             self._run.log(figures, step=step)
 
@@ -58,6 +55,5 @@ class BaseTracker:
         self._run.log_artifact(artifact, aliases=aliases)
 
     def close(self) -> None:
-        """Send what is left."""
         if self._run is not None:
             self._run.finish()

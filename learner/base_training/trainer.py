@@ -1,7 +1,5 @@
 """One update of the diffusion base, and everything that must survive a stop between two of them."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import math
@@ -44,10 +42,7 @@ def denoising_loss(
     agent: DiffusionAgent, alpha: Tensor, history: Tensor, actions: Tensor, noise: Tensor, steps: Tensor
 ) -> Tensor:
     """Mean squared error of the prediction at `steps` (Ho et al. 2020, eq. 14).
-
-    Args:
-        alpha: cumulative products of the 100 steps.
-    """
+    `alpha`: cumulative products of the 100 steps."""
     clean = agent.scale_action(actions)
     kept = alpha[steps, None, None]
     noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
@@ -57,10 +52,7 @@ def denoising_loss(
 
 class BaseTrainer:
     """Network, moving average, optimiser and random numbers of a training.
-
-    Args:
-        data: moved to `settings.device` as a whole.
-    """
+    `data`: moved to `settings.device` as a whole."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
         self.settings, self.step = settings, 0
@@ -113,10 +105,7 @@ class BaseTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
-
-        Raises:
-            ResumeError: it comes from other settings or other demonstrations; names them.
-        """
+        Raises ResumeError: it comes from other settings or other demonstrations; names them."""
         mine = msgspec.to_builtins(self.settings) | {"windows": len(self._data.history)}
         theirs = state["settings"] | {"windows": state["windows"]}
         for key in mine:

@@ -1,7 +1,5 @@
 """A training and its folder: where it starts, what it saves, which of its checkpoints is the best."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -27,10 +25,7 @@ STEPS_PER_LOOK = 50
 
 class Training:
     """Trains, saves, and evaluates beside the training.
-
-    Raises:
-        ResumeError: `resume` asks for what is not there, or the settings changed since.
-    """
+    Raises ResumeError: `resume` asks for what is not there, or the settings changed since."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop

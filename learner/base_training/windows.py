@@ -1,7 +1,5 @@
 """Demonstrations cut into windows of observation history and actions, all of them in memory."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +17,7 @@ class Windows:
     actions: Tensor
     episodes: int
 
-    def to(self, device: torch.device) -> Windows:
+    def to(self, device: torch.device) -> "Windows":
         """The same on `device`."""
         return Windows(self.history.to(device), self.actions.to(device), self.episodes)
 

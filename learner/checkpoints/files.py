@@ -1,7 +1,5 @@
 """A run's checkpoints: the networks for other tools, and everything that a resumed training needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,15 +72,11 @@ class TrainingState:
         self._place, self._parts = folder / "training.pt", parts
 
     def save(self) -> None:
-        """Replace the file."""
         write_checkpoint(self._place, {name: part.state() for name, part in self._parts.items()})
 
     def load(self) -> bool:
         """Resume what was saved; False if nothing was.
-
-        Raises:
-            CheckpointError: the file belongs to another configuration or release, or is broken.
-        """
+        Raises CheckpointError: the file belongs to another configuration or release, or is broken."""
         if not self._place.exists():
             return False
         try:

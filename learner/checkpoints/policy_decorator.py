@@ -7,8 +7,6 @@ A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' we
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from pathlib import Path
@@ -54,10 +52,7 @@ class LayoutError(ValueError):
 
 def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of `learner.checkpoints.files` in the published layout.
-
-    Raises:
-        LayoutError: networks that the published code does not have.
-    """
+    Raises LayoutError: networks that the published code does not have."""
     try:
         algo = msgspec.convert(ours["algo"], NetworkKeys)
         actor, critic = ours["actor"], ours["target_critic"]
@@ -84,10 +79,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
 
 def import_checkpoint(published: dict[str, Any], algo: AlgoConfig) -> dict[str, Any]:
     """The reverse of `export_checkpoint`, for the networks of `algo`.
-
-    Raises:
-        LayoutError: not of that layout, or of other networks than those of `algo`.
-    """
+    Raises LayoutError: not of that layout, or of other networks than those of `algo`."""
     _check(algo)
     try:
         theirs = published["res_actor"]
@@ -184,7 +176,6 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKey
 
 
 def main(argv: list[str]) -> int:
-    """The exit code."""
     if wants_help(argv):
         sys.stdout.write(f"{__doc__}\n")
         return 0

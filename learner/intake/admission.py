@@ -3,8 +3,6 @@
 Knows no sockets, no threads and no clock; `intake.py` gives it all three.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,15 +13,7 @@ from learner.intake.rejections import Rejections
 from protocol.arrays import Buffer, Limits, ProtocolError
 from protocol.codec import VersionError, decode_from_client
 from protocol.experience import ExperienceCheck, ExperienceSpec
-from protocol.messages import (
-    Evaluation,
-    Experience,
-    FromLearner,
-    Heartbeat,
-    Hello,
-    Refused,
-    WeightsRequest,
-)
+from protocol.messages import Evaluation, Experience, FromLearner, Heartbeat, Hello, Refused, WeightsRequest
 from protocol.session.compatibility import LONGEST_NAME
 from protocol.session.learner import PeerTable
 from protocol.session.peer import Peer, Verdict
@@ -175,7 +165,6 @@ class Admission:
         return self._journal.append(peer, message, frames)
 
     def _problem(self, peer: Peer, message: Experience | Evaluation) -> str | None:
-        """What keeps a message out, in one line."""
         if isinstance(message, Evaluation):
             same = len(message.successes) == len(message.seeds) > 0
             return None if same else f"{len(message.successes)} successes, {len(message.seeds)} seeds"

@@ -1,7 +1,5 @@
 """The learner's receiving side: one thread owns the sockets; `admission.py` judges what arrives."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -75,10 +73,7 @@ class Intake:
 
     def start(self) -> None:
         """Bind and listen.
-
-        Raises:
-            IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback.
-        """
+        Raises IntakeError: a port in use, keys that cannot be used, or no protection beyond loopback."""
         endpoint = msgspec.convert(self._wire, Endpoint, from_attributes=True)
         try:
             channel = LearnerChannel(endpoint, self._limits)

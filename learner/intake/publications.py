@@ -1,7 +1,5 @@
 """What the learner last told everybody, and how soon actors adopted it."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Collection
 
@@ -29,7 +27,6 @@ class Publications:
         return sum(self._delays_s) / len(self._delays_s) if self._delays_s else float("nan")
 
     def publish(self, weights: Weights, live_actors: Collection[str], now_s: float) -> None:
-        """These are the newest weights."""
         self.weights, self._published_s = weights, now_s
         self._adopted = {name: version for name, version in self._adopted.items() if name in live_actors}
 

@@ -1,7 +1,5 @@
 """Admitted experience that the learner has not drained."""
 
-from __future__ import annotations
-
 from collections import deque
 from typing import NamedTuple
 
@@ -27,11 +25,8 @@ class Received(NamedTuple):
 
 class ReceivedQueue:
     """Batches in order of arrival, each with its sequence number.
-
-    Args:
-        waits_for_disk: only durable batches may be drained: rows that a crash could still lose would come
-            again, in another order.
-    """
+    `waits_for_disk`: only durable batches may be drained: rows that a crash could still lose would come
+    again, in another order."""
 
     def __init__(self, *, waits_for_disk: bool) -> None:
         self._waits_for_disk = waits_for_disk
@@ -41,7 +36,6 @@ class ReceivedQueue:
         self.rows = 0
 
     def put(self, sequence: int, received: Received) -> None:
-        """Append one batch."""
         self._waiting.append((sequence, received))
         self.rows += received.rows
 

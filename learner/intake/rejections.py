@@ -1,7 +1,5 @@
 """Counts what happened to messages, and logs those that were rejected."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 

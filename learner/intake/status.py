@@ -1,7 +1,5 @@
 """What people see of the actors and evaluators."""
 
-from __future__ import annotations
-
 import msgspec
 
 from protocol.session.learner import PeerTable

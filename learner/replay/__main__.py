@@ -1,7 +1,5 @@
 """python -m learner.replay verify|repair|info|export|merge PATH: see --help."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys
@@ -43,15 +41,15 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, words in (
+    for name, argv in (
         ("verify", "say every problem, a line each; exit code 1 if there is one"),
         ("repair", "cut to the longest whole prefix, and say what had to go"),
         ("info", "what is in it"),
     ):
-        command = commands.add_parser(name, help=words, description=words)
+        command = commands.add_parser(name, help=argv, description=argv)
         command.add_argument("path", type=Path, metavar="PATH")
-    words = "write some of the episodes as a new dataset"
-    command = commands.add_parser("export", help=words, description=words)
+    argv = "write some of the episodes as a new dataset"
+    command = commands.add_parser("export", help=argv, description=argv)
     command.add_argument("path", type=Path, metavar="PATH")
     command.add_argument("target", type=Path, metavar="TARGET", help="folder of the new dataset")
     command.add_argument("--successes", action="store_true", help="only episodes with a success")
@@ -61,15 +59,14 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--actor", action="append", default=[], metavar="ID", help="only of this actor; may be repeated"
     )
-    words = "write the episodes of several datasets as a new one"
-    command = commands.add_parser("merge", help=words, description=words)
+    argv = "write the episodes of several datasets as a new one"
+    command = commands.add_parser("merge", help=argv, description=argv)
     command.add_argument("target", type=Path, metavar="TARGET", help="folder of the new dataset")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; returns the exit code."""
     args = make_parser().parse_args(argv)
     try:
         match args.command:

@@ -1,7 +1,5 @@
 """The transitions of a run: in memory (ring), in the journal, in the LeRobot dataset, and prior data."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ import msgspec
 
 from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec, recorded_cameras
-from config.learner import LearnerConfig
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.compaction import Budget
@@ -70,7 +67,7 @@ class RunReplay:
 
 def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
     """The run's dataset. Raises RunError if the observation has too few dimensions to be split."""
-    state_dim = config.learner.robot_state_dim
+    state_dim, gigabytes = config.learner.robot_state_dim, config.learner.replay_max_gb
     if state_dim is not None and state_dim >= base.observation_dim:
         raise RunError(
             f"learner.robot_state_dim must be below the observation dimension {base.observation_dim}, got "
@@ -87,25 +84,16 @@ def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
         queue_episodes=config.learner.store_queue_episodes,
         flush_s=config.learner.store_flush_s,
         state_dim=state_dim,
-        budget=make_budget(config.learner),
+        budget=Budget(None if gigabytes is None else gigabytes * 1e9, config.learner.replay_max_frames),
         cameras=recorded_cameras(config),
         images=config.learner.record_images,
         optional_columns=experience_spec(config, base).optional_columns,
     )
 
 
-def make_budget(settings: LearnerConfig) -> Budget:
-    """How much of the replay stays on disk."""
-    gigabytes = settings.replay_max_gb
-    return Budget(None if gigabytes is None else gigabytes * 1e9, settings.replay_max_frames)
-
-
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     """Episodes recorded earlier, or None where the recipe takes none.
-
-    Raises:
-        DemonstrationError, RunError: they are missing, or do not fit.
-    """
+    Raises DemonstrationError, RunError: they are missing, or do not fit."""
     demos = config.learner.demos
     if config.algo.prior_fraction == 0 or demos is None:
         return None

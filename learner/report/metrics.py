@@ -1,7 +1,5 @@
 """What a run measures: a line in metrics.jsonl and a wandb point for each log step."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
@@ -11,7 +9,6 @@ import queue
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from dotenv import find_dotenv, load_dotenv
@@ -65,12 +62,10 @@ class Metrics:
         if self._mirror is not None:
             self._mirror.close()
 
-    def __enter__(self) -> Metrics:
+    def __enter__(self) -> "Metrics":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -1,7 +1,5 @@
 """Counts of a run: frames, episodes, success of the behaviour, evaluations, rates."""
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from dataclasses import astuple, dataclass
@@ -126,7 +124,6 @@ class RunProgress:
         }
 
     def evaluation_of(self, policy: str) -> Evaluation | None:
-        """The newest evaluation of "base" or "full"."""
         return next((e for e in reversed(self.evaluations) if e.policy == policy), None)
 
     def final_evaluation(self, version: int) -> bool:

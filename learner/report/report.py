@@ -1,7 +1,5 @@
 """What people see of a run while it goes on: log lines, and the points of metrics.jsonl and wandb."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +35,6 @@ class Report:
         self.progress = progress
 
     def count(self, columns: Columns, now_s: float) -> None:
-        """Count one message of experience."""
         broadcast = self._sources.broadcast
         self._lag_s = broadcast.age_s(columns["weights_version"], now_s)
         self.progress.count(columns, broadcast.version, now_s)
@@ -49,10 +46,7 @@ class Report:
 
     def write_if_due(self, figures: Figures, now_s: float, waiting_for: str | None = None) -> None:
         """Write a point every `log_every_s`, with the algorithm's newest figures.
-
-        Args:
-            waiting_for: None: found out from how far the run is.
-        """
+        `waiting_for`: None: found out from how far the run is."""
         point = self.progress.point_if_due(now_s, self._sources.pace.updates)
         if point is None:
             return

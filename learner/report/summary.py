@@ -1,7 +1,5 @@
 """summary.json: what a run achieved, and where its replay is."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

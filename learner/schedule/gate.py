@@ -1,6 +1,4 @@
-"""The share of episodes that the residual may play, raised as it earns them."""
-
-from __future__ import annotations
+"""The share of episodes in which the residual acts: it rises while they succeed as often as the base's."""
 
 from collections import deque
 from typing import Any

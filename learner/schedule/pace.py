@@ -1,7 +1,5 @@
 """How many updates are due for the data received, who must wait, and how actors act meanwhile."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from config.algo import AlgoConfig
@@ -81,6 +79,6 @@ class Pace:
             noise_std=self._algo.noise_std,
             noise_ladder=self._algo.noise_ladder,
             noise_probability=self._algo.noise_probability,
-            noise_hold=self._algo.noise_decisions,
+            noise_decisions=self._algo.noise_decisions,
             decisions=self.decisions,
         )

@@ -1,7 +1,5 @@
 """Which clients a learner with keys admits, and a log line about those that it refuses."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -72,12 +70,10 @@ class AccessControl:
         return [self._zap, self._monitor]
 
     def unwatch(self, socket: zmq.Socket[bytes]) -> None:
-        """Stop watching it."""
         socket.disable_monitor()
         self._monitor.close(linger=0)
 
     def serve(self, events: dict[Any, int]) -> None:
-        """Handle the events of a poll."""
         if self._zap in events:
             self._judge_client()
         if self._monitor in events:

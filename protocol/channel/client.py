@@ -1,7 +1,5 @@
 """The client's end: DEALER and SUB; connects, never binds."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -59,10 +57,7 @@ class ClientChannel:
 
     def send(self, frames: list[Buffer]) -> None:
         """Give frames to ZeroMQ, which keeps them while the learner is away.
-
-        Raises:
-            ChannelError: the other end refused this side's key, or is no learner; ZeroMQ gave up on it.
-        """
+        Raises ChannelError: the other end refused this side's key, or is no learner; ZeroMQ gave up on it."""
         try:
             for frame in frames[:-1]:
                 self._dealer.send(frame, _NOBLOCK_MORE, copy=len(frame) < _LENT_BYTES)

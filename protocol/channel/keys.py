@@ -7,8 +7,6 @@
 A .public file is the key (40 characters, Z85); a .secret file is the lines `public <key>` and `secret <key>`.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -40,10 +38,7 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_pair(path: Path) -> KeyPair:
     """The pair in a .secret file that its owner alone may read.
-
-    Raises:
-        KeyFileError: missing, readable by others, or not such a file.
-    """
+    Raises KeyFileError: missing, readable by others, or not such a file."""
     lines = dict(line.split(" ", 1) for line in _read(path, 0o077).splitlines() if " " in line)
     public, secret = (_check_key(lines.get(part, ""), path) for part in ("public", "secret"))
     return KeyPair(public=public, secret=secret)
@@ -51,19 +46,14 @@ def read_pair(path: Path) -> KeyPair:
 
 def read_public(path: Path) -> str:
     """The key in a .public file that only its owner may write.
-
-    Raises:
-        KeyFileError: missing, writable by others, or not a key.
-    """
+    Raises KeyFileError: missing, writable by others, or not a key."""
     return _check_key(_read(path, 0o022).strip(), path)
 
 
 def read_allowed(keys_dir: Path) -> dict[str, str]:
     """Public key -> name of every client that may connect.
-
-    Raises:
-        KeyFileError: no such folder, a folder or file that others may write, or a file that is not a key.
-    """
+    Raises KeyFileError: no such folder, a folder or file that others may write, or a file that is not a
+    key."""
     folder = keys_dir / ALLOWED
     if not folder.is_dir():
         raise KeyFileError(f"{folder} is missing: make it with bash launch/keys.sh")
@@ -81,10 +71,7 @@ def allowed_stamp(keys_dir: Path) -> object:
 
 def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
     """The .secret file that a client uses: its own name's, else actor-local's, else the only one there.
-
-    Raises:
-        KeyFileError: none, or several and none of them by these names.
-    """
+    Raises KeyFileError: none, or several and none of them by these names."""
     found = {path.stem: path for path in keys_dir.glob("actor-*.secret")}
     for name in (actor_id, LOCAL_ACTOR):
         if name in found:
@@ -97,10 +84,7 @@ def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
 
 def write_pair(keys_dir: Path, name: str, pair: KeyPair) -> None:
     """Write name.secret and name.public for their owner alone.
-
-    Raises:
-        FileExistsError: never overwrites a key.
-    """
+    Raises FileExistsError: never overwrites a key."""
     write_private(keys_dir / f"{name}.secret", f"public {pair.public}\nsecret {pair.secret}\n")
     write_private(keys_dir / f"{name}.public", f"{pair.public}\n")
 
@@ -136,6 +120,5 @@ def _check_key(text: str, path: Path) -> str:
 
 
 def new_pair() -> KeyPair:
-    """A fresh CURVE key pair."""
     public, secret = zmq.curve_keypair()
     return KeyPair(public=public.decode(), secret=secret.decode())

@@ -4,8 +4,6 @@ DEALER to ROUTER on the experience port, PUB to SUB on the weights port; clients
 Every option is set before its socket binds or connects: later has no effect.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -90,7 +88,7 @@ class LearnerChannel:
             self._open()
 
     def receive(self, most: int) -> list[Arrival]:
-        """Messages that arrived, at most so many. Frames are read-only, and arrays over them are aligned."""
+        """Messages that arrived, at most `most`. Frames are read-only, and arrays over them are aligned."""
         arrivals: list[Arrival] = []
         while len(arrivals) < most and (arrival := self._receive_one()) is not None:
             arrivals.append(arrival)

@@ -1,7 +1,5 @@
 """What both ends of a connection have in common: where it goes, its protection and its options."""
 
-from __future__ import annotations
-
 import errno
 import ipaddress
 
@@ -31,10 +29,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 def require_protection(endpoint: Endpoint) -> None:
     """Refuse to leave this machine without keys.
-
-    Raises:
-        ChannelError: neither loopback, nor keys, nor insecure.
-    """
+    Raises ChannelError: neither loopback, nor keys, nor insecure."""
     if _is_loopback(endpoint.host) or endpoint.keys_dir is not None or endpoint.insecure:
         return
     raise ChannelError(
@@ -47,7 +42,7 @@ def set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint, max_messag
     """Before the socket binds or connects: later has no effect."""
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
-    # A connection that a router in between forgot is noticed and made anew. By TCP, not by ZeroMQ's own
+    # A connection that a router in between forgot is noticed and made again. By TCP, not by ZeroMQ's own
     # heartbeats: with a full receive queue these abort the process (libzmq issue 3937, still in 4.3.5).
     idle_s = max(1, int(endpoint.lease_s / 2))
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
@@ -58,10 +53,7 @@ def set_common_options(socket: zmq.Socket[bytes], endpoint: Endpoint, max_messag
 
 def bind(socket: zmq.Socket[bytes], endpoint: Endpoint, key: str) -> None:
     """Bind to the port that the configuration has under `key`; closes the socket where that fails.
-
-    Raises:
-        ChannelError: a port in use, or a host that is not this machine's.
-    """
+    Raises ChannelError: a port in use, or a host that is not this machine's."""
     port = getattr(endpoint, key)
     try:
         socket.bind(f"tcp://{_numeric(endpoint.host)}:{port}")

@@ -1,11 +1,9 @@
-"""Who may send what next. Knows no sockets and reads no clock.
+"""A client's side of a session: what to send next. Knows no sockets and reads no clock.
 
 A client numbers what must arrive, keeps it until it is durable, and sends while the learner grants rows.
 Hello may be said at any time and any number of times; each Welcome says from where to send again. So one
 rule heals a lost message, a lost connection and a restarted learner alike: say Hello.
 """
-
-from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -58,9 +56,11 @@ class ClientSession:
         self.kept = deque(left_over)
         """Messages that are not durable, oldest first."""
         self._is_left_over = bool(left_over)
-        self._durable = self._received = self._sent = left_over[0].sequence if left_over else 0
-        self._next = self._durable + len(left_over)
-        self._rows_in_flight = 0
+        self.durable = self._received = self._sent = left_over[0].sequence if left_over else 0
+        """How many messages of this session are on the learner's disk."""
+        self._next = self.durable + len(left_over)
+        self.rows_in_flight = 0
+        """Rows sent and not received."""
         self._credit_rows = 0
         self.connected = False
         self.refused: str | None = None
@@ -80,11 +80,6 @@ class ClientSession:
         self._heartbeat_due_s = -float("inf")
 
     @property
-    def rows_in_flight(self) -> int:
-        """Rows sent and not received."""
-        return self._rows_in_flight
-
-    @property
     def unsent(self) -> int:
         """Messages that wait for a connection or for credit."""
         return self._next - self._sent
@@ -99,17 +94,10 @@ class ClientSession:
         """How many messages this client keeps, since they are not on the learner's disk."""
         return len(self.kept)
 
-    @property
-    def durable(self) -> int:
-        """How many messages of this session are on the learner's disk."""
-        return self._durable
-
     def silent_s(self, now_s: float) -> float:
-        """Time since the learner's last message."""
         return now_s - self._heard_s
 
     def submit_experience(self, columns: Columns) -> None:
-        """Queue one batch."""
         self._submit(Experience(session=self._hello.session, sequence=self._next, columns=columns))
 
     def submit_evaluation(
@@ -139,14 +127,14 @@ class ClientSession:
                 self._hello_due_s = now_s + PATIENCE_HEARTBEATS * self._heartbeat_s
                 # From 0, so that the answer shows whether this is the learner of another run, which must not
                 # get an earlier process's rows.
-                first = 0 if self._is_left_over else self._durable
+                first = 0 if self._is_left_over else self.durable
                 yield msgspec.structs.replace(self._hello, first_sequence=first)
             return
-        while self.unsent and self._may_send(message := self.kept[self._sent - self._durable]):
+        while self.unsent and self._may_send(message := self.kept[self._sent - self.durable]):
             if self._sent == self._received:
                 self._moved_s = now_s
             self._sent += 1
-            self._rows_in_flight += _rows(message)
+            self.rows_in_flight += _rows(message)
             yield message
         if now_s >= self._heartbeat_due_s:
             self._heartbeat_due_s = now_s + self._heartbeat_s
@@ -154,15 +142,12 @@ class ClientSession:
 
     def receive(self, message: FromLearner, now_s: float) -> None:
         """Take in what the learner said; weights are the caller's.
-
-        Raises:
-            ProtocolError: an ack of what was never sent, or of more as durable than as received.
-        """
+        Raises ProtocolError: an ack of what was never sent, or of more as durable than as received."""
         self._heard_s = now_s
         match message:
             case Welcome() if message.session == self._hello.session:
-                if self._is_left_over and message.durable_sequence < self._durable:
-                    self.refused = f"it does not know {self._durable} durable messages: it serves another run"
+                if self._is_left_over and message.durable_sequence < self.durable:
+                    self.refused = f"it does not know {self.durable} durable messages: it serves another run"
                 elif self._acknowledge(message, now_s):
                     self._send_again_from_received(now_s)
                     self.connected = True
@@ -182,7 +167,7 @@ class ClientSession:
     def _may_send(self, message: Experience | Evaluation) -> bool:
         # While some credit is left, not while it covers the batch: so a batch above the whole credit
         # goes out too, and at most one batch is over.
-        return _rows(message) == 0 or self._rows_in_flight < self._credit_rows
+        return _rows(message) == 0 or self.rows_in_flight < self._credit_rows
 
     def _is_stuck(self, now_s: float) -> bool:
         patience_s = PATIENCE_HEARTBEATS * self._heartbeat_s
@@ -199,7 +184,7 @@ class ClientSession:
             raise ProtocolError(
                 f"the learner calls {ack.durable_sequence} messages durable, but {ack.next_sequence} received"
             )
-        if ack.next_sequence < self._durable:
+        if ack.next_sequence < self.durable:
             return False
         if ack.next_sequence < self._received:
             # A learner restarted so fast that nobody missed it, and what it had not synced is gone.
@@ -207,19 +192,19 @@ class ClientSession:
             self._send_again_from_received(now_s)
         for sequence in range(self._received, ack.next_sequence):
             if sequence < self._sent:
-                self._rows_in_flight -= _rows(self.kept[sequence - self._durable])
+                self.rows_in_flight -= _rows(self.kept[sequence - self.durable])
             self._moved_s = now_s
         self._received = ack.next_sequence
         self._sent = max(self._sent, self._received)
-        while self._durable < ack.durable_sequence:
+        while self.durable < ack.durable_sequence:
             self.kept.popleft()
-            self._durable += 1
+            self.durable += 1
         self._credit_rows = ack.credit_rows
         return True
 
     def _send_again_from_received(self, now_s: float) -> None:
         self._sent = self._received
-        self._rows_in_flight = 0
+        self.rows_in_flight = 0
         self._moved_s = now_s
 
 

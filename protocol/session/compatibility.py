@@ -1,7 +1,5 @@
 """Whether a client fits a learner, and what its owner should change if it does not."""
 
-from __future__ import annotations
-
 from protocol.experience import ExperienceSpec
 from protocol.messages import PROTOCOL_VERSION, Hello
 

@@ -1,7 +1,5 @@
 """The learner's side of all sessions: who is there, what is new, who may send how much."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from protocol.experience import ExperienceSpec

@@ -1,7 +1,5 @@
 """What a learner knows of one actor or evaluator."""
 
-from __future__ import annotations
-
 import enum
 from collections import deque
 from dataclasses import dataclass, field
@@ -120,7 +118,7 @@ class Peer:
         return True
 
     def grant(self, credit: Credit, sharers: int) -> int:
-        """Rows that the client may have in flight beyond `next_sequence`, where so many share the credit."""
+        """Rows that the client may have in flight beyond `next_sequence`, if `sharers` share the credit."""
         queue, undurable = (
             max(1, rows // max(1, sharers)) for rows in (credit.queue_rows, credit.undurable_rows)
         )

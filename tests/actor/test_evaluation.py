@@ -1,7 +1,5 @@
 """Evaluations over fixed seeds."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

@@ -1,7 +1,5 @@
 """Frames and decisions become exactly the rows that happened."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
@@ -18,7 +16,7 @@ EXPLORING = Behaviour(
     noise_std=0.0,
     noise_ladder=False,
     noise_probability=1.0,
-    noise_hold=1,
+    noise_decisions=1,
     decisions=0,
 )
 

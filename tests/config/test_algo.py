@@ -1,6 +1,4 @@
-"""Keys of the algorithm: what each is there for, and what became of those of earlier releases."""
-
-from __future__ import annotations
+"""Keys of the algorithm: what each is for, and how removed keys are refused."""
 
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How a process comes to its configuration: from overrides, or from the file that a launch wrote."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

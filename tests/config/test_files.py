@@ -1,7 +1,5 @@
 """Laws of shared files: readers see all or nothing, and a lock ends with its process."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Laws of the configuration: whole, typed, checked, and with no default in Python."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -3,8 +3,6 @@
 tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 58 of PickCube-v1).
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import fcntl

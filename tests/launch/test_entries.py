@@ -1,7 +1,5 @@
 """Every entry explains itself, and refuses what it cannot use in one line that says what."""
 
-from __future__ import annotations
-
 import logging
 import os
 import runpy

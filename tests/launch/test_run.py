@@ -1,7 +1,5 @@
 """Laws of a run's start and end: clear refusals, and nothing left running whoever dies first."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty

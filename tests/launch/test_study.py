@@ -1,8 +1,6 @@
 """Laws of a study: what it measures, what it repeats, and that it ends cleanly. Runs are stand-ins here;
 `test_run.py` has the real one."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

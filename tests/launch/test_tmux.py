@@ -3,8 +3,6 @@
 python -m pytest tests/launch/test_tmux.py -m slow
 """
 
-from __future__ import annotations
-
 import os
 import pty
 import shutil

@@ -1,7 +1,5 @@
 """launch/viz.sh and the command that a run's summary names."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Offline training on real demonstrations: resumable to the bit, evaluated on the real simulator."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

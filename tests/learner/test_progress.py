@@ -1,7 +1,5 @@
 """Counts of a run, by hand-made columns."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Laws of the measurements: every point on disk at once, wandb never in the way, pictures and tables."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -177,6 +175,6 @@ def test_plot_draws_evaluations_behaviour_and_base(tmp_path: Path) -> None:
     assert (tmp_path / "docs/success.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_plot_of_an_unknown_run_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert plot.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "x.png")]) == 1
-    assert "nothing/metrics.jsonl has no point" in caplog.text
+def test_plot_of_an_unknown_run_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing/metrics.jsonl has no point"):
+        plot.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "x.png")])

@@ -4,8 +4,6 @@ tests/data/run_of_the_release_before is such a folder, of the base `zero` and sm
 keys that are gone, and checkpoints/training.pt with states that are gone.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing of `protocol` or `actor` is imported by the client below; the learner is the real one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import struct
 import time
@@ -23,7 +21,7 @@ from tests.support.journals import LIMITS, SETTINGS
 from tests.support.spec import SPEC
 from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 3
+VERSION = 4
 
 
 class BareClient:

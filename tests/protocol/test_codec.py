@@ -1,7 +1,5 @@
 """Laws of protocol.arrays and protocol.codec."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest
@@ -117,7 +115,7 @@ def test_what_is_wrong_is_said(frames: list[bytes], says: str) -> None:
 
 
 def test_another_version_is_said_whatever_its_message_holds() -> None:
-    with pytest.raises(VersionError, match="version 9, this side speaks 3"):
+    with pytest.raises(VersionError, match="version 9, this side speaks 4"):
         decode_from_learner([msgspec.msgpack.encode([9, {"something": "new"}])], LIMITS)
 
 

@@ -1,7 +1,5 @@
 """Laws of the columns of experience: what the definition says is what is sent, checked and documented."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

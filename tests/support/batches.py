@@ -1,7 +1,5 @@
 """Batches for updates."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

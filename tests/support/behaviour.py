@@ -1,7 +1,5 @@
 """Behaviours that a learner could ask for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Columns of experience for tests: hand-made, and as a rollout over scripted episodes sends them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from protocol.arrays import Columns

@@ -1,7 +1,5 @@
 """Small diffusion bases."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,6 +1,4 @@
-"""Stand-ins that check what they are given; each stands beside a test with the real thing."""
-
-from __future__ import annotations
+"""Stand-ins that check what they are given; each is used beside a test with the real thing."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Configuration and policies for tests."""
 
-from __future__ import annotations
-
 import functools
 import time
 from pathlib import Path

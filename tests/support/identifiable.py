@@ -1,7 +1,5 @@
 """Experience in which every number says where it came from, and what a dataset of it has to hold."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -4,8 +4,6 @@ What was synced is there. Of what was written since, any blocks of 4096 bytes ma
 names added, changed and removed since the folder was synced, the first so many are.
 """
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A journal in use, and what it called durable."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from pathlib import Path

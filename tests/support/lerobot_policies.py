@@ -1,7 +1,5 @@
 """Small LeRobot policies, saved by LeRobot itself, and a policy plugin package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two network namespaces with one link between them: `here` and `there`, where the machine permits it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -37,7 +35,7 @@ def enter(module: str, arguments: list[str]) -> subprocess.Popen[str]:
 class Link:
     """A pair of virtual interfaces from this namespace (HERE) to a new one (THERE); a context manager."""
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> "Link":
         _ip("link", "set", "lo", "up")
         self._holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"])
         _ip("link", "add", "here", "type", "veth", "peer", "name", "there")

@@ -1,7 +1,5 @@
 """Optional columns of the experience, declared for tests, and a policy that has values for them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

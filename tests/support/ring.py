@@ -1,7 +1,5 @@
 """Invariants of a ring."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from learner.replay.memory.ring import Ring

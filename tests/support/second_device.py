@@ -5,8 +5,6 @@ tensors of the host, to be turned into numpy arrays and to tell an address. In t
 are not selected by slots on the host, which would wait for a copy, and a copy to the host is waited for.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -46,7 +44,7 @@ class There(Tensor):
     held: Tensor
 
     @staticmethod
-    def __new__(cls, held: Tensor) -> There:
+    def __new__(cls, held: Tensor) -> "There":
         made = Tensor._make_wrapper_subclass(
             cls,
             held.shape,
@@ -66,7 +64,7 @@ class There(Tensor):
         return ["held"], None
 
     @staticmethod
-    def __tensor_unflatten__(parts: dict[str, Tensor], *_: Any) -> There:
+    def __tensor_unflatten__(parts: dict[str, Tensor], *_: Any) -> "There":
         return There(parts["held"])
 
     @classmethod

@@ -1,7 +1,5 @@
 """The experience spec of tests that need no particular one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

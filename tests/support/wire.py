@@ -1,7 +1,5 @@
 """Both ends of the wire in one process, and what goes over it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +62,7 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
         noise_std=0.1,
         noise_ladder=True,
         noise_probability=1.0,
-        noise_hold=1,
+        noise_decisions=1,
         decisions=0,
     )
     return Weights(

@@ -6,8 +6,6 @@ Prints one JSON object and ends with 1 if a row is twice in the replay, or missi
 actors into a network namespace of their own and cuts its link as well.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import json

@@ -4,8 +4,6 @@ that send identifiable rows and write down what they sent and what was called du
     python -m tests.system.chaos_child learner|actor SETTINGS.json [ACTOR_ID]
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -192,7 +190,7 @@ def make_weights(version: int) -> Weights:
     behaviour = Behaviour(
         mask_probability=1.0, mask_episodes=False, uniform=False, noise_std=0.0, noise_ladder=False,
         noise_probability=1.0,
-        noise_hold=1, decisions=0,
+        noise_decisions=1, decisions=0,
     )  # fmt: skip
     return Weights(version=version, digest=weights_digest({}), behaviour=behaviour, final=False, columns={})
 

@@ -6,8 +6,6 @@ Prints one JSON object and ends with 1 if the learner ended or grew by over 5 %,
 not counted, or if a row of the real actor was lost.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -4,8 +4,6 @@ Waits for the row whose first observation number is argv[1], follows it to the g
 updated residual, and writes what it saw as JSON to argv[2]. The rest of argv are Hydra overrides.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

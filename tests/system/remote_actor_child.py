@@ -6,8 +6,6 @@ COMMAND starts an actor in REPOSITORY (a checkout). Prints one JSON object: what
 actor with a key and of one without.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess

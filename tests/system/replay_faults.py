@@ -1,14 +1,12 @@
 """A process that receives experience and dies at a chosen step of writing; what must hold afterwards.
 
-A step is a file operation on the dataset, or on what lies beside it, that Python's audit events tell of.
+A step is a file operation on the dataset, or on the files beside it, that Python's audit events tell of.
 
     python -m tests.system.replay_faults [POINTS] [--images video|image] [--max-frames N]
 
 dies at POINTS points (200) and reports what it found. With --images rows have those of a camera; with
 --max-frames the dataset has this budget, and its oldest episodes are dropped.
 """
-
-from __future__ import annotations
 
 import argparse
 import collections

@@ -5,8 +5,6 @@
 Prints one JSON object; ends with 1 if either side grew by over 5 % after the first tenth, or a row is lost.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

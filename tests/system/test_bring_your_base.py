@@ -1,6 +1,4 @@
-"""The commands of README's "Bring your base", as they stand there, on small real data."""
-
-from __future__ import annotations
+"""The commands of README's "Bring your base", as they are there, on small real data."""
 
 import json
 import os
@@ -17,7 +15,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.maniskill import read_maniskill
-from tests.learner.replay.test_dataset_images import save_policy
+from tests.support.camera_policies import save_policy
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
 

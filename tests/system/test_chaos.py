@@ -1,8 +1,6 @@
 """The experience path under faults, with real processes; the long runs are `python -m tests.system.chaos` and
 `python -m tests.system.fuzz`."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

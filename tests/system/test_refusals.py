@@ -3,8 +3,6 @@
 Most of it is asked of a role's function here; whole processes show that the line is all that is left of them.
 tests/launch/test_entries.py has the exit codes."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -222,7 +220,7 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
         (["algo.residual_dims=[9]"], "algo.residual_dims=[9] must lie in 0 .. 6"),
         (
             ["algo.relations=[{point: 50, tip: null, origin: 0, turned: false}]"],
-            "algo.relations: 50 from 0 reads number 52",
+            "algo.relations: 50 from 0 reads index 52",
         ),
     ],
 )

@@ -1,7 +1,5 @@
 """Laws of launch.run.remote_actor: an actor on another host, played in a second network namespace."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

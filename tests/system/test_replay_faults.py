@@ -1,7 +1,5 @@
 """Whatever ends the writer, wherever: the dataset is whole, and sent again, every row is there once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 from unittest import mock

@@ -1,6 +1,4 @@
-"""A learner that is killed takes up its run: real processes, real simulators."""
-
-from __future__ import annotations
+"""A killed learner continues its run: real processes, real simulators."""
 
 import json
 import signal

@@ -1,7 +1,5 @@
 """The whole, small: real simulators, the shipped base, three kinds of process, one summary."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Ring, batches and updates on another device: nothing is mixed, and the numbers are the processor's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The README's SSH tunnel, through a private sshd on loopback with keys that are thrown away."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """LeRobot's own programs on a replay, while it grows and after."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Laws of uplink and intake together, over real sockets; and of the checks of experience."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import threading

@@ -1,7 +1,5 @@
 """A row followed from the environment to the gradient and back; a replay equal to what was seen."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A diffusion policy as a base, sampled with DDIM."""
 
-from __future__ import annotations
-
 import logging
 from functools import partial
 

@@ -6,8 +6,6 @@ layout and default to it: `prediction_type` ("epsilon") and `normalize` (false; 
 demonstrations' ranges as buffers beside the network and scales both ends to [-1, 1]).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +21,7 @@ from config.files import replace_text
 
 def load_agent(folder: Path) -> DiffusionAgent:
     """The agent of a checkpoint folder; EMA weights where there are any; strict.
-
-    Raises:
-        CheckpointError: no such folder, unreadable file, or weights that do not fit `args.json`.
-    """
+    Raises CheckpointError: no such folder, unreadable file, or weights that do not fit `args.json`."""
     arguments = _read_arguments(folder / "args.json")
     weights = _read_weights(folder / "checkpoints" / "best.pt")
     agent = DiffusionAgent(_spec(arguments, weights, folder))
@@ -43,10 +38,7 @@ def save_agent(
     folder: Path, agent: nn.Module, ema_agent: DiffusionAgent, arguments: dict[str, Any], name: str = "best"
 ) -> None:
     """Replace args.json and checkpoints/<name>.pt.
-
-    Raises:
-        CheckpointError: the weights cannot be written, as on a full disk.
-    """
+    Raises CheckpointError: the weights cannot be written, as on a full disk."""
     spec = asdict(ema_agent.spec) | {"unet_dims": list(ema_agent.spec.unet_dims)}
     replace_text(folder / "args.json", json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
     content = {"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}

@@ -1,7 +1,5 @@
 """The DDIM sampler's schedule."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler

@@ -4,8 +4,6 @@ A graph reads and writes fixed memory of a fixed batch size. So batches are padd
 graph for each size, captured when it is first needed.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,10 +34,7 @@ Capture = Callable[[Callable[[], Tensor]], Captured]
 
 def capture_graph(run: Callable[[], Tensor]) -> Captured:
     """`run`, which reads and writes CUDA tensors that stay where they are, as one graph.
-
-    Raises:
-        RuntimeError: no CUDA device, or something in `run` cannot be captured.
-    """
+    Raises RuntimeError: no CUDA device, or something in `run` cannot be captured."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -64,10 +59,7 @@ class _Plan:
 
 class GraphedSampler:
     """`sample` as graphs. If it cannot be captured, it runs eagerly from then on, and a warning says so.
-
-    Args:
-        sample: on a GPU; each row's result must not depend on the rows beside it.
-    """
+    `sample`: on a GPU; each row's result must not depend on the rows beside it."""
 
     def __init__(self, sample: Sampler, capture: Capture = capture_graph) -> None:
         self._sample = sample

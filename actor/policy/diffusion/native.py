@@ -4,8 +4,6 @@ Same function as the U-Net of `unet.py` under diffusers' scheduler, an order of 
 small batches and short horizons of a base policy, where a torch operator costs more than its arithmetic.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The network of a diffusion base and the scaling of its inputs and outputs."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 
@@ -65,10 +63,7 @@ class DiffusionAgent(nn.Module):
 
     def predict(self, noisy: Tensor, step: Tensor | int, history: Tensor) -> Tensor:
         """Prediction (B, pred_horizon, act_dim) for noisy scaled actions.
-
-        Args:
-            history: unscaled observations (B, obs_horizon, obs_dim), oldest first.
-        """
+        `history`: unscaled observations (B, obs_horizon, obs_dim), oldest first."""
         condition = self.scale_observation(history).flatten(1)
         return self.noise_pred_net(noisy, step, condition)
 

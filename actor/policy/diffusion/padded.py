@@ -1,7 +1,5 @@
 """Bases that were trained in ManiSkill2, whose observation has the robot's base pose as well."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -17,10 +15,7 @@ BASE_POSE_AT = 18
 
 class PaddedBase:
     """A base of ManiSkill2 over observations of ManiSkill3, to which it adds the missing constants.
-
-    Raises:
-        CheckpointError: the base's observation dimension is not `pad_obs_to`.
-    """
+    Raises CheckpointError: the base's observation dimension is not `pad_obs_to`."""
 
     cameras: tuple[str, ...] = ()
 

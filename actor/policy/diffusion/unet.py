@@ -4,8 +4,6 @@ Architecture: Chi et al., "Diffusion Policy" (arXiv 2303.04137), in the form tha
 (arXiv 2412.13630) trains: FiLM with scale and bias, two halvings and two doublings of time.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -35,9 +33,7 @@ class ConvBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, groups: int) -> None:
         super().__init__()
         self.block = nn.Sequential(
-            nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2),
-            nn.GroupNorm(groups, outputs),
-            nn.Mish(),
+            nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2), nn.GroupNorm(groups, outputs), nn.Mish()
         )
 
     def parts(self) -> tuple[nn.Conv1d, nn.GroupNorm]:
@@ -49,7 +45,7 @@ class ConvBlock(nn.Module):
 
 
 class FilmResidualBlock(nn.Module):
-    """Two convolutions; the condition scales and shifts what lies between them."""
+    """Two convolutions; the condition scales and shifts the values between them."""
 
     def __init__(self, inputs: int, outputs: int, condition: int, kernel: int, groups: int) -> None:
         super().__init__()

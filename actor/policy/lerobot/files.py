@@ -1,7 +1,4 @@
-"""A LeRobot policy's files as a base: what LeRobot's factory knows and what its plugins add, checked against
-the task."""
-
-from __future__ import annotations
+"""Loads a policy of LeRobot or of a plugin, with its processors, and checks that it fits the task."""
 
 from pathlib import Path
 from typing import Any
@@ -24,11 +21,8 @@ EXTRAS = {"groot": "groot", "pi0": "pi0", "pi05": "pi0", "pi0_fast": "pi0", "smo
 
 def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
-
-    Raises:
-        CheckpointError: the policy is not available, an extra or weights are missing, or the task's
-            observation cannot fill its features.
-    """
+    Raises CheckpointError: the policy is not available, an extra or weights are missing, or the task's
+    observation cannot fill its features."""
     register_third_party_plugins()
     config = _read_config(settings, device)
     if ACTION not in (config.output_features or {}):
@@ -122,10 +116,7 @@ def observation_fields(
     config: PreTrainedConfig, settings: LeRobotBaseConfig, observation_dim: int
 ) -> dict[str, tuple[int, int]]:
     """Which numbers [first, end) of the task's observation make up each of the policy's features.
-
-    Raises:
-        CheckpointError: sizes that do not add up; names both sides.
-    """
+    Raises CheckpointError: sizes that do not add up; names both sides."""
     wanted = {
         name: tuple(feature.shape)
         for name, feature in (config.input_features or {}).items()
@@ -151,10 +142,7 @@ def observation_fields(
 
 def image_cameras(config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig) -> dict[str, str]:
     """Which of the task's cameras each of the policy's image features is.
-
-    Raises:
-        CheckpointError: a feature without a camera, or of another size; names both sides.
-    """
+    Raises CheckpointError: a feature without a camera, or of another size; names both sides."""
     chosen = settings.cameras or {f"{OBS_IMAGES}.{camera}": camera for camera in task.cameras}
     width, height = task.camera_size
     for name, feature in image_features(config).items():

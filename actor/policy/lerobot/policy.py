@@ -5,8 +5,6 @@ between two plans here: the caller has the histories, and the queues of policies
 vqbet, tdmpc) are filled from the histories before each plan.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import partial

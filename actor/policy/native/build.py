@@ -1,7 +1,5 @@
 """C++ compiled where it runs, for the processor that runs it."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import logging
@@ -23,15 +21,12 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping
 
 
 class NativeError(RuntimeError):
-    """Native code is not to be had here; the message says why."""
+    """Native code cannot be compiled or loaded here; the message says why."""
 
 
 def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
     """The library that `source` becomes; compiled at most once a machine (seconds).
-
-    Raises:
-        NativeError: no compiler, or it failed.
-    """
+    Raises NativeError: no compiler, or it failed."""
     compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
     if compiler is None:
         raise NativeError("no C++ compiler (g++ or $CXX) on this machine")
@@ -50,7 +45,7 @@ def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
 
 
 def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.CDLL | None:
-    """As `compiled`; None, and a warning that begins with `without`, where it is not to be had."""
+    """As `compiled`; None, and a warning that begins with `without`, where it cannot be compiled."""
     try:
         return compiled(source, *headers)
     except NativeError as error:
@@ -58,7 +53,7 @@ def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.C
         return None
 
 
-def addresses(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+def addresses(tensors: Sequence["Tensor"]) -> ctypes.Array[ctypes.c_void_p]:
     """Where their numbers are. The caller keeps the tensors, and knows that they are contiguous."""
     return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 

@@ -16,7 +16,7 @@ extern "C" {
 struct Network {
     int32_t layers;            // hidden ones and the last
     int32_t normed;            // layer norm behind each hidden layer
-    int32_t by_output;         // weights lie as (outputs, inputs), as those of torch's Linear
+    int32_t by_output;         // layout of weights: (outputs, inputs), as those of torch's Linear
     const int32_t* widths;     // inputs, hidden layers, outputs
     float* const* parameters;  // of each layer weight, bias and, where it is normed, scale and shift
 };
@@ -291,7 +291,7 @@ void add_rows(const float* d, int rows, int width, float* sum) {
 // From a gradient d by a layer's product and the layer's input: those by its weight and bias.
 void weight_gradient(const Network& net, const Layer& layer, const float* in, const float* d, int rows,
                      const Layer& gradient, bool add) {
-    // Of one output alone both lie the same way.
+    // With one output both layouts are the same.
     if (net.by_output || layer.outputs == 1)
         outer_product(d, layer.outputs, in, layer.inputs, rows, gradient.weight, add);
     else

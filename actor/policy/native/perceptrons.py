@@ -4,8 +4,6 @@ Same function as torch's operators one after the other, to the rounding of float
 a torch operator costs as much as its arithmetic, and activations leave the caches between two of them.
 """
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 from collections.abc import Sequence
@@ -54,7 +52,7 @@ class Wanted(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled `perceptrons.cpp`; None, and one warning, where it is not to be had."""
+    """The compiled `perceptrons.cpp`; None, and one warning, where it cannot be compiled."""
     loaded = compiled_if_possible("networks with torch", SOURCE, SOURCE.with_name("products.h"))
     if loaded is None:
         return None
@@ -81,7 +79,7 @@ class Perceptrons:
     Args:
         widths: inputs, hidden layers, outputs.
         normed: layer norm behind each hidden layer.
-        by_output: weights lie as (outputs, inputs), as those of torch's Linear.
+        by_output: layout of weights: (outputs, inputs), as those of torch's Linear.
     """
 
     def __init__(self, widths: tuple[int, ...], *, normed: bool, by_output: bool) -> None:

@@ -1,6 +1,6 @@
 // Matrix products of float32 on one thread, for perceptrons.cpp.
 //
-// Rows of activations lie an odd number of cache lines apart, so that walking down a column meets all sets of
+// Rows of activations are an odd number of cache lines apart, so that walking down a column meets all sets of
 // a cache. What is there beyond a row's width is zero throughout, so that nothing has to treat edges apart.
 
 #pragma once
@@ -61,7 +61,7 @@ void multiply(const float* in, int in_stride, const float* panel, int depth, con
 // A matrix (depth, width) as panels of kColumns columns, zero beyond its width.
 class Packed {
   public:
-    // The matrix's rows lie `stride` apart. `transposed`: it lies as (width, depth).
+    // The matrix's rows are `stride` apart. `transposed`: its layout is (width, depth).
     void pack(const float* matrix, int stride, int depth, int width, bool transposed) {
         depth_ = depth;
         width_ = width;

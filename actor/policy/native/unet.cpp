@@ -1,6 +1,6 @@
 // Straight-line programs of small 1-D convolutions, built by diffusion/native.py, and DDIM sampling over them.
 //
-// Values lie as (rows, frames + 2 * margin, channels); the margins stay zero, so that the input window of
+// Values have the layout (rows, frames + 2 * margin, channels); the margins stay zero, so that the input window of
 // a convolution's output frame is one contiguous run of memory: a convolution is a matrix product whose
 // left rows overlap. A few rows go through the whole program at once and stay in the caches.
 

@@ -1,7 +1,5 @@
 """The compiled U-Net of `unet.cpp`."""
 
-from __future__ import annotations
-
 import ctypes
 from functools import cache
 from pathlib import Path
@@ -18,10 +16,7 @@ FLOATS = np.ctypeslib.ndpointer(np.float32, flags="C_CONTIGUOUS")
 @cache
 def library() -> ctypes.CDLL:
     """The compiled `unet.cpp`, compiled at most once a machine (seconds).
-
-    Raises:
-        NativeError: no compiler, or it failed.
-    """
+    Raises NativeError: no compiler, or it failed."""
     loaded = compiled(SOURCE)
     number, handle, floats = ctypes.c_int, ctypes.c_void_p, FLOATS
     loaded.sampler_new.restype = handle

@@ -1,9 +1,7 @@
-"""Between parquet files, Arrow's tables and numpy."""
+"""Conversions between parquet files, Arrow's tables and numpy."""
 
 # pyarrow's stubs leave type arguments open (ndarray, Array): the replay sees them in this file alone.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +24,6 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def column_names(path: Path) -> list[str]:
-    """Of a file."""
     return pq.read_schema(path).names
 
 
@@ -67,26 +64,24 @@ def column(table: pa.Table, name: str) -> Array:
 
 def matrix(table: pa.Table, name: str) -> Array:
     """(N, width) of a column of lists of one size, or of plain values."""
-    cells = one_piece(table, name)
-    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
-    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return _plain_cells(table, name).to_numpy(zero_copy_only=False).reshape(len(table), -1)
 
 
 def floats(table: pa.Table, name: str) -> Array | None:
     """`matrix` of a column of floating-point numbers, None for any other."""
-    cells = one_piece(table, name)
-    flat = cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
-    if not pa.types.is_floating(flat.type):
-        return None
-    return flat.to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return matrix(table, name) if pa.types.is_floating(_plain_cells(table, name).type) else None
 
 
 def null_count(table: pa.Table, name: str) -> int:
     """Empty cells, those in lists and structs too."""
-    cells = one_piece(table, name)
-    if isinstance(cells, pa.ListArray | pa.FixedSizeListArray):
-        return cells.flatten().null_count
+    cells = _plain_cells(table, name)
     return cells.field("bytes").null_count if isinstance(cells, pa.StructArray) else cells.null_count
+
+
+def _plain_cells(table: pa.Table, name: str) -> Cells:
+    """Those of a column, or of its lists end to end."""
+    cells = one_piece(table, name)
+    return cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
 
 
 def values(table: pa.Table, name: str) -> list[Any]:
@@ -116,7 +111,6 @@ def fixed_lists(values: Array) -> Cells:
 
 
 def lists_of(width: int, values: Array) -> Cells:
-    """Lists of fixed size."""
     return pa.FixedSizeListArray.from_arrays(_cells(np.ascontiguousarray(values).reshape(-1)), width)
 
 
@@ -145,7 +139,7 @@ def episode_lengths(frames: pa.Table) -> Array:
     return np.diff(np.r_[starts, len(index)])
 
 
-def _lists(table: pa.Table, name: str) -> pa.ListArray[Any]:
+def _lists(table: pa.Table, name: str) -> "pa.ListArray[Any]":
     cells = one_piece(table, name)
     assert isinstance(cells, pa.ListArray)
     return cells

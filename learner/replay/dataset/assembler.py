@@ -1,7 +1,5 @@
 """Decisions of many interleaved sub-environments -> whole episodes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +27,7 @@ class EpisodeAssembler:
     first `episodes_done[lane]` episodes of a lane. An episode with a gap in its decisions is dropped
     whole, with a warning: a trajectory with a jump in it would look right and teach something wrong.
 
-    Args:
-        episodes_done: number of episodes of each lane that need not come again.
-    """
+    `episodes_done`: number of episodes of each lane that need not come again."""
 
     def __init__(self, episodes_done: Mapping[Lane, int] | None = None) -> None:
         self._done = dict(episodes_done or {})
@@ -48,11 +44,8 @@ class EpisodeAssembler:
     def add(self, actor_id: str, session: int, messages: Sequence[tuple[Columns, int]]) -> list[Episode]:
         """Add the columns of messages of one session, in order; return the episodes that they ended, in the
         order they ended. Many messages at once cost little more than one.
-
-        Args:
-            messages: each with the position of its first row in the stream of rows; a final observation has a
-                position of its own behind the decision that it ends.
-        """
+        `messages`: each with the position of its first row in the stream of rows; a final observation has a
+        position of its own behind the decision that it ends."""
         block = sorted_decisions(messages)
         ended: list[tuple[int, Episode]] = []
         for run in block.runs():

@@ -1,7 +1,5 @@
 """Whether columns of experience fit a dataset."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from learner.replay.dataset.format.spec import DatasetSpec
@@ -11,10 +9,7 @@ from protocol.experience import columns_of
 
 def check_columns(columns: Columns, spec: DatasetSpec, residual_every: int) -> None:
     """Names, shapes and ends of episodes; the intake has checked the values.
-
-    Raises:
-        ValueError: says what does not fit.
-    """
+    Raises ValueError: says what does not fit."""
     wanted = columns_of(spec)
     if missing := {column.name for column in wanted} - columns.keys():
         raise ValueError(f"columns lack {', '.join(sorted(missing))}")

@@ -5,8 +5,6 @@ lists all files and then opens one after the other; instead, many small shards m
 later. When the dataset is complete, small neighbours become full ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,18 +59,13 @@ def commit_delay_factor(sizes: Sequence[int]) -> float:
     With n small shards the wait is n / MANY_SMALL, so that their number grows with the square root of the
     time: some 3,000 after a day of commits that could come every five seconds.
 
-    Args:
-        sizes: bytes of the shards that are there.
-    """
+    `sizes`: bytes of the shards that are there."""
     return max(1.0, sum(size < SMALL_BYTES for size in sizes) / MANY_SMALL)
 
 
 def groups_to_merge(sizes: Sequence[int]) -> list[int]:
     """How many neighbours each become one shard, oldest first; 1 leaves a shard as it is.
-
-    Args:
-        sizes: bytes, oldest first.
-    """
+    `sizes`: bytes, oldest first."""
     groups: list[int] = []
     total = FULL_BYTES
     for size in sizes:

@@ -1,7 +1,5 @@
 """Decisions in the order of their sub-environments, and the frames of an episode made from them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -189,7 +187,6 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
 
 
 def _executed(frames: Array, every: int) -> Array | slice:
-    """Which of all (R * k) frames were executed."""
     total = int(frames.sum())
     if total - frames[-1] == every * (len(frames) - 1):  # only the last decision may be short
         return slice(total)

@@ -1,7 +1,5 @@
 """An episode: what the dataset stores whole or not at all."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from learner.replay.dataset.arrow import Array

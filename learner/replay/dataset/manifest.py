@@ -1,7 +1,5 @@
 """Which shards a dataset has, and what else a writer needs to continue it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +9,7 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import column, flattened, read_parquet, values
 from learner.replay.dataset.compaction import Shard
 from learner.replay.dataset.episode import Lane
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    ORIGIN_PATH,
-    PATTERNS,
-    SIDECAR_PATH,
-    STATS_PATH,
-    file_name,
-    file_number,
-    parquet_files,
-    video_name,
-    video_numbers,
-)
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import SAME_KIND, DatasetError, DatasetSpec
 from learner.replay.dataset.format.statistics import MergedStatistics
 from learner.replay.dataset.read import read_complete_spec, read_json
@@ -54,7 +41,7 @@ class Manifest:
 
 def read_episodes_dropped(folder: Path) -> dict[Lane, int]:
     """See `Manifest.episodes_dropped`."""
-    dropped = read_json(folder, ORIGIN_PATH)["settled"]
+    dropped = read_json(folder, layout.ORIGIN_PATH)["settled"]
     return {(actor, session, sub_env): count for actor, session, sub_env, count in dropped}
 
 
@@ -65,10 +52,7 @@ def latest(one: Mapping[Lane, int], other: Mapping[Lane, int]) -> dict[Lane, int
 
 def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
     """What a writer of `spec` continues.
-
-    Raises:
-        DatasetError: not a dataset of `spec`; says in what they differ.
-    """
+    Raises DatasetError: not a dataset of `spec`; says in what they differ."""
     found = read_complete_spec(folder)
     for key in SAME_KIND:
         ours, theirs = getattr(spec, key), getattr(found, key)
@@ -79,13 +63,15 @@ def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
     shards = read_shards(folder, found)
     for shard in shards:
         done = latest(done, read_episodes_done(folder, shard.number))
-        table = read_parquet(folder / file_name(SIDECAR_PATH, shard.number), columns=["positions"])
+        table = read_parquet(
+            folder / layout.file_name(layout.SIDECAR_PATH, shard.number), columns=["positions"]
+        )
         position = max(position, next_position(table))
     return Manifest(
         shards=tuple(shards),
-        next_number=max([*(shard.number for shard in shards), *video_numbers(folder)], default=-1) + 1,
-        statistics=MergedStatistics.from_json(read_json(folder, STATS_PATH), spec.slices()),
-        actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
+        next_number=max([*(shard.number for shard in shards), *layout.video_numbers(folder)], default=-1) + 1,
+        statistics=MergedStatistics.from_json(read_json(folder, layout.STATS_PATH), spec.slices()),
+        actors=tuple(read_json(folder, layout.ORIGIN_PATH)["actors"]),
         episodes_done=done,
         episodes_dropped=dropped,
         next_position=position,
@@ -93,43 +79,38 @@ def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
 
 
 def read_shards(folder: Path, spec: DatasetSpec) -> list[Shard]:
-    """The dataset's shards, oldest first.
-
-    Raises:
-        DatasetError: a file is missing.
-    """
+    """The dataset's shards, oldest first. Raises DatasetError: a file is missing."""
     shards: list[Shard] = []
-    for path in parquet_files(folder / "meta/episodes"):
+    for path in layout.parquet_files(folder / "meta/episodes"):
         lengths = column(read_parquet(path, columns=["length"]), "length")
-        shards.append(shard_on_disk(folder, file_number(path), len(lengths), int(lengths.sum()), spec))
+        shards.append(shard_on_disk(folder, layout.file_number(path), len(lengths), int(lengths.sum()), spec))
     return shards
 
 
 def shard_on_disk(folder: Path, number: int, episodes: int, frames: int, spec: DatasetSpec) -> Shard:
-    """A shard whose files are in `folder`.
-
-    Raises:
-        DatasetError: a file is missing.
-    """
-    names = [file_name(pattern, number) for pattern in PATTERNS]
+    """A shard whose files are in `folder`. Raises DatasetError: a file is missing."""
+    names = [layout.file_name(pattern, number) for pattern in layout.PATTERNS]
     try:
         if spec.images == "video":
             videos = values(
-                read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["video"]), "video"
+                read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number), columns=["video"]),
+                "video",
             )
-            names += [video_name(camera, video) for video in set(videos) for camera in spec.cameras]
+            names += [layout.video_name(camera, video) for video in set(videos) for camera in spec.cameras]
         sizes = {name: (folder / name).stat().st_size for name in names}
     except FileNotFoundError as error:
         raise DatasetError(
             f"{error.filename} is missing: python -m learner.replay repair {folder} keeps what comes before"
         ) from error
-    return Shard(number, episodes, frames, sizes[file_name(DATA_PATH, number)], sum(sizes.values()))
+    return Shard(
+        number, episodes, frames, sizes[layout.file_name(layout.DATA_PATH, number)], sum(sizes.values())
+    )
 
 
 def read_episodes_done(folder: Path, number: int) -> dict[Lane, int]:
     """For each lane in a shard, one more than its newest episode."""
     names = ["actor_id", "session", "sub_env", "episode"]
-    table = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=names)
+    table = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number), columns=names)
     done: dict[Lane, int] = {}
     for actor, session, sub_env, episode in zip(*(values(table, name) for name in names), strict=True):
         lane = (actor, session, sub_env)

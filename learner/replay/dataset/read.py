@@ -1,6 +1,4 @@
-"""Reading what a dataset's folder says of itself."""
-
-from __future__ import annotations
+"""Reads the metadata of a dataset's folder."""
 
 import contextlib
 import json
@@ -16,11 +14,8 @@ from learner.replay.dataset.swap import UnreadableError, snapshot
 @contextlib.contextmanager
 def open_snapshot(folder: Path) -> Generator[Path]:
     """A dataset's present version, even if a run is writing to it; see `swap.snapshot`.
-
-    Raises:
-        DatasetError: it changes faster than it can be opened, one of its files cannot be opened, or what
-            was raised inside, with the name of `folder` in it.
-    """
+    Raises DatasetError: it changes faster than it can be opened, one of its files cannot be opened, or what
+    was raised inside, with the name of `folder` in it."""
     try:
         with snapshot(folder) as view:
             try:
@@ -36,11 +31,7 @@ class BrokenError(DatasetError):
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of the dataset.
-
-    Raises:
-        DatasetError: it is missing; a BrokenError if it is broken.
-    """
+    """A JSON file of the dataset. Raises DatasetError: it is missing; a BrokenError if it is broken."""
     try:
         return json.loads((folder / name).read_text())
     except FileNotFoundError:
@@ -51,10 +42,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
 
 def read_info(folder: Path) -> dict[str, Any]:
     """info.json of a dataset in the format v3.0.
-
-    Raises:
-        DatasetError: no dataset, or one of another version.
-    """
+    Raises DatasetError: no dataset, or one of another version."""
     info = read_json(folder, INFO_PATH)
     version = info.get("codebase_version")
     if version != "v3.0":
@@ -66,11 +54,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def read_spec(folder: Path) -> DatasetSpec:
-    """The spec of a dataset that this replay wrote.
-
-    Raises:
-        DatasetError: written by something else.
-    """
+    """The spec of a dataset that this replay wrote. Raises DatasetError: written by something else."""
     if not (folder / ORIGIN_PATH).exists():
         raise DatasetError(
             f"{folder} was not written by this replay (no {ORIGIN_PATH}): "
@@ -85,10 +69,7 @@ def read_spec(folder: Path) -> DatasetSpec:
 
 def read_complete_spec(folder: Path) -> DatasetSpec:
     """The same of a dataset that still has all its columns.
-
-    Raises:
-        DatasetError: another version, written by something else, or without some columns; says which.
-    """
+    Raises DatasetError: another version, written by something else, or without some columns; says which."""
     info, spec = read_info(folder), read_spec(folder)
     missing = spec.features().keys() - info["features"].keys()
     if missing:

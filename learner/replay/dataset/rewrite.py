@@ -1,6 +1,4 @@
-"""Shards that become others: merged, renumbered, dropped."""
-
-from __future__ import annotations
+"""Makes new shards from old ones: merges them, renumbers their episodes, drops the oldest."""
 
 from dataclasses import replace
 
@@ -8,16 +6,8 @@ import pyarrow as pa
 
 from learner.replay.dataset.arrow import column, read_parquet, values, with_column
 from learner.replay.dataset.compaction import Shard, groups_to_merge
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.images import episode_columns, with_videos
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    EPISODES_PATH,
-    PATTERNS,
-    SIDECAR_PATH,
-    file_name,
-    video_name,
-    video_numbers,
-)
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.statistics import MergedStatistics
 from learner.replay.dataset.format.tables import placed
@@ -51,9 +41,9 @@ def compact(staged: StagedFolder, manifest: Manifest, spec: DatasetSpec) -> Mani
 def _join(staged: StagedFolder, group: tuple[Shard, ...], number: int, spec: DatasetSpec) -> None:
     tables = {
         pattern: pa.concat_tables(
-            [read_parquet(staged.root / file_name(pattern, shard.number)) for shard in group]
+            [read_parquet(staged.root / layout.file_name(pattern, shard.number)) for shard in group]
         )
-        for pattern in PATTERNS
+        for pattern in layout.PATTERNS
     }
     if spec.images == "video":
         tables = _join_videos(staged, tables, number, spec)
@@ -62,33 +52,34 @@ def _join(staged: StagedFolder, group: tuple[Shard, ...], number: int, spec: Dat
 
 
 def _renumber(staged: StagedFolder, shard: Shard, number: int) -> None:
-    episodes = read_parquet(staged.root / file_name(EPISODES_PATH, shard.number))
-    for pattern in (DATA_PATH, SIDECAR_PATH):
-        name = file_name(pattern, shard.number)
-        staged.move_in(staged.root / name, file_name(pattern, number))
-    staged.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
-    staged.remove(file_name(EPISODES_PATH, shard.number))
+    episodes = read_parquet(staged.root / layout.file_name(layout.EPISODES_PATH, shard.number))
+    for pattern in (layout.DATA_PATH, layout.SIDECAR_PATH):
+        name = layout.file_name(pattern, shard.number)
+        staged.move_in(staged.root / name, layout.file_name(pattern, number))
+    staged.write_table(layout.file_name(layout.EPISODES_PATH, number), placed(episodes, number))
+    staged.remove(layout.file_name(layout.EPISODES_PATH, shard.number))
 
 
 def _join_videos(
     staged: StagedFolder, tables: dict[str, pa.Table], number: int, spec: DatasetSpec
 ) -> dict[str, pa.Table]:
     """Join the videos that the tables name to one for each camera; returns the tables that name it."""
-    old = list(dict.fromkeys(values(tables[SIDECAR_PATH], "video")))
+    old = list(dict.fromkeys(values(tables[layout.SIDECAR_PATH], "video")))
     starts: list[int] = []
     for camera in spec.cameras:
-        paths = [staged.root / video_name(camera, each) for each in old]
+        paths = [staged.root / layout.video_name(camera, each) for each in old]
         staged.write(
-            video_name(camera, number), lambda path, paths=paths: starts.extend(join(paths, path, spec.fps))
+            layout.video_name(camera, number),
+            lambda path, paths=paths: starts.extend(join(paths, path, spec.fps)),
         )
         for each in old:
-            staged.remove(video_name(camera, each))
+            staged.remove(layout.video_name(camera, each))
     moves = {each: (number, start) for each, start in zip(old, starts, strict=False)}
-    sidecar = with_videos(tables[SIDECAR_PATH], moves)
-    episodes = tables[EPISODES_PATH]
+    sidecar = with_videos(tables[layout.SIDECAR_PATH], moves)
+    episodes = tables[layout.EPISODES_PATH]
     for name, places in episode_columns(sidecar, column(episodes, "length"), spec).items():
         episodes = with_column(episodes, name, places)
-    return tables | {SIDECAR_PATH: sidecar, EPISODES_PATH: episodes}
+    return tables | {layout.SIDECAR_PATH: sidecar, layout.EPISODES_PATH: episodes}
 
 
 def remove_unused_videos(staged: StagedFolder, manifest: Manifest, spec: DatasetSpec) -> None:
@@ -96,13 +87,13 @@ def remove_unused_videos(staged: StagedFolder, manifest: Manifest, spec: Dataset
     if spec.images != "video":
         return
     tables = [
-        read_parquet(staged.root / file_name(SIDECAR_PATH, shard.number), columns=["video"])
+        read_parquet(staged.root / layout.file_name(layout.SIDECAR_PATH, shard.number), columns=["video"])
         for shard in manifest.shards
     ]
     used = {number for table in tables for number in values(table, "video")}
-    for number in set(video_numbers(staged.root)) - used:
+    for number in set(layout.video_numbers(staged.root)) - used:
         for camera in spec.cameras:
-            staged.remove(video_name(camera, number))
+            staged.remove(layout.video_name(camera, number))
 
 
 def drop_oldest(staged: StagedFolder, manifest: Manifest, count: int, spec: DatasetSpec) -> Manifest:
@@ -112,8 +103,8 @@ def drop_oldest(staged: StagedFolder, manifest: Manifest, count: int, spec: Data
         dropped = latest(dropped, read_episodes_done(staged.root, shard.number))
     kept = replace(manifest, shards=(), statistics=MergedStatistics(), episodes_dropped=dropped)
     for shard in manifest.shards[count:]:
-        frames = read_parquet(staged.root / file_name(DATA_PATH, shard.number))
-        sidecar = read_parquet(staged.root / file_name(SIDECAR_PATH, shard.number))
+        frames = read_parquet(staged.root / layout.file_name(layout.DATA_PATH, shard.number))
+        sidecar = read_parquet(staged.root / layout.file_name(layout.SIDECAR_PATH, shard.number))
         kept = add_tables(staged, kept, spec, frames, sidecar)
     _remove(staged, manifest.shards)
     remove_unused_videos(staged, kept, spec)
@@ -122,5 +113,5 @@ def drop_oldest(staged: StagedFolder, manifest: Manifest, count: int, spec: Data
 
 def _remove(staged: StagedFolder, shards: tuple[Shard, ...]) -> None:
     for shard in shards:
-        for pattern in PATTERNS:
-            staged.remove(file_name(pattern, shard.number))
+        for pattern in layout.PATTERNS:
+            staged.remove(layout.file_name(pattern, shard.number))

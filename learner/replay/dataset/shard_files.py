@@ -1,7 +1,5 @@
 """Writing the files of a shard, and those about the whole dataset."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from learner.replay.dataset.arrow import Array, column, episode_lengths, with_column
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.images import statistics_of, with_channels
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    EPISODES_PATH,
-    INFO_PATH,
-    ORIGIN_PATH,
-    SIDECAR_PATH,
-    STATS_PATH,
-    TASKS_PATH,
-    file_name,
-)
 from learner.replay.dataset.format.spec import DatasetSpec, image_features
 from learner.replay.dataset.format.statistics import describe
 from learner.replay.dataset.format.tables import as_matrix, episodes_table, placed
@@ -66,9 +55,9 @@ def add_tables(
     statistics = with_channels(describe(as_matrix(frames, spec), lengths), statistics_of(sidecar, spec))
     number = manifest.next_number
     tables = {
-        DATA_PATH: frames,
-        SIDECAR_PATH: with_column(sidecar, "episode_index", numbers),
-        EPISODES_PATH: episodes_table(
+        layout.DATA_PATH: frames,
+        layout.SIDECAR_PATH: with_column(sidecar, "episode_index", numbers),
+        layout.EPISODES_PATH: episodes_table(
             manifest.episodes, manifest.frames, lengths, statistics, spec, number, sidecar
         ),
     }
@@ -85,28 +74,25 @@ def add_tables(
 
 def write_shard(staged: StagedFolder, number: int, tables: dict[str, pa.Table]) -> None:
     """Write a shard's three files.
-
-    Args:
-        tables: for each of `PATTERNS`.
-    """
-    data, episodes = file_name(DATA_PATH, number), tables[EPISODES_PATH]
+    `tables`: for each of `PATTERNS`."""
+    data, episodes = layout.file_name(layout.DATA_PATH, number), tables[layout.EPISODES_PATH]
 
     def write(path: Path) -> None:
         # A table has a chunk for each row group that it was read from: cutting it up would be quadratic.
-        frames = tables[DATA_PATH].combine_chunks()
+        frames = tables[layout.DATA_PATH].combine_chunks()
         with shard_writer(path, frames.schema) as writer:
             write_row_groups(writer, frames, column(episodes, "length"))
 
     staged.write(data, write)
-    staged.write_table(file_name(SIDECAR_PATH, number), tables[SIDECAR_PATH])
-    staged.write_table(file_name(EPISODES_PATH, number), placed(episodes, number))
+    staged.write_table(layout.file_name(layout.SIDECAR_PATH, number), tables[layout.SIDECAR_PATH])
+    staged.write_table(layout.file_name(layout.EPISODES_PATH, number), placed(episodes, number))
 
 
 def write_description(staged: StagedFolder, manifest: Manifest, spec: DatasetSpec) -> None:
     """The files about the whole dataset; info.json last."""
-    if not (staged.root / TASKS_PATH).exists():
+    if not (staged.root / layout.TASKS_PATH).exists():
         tasks = pd.DataFrame({"task_index": [0]}, index=[spec.task])
-        staged.write(TASKS_PATH, tasks.to_parquet)
-    staged.write_json(ORIGIN_PATH, spec.origin(manifest.actors, manifest.episodes_dropped))
-    staged.write_json(STATS_PATH, manifest.statistics.as_json(spec.slices(), image_features(spec)))
-    staged.write_json(INFO_PATH, spec.info(manifest.episodes, manifest.frames))
+        staged.write(layout.TASKS_PATH, tasks.to_parquet)
+    staged.write_json(layout.ORIGIN_PATH, spec.origin(manifest.actors, manifest.episodes_dropped))
+    staged.write_json(layout.STATS_PATH, manifest.statistics.as_json(spec.slices(), image_features(spec)))
+    staged.write_json(layout.INFO_PATH, spec.info(manifest.episodes, manifest.frames))

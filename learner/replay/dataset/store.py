@@ -1,7 +1,5 @@
 """A run's replay as a LeRobot v3.0 dataset, written by one thread in the background."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import threading
@@ -9,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from learner.replay.dataset.assembler import EpisodeAssembler
@@ -98,7 +95,8 @@ class LeRobotStore:
         # Guards all below but the thread.
         self._changed = threading.Condition()
         self._inbox: deque[_Message] = deque()
-        self._pending = 0
+        self.pending = 0
+        """Ended episodes that wait to be written."""
         self._closing = False
         self._compact_at_end = True
         self._error: Exception | None = None
@@ -114,11 +112,6 @@ class LeRobotStore:
     def frames(self) -> int:
         """Committed frames."""
         return self._writer.committed.frames
-
-    @property
-    def pending(self) -> int:
-        """Ended episodes that wait to be written."""
-        return self._pending
 
     @property
     def dropped(self) -> int:
@@ -151,17 +144,14 @@ class LeRobotStore:
             position = self._next_position
         self._next_position = position + len(columns["frames"]) + len(columns["final_row"])
         with self._changed:
-            self._changed.wait_for(lambda: self._pending < self._queue_episodes or self._error is not None)
+            self._changed.wait_for(lambda: self.pending < self._queue_episodes or self._error is not None)
             self._put(_Message(actor_id, session, columns, position))
-            self._pending += len(columns["final_row"])
+            self.pending += len(columns["final_row"])
 
     def end_session(self, actor_id: str, session: int) -> None:
         """The session will never send again: its unfinished episodes are truncated at their last row and
         written, with an unknown final observation.
-
-        Raises:
-            RuntimeError: the writer failed, or the store is closed.
-        """
+        Raises RuntimeError: the writer failed, or the store is closed."""
         with self._changed:
             self._put(_Message(actor_id, session, None, 0))
 
@@ -172,14 +162,9 @@ class LeRobotStore:
 
     def close(self, *, compact: bool = True) -> None:
         """Write all whole episodes and end the thread; may be called twice.
-
-        Args:
-            compact: merge small files, which rewrites them and waits for readers that are opening the
-                dataset; not if somebody waits for the end, or if the dataset will be continued.
-
-        Raises:
-            RuntimeError: the writer failed.
-        """
+        `compact`: merge small files, which rewrites them and waits for readers that are opening the dataset;
+        not if somebody waits for the end, or if the dataset will be continued.
+        Raises RuntimeError: the writer failed."""
         with self._changed:
             first, self._closing = not self._closing, True
             if first:
@@ -195,12 +180,10 @@ class LeRobotStore:
                 self.episodes, self.frames, self._folder, self._assembler.unfinished, self.dropped,
             )  # fmt: skip
 
-    def __enter__(self) -> LeRobotStore:
+    def __enter__(self) -> "LeRobotStore":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _put(self, message: _Message) -> None:
@@ -245,7 +228,7 @@ class LeRobotStore:
         if episodes:
             self._writer.append(episodes)
         with self._changed:
-            self._pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
+            self.pending -= sum(len(m.columns["final_row"]) for m in taken if m.columns is not None)
             self._changed.notify_all()
 
     def _ended_by(self, messages: list[_Message]) -> list[Episode]:

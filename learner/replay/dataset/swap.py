@@ -4,8 +4,6 @@ The next version of the folder is staged beside it out of hard links, so that on
 written. Everything in it is synced before it takes the folder's place in one step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno
@@ -20,13 +18,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from config.files import sync
 from learner.replay.dataset.arrow import write_parquet
 
 log = logging.getLogger(__name__)
 
 _EXCHANGE = 2
 _AT_FDCWD = -100
-# Opening the files of a folder takes milliseconds; that many times it may be swapped meanwhile.
+# Opening the files of a folder takes milliseconds. If it is swapped meanwhile, it is opened again, at most
+# this many times.
 _ATTEMPTS = 100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -42,10 +42,7 @@ def sibling(folder: Path, kind: str) -> Path:
 
 class StagedFolder:
     """The next version of `folder`, while it is made. `swap_in` makes it the folder.
-
-    Args:
-        folder: missing, empty, or the present version, all of whose files are in the next one too.
-    """
+    `folder`: missing, empty, or the present version, all of whose files are in the next one too."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -130,7 +127,9 @@ def snapshot(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".m
         BlockingIOError: the folder was swapped for its next version in each of many attempts.
         UnreadableError: a file of the present version cannot be opened.
     """
-    _allow_many_files()
+    # A long run's replay has more than the usual limit of 1,024 open files.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as opened, tempfile.TemporaryDirectory() as view:
             before = _identity(folder)
@@ -144,12 +143,6 @@ def snapshot(folder: Path, suffixes: tuple[str, ...] = (".json", ".parquet", ".m
                 yield Path(view)
                 return
     raise BlockingIOError(f"{folder} changes faster than it can be opened: try again later")
-
-
-def _allow_many_files() -> None:
-    """A long run's replay has more than the usual limit of 1,024 open files."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -205,15 +198,6 @@ def recover(folder: Path) -> None:
         os.rename(before, folder)
     for kind in ("before", "next", "shard", "videos"):
         remove(sibling(folder, kind))
-
-
-def sync(path: Path) -> None:
-    """Return when the file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -5,8 +5,6 @@ readers on this machine. For a reader on another host, or one that opens videos 
 person sets the modification time of the file `<folder>.hold`: no file is removed before that time.
 """
 
-from __future__ import annotations
-
 import ctypes
 import io
 import logging
@@ -103,13 +101,9 @@ class ReaderWatch:
     def _look(self) -> None:
         """Remember the time if something was read since the last look."""
         while self._events is not None and (read := self._events.read(1 << 16)):
-            if any(_is_reading(mask) for mask in _masks(read)):
+            # The writer lists folders as well.
+            if any(not mask & (_A_FOLDER | _IGNORED) for mask in _masks(read)):
                 self._last_s = time.monotonic()
-
-
-def _is_reading(mask: int) -> bool:
-    """Not the listing of a folder, which the writer does as well."""
-    return not mask & (_A_FOLDER | _IGNORED)
 
 
 def _masks(read: bytes) -> list[int]:

@@ -1,7 +1,5 @@
 """Whole episodes -> LeRobot v3.0 files. At every moment the folder is a dataset of what was committed."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,12 +45,8 @@ class LeRobotWriter:
     see all of it or nothing. Files are removed when no reader is opening the dataset (`watch.py`), or when
     `hurry` is set. Not safe for several threads.
 
-    Args:
-        folder: missing, empty, or a dataset of the same `spec`, which is continued.
-
-    Raises:
-        DatasetError: the folder contains something else; the message says what.
-    """
+    `folder`: missing, empty, or a dataset of the same `spec`, which is continued.
+    Raises DatasetError: the folder contains something else; the message says what."""
 
     def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()

@@ -1,17 +1,16 @@
 """All that a journal asks of its file system. Tests replace it by one that loses power or is full."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from config.files import sync
 
 
 class Disk:
     """The real one."""
 
     def open(self, path: Path, flags: int) -> int:
-        """A descriptor of the file."""
         return os.open(path, flags, 0o644)
 
     def write(self, descriptor: int, parts: Sequence[memoryview], place: int) -> int:
@@ -32,17 +31,11 @@ class Disk:
             os.close(descriptor)
 
     def rename(self, path: Path, new: Path) -> None:
-        """Give the file another name."""
         path.rename(new)
 
     def delete(self, path: Path) -> None:
-        """Delete the file."""
         path.unlink()
 
     def sync_folder(self, folder: Path) -> None:
         """Make names that were added or removed durable."""
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)

@@ -1,10 +1,8 @@
-"""Bytes on their way to a segment: gathered in aligned memory, then written past the page cache.
+"""Writes a segment: gathers bytes in aligned memory, then writes them past the page cache.
 
 A write through the page cache costs several times as much processor time, and the sync also has to wait for
 the kernel to write the pages back.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -56,7 +54,6 @@ class PendingRecords:
         """Bytes that wait."""
 
     def add(self, parts: Sequence[Buffer]) -> None:
-        """Copy one record, given in parts."""
         for part in parts:
             buffer, size = self._filling, len(part)
             end = buffer.used + size
@@ -111,10 +108,7 @@ class PendingRecords:
 
 class SegmentFile:
     """A file that buffers are written to, one behind another from its beginning on.
-
-    Args:
-        path: made if missing; what it contains is overwritten, which is several times as fast as new blocks.
-    """
+    `path`: made if missing; what it contains is overwritten, which is several times as fast as new blocks."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self._disk = disk

@@ -12,8 +12,7 @@ another number, so they are not taken for records of this segment. No record in 
 than the one in the file's name; a new segment's number is higher than those of all names.
 """
 
-from __future__ import annotations
-
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -130,10 +129,7 @@ def padding_record(number: int, head: Padding | EndMark, gap: int, block: int) -
 
 def scan(path: Path) -> Iterator[Record]:
     """Whole records from the file's beginning, up to an EndMark or the first record that is not whole.
-
-    Raises:
-        JournalError: a whole record that this release does not understand.
-    """
+    Raises JournalError: a whole record that this release does not understand."""
     size = path.stat().st_size
     with path.open("rb") as file:
         number = segment_number(path)
@@ -168,12 +164,8 @@ def _read_record(file: BinaryIO, path: Path, size: int, number: int) -> Record |
 
 def split_payload(head: BatchRecord, payload: bytes) -> list[bytes]:
     """The frames of a message; each aligned, as they came from the socket."""
-    frames: list[bytes] = []
-    start = 0
-    for size in head.frame_bytes:
-        frames.append(payload[start : start + size])
-        start += size
-    return frames
+    places = itertools.pairwise(itertools.accumulate(head.frame_bytes, initial=0))
+    return [payload[start:end] for start, end in places]
 
 
 def segment_paths(folder: Path) -> list[Path]:
@@ -182,7 +174,6 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """The file of segment `number`."""
     return folder / f"{number:08d}{_SUFFIX}"
 
 
@@ -197,5 +188,4 @@ def spare_path(path: Path) -> Path:
 
 
 def spare_paths(folder: Path) -> list[Path]:
-    """All spare files."""
     return list(folder.glob(f"*{_SPARE_SUFFIX}"))

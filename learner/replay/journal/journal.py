@@ -5,8 +5,6 @@ with rows in it is in the dataset; some of these files are kept to write over. O
 earlier process, the journal first gives back that one's messages (`replay`).
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -119,10 +117,7 @@ class Journal:
 
     def replay(self) -> Iterator[Replayed]:
         """The experience in the journal, oldest first; must be read to its end.
-
-        Raises:
-            JournalError: see the class.
-        """
+        Raises JournalError: see the class."""
         for path in segment_paths(self._folder):
             segment = Segment(path)
             for head, message, end in read_segment(path, self._ledger.spec, self._limits):
@@ -138,11 +133,8 @@ class Journal:
 
     def start(self, on_durable: Callable[[dict[int, int]], None]) -> None:
         """Begin a new segment; `append` may be called from now on.
-
-        Args:
-            on_durable: called by the journal's thread after each sync with session -> first sequence
-                number that is not on disk.
-        """
+        `on_durable`: called by the journal's thread after each sync with session -> first sequence number
+        that is not on disk."""
         self._on_durable = on_durable
         self._marked_version = self._durable_version = self._ledger.version
         self._begin_file(self._queue.start())

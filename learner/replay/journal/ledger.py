@@ -1,7 +1,5 @@
 """What a journal knows besides its rows: sessions, totals, versions, and which episodes each segment has."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +51,7 @@ class Ledger:
         sessions, evaluations = list(self.sessions.values()), list(self.evaluations.values())
         return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
 
-    def index(self, segment: Segment, head: BatchRecord, message: Experience | Evaluation) -> None:
+    def index(self, segment: "Segment", head: BatchRecord, message: Experience | Evaluation) -> None:
         """Note the episodes, or the evaluation, of a message in `segment`."""
         if isinstance(message, Experience):
             segment.note(head.actor_id, head.session, message.columns)

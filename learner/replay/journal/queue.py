@@ -1,7 +1,5 @@
 """Records between those who append them and the one thread that writes them."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence
@@ -29,10 +27,7 @@ class Group(NamedTuple):
 
 class RecordQueue:
     """Whole records, in order, each counted in the ledger as it is added.
-
-    Args:
-        ledger: changed only here from now on.
-    """
+    `ledger`: changed only here from now on."""
 
     def __init__(self, settings: JournalConfig, ledger: Ledger, segments: Segments) -> None:
         self._settings = settings
@@ -43,7 +38,7 @@ class RecordQueue:
         self._current: Segment | None = None  # what is added now belongs to it
         self._has_rows = False  # the current segment, besides its snapshot
         self._next_sequences: dict[int, int] = {}  # of what was added since the last sync
-        self._closing = False
+        self.closing = False
 
     def start(self) -> Segment:
         """The segment that the first record will be in."""
@@ -76,18 +71,13 @@ class RecordQueue:
     def close(self) -> None:
         """From now on, `take` does not wait for more records."""
         with self._changed:
-            self._closing = True
+            self.closing = True
             self._changed.notify_all()
-
-    @property
-    def closing(self) -> bool:
-        """Whether `close` was called."""
-        return self._closing
 
     def wait(self) -> None:
         """Return when there is something to write, or nothing will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pending.used or self._closing)
+            self._changed.wait_for(lambda: self._pending.used or self.closing)
 
     def take(self, due_s: float, written: int, size: int) -> tuple[list[WriteBuffer], Group | None]:
         """What to write now; and the group, if a sync is due after it.
@@ -100,7 +90,7 @@ class RecordQueue:
 
         def is_over() -> bool:
             much = written + self._pending.used >= self._settings.sync_bytes
-            return much or self._closing or time.monotonic() >= due_s
+            return much or self.closing or time.monotonic() >= due_s
 
         with self._changed:
             left_s = max(0.0, due_s - time.monotonic())

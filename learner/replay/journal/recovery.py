@@ -1,7 +1,5 @@
 """Reads segments that an earlier process wrote, after whatever ended it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +33,7 @@ class Recovered(NamedTuple):
 
 
 def read_segment(path: Path, spec: ExperienceSpec, limits: Limits) -> Iterator[Recovered]:
-    """All records of one segment.
-
-    Raises:
-        JournalError: a journal of another spec or release, or damage.
-    """
+    """All records of one segment. Raises JournalError: a journal of another spec or release, or damage."""
     head, end = None, 0
     for head, payload, end in scan(path):
         if isinstance(head, Snapshot):

@@ -1,7 +1,5 @@
 """The files of a journal: those with rows that may still be needed, and spare ones to write over."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

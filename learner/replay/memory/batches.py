@@ -1,7 +1,5 @@
 """Batches for the update: online and prior transitions mixed, as tensors on the device."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Columns that a ring keeps besides those of every update: images, and optional columns of the experience."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

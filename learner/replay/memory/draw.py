@@ -1,6 +1,4 @@
-"""Which rows a batch begins at."""
-
-from __future__ import annotations
+"""Chooses the rows at which the transitions of a batch begin."""
 
 import numpy as np
 
@@ -15,9 +13,7 @@ def draw_linked(rows: Rows, count: int, rng: np.random.Generator) -> Slots:
 
     By rejection: nearly always all but a few rows have a successor.
 
-    Raises:
-        ValueError: no row has one.
-    """
+    Raises ValueError: no row has one."""
     if not len(rows):
         raise ValueError("the replay is empty")
     found = np.zeros(0, np.int64)

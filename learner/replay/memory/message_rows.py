@@ -1,7 +1,5 @@
 """The rows of one message, as a ring keeps them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -6,8 +6,6 @@ final observation, which makes transitions right for any interleaving of any num
 whose successor has not arrived is never sampled.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 
@@ -121,13 +119,8 @@ class Ring:
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
     ) -> TransitionBatch:
         """`count` transitions, uniform over all rows that have a successor.
-
-        Args:
-            reward_offset: added to every decision's reward (-1 for "sparse minus one").
-
-        Raises:
-            ValueError: nothing can be sampled yet.
-        """
+        `reward_offset`: added to every decision's reward (-1 for "sparse minus one").
+        Raises ValueError: nothing can be sampled yet."""
         with self._lock:
             start = draw_linked(self.rows, count, rng)
             return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
@@ -146,10 +139,7 @@ class Ring:
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
     ) -> tuple[TransitionBatch, SeenTransitions]:
         """As `sample`, the same rows for the same `rng`, with the images at both ends of each transition.
-
-        Raises:
-            ValueError: nothing can be sampled yet, or the ring keeps no images.
-        """
+        Raises ValueError: nothing can be sampled yet, or the ring keeps no images."""
         if not self.images.names:
             raise ValueError("the ring keeps no images: make it with cameras")
         with self._lock:

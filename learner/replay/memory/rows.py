@@ -1,7 +1,5 @@
 """Rows of a ring: preallocated, the oldest are overwritten first."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,12 +17,10 @@ FACTS = np.dtype([("following", np.int64), ("reward", np.float32), ("terminated"
 class Rows:
     """Row `position` is in slot `position % capacity`. Not thread-safe.
 
-    What the update reads of a row lies side by side in `block`, which may be on a GPU. `following` (the slot
+    All that an update reads of a row is contiguous in `block`, which may be on a GPU. `following` (the slot
     of the row's successor, or `unknown`), `reward` and `terminated` stay on the host.
 
-    Args:
-        width: of `block`.
-    """
+    `width`: of `block`."""
 
     def __init__(self, capacity: int, width: int, device: torch.device) -> None:
         self.capacity, self.position = capacity, 0

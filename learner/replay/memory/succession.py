@@ -1,7 +1,5 @@
 """Which decision follows which, for any interleaving of any number of actors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +28,7 @@ class Succession:
     def links(self, actor_id: str, columns: Columns, positions: Slots) -> list[tuple[Slots, Slots]]:
         """Decisions and their successors, as pairs of equally long arrays of positions, within the message
         and across messages.
-
-        Args:
-            positions: i8 (M,), of the message's decisions.
-        """
+        `positions`: i8 (M,), of the message's decisions."""
         ended = columns["terminated"] | columns["truncated"]
         order = np.argsort(columns["sub_env"], kind="stable")
         sub_env, episode, decision = (columns[name][order] for name in ("sub_env", "episode", "decision"))

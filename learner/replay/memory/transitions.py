@@ -1,7 +1,5 @@
 """From the rows of a ring to transitions over up to n decisions."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A recorded episode, wherever it comes from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +29,7 @@ class Demonstration:
         """The actions (T, A) that led from one observation to the next."""
         return self.actions if self.executed is None else self.executed
 
-    def cut_at_success(self) -> Demonstration:
+    def cut_at_success(self) -> "Demonstration":
         """The episode as the task would have ended it: at its first successful frame."""
         if not self.success.any():
             return self

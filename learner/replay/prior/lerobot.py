@@ -3,8 +3,6 @@
 # pyright: reportMissingTypeStubs=false
 # lerobot's own annotations leave type arguments open: `_Dataset` hides them.
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Generator, Sequence
@@ -33,11 +31,7 @@ NO_VIDEOS = "pyav"
 
 
 def read_lerobot(
-    source: str,
-    observation: Sequence[str] | None = None,
-    limit: int | None = None,
-    *,
-    fps: int | None = None,
+    source: str, observation: Sequence[str] | None = None, limit: int | None = None, *, fps: int | None = None
 ) -> list[Demonstration]:
     """Episodes of a LeRobot v3.0 dataset: a folder, or a hub id.
 
@@ -61,10 +55,7 @@ def read_lerobot(
 @contextlib.contextmanager
 def opened(source: str) -> Generator[Path]:
     """The folder of a dataset, in its present version.
-
-    Raises:
-        DemonstrationError: not available; or instead of a DatasetError that was raised inside.
-    """
+    Raises DemonstrationError: not available; or instead of a DatasetError that was raised inside."""
     try:
         with open_snapshot(_folder_of(source)) as folder:
             yield folder
@@ -106,7 +97,6 @@ def _folder_of(source: str) -> Path:
 
 
 def _episodes_of(folder: Path, path: Path, columns: Sequence[str]) -> list[Demonstration]:
-    """The episodes of one file."""
     frames = read_parquet(path)
     lengths = episode_lengths(frames)
     seen = np.concatenate([_floats(frames, name) for name in columns], axis=1)
@@ -144,10 +134,7 @@ def write_lerobot(
     folder: Path, episodes: Sequence[Demonstration], *, task: str, robot_type: str, fps: int
 ) -> None:
     """Write `episodes` with LeRobot's own writer: reward 1 on success, done at the end.
-
-    Raises:
-        DemonstrationError: the folder exists, or there is nothing to write.
-    """
+    Raises DemonstrationError: the folder exists, or there is nothing to write."""
     if folder.exists() or not episodes:
         raise DemonstrationError(f"{folder} exists already" if folder.exists() else "no episodes to write")
     dataset = _Dataset.create(

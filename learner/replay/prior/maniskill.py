@@ -3,8 +3,6 @@
 # pyright: reportMissingTypeStubs=false
 # h5py has no types: `_open` hides it.
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,7 @@ EXECUTED = "executed"
 
 def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
     """Episodes of a ManiSkill trajectory file with state observations.
-
-    Raises:
-        DemonstrationError: no such file, or not of this layout; says how to make one.
-    """
+    Raises DemonstrationError: no such file, or not of this layout; says how to make one."""
     if not path.is_file():
         raise DemonstrationError(f"no demonstrations at {path}: make them with bash launch/demos.sh")
     try:

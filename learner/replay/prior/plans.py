@@ -1,7 +1,5 @@
 """What the base would do along recorded episodes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
@@ -37,10 +35,7 @@ class Plans:
 def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
     """The base's open-loop plans at the episode's own states, one every `act_horizon` frames, as if the base
     had executed them.
-
-    Args:
-        number: of the episode in its data: the plans' noise depends on it, and not on a run's seed.
-    """
+    `number`: of the episode in its data: the plans' noise depends on it, and not on a run's seed."""
     starts = np.arange(0, len(episode.actions), base.act_horizon)
     frames = starts[:, None] + np.arange(1 - base.obs_horizon, 1)
     history = episode.observations[np.clip(frames, 0, None)]

@@ -1,7 +1,5 @@
 """Prior data: recorded episodes as the decisions that actors send, with the base's plans along them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,7 +136,6 @@ def _decisions(
 
 
 def join_prior(parts: Sequence[PriorData]) -> PriorData:
-    """Several sources as one."""
     rows = [len(part.columns["frames"]) for part in parts]
     columns = {name: [part.columns[name] for part in parts] for name in parts[0].columns}
     columns["final_row"] = [f + o for f, o in zip(columns["final_row"], np.cumsum([0, *rows]), strict=False)]

@@ -1,20 +1,12 @@
 """The images of a ring's rows, read back from the dataset: exact from pictures, decoded from videos."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from learner.replay.dataset.arrow import Array, column, episode_lengths, one_piece, read_parquet, values
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    SIDECAR_PATH,
-    feature_name,
-    file_name,
-    video_name,
-)
+from learner.replay.dataset.format.layout import DATA_PATH, SIDECAR_PATH, feature_name, file_name, video_name
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.video import from_png, read_frames
 

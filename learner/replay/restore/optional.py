@@ -1,7 +1,5 @@
 """The optional columns of a ring's decisions, read back from the dataset."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The ring, rebuilt from the dataset alone: the same bits in the same places."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +16,7 @@ from learner.replay.dataset.arrow import (
     matrix,
     read_parquet,
 )
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    SIDECAR_PATH,
-    file_name,
-    file_number,
-    parquet_files,
-)
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.read import read_spec
 from learner.replay.memory.ring import Ring
@@ -50,10 +42,8 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     The ring continues behind the newest of them. What the learner had received but not yet committed
     still has to be added (`Ring.add` with its position).
 
-    Raises:
-        DatasetError: not a dataset of this replay, of other dimensions, or without the images that the ring
-            needs.
-    """
+    Raises DatasetError: not a dataset of this replay, of other dimensions, or without the images that the
+    ring needs."""
     spec = read_spec(folder)
     theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
     if theirs != (ours := (ring.observation_dim, ring.residual_dim)):
@@ -68,7 +58,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         raise DatasetError(
             f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
         )
-    shards = sorted(map(file_number, parquet_files(folder / "data")), reverse=True)
+    shards = sorted(map(layout.file_number, layout.parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
     restored = 0
@@ -88,9 +78,8 @@ def restore_ring(folder: Path, ring: Ring) -> int:
 
 
 def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
-    """All rows of one shard."""
-    frames = read_parquet(folder / file_name(DATA_PATH, number))
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number))
+    frames = read_parquet(folder / layout.file_name(layout.DATA_PATH, number))
+    sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number))
     decisions, finals = _decisions(frames, sidecar, spec), _finals(sidecar)
     last = list_ends(sidecar, "positions") - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
@@ -103,7 +92,9 @@ def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
 
 
 def _last_position(folder: Path, number: int) -> int:
-    sidecar = read_parquet(folder / file_name(SIDECAR_PATH, number), columns=["positions", "final_known"])
+    sidecar = read_parquet(
+        folder / layout.file_name(layout.SIDECAR_PATH, number), columns=["positions", "final_known"]
+    )
     positions, last = flattened(sidecar, "positions"), list_ends(sidecar, "positions") - 1
     return int(max(positions.max(), (positions[last] + column(sidecar, "final_known")).max()))
 

@@ -1,7 +1,5 @@
 """A new dataset from a part of one, or from several."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,15 +18,8 @@ from learner.replay.dataset.arrow import (
     with_added,
     with_column,
 )
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.images import with_videos
-from learner.replay.dataset.format.layout import (
-    ORIGIN_PATH,
-    SIDECAR_PATH,
-    file_name,
-    file_number,
-    parquet_files,
-    video_name,
-)
 from learner.replay.dataset.format.spec import SAME_KIND, DatasetError, DatasetSpec
 from learner.replay.dataset.manifest import Manifest, latest, read_episodes_dropped
 from learner.replay.dataset.read import open_snapshot, read_complete_spec, read_json, read_spec
@@ -73,20 +64,14 @@ class Selection:
 
 def export(source: Path, target: Path, selection: Selection) -> Manifest:
     """Write the selected episodes as a new dataset.
-
-    Raises:
-        DatasetError: `source` is not a dataset of this replay, `target` exists, or nothing is selected.
-    """
+    Raises DatasetError: `source` is not a dataset of this replay, `target` exists, or nothing is selected."""
     return merge([source], target, selection)
 
 
 def merge(sources: Sequence[Path], target: Path, selection: Selection | None = None) -> Manifest:
     """Write the episodes of the present versions of all `sources`, one after the other, as a new dataset.
-
-    Raises:
-        DatasetError: a source is not a dataset of this replay, or of another kind than the first;
-            `target` exists; nothing is selected; an episode is in two sources.
-    """
+    Raises DatasetError: a source is not a dataset of this replay, or of another kind than the first; `target`
+    exists; nothing is selected; an episode is in two sources."""
     if target.exists():
         raise DatasetError(f"{target} exists already: name a new folder")
     with contextlib.ExitStack() as views:
@@ -114,13 +99,10 @@ def _merge(sources: Sequence[Path], target: Path, selection: Selection | None) -
 
 def read_tables(folder: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The frames and the sidecar of each shard, oldest first.
-
-    Raises:
-        DatasetError: a file is missing or broken.
-    """
+    Raises DatasetError: a file is missing or broken."""
     names = read_spec(folder).table_columns()
-    for path in parquet_files(folder / "data"):
-        other = folder / file_name(SIDECAR_PATH, file_number(path))
+    for path in layout.parquet_files(folder / "data"):
+        other = folder / layout.file_name(layout.SIDECAR_PATH, layout.file_number(path))
         try:
             frames, sidecar = read_parquet(path), read_parquet(other)
             if lacking := names - set(frames.column_names):
@@ -145,7 +127,7 @@ def _add_dataset(
     selection: Selection,
     seen: set[Identity],
 ) -> Manifest:
-    names = read_json(source, ORIGIN_PATH)["actors"]
+    names = read_json(source, layout.ORIGIN_PATH)["actors"]
     actors = [*manifest.actors, *(name for name in names if name not in manifest.actors)]
     numbers = np.array([actors.index(name) for name in names])
     dropped = latest(manifest.episodes_dropped, read_episodes_dropped(source))
@@ -172,10 +154,10 @@ def _link_videos(
     places: dict[int, tuple[int, int]] = {}
     for number in dict.fromkeys(values(sidecar, "video")):
         for camera in spec.cameras:
-            path = source / video_name(camera, number)
+            path = source / layout.video_name(camera, number)
             if not path.exists():
                 raise DatasetError(f"{path} is missing: repair {source} first")
-            staged.link_in(path, video_name(camera, manifest.next_number))
+            staged.link_in(path, layout.video_name(camera, manifest.next_number))
         places[number] = (manifest.next_number, 0)
         manifest = replace(manifest, next_number=manifest.next_number + 1)
     return with_videos(sidecar, places), manifest

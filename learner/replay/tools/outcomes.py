@@ -1,7 +1,5 @@
 """How the episodes of a dataset went, from its metadata alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,7 @@ class EpisodeOutcome:
 
 
 def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
-    """The committed episodes in order.
-
-    Raises:
-        DatasetError: nothing was committed to `folder`.
-    """
+    """The committed episodes in order. Raises DatasetError: nothing was committed to `folder`."""
     total = read_json(folder, INFO_PATH)["total_episodes"]
     outcomes: list[EpisodeOutcome] = []
     for path in parquet_files(folder / "meta/episodes"):
@@ -54,10 +48,7 @@ def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
 
 def read_repo_id(folder: Path) -> str:
     """The id that the dataset was written under; the folder's name where something else wrote it.
-
-    Raises:
-        DatasetError: nothing was committed to `folder`.
-    """
+    Raises DatasetError: nothing was committed to `folder`."""
     if not (folder / ORIGIN_PATH).exists() and (folder / INFO_PATH).exists():
         return folder.name
     return read_json(folder, ORIGIN_PATH)["repo_id"]

@@ -1,7 +1,5 @@
 """What can be wrong with frames and videos, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The longest whole prefix of a damaged dataset."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Callable
@@ -20,16 +18,7 @@ from learner.replay.dataset.arrow import (
     read_parquet,
     why_unreadable,
 )
-from learner.replay.dataset.format.layout import (
-    DATA_PATH,
-    ORIGIN_PATH,
-    PATTERNS,
-    SIDECAR_PATH,
-    file_name,
-    file_number,
-    parquet_files,
-    video_numbers,
-)
+from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.manifest import Manifest, read_episodes_dropped
 from learner.replay.dataset.read import BrokenError, read_info, read_json, read_spec
@@ -55,9 +44,7 @@ def repair(folder: Path) -> Repaired:
 
     Statistics, counts and episode tables are computed again from the frames and the sidecar.
 
-    Raises:
-        DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it.
-    """
+    Raises DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it."""
     with _nobody_writes(folder):
         return _repair(folder)
 
@@ -79,19 +66,23 @@ def _repair(folder: Path) -> Repaired:
     if not verify(folder):
         info = read_info(folder)
         return Repaired(info["total_episodes"], info["total_frames"], ())
-    old = [path for pattern in PATTERNS for path in parquet_files(folder / pattern.partition("/chunk")[0])]
+    old = [
+        path
+        for pattern in layout.PATTERNS
+        for path in layout.parquet_files(folder / pattern.partition("/chunk")[0])
+    ]
     manifest = Manifest(
-        actors=tuple(read_json(folder, ORIGIN_PATH)["actors"]),
+        actors=tuple(read_json(folder, layout.ORIGIN_PATH)["actors"]),
         episodes_dropped=read_episodes_dropped(folder),
-        next_number=max([*map(file_number, old), *video_numbers(folder)], default=-1) + 1,
+        next_number=max([*map(layout.file_number, old), *layout.video_numbers(folder)], default=-1) + 1,
     )
     staged = StagedFolder(folder)
     dropped: list[str] = []
-    for path in parquet_files(folder / "data"):
+    for path in layout.parquet_files(folder / "data"):
         if dropped:
             dropped.append(f"{path.relative_to(folder)}: it follows on that")
             continue
-        frames, sidecar, problem = _whole_prefix(folder, file_number(path), manifest, spec)
+        frames, sidecar, problem = _whole_prefix(folder, layout.file_number(path), manifest, spec)
         if len(sidecar):
             manifest = add_tables(staged, manifest, spec, frames, sidecar)
         dropped += [] if problem is None else [problem]
@@ -111,7 +102,7 @@ def _whole_prefix(
 ) -> tuple[pa.Table, pa.Table, str | None]:
     """The leading episodes of a shard that are whole and follow on `manifest`, and what ended them."""
     tables: list[pa.Table] = []
-    for name in (file_name(DATA_PATH, number), file_name(SIDECAR_PATH, number)):
+    for name in (layout.file_name(layout.DATA_PATH, number), layout.file_name(layout.SIDECAR_PATH, number)):
         path = folder / name
         problem = why_unreadable(path) if path.exists() else "missing"
         if problem is not None:
@@ -122,16 +113,20 @@ def _whole_prefix(
             return *_no_tables(), f"{name}: {error}"
     frames, sidecar = tables
     if lacking := spec.table_columns() - set(frames.column_names):
-        return *_no_tables(), f"{file_name(DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}"
-    problem = next(problems_with_videos(folder, sidecar, episode_lengths(frames), spec), None)
-    if problem is not None:
-        return *_no_tables(), problem
+        return (
+            *_no_tables(),
+            f"{layout.file_name(layout.DATA_PATH, number)} lacks the columns {', '.join(sorted(lacking))}",
+        )
     lengths = episode_lengths(frames)
+    if (problem := next(problems_with_videos(folder, sidecar, lengths, spec), None)) is not None:
+        return *_no_tables(), problem
     count, problem = _leading(
         lambda n: _problem_of(frames, sidecar, lengths[:n], manifest, spec), len(lengths)
     )
     if problem is not None:
-        problem = f"{file_name(DATA_PATH, number)}: {problem}; {len(lengths) - count} episodes in it"
+        problem = (
+            f"{layout.file_name(layout.DATA_PATH, number)}: {problem}; {len(lengths) - count} episodes in it"
+        )
     return frames.slice(0, int(lengths[:count].sum())), sidecar.slice(0, count), problem
 
 
@@ -152,11 +147,7 @@ def _leading(problem_of: Callable[[int], str | None], total: int) -> tuple[int, 
 
 
 def _problem_of(
-    frames: pa.Table,
-    sidecar: pa.Table,
-    lengths: Array,
-    manifest: Manifest,
-    spec: DatasetSpec,
+    frames: pa.Table, sidecar: pa.Table, lengths: Array, manifest: Manifest, spec: DatasetSpec
 ) -> str | None:
     """What is wrong with the leading episodes, of these lengths, or None."""
     if not len(lengths):

@@ -1,7 +1,5 @@
 """What is wrong with a LeRobot v3.0 dataset, this replay's or another. Changes nothing."""
 
-from __future__ import annotations
-
 import collections
 import json
 from collections.abc import Iterator
@@ -23,9 +21,7 @@ def verify(folder: Path) -> list[str]:
 
     A replay that grows is checked as it was at one moment.
 
-    Raises:
-        DatasetError: it grows faster than its files can be opened.
-    """
+    Raises DatasetError: it grows faster than its files can be opened."""
     with open_snapshot(folder) as view:
         return [problem.replace(str(view), str(folder)) for problem in _problems(view)]
 
@@ -70,8 +66,7 @@ def _wrong_videos(folder: Path) -> Iterator[str]:
 def _unreadable(folder: Path, names: list[str]) -> Iterator[str]:
     for name in names:
         for path in parquet_files(folder / name):
-            problem = why_unreadable(path)
-            if problem is not None:
+            if (problem := why_unreadable(path)) is not None:
                 yield f"{path.relative_to(folder)}: {problem}"
 
 
@@ -99,7 +94,7 @@ def _wrong_places(folder: Path, episodes: pa.Table) -> Iterator[str]:
     """Files that the episodes name and that are missing, and the other way round."""
     for kind in ("data", "meta/episodes"):
         names = (f"{kind}/chunk_index", f"{kind}/file_index")
-        # Tools that rewrite a dataset leave out where an episode's own row lies.
+        # Tools that rewrite a dataset leave out the place of an episode's own row.
         if not set(names) <= set(episodes.column_names):
             continue
         places = zip(*(values(episodes, name) for name in names), strict=True)
@@ -122,8 +117,7 @@ def _wrong_frames(folder: Path, lengths: Array, info: dict[str, Any]) -> Iterato
         if lacking:
             yield f"{path.relative_to(folder)} lacks the columns {', '.join(sorted(lacking))}"
             return
-        problem = problem_with_frames(table, episodes, frames, info["fps"])
-        if problem is not None:
+        if (problem := problem_with_frames(table, episodes, frames, info["fps"])) is not None:
             yield f"{path.relative_to(folder)}: {problem}"
             return
         counted.append(np.diff(np.r_[np.flatnonzero(column(table, "frame_index") == 0), len(table)]))

@@ -1,6 +1,4 @@
-"""LeRobot's visualiser, as a person calls it."""
-
-from __future__ import annotations
+"""The command that starts LeRobot's visualiser."""
 
 import shlex
 import sys
@@ -13,5 +11,5 @@ def visualiser_command(folder: Path, repo_id: str, episode: int) -> str:
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
     # Episodes are small and worker processes slow to start.
-    words = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode, "--num-workers", 0]
-    return shlex.join(map(str, words))
+    argv = [program, "--repo-id", repo_id, "--root", folder, "--episode-index", episode, "--num-workers", 0]
+    return shlex.join(map(str, argv))

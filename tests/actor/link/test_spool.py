@@ -1,7 +1,5 @@
 """Laws of the spool, and of an uplink with one; the law about SIGKILL is tests/system/test_chaos.py."""
 
-from __future__ import annotations
-
 import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path

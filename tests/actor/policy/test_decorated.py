@@ -1,7 +1,5 @@
 """The composition of base and residual."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -79,7 +77,7 @@ def test_only_the_chosen_action_numbers_are_corrected():
 def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     config = make_config("algo.residual_every=1")
     policy = make_policy(CountingBase(), config, 2, 1)
-    policy.behaviour = acting(1.0, noise_std=0.5, noise_hold=3)
+    policy.behaviour = acting(1.0, noise_std=0.5, noise_decisions=3)
     policy.begin(torch.zeros(2, 3))
     drawn = [policy.act().residual[:, 0, 0].clone() for _ in range(4)]
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[1], drawn[2])

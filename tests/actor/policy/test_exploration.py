@@ -1,7 +1,5 @@
 """Mask and noise of an episode are its own: it can be played again alone."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +15,11 @@ ENVS, FIRST_SEED, FRAMES = 6, 1000, 40
 LENGTHS = (7, 9, 16, 10, 30, 13)  # of the episodes in each sub-environment
 BEHAVIOURS = {
     "masked episodes, noise that lasts, a ladder": acting(
-        0.6, mask_episodes=True, noise_std=0.4, noise_ladder=True, noise_probability=0.3, noise_hold=5
+        0.6, mask_episodes=True, noise_std=0.4, noise_ladder=True, noise_probability=0.3, noise_decisions=5
     ),
-    "masked decisions, noise that lasts": acting(0.5, noise_std=0.4, noise_probability=0.3, noise_hold=3),
+    "masked decisions, noise that lasts": acting(
+        0.5, noise_std=0.4, noise_probability=0.3, noise_decisions=3
+    ),
     "uniform": acting(0.7, uniform=True),
 }
 

@@ -1,7 +1,5 @@
 """Bases of a configuration: what fits the task and what is refused."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Random numbers of episodes: where they come from, and that they are random."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

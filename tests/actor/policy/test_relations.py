@@ -1,7 +1,5 @@
 """Places seen from one another: against hand-computed numbers, and against ManiSkill's own."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Images of cameras beside the state: rendered by ManiSkill where a device is found, and what needs none."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from types import SimpleNamespace

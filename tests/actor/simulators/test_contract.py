@@ -1,7 +1,5 @@
 """One contract for both adapters, on real ManiSkill, and for many partial resets on a batched fake."""
 
-from __future__ import annotations
-
 import gc
 
 import msgspec

@@ -1,7 +1,5 @@
 """Laws of actor.simulators.quick: faster than ManiSkill's own functions, and the same to the bit."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

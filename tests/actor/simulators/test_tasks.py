@@ -1,7 +1,5 @@
 """Tasks of our own, on the real simulator."""
 
-from __future__ import annotations
-
 import gymnasium
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Shift and scale of observations: from the prior data, and the same wherever the weights go."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """What each option of a recipe does to an update, against numbers computed by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

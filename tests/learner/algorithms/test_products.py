@@ -1,7 +1,5 @@
 """Fast matrix products are as exact as the plain ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Windows, schedules and loss of a base's training."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

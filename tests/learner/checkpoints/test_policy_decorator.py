@@ -1,7 +1,5 @@
 """Residual checkpoints in Policy Decorator's online layout, read by networks written as published."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """The next update after a resume is the one that would have come without the stop."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

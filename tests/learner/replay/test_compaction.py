@@ -1,7 +1,5 @@
 """How many files a dataset has, and how often a frame is written."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

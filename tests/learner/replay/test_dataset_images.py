@@ -1,14 +1,9 @@
 """LeRobot policies that look at cameras, saved by LeRobot itself, as bases."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from lerobot.configs.types import FeatureType, PolicyFeature
-from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 from torch import Tensor
 
 from actor.policy.contract import CheckpointError
@@ -17,54 +12,18 @@ from actor.policy.noise import normal
 from actor.simulators.make import make_environment
 from learner.folder import RunError
 from learner.replay.run import load_prior
+from tests.support.camera_policies import HEIGHT, ROBOT, TOP, WIDTH, WRIST, save_policy
 from tests.support.diffusion import base_keys
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy, make_rollout
-from tests.support.lerobot_policies import ACTION, SMALL, STATE, save
+from tests.support.lerobot_policies import STATE
 
-TOP, WRIST = "observation.images.top", "observation.images.wrist"
-HEIGHT, WIDTH, ROBOT = 48, 64, 18
 OVERRIDES = (
     "task.cameras=[base_camera,hand_camera]",
     f"task.camera_size=[{WIDTH},{HEIGHT}]",
     f"base.cameras={{{TOP}: base_camera, {WRIST}: hand_camera}}",
     f"base.observation={{{STATE}: [0, {ROBOT}]}}",
 )
-
-
-def save_policy(
-    folder: Path,
-    kind: str,
-    features: tuple[str, ...],
-    state: int = ROBOT,
-    size: tuple[int, int] = (HEIGHT, WIDTH),
-) -> tuple[Path, Any, Any, Any]:
-    """A small policy of random weights over a state and images, with normalisers that do something."""
-    config = make_policy_config(
-        kind,
-        input_features={
-            STATE: PolicyFeature(FeatureType.STATE, (state,)),
-            **{name: PolicyFeature(FeatureType.VISUAL, (3, *size)) for name in features},
-        },
-        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (7,))},
-        device="cpu",
-        push_to_hub=False,
-        pretrained_backbone_weights=None,
-        **SMALL[kind],
-    )
-    config.validate_features()
-    torch.manual_seed(0)
-    policy = get_policy_class(kind)(config).eval()
-    shapes = {STATE: (state,), ACTION: (7,), **dict.fromkeys(features, (3, 1, 1))}
-    statistics = {
-        name: {
-            key: torch.full(shape, value)
-            for key, value in {"mean": 0.4, "std": 0.2, "min": -1.0, "max": 1.5}.items()
-        }
-        for name, shape in shapes.items()
-    }
-    before, after = make_pre_post_processors(config, dataset_stats=statistics)
-    return save(folder, policy, before, after), policy, before, after
 
 
 @pytest.fixture(scope="module", params=["act", "diffusion"])

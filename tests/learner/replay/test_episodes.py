@@ -1,7 +1,5 @@
 """Decisions become the same episodes however they arrive, and each episode has its own statistics."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Camera images on their way from the rollout into the dataset; LeRobot's own reader reads them back."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

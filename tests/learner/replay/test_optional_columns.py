@@ -1,7 +1,5 @@
 """An optional column goes into ring and dataset and comes back, and costs nothing where the spec has none."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

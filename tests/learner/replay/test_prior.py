@@ -1,7 +1,5 @@
 """Prior data: the base's plans along recorded episodes, and the residual that reproduces them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

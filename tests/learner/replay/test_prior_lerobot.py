@@ -1,7 +1,5 @@
 """ManiSkill demonstrations as LeRobot datasets and back, through LeRobot's own reader and writer."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

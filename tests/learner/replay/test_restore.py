@@ -1,6 +1,4 @@
-"""The ring comes back from the dataset, its sidecar and what came after them, to the bit."""
-
-from __future__ import annotations
+"""The ring is rebuilt from dataset, sidecars and later rows, bit for bit."""
 
 import shutil
 from pathlib import Path

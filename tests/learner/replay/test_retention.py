@@ -1,6 +1,4 @@
-"""The oldest episodes go; what stays is a whole dataset, and every tool finds in it what it means."""
-
-from __future__ import annotations
+"""The oldest episodes are removed; the rest is a whole dataset, and every tool reads it correctly."""
 
 import itertools
 from pathlib import Path
@@ -10,51 +8,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.show.viz import choose_episode
-from learner.replay.dataset.assembler import EpisodeAssembler
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
-from learner.replay.dataset.writer import LeRobotWriter
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.ring import restore_ring
 from learner.replay.tools.outcomes import read_outcomes
 from learner.replay.tools.verify import verify
-from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
+from tests.support.identifiable import ACT, OBS, K, Truth, pack
+from tests.support.recorder import LENGTHS, Recorder
 from tests.support.ring import check_ring
-from tests.system.replay_faults import CAMERA, SIZE, open_dataset, with_images
-
-LENGTHS = [9, 7, 12, 5, 8, 11, 6, 10, 13, 7, 9, 8]
+from tests.system.replay_faults import open_dataset
 
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-class Recorder:
-    """Writes one episode a commit, as if each came from the rollout and through the ring."""
-
-    def __init__(self, folder: Path, budget: Budget | None, images: str | None = None) -> None:
-        self.folder, self._budget, self._images = folder, budget, images
-        self.ring = Ring(500, OBS, K * ACT)
-        self.truths = make_stream("peg", 0, LENGTHS, sub_envs=1)[0]
-        self.start()
-
-    def start(self) -> None:
-        """In a new process."""
-        cameras = {CAMERA: list(SIZE)} if self._images else {}
-        spec = DatasetSpec(
-            "tests/faults", OBS, ACT, 20, "panda", "PickCube-v1", cameras=cameras, images=self._images
-        )
-        self.writer = LeRobotWriter(self.folder, spec, self._budget)
-        self._assembler = EpisodeAssembler(dict(self.writer.committed.episodes_done))
-
-    def commit(self, truth: Truth) -> None:
-        columns = pack(truth.rows)
-        position = self.ring.add("peg", columns)
-        columns = with_images(columns) if self._images else columns
-        self.writer.append(self._assembler.add("peg", 7, [(columns, position)]))
-        self.writer.commit()
 
 
 def bytes_on_disk(folder: Path) -> int:

@@ -1,7 +1,5 @@
 """The replay on disk, read back with LeRobot's own readers."""
 
-from __future__ import annotations
-
 import json
 import logging
 import threading

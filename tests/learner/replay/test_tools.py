@@ -1,7 +1,5 @@
 """python -m learner.replay: what is wrong is said, what is whole is kept."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Stock readers of a dataset, in processes of their own, while its files go."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
@@ -20,8 +18,8 @@ from learner.replay.dataset.compaction import Budget
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.dataset.watch import ReaderWatch
 from learner.replay.tools.verify import verify
-from tests.learner.replay.test_retention import Recorder
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
+from tests.support.recorder import Recorder
 from tests.system.replay_faults import open_dataset
 
 # Stock, but it waits for a word before it opens what it has listed, and before it opens the dataset again.

@@ -1,7 +1,5 @@
 """The share of episodes that the residual may play, by hand-made episodes."""
 
-from __future__ import annotations
-
 import pytest
 
 from learner.schedule.gate import SuccessGate

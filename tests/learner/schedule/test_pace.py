@@ -1,7 +1,5 @@
 """How many updates are due, who waits, and how actors act meanwhile."""
 
-from __future__ import annotations
-
 import pytest
 
 from learner.schedule.pace import Pace

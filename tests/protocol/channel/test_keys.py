@@ -1,7 +1,5 @@
 """Laws of the key files, launch.make_keys and the protection of protocol.channel."""
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 import shutil

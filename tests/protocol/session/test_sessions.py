@@ -1,7 +1,5 @@
 """Laws of the two session state machines, over a network made of lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec
@@ -481,7 +479,7 @@ def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -
 
 
 def test_a_wrong_version_role_or_name_is_refused() -> None:
-    assert "protocol 9, this learner 3" in (mismatch(hello(protocol_version=9), SPEC) or "")
+    assert "protocol 9, this learner 4" in (mismatch(hello(protocol_version=9), SPEC) or "")
     assert "neither actor nor evaluator" in (mismatch(hello(role="king"), SPEC) or "")
     assert "printable" in (mismatch(hello("a\nb"), SPEC) or "")
     assert "printable" in (mismatch(hello("a" * 65), SPEC) or "")

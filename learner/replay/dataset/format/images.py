@@ -1,7 +1,5 @@
 """Camera images in the dataset: columns, places, statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -97,10 +95,7 @@ def channels(values: Array) -> Cells:
 
 def with_videos(sidecar: pa.Table, places: Mapping[int, tuple[int, int]]) -> pa.Table:
     """The sidecar with its videos moved.
-
-    Args:
-        places: number of a video -> its new number, and how many frames of others come before it.
-    """
+    `places`: number of a video -> its new number, and how many frames of others come before it."""
     moves = np.array([places[number] for number in column(sidecar, "video").tolist()], np.int64).reshape(
         -1, 2
     )

@@ -1,7 +1,5 @@
 """Names of a dataset's files and features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 FILES_PER_CHUNK = 1000

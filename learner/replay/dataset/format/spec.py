@@ -1,9 +1,7 @@
-"""What holds for a whole dataset, and what its columns are.
+"""The specification of a dataset: its columns, and the content of info.json.
 
 Checked against lerobot 0.6.1 (lerobot.datasets.utils, .feature_utils, .dataset_metadata, .dataset_writer).
 """
-
-from __future__ import annotations
 
 import dataclasses
 import itertools
@@ -96,17 +94,13 @@ class DatasetSpec:
         }
 
     @classmethod
-    def from_origin(cls, content: Mapping[str, Any]) -> DatasetSpec:
+    def from_origin(cls, content: Mapping[str, Any]) -> "DatasetSpec":
         """The other way round; fields that are younger than the dataset have their defaults.
-
-        Raises:
-            TypeError, ValueError: no such content.
-        """
+        Raises TypeError, ValueError: no such content."""
         names = {each.name for each in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in names})
 
     def features(self) -> dict[str, Feature]:
-        """All columns of the dataset."""
         return self.number_features() | image_features(self)
 
     def table_columns(self) -> set[str]:
@@ -149,8 +143,7 @@ class DatasetSpec:
         return DTYPES[column.dtype].name, math.prod(item)
 
     def slices(self) -> dict[str, slice]:
-        """Column -> its place where all columns lie side by side in one matrix, the channels of the
-        cameras last."""
+        """Column -> its place in one matrix of all columns side by side, the channels of the cameras last."""
         widths = {name: feature["shape"][0] for name, feature in self.number_features().items()}
         widths |= {feature_name(camera): 3 for camera in self.cameras}
         ends = itertools.accumulate(widths.values())

@@ -1,9 +1,7 @@
 """Statistics as LeRobot keeps them: for each episode, and merged over all of them.
 
-All features lie side by side in one matrix, so that many episodes cost a handful of numpy calls.
+All features are side by side in one matrix, so that many episodes cost a handful of numpy calls.
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,7 +16,7 @@ _MIN, _MAX, _MEAN, _STD = range(4)
 
 
 def describe(values: Array, lengths: Array) -> Array:
-    """Statistics of E episodes that lie end to end, in the order of `STATISTICS`.
+    """Statistics of E episodes, one behind the other, in the order of `STATISTICS`.
 
     Args:
         values: f8 (N, D).
@@ -75,14 +73,14 @@ class MergedStatistics:
         self._merged = merged
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], slices: Mapping[str, slice]) -> MergedStatistics:
+    def from_json(cls, content: Mapping[str, Any], slices: Mapping[str, slice]) -> "MergedStatistics":
         """The inverse of `as_json`."""
         merged = np.empty((len(STATISTICS), max(at.stop for at in slices.values())))
         for feature, at in slices.items():
             merged[:, at] = [np.ravel(content[feature][name]) for name in STATISTICS]
         return cls(int(next(iter(content.values()))["count"][0]), merged)
 
-    def plus(self, statistics: Array, counts: Array) -> MergedStatistics:
+    def plus(self, statistics: Array, counts: Array) -> "MergedStatistics":
         """With E more episodes: f8 (E, 9, D) and their numbers of frames, (E,)."""
         if self._merged is not None:
             statistics = np.concatenate([self._merged[None], statistics])

@@ -1,7 +1,5 @@
 """The tables of a shard, made from whole episodes: frames, episodes, and the sidecar for all else."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 

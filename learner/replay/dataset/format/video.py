@@ -1,7 +1,5 @@
 """Camera images on disk: videos of a shard's episodes end to end, and single pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from PIL import Image
 
 from learner.replay.dataset.arrow import Array
 
-# As LeRobot encodes: every second frame stands for itself, so that any frame is found quickly. No frame
+# As LeRobot encodes: every second frame is a key frame, so that any frame is found quickly. No frame
 # refers to a later one: what was written first is shown first.
 CODEC, PIXELS = "h264", "yuv420p"
 _OPTIONS = {"g": "2", "crf": "18", "bf": "0", "preset": "veryfast", "threads": "1"}
@@ -77,11 +75,7 @@ def join(paths: Sequence[Path], target: Path, fps: int) -> list[int]:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video, by its index.
-
-    Raises:
-        BrokenVideoError: it is not whole.
-    """
+    """Frames of a video, by its index. Raises BrokenVideoError: it is not whole."""
     try:
         with contextlib.closing(_open(path)) as container:
             return container.streams.video[0].frames

@@ -1,7 +1,5 @@
 """The U-Net and its sampler."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The published checkpoint layout."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,6 +1,4 @@
-"""Plans by CUDA graphs equal eager ones; what lies around the capture is tested without a GPU."""
-
-from __future__ import annotations
+"""Plans by CUDA graphs equal eager ones; the code around the capture is tested without a GPU."""
 
 import logging
 

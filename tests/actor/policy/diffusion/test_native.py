@@ -1,7 +1,5 @@
 """Native sampling equals torch's U-Net under diffusers' scheduler, and is only an option."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

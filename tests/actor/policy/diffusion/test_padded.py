@@ -1,7 +1,5 @@
 """Bases of ManiSkill2 over observations of ManiSkill3."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

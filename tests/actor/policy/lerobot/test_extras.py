@@ -4,8 +4,6 @@ In an environment of its own, after `bash launch/setup_env.sh smolvla`, `pi0` an
 python -m pytest -m slow tests/actor/policy/lerobot/test_extras.py.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """LeRobot policies as bases: real ones, saved by LeRobot itself."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Native networks equal torch's own, forward and backward, and are only faster."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Laws of journal.file: bytes come to the disk as they were, in whole blocks."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Laws of learner.replay.journal: what was called durable is found again, and nothing else is kept."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Laws of segments that are written over: whatever is left by a crash, no row of an earlier life is taken for
 one of a later, and none that was called durable is missing."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Batches: what a decision is worth, and how much of them is prior data."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

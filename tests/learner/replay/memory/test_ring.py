@@ -1,7 +1,5 @@
 """Transitions are right under interleaving, endings, wrap-around and holes."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Transitions over up to n decisions, against a loop over single rows."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from hypothesis import given
