@@ -412,4 +412,4 @@ def test_another_protocol_version_is_refused_in_words(wire: WireConfig) -> None:
         finally:
             vandal.channel.close()
     assert isinstance(refused, Refused)
-    assert refused.reason == "protocol version 99, this side speaks 3: install the same release on both sides"
+    assert refused.reason == "protocol version 99, this side speaks 4: install the same release on both sides"
