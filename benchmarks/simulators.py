@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -55,9 +56,9 @@ class Physics(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         for env in self._envs:
-            simulator = env.unwrapped
-            for _ in range(simulator._sim_steps_per_control):  # type: ignore[attr-defined]
-                simulator.scene.step()  # type: ignore[attr-defined]
+            simulator: Any = env.unwrapped
+            for _ in range(simulator._sim_steps_per_control):
+                simulator.scene.step()
         return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
@@ -105,10 +106,10 @@ def main() -> None:
     num_envs = int(sys.argv[1]) if len(sys.argv) > 1 else 12
     task = compose_config([]).task
     bundles = shares(num_envs, None)
-    asynchronous = dict(context="forkserver", autoreset_mode=AutoresetMode.SAME_STEP)
+    asynchronous: dict[str, Any] = dict(context="forkserver", autoreset_mode=AutoresetMode.SAME_STEP)
     ours = make_environment(task, "physx_cpu", num_envs, 0)
-    peer = AsyncVectorEnv([PlainMaker(task)] * num_envs, **asynchronous)  # type: ignore[arg-type]
-    physics = AsyncVectorEnv([PhysicsMaker(task, len(bundle)) for bundle in bundles], **asynchronous)  # type: ignore[arg-type]
+    peer = AsyncVectorEnv([PlainMaker(task)] * num_envs, **asynchronous)
+    physics = AsyncVectorEnv([PhysicsMaker(task, len(bundle)) for bundle in bundles], **asynchronous)
     for envs in (ours, peer, physics):
         envs.reset(seed=0)
     sides = {
