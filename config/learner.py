@@ -12,6 +12,18 @@ class WandbConfig(Section, frozen=True):
     project: str
 
 
+class StopAtConfig(Section, frozen=True):
+    """learner.stop_at"""
+
+    success: float
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        self.require(0 < self.success <= 1, "success", "in (0, 1]")
+        # The journal keeps the newest ten for a learner that is started again.
+        self.require(1 <= self.evaluations <= 10, "evaluations", "in 1 .. 10")
+
+
 class EvaluationConfig(Section, frozen=True):
     """learner.evaluation"""
 
@@ -49,6 +61,7 @@ class LearnerConfig(Section, frozen=True):
     """config/learner.yaml"""
 
     total_frames: int
+    stop_at: StopAtConfig | None
     device: str
     threads: int
     replay_capacity: int

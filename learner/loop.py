@@ -1,5 +1,6 @@
 """The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from learner.replay.run import RunReplay
 from learner.report.report import Report
 from learner.schedule.pace import Pace
 from protocol.messages import Progress
+
+log = logging.getLogger(__name__)
 
 # Between two looks at the socket: few, so that actors never wait for credit during updates.
 UPDATES_PER_TURN = 8
@@ -44,17 +47,23 @@ class Loop:
         self._saved_s = time.monotonic()
 
     def train(self) -> None:
-        """Until the frame budget is used and every update due for it was made, or `stop` is set."""
+        """Until the frame budget is used and every update due for it was made, until evaluations reach
+        `learner.stop_at`, or until `stop` is set."""
         pace, progress = self._parts.pace, self._parts.report.progress
-        while progress.frames < self._settings.total_frames and not self._stop.is_set():
+        while progress.frames < self._settings.total_frames and not self._is_over():
             self._receive()
             self._update()
             self._publish_and_save()
             self._require_experience()
-        while pace.updates_due and not self._stop.is_set():
+        while pace.updates_due and not self._is_over():
             self._update()
             self._publish_and_save()
+        if progress.stopped_early:
+            log.info("training ends early, after %d frames: %s", progress.frames, progress.stopped_early)
         self._save()
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._parts.report.progress.stopped_early is not None
 
     def conclude(self) -> None:
         """Publish the final weights, keep them, and wait for their evaluation.

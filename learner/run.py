@@ -110,8 +110,9 @@ def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Ch
     Raises CheckpointError: its checkpoint belongs to another configuration."""
     received = journal.totals
     pace.resume(received.decisions)
+    is_resumed = checkpoints.load()
     progress.resume(received.decisions, received.frames, journal.evaluations)
-    if checkpoints.load():
+    if is_resumed:
         log.info("resumed the networks from update %d", pace.updates)
     elif received.decisions:
         log.info("no checkpoint yet: the networks start anew")

@@ -66,4 +66,6 @@ def describe_summary(run_dir: Path, summary: Point) -> str:
         ("replay", run_dir / "replay"),
         ("see an episode", summary.get("viz_command", f"bash launch/viz.sh {run_dir.name}")),
     ]
+    if summary.get("stopped_early"):
+        rows.insert(5, ("ended early", summary["stopped_early"]))
     return "\n".join([f"run {run_dir.name} is over", *(f"  {key:<15} {value}" for key, value in rows)])

@@ -7,13 +7,13 @@ from config.files import replace_text
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.visualiser import visualiser_command
-from learner.report.progress import RunProgress
+from learner.report.progress import RunProgress, success_of
 from protocol.messages import Evaluation
 
 
 def success(evaluation: Evaluation | None) -> float | None:
     """Share of successful episodes, None where there was no evaluation."""
-    return None if evaluation is None else sum(evaluation.successes) / len(evaluation.successes)
+    return None if evaluation is None else success_of(evaluation)
 
 
 def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore) -> Path:
@@ -30,6 +30,7 @@ def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: L
         "behaviour_success": progress.behaviour,
         "evaluation_episodes": len(full.seeds) if full else 0,
         "first_evaluation_seed": config.learner.evaluation.first_seed,
+        "stopped_early": progress.stopped_early,
         "episodes": progress.episodes,
         "frames": progress.frames,
         "decisions": progress.decisions,
