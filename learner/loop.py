@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from config.learner import LearnerConfig
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
+from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
 from learner.folder import RunError
 from learner.intake.intake import Intake
@@ -35,6 +36,7 @@ class Parts:
     pace: Pace
     broadcast: Broadcast
     checkpoints: Checkpoints
+    best: BestCheckpoint
     report: Report
 
 
@@ -94,7 +96,12 @@ class Loop:
         if pace.takes_data:
             # With no update to make there is time to wait for data.
             self._keep(self._parts.intake.drain(timeout_s=0.0 if pace.updates_due else 0.05))
-        self._parts.report.add_evaluations(self._parts.intake.evaluations())
+        self._add_evaluations()
+
+    def _add_evaluations(self) -> None:
+        evaluations = self._parts.intake.evaluations()
+        self._parts.report.add_evaluations(evaluations)
+        self._parts.best.consider(evaluations)
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
@@ -124,8 +131,11 @@ class Loop:
 
     def _publish(self, *, final: bool = False) -> None:
         now_s, pace = time.monotonic(), self._parts.pace
-        self._parts.broadcast.publish(self._parts.algorithm.actor, pace.behaviour(), now_s=now_s, final=final)
-        self._parts.report.progress.published(self._parts.broadcast.version, pace.updates, now_s)
+        weights = self._parts.broadcast.publish(
+            self._parts.algorithm.actor, pace.behaviour(), now_s=now_s, final=final
+        )
+        self._parts.best.remember(weights, pace.updates)
+        self._parts.report.progress.published(weights.version, pace.updates, now_s)
 
     def _save(self) -> None:
         """For other tools, and for the process that resumes this run."""
@@ -145,7 +155,7 @@ class Loop:
         while not report.progress.final_evaluation(version) and not self._stop.is_set():
             # Actors may still be sending what they have; it is kept.
             self._keep(self._parts.intake.drain(timeout_s=0.2))
-            report.add_evaluations(self._parts.intake.evaluations())
+            self._add_evaluations()
             report.write_if_due(self._figures, time.monotonic(), waiting_for="the final evaluation")
             if time.monotonic() > deadline_s:
                 raise RunError(

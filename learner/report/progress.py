@@ -28,11 +28,6 @@ class Publication:
     updates: int
 
 
-def success_of(evaluation: Evaluation) -> float:
-    """Share of successful episodes."""
-    return sum(evaluation.successes) / len(evaluation.successes)
-
-
 AT_THE_START = Publication(t_s=0.0, frames=0, decisions=0, updates=0)
 
 
@@ -113,11 +108,10 @@ class RunProgress:
         """Remember it, say it, and return the point to log: at the frames of the weights evaluated."""
         self.evaluations.append(evaluation)
         self._stop_if_good_enough()
-        rate = success_of(evaluation)
         log.info(
             "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
             "base alone" if evaluation.policy == "base" else "full residual",
-            100 * rate, len(evaluation.successes), evaluation.version, evaluation.wall_s,
+            100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
         is_base = evaluation.policy == "base"
         then = AT_THE_START if is_base else self._published.get(evaluation.version, AT_THE_START)
@@ -126,7 +120,7 @@ class RunProgress:
             "frames": then.frames,
             "decisions": then.decisions,
             "updates": then.updates,
-            f"success_{evaluation.policy}": rate,
+            f"success_{evaluation.policy}": evaluation.success,
             "eval_episodes": len(evaluation.successes),
             "eval_version": evaluation.version,
             "eval_wall_s": evaluation.wall_s,
@@ -141,8 +135,8 @@ class RunProgress:
             return
         newest = [e for e in self.evaluations if e.policy == "full" and self._was_trained(e.version)]
         newest = newest[-wanted.evaluations :]
-        if len(newest) == wanted.evaluations and min(map(success_of, newest)) >= wanted.success:
-            rates = ", ".join(f"{100 * success_of(each):.1f} %" for each in newest)
+        if len(newest) == wanted.evaluations and min(each.success for each in newest) >= wanted.success:
+            rates = ", ".join(f"{100 * each.success:.1f} %" for each in newest)
             self.stopped_early = (
                 f"the newest evaluations ({rates}) reach learner.stop_at.success={wanted.success:g}"
             )
