@@ -25,7 +25,7 @@ class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100, the steps of training")
+        self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100")
 
 
 class ZeroBaseConfig(BaseConfig, frozen=True, tag="zero"):
