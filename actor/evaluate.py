@@ -90,19 +90,20 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
     Raises CheckpointError, DeviceError, TaskError, UplinkError: see their messages."""
     os.nice(config.learner.evaluation.nice)
     base = prepare_base(config)
-    uplink = Uplink(
-        config.wire,
-        actor_id=f"evaluator-{config.actor.index}",
-        role="evaluator",
-        spec=experience_spec(config, base),
-        stop=stop,
-    )
-    try:
-        uplink.connect()
-        with simulators(config, base) as envs:
+    # Simulators first: see `run_actor`.
+    with simulators(config, base) as envs:
+        uplink = Uplink(
+            config.wire,
+            actor_id=f"evaluator-{config.actor.index}",
+            role="evaluator",
+            spec=experience_spec(config, base),
+            stop=stop,
+        )
+        try:
+            uplink.connect()
             Evaluator(config, base, envs, uplink, stop).run()
-    finally:
-        uplink.close()
+        finally:
+            uplink.close()
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     """Run until the learner says that the run is over, or `stop` is set.
 
     Raises:
-        CheckpointError, ConfigError, DeviceError, TaskError: base, task and machine do not fit, before any
-            environment starts.
+        CheckpointError, ConfigError, DeviceError, TaskError: base, task and machine do not fit.
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
@@ -45,14 +44,15 @@ def run_actor(config: Config, stop: threading.Event) -> None:
     base = make_base(config.base, config.task, settings.device)
     spec = experience_spec(config, base)
     rows = rows_in_a_message(config, spec)
-    uplink = make_uplink(config, spec, stop)
+    processes = settings.processes or part_of_processors(settings.count)
+    seed = first_seed(config, 0)
+    # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
+    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
     try:
-        uplink.connect()
-        processes = settings.processes or part_of_processors(settings.count)
-        seed = first_seed(config, 0)
-        envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
+        check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
+        uplink = make_uplink(config, spec, stop)
         try:
-            check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
+            uplink.connect()
             uplink.pump()
             progress = uplink.progress
             seed = first_seed(config, 0 if progress is None else progress.decisions)
@@ -60,9 +60,9 @@ def run_actor(config: Config, stop: threading.Event) -> None:
             rollout = Rollout(envs, policy, spec, seed)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
-            envs.close()
+            uplink.close()
     finally:
-        uplink.close()
+        envs.close()
 
 
 def first_seed(config: Config, decisions: int) -> int:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from actor.simulators.batched import BatchedEnvironment
+from actor.simulators.bundle import Bundle
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
-from actor.simulators.processes import Bundle, part_of_processors, shares
+from actor.simulators.processes import part_of_processors, shares
 from tests.support.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)

@@ -1,0 +1,70 @@
+"""Several CPU simulators that take turns in one process."""
+
+import gc
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from actor.simulators.cameras import STATE
+from actor.simulators.maniskill import single_environment
+from config.task import TaskConfig
+
+# Beside the observation to act on next: the true last one of an episode, and the outcome of the action.
+FINAL = "final "
+OUTCOME = "outcome"  # reward, terminated, truncated, success
+
+
+class Bundle(gymnasium.Env):
+    """Sub-environments as one that never ends: they reset themselves.
+
+    Actions (E, action_dim): E places, as many as the largest bundle needs, since all bundles have the same
+    shapes; places after a bundle's own are unused. Observation: state (E, observation_dim) and cameras (E,
+    height, width, 3), to act on next; the same names after "final ", as `Step.final_observation`; "outcome"
+    (E, 4) float32.
+    """
+
+    def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int) -> None:
+        # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
+        # through the objects of all imports takes a third of PegInsertionSide's time.
+        gc.freeze()
+        self._envs = [single_environment(task, seed, stride) for seed in seeds]
+        single = self._envs[0].observation_space
+        self._plain = not isinstance(single, gymnasium.spaces.Dict)
+        shown: dict[str, Any] = dict(single) if isinstance(single, gymnasium.spaces.Dict) else {STATE: single}
+        shown |= {FINAL + name: space for name, space in shown.items()}
+        shown[OUTCOME] = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict(
+            {name: gymnasium.vector.utils.batch_space(space, places) for name, space in shown.items()}
+        )
+        self.action_space = gymnasium.vector.utils.batch_space(self._envs[0].action_space, places)
+        self._frame: dict[str, np.ndarray] = {
+            name: np.zeros(space.shape or (), space.dtype) for name, space in self.observation_space.items()
+        }
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        for i, env in enumerate(self._envs):
+            observation, _ = env.reset(seed=None if seed is None else seed + i)
+            self._put(i, observation, "")
+            self._put(i, observation, FINAL)
+        self._frame[OUTCOME][:] = 0
+        return self._frame, {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        for i, env in enumerate(self._envs):
+            observation, reward, terminated, truncated, info = env.step(action[i])
+            self._put(i, observation, FINAL)
+            if terminated or truncated:
+                observation, _ = env.reset()
+            self._put(i, observation, "")
+            self._frame[OUTCOME][i] = reward, terminated, truncated and not terminated, info["success"]
+        return self._frame, 0.0, False, False, {}
+
+    def _put(self, i: int, observation: Any, prefix: str) -> None:
+        parts = {STATE: observation} if self._plain else observation
+        for name, part in parts.items():
+            self._frame[prefix + name][i] = part
+
+    def close(self) -> None:
+        for env in self._envs:
+            env.close()
