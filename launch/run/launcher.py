@@ -27,7 +27,7 @@ from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
 from launch.run import tmux
-from launch.run.folder import describe_summary, read_summary
+from launch.run.folder import MetricsReader, describe_summary, read_summary
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import make_run_dir, sole_learner
@@ -139,9 +139,16 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
             sys.stdout.write(f"{name:<9} | {line}\n")
             sys.stdout.flush()
 
-    # A folder that is used again may hold an older summary.
-    begin = time.time()
-    code = supervise(make_commands(config, launch_file), config.run_dir / "logs", stop, echo)
+    # A folder that is used again may hold an older summary, and points of an earlier process.
+    begin, points = time.time(), MetricsReader(config.run_dir)
+    points.read()
+
+    def has_experience() -> bool:
+        # What an evaluator imports and builds would delay the first frames.
+        return any(point.get("frames") for point in points.read())
+
+    commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
+    code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
     summary = read_summary(config.run_dir, newer_than=begin - 1.0)
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))

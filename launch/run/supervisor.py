@@ -18,27 +18,34 @@ def supervise(
     stop: StopRequest,
     echo: Callable[[str, str], None],
     grace_s: float = 30.0,
+    may_evaluate: Callable[[], bool] = lambda: True,
 ) -> int:
     """Run one learner, its actors and its evaluators until the learner ends; nothing is left running.
 
-    `echo` gets (name, line) of everything that they write. Once the learner ended well, the others
-    have `grace_s` seconds to end by themselves. Returns the exit code of the run: 0 when the learner
-    and the evaluators ended well, 128 + signal when stopped, else the error's.
+    `echo` gets (name, line) of everything that they write. Evaluators start once `may_evaluate` says so. Once
+    the learner ended well, the others have `grace_s` seconds to end by themselves. Returns the exit code of
+    the run: 0 when the learner and the evaluators ended well, 128 + signal when stopped, else the error's.
     """
     team = Team(log_dir, echo)
+    later = [command for command in commands if command.role == "evaluator"]
     try:
         for command in commands:
-            team.start(command)
-        return _watch(team, stop, grace_s)
+            if command not in later:
+                team.start(command)
+        return _watch(team, stop, grace_s, later, may_evaluate)
     finally:
         if team.alive():
             log.info("ending %s", ", ".join(command.name for command in team.alive()))
             team.end()
 
 
-def _watch(team: Team, stop: StopRequest, grace_s: float) -> int:
+def _watch(
+    team: Team, stop: StopRequest, grace_s: float, later: list[Command], may_evaluate: Callable[[], bool]
+) -> int:
     code_at_end = 0
     while not stop.is_set():
+        if later and may_evaluate():
+            team.start(later.pop(0))
         for ended in team.pump(0.1):
             _report(ended)
             match ended.command.role:

@@ -1,6 +1,7 @@
 """What a run measures: a line in metrics.jsonl and a wandb point for each log step."""
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -99,7 +100,12 @@ class _WandbMirror:
             log.warning("no wandb from here on: %s: %s", type(error).__name__, error)
 
     def _follow(self, run_dir: Path, settings: WandbConfig, config: dict[str, Any], resume: bool) -> None:
-        # Seconds of import, and only on this thread.
+        points, early = iter(self._points.get, None), list[dict[str, Value]]()
+        for point in points:
+            early.append(point)
+            if point.get("frames"):
+                break
+        # Seconds of processor time, which actors need until their first frames.
         import wandb
 
         run = wandb.init(
@@ -114,7 +120,7 @@ class _WandbMirror:
         )
         try:
             step = 0
-            while (point := self._points.get()) is not None:
+            for point in itertools.chain(early, points):
                 # wandb refuses steps that go back, as those of a late evaluation would.
                 step = max(step, int(point.get("frames") or 0))
                 run.log({k: v for k, v in point.items() if isinstance(v, int | float)}, step=step)

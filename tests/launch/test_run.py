@@ -282,6 +282,23 @@ def test_lines_are_shown_when_the_disk_is_full(tmp_path: Path) -> None:
     assert said == ["up"]
 
 
+def test_an_evaluator_starts_once_it_may(tmp_path: Path) -> None:
+    may = tmp_path / "may"
+    learner = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(may)!r}).touch(); time.sleep(0.5)"
+    evaluator = f"import pathlib; print('allowed', pathlib.Path({str(may)!r}).exists())"
+    commands = [
+        Command(role, role, (sys.executable, "-c", code))
+        for role, code in (("evaluator", evaluator), ("learner", learner))
+    ]
+    said: list[str] = []
+
+    def echo(_: str, line: str) -> None:
+        said.append(line)
+
+    assert supervise(commands, tmp_path, StopRequest(), echo, may_evaluate=may.exists) == 0
+    assert said == ["allowed True"]
+
+
 def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
     config = compose_config([f"runs_dir={tmp_path}", "name=one", "actor.count=2", "seed=7"])
     commands = make_commands(config, write_launch_file(config))
