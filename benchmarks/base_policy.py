@@ -1,4 +1,4 @@
-"""Base plans a second: python -m benchmarks.base_policy [cpu|cuda] (two minutes; one thread on a CPU).
+"""Base plans a second (two minutes; one thread on a CPU).
 
 ours: `DiffusionBase.plan` as an actor calls it, in native code on a CPU, as CUDA graphs on a GPU. peer: the
 plain way, the same network run eagerly under diffusers' DDIM scheduler, twice a decision (for the observation
@@ -6,8 +6,6 @@ and for the next). ceiling: the bare network compiled by torch.compile for exact
 with the CUDA graphs of its mode "reduce-overhead"), as often as there are steps.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -25,10 +23,18 @@ from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.noise import Use, keys_at
+from benchmarks.command import make_parser, print_result
 
 BATCHES = (16, 64, 256)
 STEPS = 4
 SECONDS = 3.0  # a side and batch size
+KEYS = {
+    "device": "of all sides",
+    "threads": "of torch on a CPU",
+    "inference_steps": "of the sampler",
+    "sub_envs_*": "for a batch of as many: ours_plans_per_s, peer_plans_per_s, ceiling_plans_per_s; "
+    "ratio and ceiling_ratio are those of ours to the others",
+}
 
 
 def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
@@ -87,11 +93,11 @@ def seconds_a_call(sides: list[Callable[[], object]], finish: Callable[[], None]
     return [statistics.median(times) for times in spent]
 
 
-def parse_device() -> torch.device:
+def parse_device(argv: list[str]) -> torch.device:
     """What the command line asks for; ends the process with one line where there is none."""
-    parser = argparse.ArgumentParser(description="Base plans a second; the last line is JSON.")
+    parser = make_parser("benchmarks.base_policy", __doc__, KEYS)
     parser.add_argument("device", nargs="?", default="cpu", help="cpu (default), cuda, cuda:1, ...")
-    name = parser.parse_args().device
+    name = parser.parse_args(argv).device
     try:
         require_device("device", name)
     except DeviceError as error:
@@ -100,11 +106,11 @@ def parse_device() -> torch.device:
 
 
 @torch.no_grad()
-def main() -> None:
-    device = parse_device()
+def main(argv: list[str]) -> None:
+    device = parse_device(argv)
     finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     torch.set_num_threads(1)
-    torch._dynamo.config.recompile_limit = len(BATCHES)  # type: ignore[attr-defined]
+    setattr(torch._dynamo.config, "recompile_limit", len(BATCHES))  # noqa: B010  # its stub lacks it
     agent = load_agent(Path("bases/PickCube-v1"))
     base = DiffusionBase(agent, 4, STEPS, device=str(device), native=True, cuda_graph=True)
     result: dict[str, object] = {"device": str(device), "threads": 1, "inference_steps": STEPS}
@@ -121,8 +127,8 @@ def main() -> None:
             "ceiling_plans_per_s": round(ceiling),
             "ceiling_ratio": round(ours / ceiling, 2),
         }
-    sys.stdout.write(json.dumps(result) + "\n")
+    print_result(result, KEYS)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

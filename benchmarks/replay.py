@@ -1,18 +1,16 @@
 """How fast experience reaches the disk and batches leave the ring, beside others in the same run.
 
-    python -m benchmarks.replay [--rounds 3] [--frames 1000000] [--capacities 200000 4000000]
-
 Rows of the default task (observation 42, action 7, episodes of 50 frames). On disk: the whole store,
 from messages to a closed dataset, beside LeRobot's own writer and pyarrow alone with the same rows of
 frames (and once more with the tables of episodes). In memory: the ring beside a bare index_select of the
 same rows (where transitions begin and where they end), lerobot.rl's ReplayBuffer and stable-baselines3's,
 with 100,000 rows each. The last is an extra of this project: bash launch/setup_env.sh bench installs it.
 
-One thread for torch. Medians over the rounds; prints one JSON object. Rates are a second of wall time, or of
-processor time of all threads (--clock cpu), which leaves out waiting for the disk and for other processes.
+Takes minutes, most of them for the largest capacity. One thread for torch. Medians over the rounds. Rates are
+a second of wall time, or of processor time of all threads (--clock cpu), which leaves out waiting for the disk
+and for other processes.
 """
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -29,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.command import make_parser, print_result
 from learner.replay.dataset.arrow import read_parquet
 from learner.replay.dataset.shard_files import shard_writer
 from learner.replay.dataset.store import LeRobotStore
@@ -41,6 +40,18 @@ EPISODE = 50
 SUB_ENVS = 64
 ROWS = 256
 BATCH = 1024
+KEYS = {
+    "clock": "wall or cpu: of which time the rates are",
+    "ours": "frames a second that the store writes",
+    "peer": "the same of LeRobot's writer",
+    "ratio": "ours / peer",
+    "ceiling": "the same of pyarrow alone",
+    "ceiling_ratio": "ours / ceiling",
+    "ring": "for each capacity: rows added and batches sampled a second, beside the others",
+    "transitions_added_per_s_of": "for each of the other buffers",
+    "disk": "frames_written_per_s as above, the rate of pyarrow with the episodes' tables, and how the rate "
+    "changes as the dataset grows",
+}
 MISSING = "not installed: bash launch/setup_env.sh bench"
 
 
@@ -299,12 +310,14 @@ def compared(ours: float, peer: float | None, ceiling: float) -> dict[str, float
 
 def main(argv: list[str]) -> None:
     logging.disable(logging.WARNING)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser("benchmarks.replay", __doc__, KEYS)
+    parser.add_argument("--rounds", type=int, default=3, help="%(default)s by default")
+    parser.add_argument(
+        "--frames", type=int, default=1_000_000, help="of the long dataset; %(default)s by default"
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=1_000_000, help="of the long dataset")
-    parser.add_argument("--capacities", type=int, nargs="+", default=[200_000, 4_000_000])
+    parser.add_argument(
+        "--capacities", type=int, nargs="+", default=[200_000, 4_000_000], help="rows of the ring"
+    )
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")
     args = parser.parse_args(argv)
     global clock
@@ -322,7 +335,7 @@ def main(argv: list[str]) -> None:
         "disk": disk(args.rounds, args.frames),
     }
     headline = result["disk"]["frames_written_per_s"]
-    sys.stdout.write(json.dumps(result | {name: headline[name] for name in headline}) + "\n")
+    print_result(result | headline, KEYS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Frames a second of CPU simulators: python -m benchmarks.simulators [sub-environments] (one minute).
+"""Frames a second of CPU simulators (one minute).
 
 ours: `make_environment` as an actor calls it. peer: ManiSkill's way on a CPU, gymnasium's AsyncVectorEnv with
 a process for each sub-environment. ceiling: our processes doing the steps of PhysX alone, of an arm at rest.
@@ -6,7 +6,6 @@ Random pushes that last, sides in turns. Beside the rates, processor time a fram
 machine changes less.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -22,11 +21,21 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import make_simulator
 from actor.simulators.processes import shares
+from benchmarks.command import make_parser, print_result
 from config.compose import compose_config
 from config.task import TaskConfig
 
 ROUNDS = 5
 ROUND_S = 3.0
+KEYS = {
+    "sub_envs": "sub-environments of each side",
+    "processes": "of ours and of the ceiling",
+    "*_frames_per_s": "of ours, peer, ceiling; medians over the rounds",
+    "*_processor_ms_per_frame": "of ours, peer, ceiling: processor time of all processes of the benchmark",
+    "ratio": "frames a second of ours / of peer",
+    "ceiling_ratio": "frames a second of ours / of the ceiling",
+    "processor_ratio": "processor time a frame of peer / of ours",
+}
 
 
 class PlainMaker:
@@ -102,8 +111,10 @@ def play(step: Callable[[np.ndarray], object], choose: Callable[[], np.ndarray])
     return steps / (time.perf_counter() - began), (processor_s() - busy) / steps
 
 
-def main() -> None:
-    num_envs = int(sys.argv[1]) if len(sys.argv) > 1 else 12
+def main(argv: list[str]) -> None:
+    parser = make_parser("benchmarks.simulators", __doc__, KEYS)
+    parser.add_argument("sub_envs", nargs="?", type=int, default=12, help="12 by default")
+    num_envs: int = parser.parse_args(argv).sub_envs
     task = compose_config([]).task
     bundles = shares(num_envs, None)
     asynchronous: dict[str, Any] = dict(context="forkserver", autoreset_mode=AutoresetMode.SAME_STEP)
@@ -135,8 +146,8 @@ def main() -> None:
     }
     for envs in (ours, peer, physics):
         envs.close()
-    sys.stdout.write(json.dumps(result) + "\n")
+    print_result(result, KEYS)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

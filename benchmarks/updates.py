@@ -1,4 +1,4 @@
-"""Updates of the residual a second on a CPU: python -m benchmarks.updates (a minute, one thread).
+"""Updates of the residual a second on a CPU (a minute, one thread).
 
 ours: `ResidualSAC.update` and `Batches.next` from a filled ring, as the learner calls them. peer: the
 plain way, the same algorithm with a list of separate `nn.Sequential` critics, torch's own products and Adam
@@ -9,7 +9,6 @@ do not count.
 """
 
 import copy
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.command import make_parser, print_result
 from benchmarks.replay import messages
 from config.algo import AlgoConfig
 from config.compose import compose_config
@@ -31,6 +31,12 @@ O, A = 42, 7  # noqa: E741  observation_dim, action_dim: PickCube-v1
 RECIPES = {"default": "algo=residual_td3", "published": "algo=policy_decorator"}
 ROWS, LARGE = 25_000, 4_000_000  # of the rings
 SECONDS = 25.0  # a recipe
+KEYS = {
+    "threads": "of torch",
+    "default": "recipe residual_td3: ours_updates_per_s, peer_updates_per_s, ceiling_updates_per_s; ratio and "
+    "ceiling_ratio are those of ours to the others; ours_large_updates_per_s and large_ratio: the large ring",
+    "published": "the same of recipe policy_decorator",
+}
 
 
 class SeparateCritics(nn.Module):
@@ -185,13 +191,14 @@ def full_ring(rows: int, every: int, seed: int) -> Ring:
     return ring
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+    make_parser("benchmarks.updates", __doc__, KEYS).parse_args(argv)
     torch.set_num_threads(1)
     result: dict[str, object] = {"threads": 1}
     for name, recipe in RECIPES.items():
         result[name] = measure(compose_config([recipe]).algo)
-    sys.stdout.write(json.dumps(result) + "\n")
+    print_result(result, KEYS)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

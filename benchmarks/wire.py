@@ -1,18 +1,14 @@
 """How fast real messages become durable, beside what the socket and the disk alone can do.
 
-    python -m benchmarks.wire [--rows 256] [--seconds 1.5] [--rounds 5]
-
 Two processes over loopback: an uplink that sends batches of decisions of the default task, and an intake
 with a journal whose rows are drained, and then count as in the dataset: so segments go as in a run. Ceilings
 of the same run: bare pyzmq with the same frames, and sequential writes of the same bytes with a sync for
 every `journal.sync_bytes`, behind or over what is there, through the page cache or past it: the fastest of
-these four is what the disk can do. All sides in turn, medians over the rounds; prints one JSON object. Where
+these four is what the disk can do. All sides in turn, medians over the rounds, about a minute. Where
 others use the machine, look at the processor time: of both processes for one batch.
 """
 
-import argparse
 import functools
-import json
 import logging
 import mmap
 import multiprocessing
@@ -34,6 +30,7 @@ import zmq
 
 from actor.link.uplink import Uplink
 from actor.malloc import keep_freed_memory
+from benchmarks.command import make_parser, print_result
 from config.compose import compose_config
 from config.learner import JournalConfig
 from config.main import Config
@@ -119,6 +116,19 @@ WAYS = {
     "append_direct": Way(direct=True, over=False),
     "overwrite_cached": Way(direct=False, over=True),
     "overwrite_direct": Way(direct=True, over=True),
+}
+KEYS = {
+    "*_rows_per_s": "of ours, ours_curve (encrypted), socket, and each way to write; medians over the rounds",
+    "*_mb_per_s": "the same in 10^6 bytes",
+    "*_cpu_us_per_batch": "processor time of both processes for a batch",
+    "rows_per_batch": "as asked for",
+    "bytes_per_row": "on the wire",
+    "ceiling": "socket or disk, whichever is slower",
+    "ceiling_ratio": "ours / ceiling",
+    "ceiling_ratio_curve": "ours_curve / ceiling",
+    "ratio_to_disk": "ours / the fastest way to write",
+    "ratio_to_socket": "ours / socket",
+    "rounds": "rows a second of each side, round by round",
 }
 # This much is overwritten: the segments that the journal uses in turn.
 WRAP_BYTES = 1 << 28
@@ -301,17 +311,19 @@ def summarise(seen: dict[str, list[Rate]], rows: int, batch_bytes: int) -> dict[
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wire")
-    parser.add_argument("--rows", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser("benchmarks.wire", __doc__, KEYS)
+    parser.add_argument("--rows", type=int, default=256, help="of a batch; %(default)s by default")
+    parser.add_argument(
+        "--seconds", type=float, default=1.5, help="of a side in a round; %(default)s by default"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="%(default)s by default")
     parser.add_argument("--scratch", type=Path, default=Path("."), help="on the journal's disk")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     keep_freed_memory()  # as an actor does
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix=".wire-") as scratch:
         result = run(options.rows, options.seconds, options.rounds, Path(scratch))
-    sys.stdout.write(json.dumps(result) + "\n")
+    print_result(result, KEYS)
 
 
 if __name__ == "__main__":
