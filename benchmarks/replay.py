@@ -6,9 +6,9 @@ frames (and once more with the tables of episodes). In memory: the ring beside a
 same rows (where transitions begin and where they end), lerobot.rl's ReplayBuffer and stable-baselines3's,
 with 100,000 rows each. The last is an extra of this project: bash launch/setup_env.sh bench installs it.
 
-Takes minutes, most of them for the largest capacity. One thread for torch. Medians over the rounds. Rates are
-a second of wall time, or of processor time of all threads (--clock cpu), which leaves out waiting for the disk
-and for other processes.
+Takes minutes, most of them for the largest capacity. One thread for torch. Medians over the rounds. Rates
+are a second of wall time, or of processor time of all threads (--clock cpu), which leaves out waiting for the
+disk and for other processes.
 """
 
 import importlib.util

@@ -33,9 +33,9 @@ ROWS, LARGE = 25_000, 4_000_000  # of the rings
 SECONDS = 25.0  # a recipe
 KEYS = {
     "threads": "of torch",
-    "default": "recipe residual_td3: ours_updates_per_s, peer_updates_per_s, ceiling_updates_per_s; ratio and "
+    "default": "of residual_td3: ours_updates_per_s, peer_updates_per_s, ceiling_updates_per_s; ratio and "
     "ceiling_ratio are those of ours to the others; ours_large_updates_per_s and large_ratio: the large ring",
-    "published": "the same of recipe policy_decorator",
+    "published": "the same of policy_decorator",
 }
 
 
