@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from benchmarks.command import make_parser, print_result
 from benchmarks.replay import messages
 from config.algo import AlgoConfig
 from config.compose import compose_config
+from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import TARGET_CRITICS, TAU, ResidualSAC
 from learner.replay.memory.batches import Batches
@@ -72,8 +73,9 @@ class PlainSAC(ResidualSAC):
 
     def __init__(self, algo: AlgoConfig, features: int) -> None:
         super().__init__(algo, O, A, seed=0, device="cpu")
-        self.actor._native.apply_to = lambda *_: False  # type: ignore[method-assign]
-        self.critic = SeparateCritics(algo, self.actor.related.observation_dim + features)  # type: ignore[assignment]
+        setattr(self.actor._native, "apply_to", lambda *_: False)  # noqa: B010  # a method, replaced
+        inputs = self.actor.related.observation_dim + features
+        self.critic = cast(CriticEnsemble, SeparateCritics(algo, inputs))
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=algo.actor_lr)
         self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=algo.critic_lr)

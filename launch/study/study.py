@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -85,7 +85,7 @@ def read_study(words: Sequence[str]) -> Study:
         for file in files:
             plain |= _mapping(Path(file))
         given = OmegaConf.from_dotlist([word for word in words if "=" in word])
-        plain |= OmegaConf.to_container(given)  # type: ignore[operator]
+        plain |= cast(dict[str, Any], OmegaConf.to_container(given))
         study = msgspec.convert(plain, Study, strict=True)
         for trial in trials(study):
             if trial.seed == study.seeds[0]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ctypes import POINTER, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -61,6 +61,13 @@ def library() -> ctypes.CDLL | None:
     loaded.mlp_kept_size.argtypes = [network, c_int, c_int]
     loaded.mlp_forward.argtypes = [network, POINTER(Input), data, c_int, data, data]
     loaded.mlp_backward.argtypes = [network, c_int, c_int, data, data, POINTER(Wanted)]
+    return loaded
+
+
+def _compiled() -> ctypes.CDLL:
+    """`library()`, for those who know that it is there."""
+    loaded = library()
+    assert loaded is not None
     return loaded
 
 
@@ -115,7 +122,7 @@ class Perceptrons:
         """
         tracked = parameters if seen.rest is None else [*parameters, seen.rest]
         if members is None and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tracked):
-            return _Tracked.apply(self, *seen, *parameters)  # type: ignore[return-value]
+            return cast(Tensor, _Tracked.apply(self, *seen, *parameters))
         return self.run(seen, parameters, members, keep=False)[0]
 
     @torch.no_grad()
@@ -136,7 +143,7 @@ class Perceptrons:
         out = observation.new_empty((count, rows, self._widths[-1]))
         kept = self._room(network, count, rows) if keep else None
         chosen = None if members is None else members.contiguous()
-        library().mlp_forward(  # type: ignore[union-attr]
+        _compiled().mlp_forward(
             network, given, None if chosen is None else chosen.data_ptr(), count,
             None if kept is None else kept.data_ptr(), out.data_ptr(),
         )  # fmt: skip
@@ -158,7 +165,7 @@ class Perceptrons:
             None if by_rest is None else by_rest.data_ptr(),
             self._widths[0] - rest,
         )
-        library().mlp_backward(  # type: ignore[union-attr]
+        _compiled().mlp_backward(
             self._network(parameters), members, rows, kept.data_ptr(), d_out.data_ptr(), wanted
         )
         self._free.append(kept)
@@ -174,7 +181,7 @@ class Perceptrons:
         return parameters[0].numel() // (self._widths[0] * self._widths[1])
 
     def _room(self, network: Network, members: int, rows: int) -> Tensor:
-        size = library().mlp_kept_size(network, members, rows)  # type: ignore[union-attr]
+        size = _compiled().mlp_kept_size(network, members, rows)
         # Fresh memory costs a page fault every 4 kB: what an earlier pass has read serves again.
         while self._free:
             if len(room := self._free.pop()) == size:

@@ -1,5 +1,7 @@
 """What each option of a recipe does to an update, against numbers computed by hand."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -29,9 +31,16 @@ class Members(nn.Module):
         return self.values[members, None].expand(-1, len(observation))
 
 
+def set_target(algorithm: ResidualSAC, *values: float) -> Members:
+    """Let each target critic be worth one of `values` everywhere."""
+    members = Members(*values)
+    algorithm.target_critic = cast(CriticEnsemble, members)
+    return members
+
+
 def test_the_target_is_the_minimum_of_a_fresh_random_subset_of_the_critics():
     algorithm = make("algo.critics=4", "algo.entropy_in_target=false", "algo.target_clip=null")
-    algorithm.target_critic = Members(1.0, 2.0, 3.0, 4.0)  # type: ignore[assignment]
+    set_target(algorithm, 1.0, 2.0, 3.0, 4.0)
     batch = batch_of(rows=1) | {"reward": torch.zeros(1)}
     targets = [algorithm.bootstrap_target(batch).item() / 0.9 for _ in range(1200)]
     # Of the six pairs, three hold member 1, two more member 2, and one is 3 with 4.
@@ -42,7 +51,7 @@ def test_the_target_is_the_minimum_of_a_fresh_random_subset_of_the_critics():
 
 def test_the_target_of_two_critics_is_their_minimum():
     algorithm = make("algo.critics=2", "algo.target_clip=null")
-    algorithm.target_critic = Members(3.0, 0.5)  # type: ignore[assignment]
+    set_target(algorithm, 3.0, 0.5)
     batch = batch_of(rows=2)
     torch.testing.assert_close(algorithm.bootstrap_target(batch), torch.full((2,), -1 + 0.9 * 0.5))
 
@@ -50,16 +59,16 @@ def test_the_target_of_two_critics_is_their_minimum():
 def test_target_noise_is_cut_and_zero_noise_is_none():
     words = ("algo.critics=4", "algo.residual_shape=chunk", "algo.clip_action=false")
     algorithm = make(*words, "algo.target_noise_std=5", "algo.target_noise_clip=0.25")
-    algorithm.target_critic = Members(0.0, 0.0, 0.0, 0.0)  # type: ignore[assignment]
+    target = set_target(algorithm, 0.0, 0.0, 0.0, 0.0)
     algorithm.bootstrap_target(batch_of(rows=200))
     # A fresh deterministic residual is zero; noise of deviation 5 is nearly always cut.
-    residual = algorithm.target_critic.seen[:, 8:]
+    residual = target.seen[:, 8:]
     assert residual.abs().max() == 0.25
     assert (residual.abs() == 0.25).float().mean() > 0.9
     algorithm = make(*words, "algo.target_noise_std=0")
-    algorithm.target_critic = Members(0.0, 0.0, 0.0, 0.0)  # type: ignore[assignment]
+    target = set_target(algorithm, 0.0, 0.0, 0.0, 0.0)
     algorithm.bootstrap_target(batch_of())
-    assert not algorithm.target_critic.seen[:, 8:].any()
+    assert not target.seen[:, 8:].any()
 
 
 def test_the_sum_is_clipped_in_the_target_and_in_the_actor():
@@ -73,9 +82,9 @@ def test_the_sum_is_clipped_in_the_target_and_in_the_actor():
         algorithm = make(*words, f"algo.clip_action={clip}", "algo.residual_scale=0.1")
         nn.init.constant_(algorithm.actor.head.bias, 20.0)  # tanh = 1 in every number
         batch = batch_of() | {"next_base_plan": torch.full((16, 8), 0.95)}
-        algorithm.target_critic = Members(0.0, 0.0, 0.0, 0.0)  # type: ignore[assignment]
+        target = set_target(algorithm, 0.0, 0.0, 0.0, 0.0)
         algorithm.bootstrap_target(batch)
-        torch.testing.assert_close(algorithm.target_critic.seen, torch.full((16, 8), top))
+        torch.testing.assert_close(target.seen, torch.full((16, 8), top))
         nn.init.constant_(algorithm.actor.head.bias, 0.0)
         # At the bound nothing pushes on, so that the actor has no gradient there.
         plan = torch.full((16, 8), 1.0)
@@ -171,7 +180,7 @@ def test_entropy_may_stay_out_of_the_target():
         algorithm = make(
             "algo=policy_decorator", f"algo.entropy_in_target={inside}", "algo.initial_temperature=0.5"
         )
-        algorithm.target_critic = Members(1.0, 1.0)  # type: ignore[assignment]
+        set_target(algorithm, 1.0, 1.0)
         batch = batch_of()
         state = algorithm._rng.get_state()
         target = algorithm.bootstrap_target(batch)

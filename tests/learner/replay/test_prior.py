@@ -151,12 +151,14 @@ def base_alone(run_dir: Path, config: Config) -> CountingBase:
     return base
 
 
-def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(tmp_path: Path) -> None:
+def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_dir = tmp_path / "base"
     run_dir.mkdir()
     base = base_alone(run_dir, make_config(*WORDS))
     # A stochastic base would plan something else today.
-    base.plan = lambda history, keys: torch.full((len(history), 4, 2), 0.9)  # type: ignore[method-assign]
+    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
     prior = load_prior(prior_config(run_dir / "replay"), base)
     assert prior is not None and prior.clipped_share == 0.0
     assert not prior.columns["residual"].any()
