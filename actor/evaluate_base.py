@@ -18,10 +18,10 @@ from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import DeviceError
-from actor.policy.exploration import BASE_ALONE
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import RenderError
 from config.main import Config
+from protocol.messages import BASE_ALONE
 
 
 def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | None:

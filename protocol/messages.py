@@ -37,6 +37,19 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Decisions that the learner had received at publication."""
 
 
+BASE_ALONE = Behaviour(
+    mask_probability=0.0,
+    mask_episodes=False,
+    uniform=False,
+    noise_std=0.0,
+    noise_ladder=False,
+    noise_probability=1.0,
+    noise_decisions=1,
+    decisions=0,
+)
+"""Of actors before the first weights."""
+
+
 # --- actor or evaluator -> learner, over 5588 -------------------------------------------------
 
 
