@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from actor.remote import make_overrides
 from config.compose import compose_config
 from config.train_base import compose_training
 from launch.demos.make_demos import parse_arguments
-from launch.run.remote_actor import make_overrides
+from launch.run.remote_actor import parse_words
 from launch.show.viz import make_parser as viz_parser
 from launch.study.study import read_study
 from learner.replay.__main__ import make_parser as replay_parser
@@ -21,7 +22,7 @@ READERS = {
     "bash launch/start.sh": compose_config,
     "bash launch/train_base.sh": compose_training,
     "bash launch/demos.sh": lambda words: parse_arguments([*words]),
-    "bash launch/actor.sh": lambda words: compose_config(make_overrides(words, "host")),
+    "bash launch/actor.sh": lambda words: compose_config(make_overrides(*parse_words(words), "host")),
     "bash launch/viz.sh": lambda words: viz_parser().parse_args(words),
     ".venv/bin/python -m launch.study": read_study,
     ".venv/bin/python -m learner.replay": lambda words: replay_parser().parse_args(words),

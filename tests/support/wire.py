@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -63,8 +64,9 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
 
 
 @contextmanager
-def learning(wire: WireConfig, queue_rows: int = 1000) -> Iterator[Intake]:
-    intake = Intake(wire, SPEC, queue_rows=queue_rows)
+def learning(wire: WireConfig, queue_rows: int = 1000, **changes: Any) -> Iterator[Intake]:
+    arguments = {"spec": SPEC, "queue_rows": queue_rows} | changes
+    intake = Intake(wire, **arguments)
     intake.start()
     intake.announce(PROGRESS)
     try:

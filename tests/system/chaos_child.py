@@ -139,7 +139,7 @@ def run_learner(
     for state in journal.sessions:
         if state.ended:
             store.end_session(state.actor_id, state.session)
-    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
+    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal, run={"name": "chaos"})
     version, decisions = journal.version, journal.totals.decisions
     intake.start()
     due_s = 0.0
