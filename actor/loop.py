@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 
-from actor.link.uplink import Uplink
+from actor.link.spool import SpoolError
+from actor.link.uplink import Uplink, UplinkError
 from actor.link.weights import adopt_newest
-from actor.policy.contract import BasePolicy
+from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
-from actor.policy.device import require_devices
+from actor.policy.device import DeviceError, require_devices
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
+from actor.simulators.headless import RenderError
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import require_task
 from actor.simulators.processes import part_of_processors
@@ -25,6 +27,9 @@ from config.main import Config
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
+
+KNOWN_ERRORS = (CheckpointError, DeviceError, TaskError, RenderError, UplinkError, SpoolError)
+"""What ends an actor with one line; so does a ConfigError."""
 
 # Distance between the first seeds of two actors: no two play the same episodes in a run of useful length.
 SEEDS_PER_ACTOR = 10_000_000

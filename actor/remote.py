@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from actor.link.ask import ask_run
 from actor.loop import name_of, prepare_process, run_with_base
 from actor.malloc import keep_freed_memory
-from actor.remote_base import load_base
+from actor.remote_base import load_base, require_folder
 from config.compose import compose_config
 from config.process import UsageError
 from config.shared import host_keys, join_run, read_run
@@ -51,6 +51,7 @@ def run_remote_actor(
         "the learner runs %s: task %s, base %s, algo %s",
         config.name, config.task.name, config.base.path, config.algo.name,
     )  # fmt: skip
+    require_folder(config, shared)
     prepare_process(config)
     run_with_base(config, load_base(config, shared), stop)
 

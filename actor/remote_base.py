@@ -11,30 +11,37 @@ from config.main import Config
 from config.shared import SharedConfig
 
 
-def load_base(config: Config, shared: SharedConfig) -> BasePolicy:
-    """The learner's base, from this host's disk.
-    Raises CheckpointError: it is not here, or another one is; names both and says what to copy."""
-    path, remedy = config.base.path, _remedy(config, shared)
-    wanted = f"the learner's base has the fingerprint {_short(shared.base_fingerprint)}: {remedy}"
+def require_folder(config: Config, shared: SharedConfig) -> None:
+    """Raise CheckpointError, which says what to copy, if this host has no folder for the learner's base."""
+    path = config.base.path
     is_hub_id = isinstance(config.base, LeRobotBaseConfig) and path != shared.base.path
     if shared.base_folder is not None and not Path(path).is_dir() and not is_hub_id:
-        raise CheckpointError(f"this host has no base at {path}; {wanted}")
+        raise CheckpointError(f"this host has no base at {path}; {_wanted(config, shared)}")
+
+
+def load_base(config: Config, shared: SharedConfig) -> BasePolicy:
+    """The learner's base, from this host's disk.
+    Raises CheckpointError: another one is there; names both and says what to copy."""
     try:
         base = make_base(config.base, config.task, config.actor.device)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; {wanted}") from error
+        raise CheckpointError(f"{error}; {_wanted(config, shared)}") from error
     if base.fingerprint != shared.base_fingerprint:
-        here = _short(base.fingerprint)
-        raise CheckpointError(f"the base at {path} on this host has the fingerprint {here}; {wanted}")
+        raise CheckpointError(
+            f"the base at {config.base.path} on this host has the fingerprint {_short(base.fingerprint)}; "
+            f"{_wanted(config, shared)}"
+        )
     return base
 
 
-def _remedy(config: Config, shared: SharedConfig) -> str:
+def _wanted(config: Config, shared: SharedConfig) -> str:
+    """The learner's base, and how to get it."""
+    has = f"the learner's base has the fingerprint {_short(shared.base_fingerprint)}"
     if shared.base_folder is None:
-        return f"give base.path={shared.base.path}"
+        return f"{has}: give base.path={shared.base.path}"
     source = f"{_copied_from(config.wire.host)}:{shlex.quote(shared.base_folder)}"
-    target = Path(shared.base.path).parent
-    return f"copy it with scp -r {source} {target}/, or give base.path=<its folder here>"
+    target = shlex.quote(f"{Path(shared.base.path).parent}/")
+    return f"{has}: copy it with scp -r {source} {target}, or give base.path=<its folder here>"
 
 
 def _copied_from(host: str) -> str:

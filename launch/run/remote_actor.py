@@ -13,13 +13,6 @@ a second actor here needs actor.id=... and actor.index=... of its own.
 import argparse
 from pathlib import Path
 
-from actor.link.spool import SpoolError
-from actor.link.uplink import UplinkError
-from actor.policy.contract import CheckpointError
-from actor.policy.device import DeviceError
-from actor.remote import run_remote_actor
-from actor.simulators.contract import TaskError
-from actor.simulators.headless import RenderError
 from config.compose import show_help
 from config.process import TIMED, UsageError, run_main, stop_on_signals, wants_help
 
@@ -29,6 +22,9 @@ def main(argv: list[str]) -> int:
     if wants_help(argv):
         return show_help(__doc__ or "")
     stop = stop_on_signals()
+    # Imported here: each simulator process imports this module, and needs nothing of it.
+    from actor.remote import run_remote_actor
+
     run_remote_actor(*parse_words(argv), stop)
     return 0
 
@@ -47,6 +43,6 @@ def parse_words(argv: list[str]) -> tuple[str, Path | None, list[str]]:
 
 
 if __name__ == "__main__":
-    run_main(
-        main, CheckpointError, DeviceError, TaskError, RenderError, UplinkError, SpoolError, log_format=TIMED
-    )
+    from actor.loop import KNOWN_ERRORS
+
+    run_main(main, *KNOWN_ERRORS, log_format=TIMED)

@@ -46,6 +46,7 @@ def test_an_actor_needs_the_address_alone(
     settings = [
         *LEARNER, f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
         f"runs_dir={tmp_path}", "learner.wandb.mode=disabled", "learner.log_every_s=0.5",
+        "learner.demos=null", "algo.prior_fraction=0",
     ]  # fmt: skip
     words = [f"tcp://127.0.0.1:{free_ports[0]}", f"wire.weights_port={free_ports[1]}", *SMALL]
     learner, actor = (
@@ -58,7 +59,7 @@ def test_an_actor_needs_the_address_alone(
     )  # fmt: skip
     try:
         run_dir = tmp_path / "elsewhere"
-        wait_for(lambda: points(run_dir) and points(run_dir)[-1]["decisions"] >= 30, learner, actor)
+        wait_for(lambda: points(run_dir) and points(run_dir)[-1]["decisions"] >= 8, learner, actor)
         actor.send_signal(signal.SIGINT)
         said, _ = actor.communicate(timeout=TIMEOUT_S)
         assert actor.returncode == 0, said
