@@ -81,6 +81,29 @@ class Configuration:
         return tuple(found.values())
 
 
+def keys_of(section: str) -> list[str]:
+    """Names of the keys of `configuration_of`, for completion."""
+    return [key.name for key in configuration_of(section).keys]
+
+
+def choices(section: str, key: str) -> list[str]:
+    """Values of a key that chooses a file; none for others."""
+    return [
+        option for group in configuration_of(section).groups if group.name == key for option in group.options
+    ]
+
+
+def configuration_of(section: str) -> Configuration:
+    """`section`: main (a run), train_base, or the name of a file that stands alone, such as study."""
+    match section:
+        case "main":
+            return run_configuration()
+        case "train_base":
+            return train_base_configuration()
+        case _:
+            return Configuration((read_file(f"{section}.yaml"),))
+
+
 def run_configuration() -> Configuration:
     """config/main.yaml and what it is composed of: the keys of `run`, `learner`, `actor` and `evaluate`."""
     sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire")]
@@ -93,11 +116,6 @@ def train_base_configuration() -> Configuration:
     defaults = _chosen("train_base/main.yaml").items()
     groups = [_read_group(name, f"train_base/{name}", default, "") for name, default in defaults]
     return Configuration((read_file("train_base/main.yaml"),), tuple(groups))
-
-
-def flat_configuration(name: str) -> Configuration:
-    """The keys of a command with one file, such as `study`."""
-    return Configuration((read_file(f"{name}.yaml"),))
 
 
 def read_file(path: str, prefix: str = "") -> KeyFile:

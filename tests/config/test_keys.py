@@ -8,20 +8,10 @@ import pytest
 import yaml
 
 from config.compose import compose_config
-from config.keys import (
-    Configuration,
-    KeyFile,
-    flat_configuration,
-    run_configuration,
-    train_base_configuration,
-)
+from config.keys import Configuration, KeyFile, choices, configuration_of, keys_of
 from config.train_base import compose_training
 
-CONFIGURATIONS = {
-    "run": run_configuration(),
-    "train-base": train_base_configuration(),
-    "study": flat_configuration("study"),
-}
+SECTIONS = ["main", "train_base", "study"]
 
 
 def files_of(configuration: Configuration) -> list[KeyFile]:
@@ -35,41 +25,51 @@ def dotted(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from dotted(value, f"{prefix}{name}.")
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_every_key_says_what_it_means(name: str) -> None:
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_says_what_it_means(section: str) -> None:
     assert [
-        (f.path, key.name) for f in files_of(CONFIGURATIONS[name]) for key in f.keys if not key.meaning
+        (f.path, key.name) for f in files_of(configuration_of(section)) for key in f.keys if not key.meaning
     ] == []
-    assert all(file.about for file in files_of(CONFIGURATIONS[name]))
+    assert all(file.about for file in files_of(configuration_of(section)))
 
 
 def test_the_keys_are_those_of_a_run() -> None:
-    known = {key.name for key in run_configuration().keys}
+    known = {key.name for key in configuration_of("main").keys}
     composed = set(dotted(msgspec.to_builtins(compose_config(["name=a"]))))
     assert composed <= known | {"task", "base", "algo", "learner", "actor", "wire"}
 
 
 def test_the_keys_are_those_of_a_training() -> None:
-    known = {key.name for key in train_base_configuration().keys}
+    known = {key.name for key in configuration_of("train_base").keys}
     assert set(dotted(msgspec.to_builtins(compose_training([])))) <= known
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_defaults_are_those_of_the_files(name: str) -> None:
-    read = [key for file in files_of(CONFIGURATIONS[name]) for key in file.keys if key.default]
+@pytest.mark.parametrize("section", SECTIONS)
+def test_defaults_are_those_of_the_files(section: str) -> None:
+    read = [key for file in files_of(configuration_of(section)) for key in file.keys if key.default]
     assert read and all(yaml.safe_load(f"a: {key.default}").keys() == {"a"} for key in read)
-    defaults = {key.name: key.default for key in CONFIGURATIONS[name].keys}
-    expected = {"run": ("learner.fps", "20"), "train-base": ("lr", "1.0e-4"), "study": ("seeds", "[0, 1, 2]")}
-    key, default = expected[name]
+    defaults = {key.name: key.default for key in configuration_of(section).keys}
+    expected = {
+        "main": ("learner.fps", "20"),
+        "train_base": ("lr", "1.0e-4"),
+        "study": ("seeds", "[0, 1, 2]"),
+    }
+    key, default = expected[section]
     assert defaults[key] == default
 
 
 def test_a_meaning_goes_on_below_and_is_shared_within_a_group() -> None:
-    meanings = {key.name: key.meaning for key in run_configuration().keys}
+    meanings = {key.name: key.meaning for key in configuration_of("main").keys}
     assert meanings["learner.replay_max_gb"].startswith("limit of the dataset") and (
         meanings["learner.replay_max_gb"].endswith("null: no limit")
     )
-    [published] = [f for f in files_of(run_configuration()) if f.path == "algo/policy_decorator.yaml"]
+    [published] = [f for f in files_of(configuration_of("main")) if f.path == "algo/policy_decorator.yaml"]
     own = {key.name: key.meaning for key in published.keys}
     assert own["algo.gamma"] == meanings["algo.gamma"]
     assert own["algo.relations"] != meanings["algo.relations"]
+
+
+def test_what_a_shell_completes() -> None:
+    assert {"learner.total_frames", "task", "base.path"} <= {*keys_of("main")}
+    assert "stack_cube" in choices("main", "task") and "small" in choices("train_base", "preset")
+    assert choices("main", "seed") == choices("study", "tasks") == []
