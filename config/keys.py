@@ -81,21 +81,9 @@ class Configuration:
         return tuple(found.values())
 
 
-def keys_of(section: str) -> list[str]:
-    """Names of the keys of `configuration_of`, for completion."""
-    return [key.name for key in configuration_of(section).keys]
-
-
-def choices(section: str, key: str) -> list[str]:
-    """Values of a key that chooses a file; none for others."""
-    return [
-        option for group in configuration_of(section).groups if group.name == key for option in group.options
-    ]
-
-
 def configuration_of(section: str) -> Configuration:
-    """All files of a section: `main` (a run), or a command's own folder or file, such as study."""
-    if section == "main":
+    """All files of `section`: run, or a folder or file of its own, such as train_base and study."""
+    if section == "run":
         sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire")]
         return Configuration(
             (read_file("main.yaml"), *sections), _read_groups("main.yaml", "", prefixed=True)

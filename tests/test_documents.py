@@ -110,7 +110,7 @@ def test_every_file_and_module_that_is_named_exists() -> None:
 
 
 def test_every_key_that_is_named_exists() -> None:
-    known = {key.name for key in configuration_of("main").keys}
+    known = {key.name for key in configuration_of("run").keys}
     named = {
         key
         for page in of_today()

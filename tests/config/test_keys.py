@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from config.compose import compose_config
-from config.keys import Configuration, KeyFile, choices, configuration_of, keys_of
+from config.keys import Configuration, KeyFile, configuration_of
 from config.train_base import compose_training
 
-SECTIONS = ["main", "train_base", "study"]
+SECTIONS = ["run", "train_base", "study"]
 
 
 def files_of(configuration: Configuration) -> list[KeyFile]:
@@ -34,7 +34,7 @@ def test_every_key_says_what_it_means(section: str) -> None:
 
 
 def test_the_keys_are_those_of_a_run() -> None:
-    known = {key.name for key in configuration_of("main").keys}
+    known = {key.name for key in configuration_of("run").keys}
     composed = set(dotted(msgspec.to_builtins(compose_config(["name=a"]))))
     assert composed <= known | {"task", "base", "algo", "learner", "actor", "wire"}
 
@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_files(section: str) -> None:
     assert read and all(yaml.safe_load(f"a: {key.default}").keys() == {"a"} for key in read)
     defaults = {key.name: key.default for key in configuration_of(section).keys}
     expected = {
-        "main": ("learner.fps", "20"),
+        "run": ("learner.fps", "20"),
         "train_base": ("lr", "1.0e-4"),
         "study": ("seeds", "[0, 1, 2]"),
     }
@@ -59,17 +59,11 @@ def test_defaults_are_those_of_the_files(section: str) -> None:
 
 
 def test_a_meaning_goes_on_below_and_is_shared_within_a_group() -> None:
-    meanings = {key.name: key.meaning for key in configuration_of("main").keys}
+    meanings = {key.name: key.meaning for key in configuration_of("run").keys}
     assert meanings["learner.replay_max_gb"].startswith("limit of the dataset") and (
         meanings["learner.replay_max_gb"].endswith("null: no limit")
     )
-    [published] = [f for f in files_of(configuration_of("main")) if f.path == "algo/policy_decorator.yaml"]
+    [published] = [f for f in files_of(configuration_of("run")) if f.path == "algo/policy_decorator.yaml"]
     own = {key.name: key.meaning for key in published.keys}
     assert own["algo.gamma"] == meanings["algo.gamma"]
     assert own["algo.relations"] != meanings["algo.relations"]
-
-
-def test_what_a_shell_completes() -> None:
-    assert {"learner.total_frames", "task", "base.path"} <= {*keys_of("main")}
-    assert "stack_cube" in choices("main", "task") and "small" in choices("train_base", "preset")
-    assert choices("main", "seed") == choices("study", "tasks") == []
