@@ -23,6 +23,7 @@ SLOW = (
     "residual-rl inspect",
     "residual-rl convert",
     "lerobot-train",
+    "mkdir -m 700 keys",
     "scp",
 )
 # First words of commands, and the test that runs them.
