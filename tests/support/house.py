@@ -28,7 +28,7 @@ SMALL = {
     "actor": {"count": 1, "num_envs": 2, "rows_per_batch": 8},
     "algo/residual_td3": {"learning_starts": 60, "critic_warmup_updates": 10, "batch_size": 32},
     "algo/policy_decorator": {"learning_starts": 60, "batch_size": 32},
-    "demos": {"episodes": 4},
+    "demos/main": {"episodes": 4},
     "train_base/main": {"n_groups": 4, "every": 60, "episodes": 2, "num_envs": 1, "max_episode_steps": 12},
     "train_base/preset/small": {"iterations": 60, "unet_dims": [8, 16], "batch_size": 16},
 }  # fmt: skip
@@ -121,7 +121,7 @@ def _link_environment(folder: Path) -> None:
 
 def _write_replay(folder: Path, name: str, actor: str) -> None:
     truths, _ = make_stream(actor, 0, [6, 3, 5, 9, 4], sub_envs=1)
-    spec = DatasetSpec(name, OBS, ACT, fps=20, robot_type="panda", task="PickCube-v1")
+    spec = DatasetSpec(name, OBS, ACT, fps=20, robot_type="panda", task="PickCube-v1", state_dim=3)
     writer, assembler, position = LeRobotWriter(folder, spec, None), EpisodeAssembler(), 0
     for truth in truths:
         writer.append(assembler.add(actor, 7, [(pack(truth.rows), position)]))

@@ -15,15 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from actor.policy.diffusion.checkpoint import save_agent
-from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
-from learner.replay.prior.maniskill import read_maniskill
-from tests.support.camera_policies import save_policy
-from tests.support.documents import SLOW, Command, all_commands
+from tests.support.documents import ROOT, SLOW, Command, all_commands
 from tests.support.house import House
-from tests.support.lerobot_policies import make_policy, save
 from tests.support.namespaces import refusal
 
 TIMEOUT_S = 1500
@@ -64,24 +58,42 @@ def prepare(house: House, commands: list[Command]) -> None:
     text = "\n".join(command.words for command in commands)
     if "my-run" in text and "name=my-run" not in text:
         house.add_finished_run("my-run", actor="peg")
-    if "base.path=published" in text:
-        save_published(house.folder / "published")
-    if "base.path=my-policy" in text:
-        episodes = read_maniskill(house.folder / "bases" / "PickCube-v1" / "demos.h5", 3)
-        save(house.folder / "my-policy", *make_policy("act", episodes, 18))
-    if "base.path=my-camera-policy" in text:
-        save_policy(house.folder / "my-camera-policy", "act", ("observation.images.top",), size=(96, 96))
+    for folder, save in BASES.items():
+        if f"base.path={folder} " in text:
+            save(house.folder / folder)
 
 
 def save_published(folder: Path) -> None:
     """A checkpoint of Policy Decorator's, trained in ManiSkill2."""
-    torch.manual_seed(0)
+    from actor.policy.diffusion.checkpoint import save_agent
+    from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+
     spec = DiffusionSpec(
         env_id="PegInsertionSide-v2", control_mode="pd_ee_delta_pose", obs_dim=50, act_dim=7, obs_horizon=2,
         pred_horizon=16, diffusion_step_embed_dim=64, unet_dims=(64, 128, 256), n_groups=8,
     )  # fmt: skip
     agent = DiffusionAgent(spec)
     save_agent(folder, agent, agent, {"act_horizon": 4})
+
+
+def save_lerobot(folder: Path) -> None:
+    """A policy of LeRobot's for PickCube."""
+    from learner.replay.prior.maniskill import read_maniskill
+    from tests.support.lerobot_policies import make_policy, save
+
+    save(folder, *make_policy("act", read_maniskill(ROOT / "bases" / "PickCube-v1" / "demos.h5", 3), 18))
+
+
+def save_lerobot_with_camera(folder: Path) -> None:
+    from tests.support.camera_policies import save_policy
+
+    save_policy(folder, "act", ("observation.images.top",), size=(96, 96))
+
+
+# What the reader has, by the name that a page gives it.
+BASES = {
+    "published": save_published, "my-policy": save_lerobot, "my-camera-policy": save_lerobot_with_camera,
+}  # fmt: skip
 
 
 def walk(house: House, commands: list[Command]) -> None:
