@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
-    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
-    messages."""
+    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError,
+    StalledError: see their messages."""
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):

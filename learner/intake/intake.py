@@ -7,6 +7,7 @@ import time
 import msgspec
 import numpy as np
 
+from config.process import FailedError
 from config.wire import WireConfig
 from learner.intake.admission import Admission, Answers
 from learner.intake.queue import Received
@@ -29,7 +30,7 @@ _ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
 
-class IntakeError(RuntimeError):
+class IntakeError(FailedError):
     """The learner cannot listen; the message names the key to change."""
 
 

@@ -37,7 +37,7 @@ class Terminal:
         self._end, there = pty.openpty()
         self._environment = {**os.environ, "TERM": "xterm", "TMUX_TMPDIR": str(folder), "COLUMNS": "160"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch.run", *overrides],
+            [sys.executable, "-m", "launch", "run", *overrides],
             cwd=repository, stdin=there, stdout=there, stderr=there, env=self._environment,
             start_new_session=True,
         )  # fmt: skip

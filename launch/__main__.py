@@ -1,0 +1,5 @@
+"""python -m launch: the same as `residual-rl`, for processes that start others."""
+
+from launch.cli.main import main
+
+main()
