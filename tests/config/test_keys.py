@@ -11,7 +11,7 @@ from config.compose import compose_config
 from config.keys import Configuration, KeyFile, configuration_of
 from config.train_base import compose_training
 
-SECTIONS = ["run", "train_base", "study"]
+SECTIONS = ["run", "train_base", "demos", "study"]
 
 
 def files_of(configuration: Configuration) -> list[KeyFile]:
@@ -52,6 +52,7 @@ def test_defaults_are_those_of_the_files(section: str) -> None:
     expected = {
         "run": ("learner.fps", "20"),
         "train_base": ("lr", "1.0e-4"),
+        "demos": ("episodes", "100"),
         "study": ("seeds", "[0, 1, 2]"),
     }
     key, default = expected[section]

@@ -65,7 +65,9 @@ def test_an_example_of_the_help_can_be_read(name: str, example: str, monkeypatch
     if name != "actor" or not any(word.startswith("tcp://") for word in context.params["words"]):
         reader(given)
     else:
-        assert {word.partition("=")[0] for word in given} <= {key.name for key in configuration_of("run").keys}
+        assert {word.partition("=")[0] for word in given} <= {
+            key.name for key in configuration_of("run").keys
+        }
 
 
 def _read_run(words: list[str]) -> None:
