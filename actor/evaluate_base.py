@@ -15,8 +15,8 @@ from actor.evaluation import EvaluationResult, evaluated_policy, prepare_base, r
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
-from actor.policy.exploration import BASE_ALONE
 from config.main import Config
+from protocol.messages import BASE_ALONE
 
 
 def evaluate_base(config: Config, residual: Path | None, stop: threading.Event) -> EvaluationResult | None:

@@ -119,11 +119,9 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
     PORT is the learner's experience port; its weights port is the next one, unless wire.weights_port says
     otherwise.
     """
-    from actor.malloc import keep_freed_memory
     from config.process import stop_on_signals
 
     stop = stop_on_signals()
-    keep_freed_memory()
     names, overrides = split_words(words)
     address = single_name(names, "address")
     if address is not None:
@@ -134,8 +132,10 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
         raise click.UsageError("--keys belongs to an address; without one, set wire.keys_dir=FOLDER")
     else:
         from actor.loop import run_actor
+        from actor.malloc import keep_freed_memory
         from config.compose import compose_config
 
+        keep_freed_memory()
         run_actor(compose_config(overrides), stop)
 
 

@@ -412,4 +412,5 @@ def test_another_protocol_version_is_refused_in_words(wire: WireConfig) -> None:
         finally:
             vandal.channel.close()
     assert isinstance(refused, Refused)
-    assert refused.reason == "protocol version 99, this side speaks 4: install the same release on both sides"
+    says = f"protocol version 99, this side speaks {PROTOCOL_VERSION}: install the same release on both sides"
+    assert refused.reason == says
