@@ -57,9 +57,9 @@ class Group:
 
 
 class _Composed(msgspec.Struct):
-    """Of a file that names others: its defaults list."""
+    """Of a file that may name others: its defaults list."""
 
-    defaults: list[str | dict[str, str]]
+    defaults: tuple[str | dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,23 +81,17 @@ class Configuration:
         return tuple(found.values())
 
 
-def run_configuration() -> Configuration:
-    """config/main.yaml and what it is composed of: the keys of `run`, `learner`, `actor` and `evaluate`."""
-    sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire")]
-    groups = [_read_group(name, name, default, f"{name}.") for name, default in _chosen("main.yaml").items()]
-    return Configuration((read_file("main.yaml"), *sections), tuple(groups))
-
-
-def train_base_configuration() -> Configuration:
-    """The keys of `train-base`."""
-    defaults = _chosen("train_base/main.yaml").items()
-    groups = [_read_group(name, f"train_base/{name}", default, "") for name, default in defaults]
-    return Configuration((read_file("train_base/main.yaml"),), tuple(groups))
-
-
-def flat_configuration(name: str) -> Configuration:
-    """The keys of a command with one file, such as `study`."""
-    return Configuration((read_file(f"{name}.yaml"),))
+def configuration_of(section: str) -> Configuration:
+    """All files of `section`: run, or a folder or file of its own, such as train_base and study."""
+    if section == "run":
+        sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire")]
+        return Configuration(
+            (read_file("main.yaml"), *sections), _read_groups("main.yaml", "", prefixed=True)
+        )
+    if (CONFIG_DIR / section).is_dir():
+        path = f"{section}/main.yaml"
+        return Configuration((read_file(path),), _read_groups(path, f"{section}/", prefixed=False))
+    return Configuration((read_file(f"{section}.yaml"),))
 
 
 def read_file(path: str, prefix: str = "") -> KeyFile:
@@ -107,6 +101,17 @@ def read_file(path: str, prefix: str = "") -> KeyFile:
     assert isinstance(root, yaml.MappingNode), f"{path} has no keys"
     lines = text.splitlines()
     return KeyFile(path, _about(lines), tuple(_keys(root, lines, prefix)))
+
+
+def _read_groups(path: str, folder: str, prefixed: bool) -> tuple[Group, ...]:
+    """Those of the defaults list of config/`path`; their keys begin with the group's name if `prefixed`."""
+    composed = msgspec.convert(yaml.safe_load((CONFIG_DIR / path).read_text()), _Composed)
+    chosen = [group for group in composed.defaults if not isinstance(group, str)]
+    return tuple(
+        _read_group(name, f"{folder}{name}", default, f"{name}." if prefixed else "")
+        for group in chosen
+        for name, default in group.items()
+    )
 
 
 def _read_group(name: str, folder: str, default: str, prefix: str) -> Group:
@@ -120,17 +125,6 @@ def _read_group(name: str, folder: str, default: str, prefix: str) -> Group:
 def _with_meanings(file: KeyFile, known: dict[str, str]) -> KeyFile:
     keys = (replace(key, meaning=key.meaning or known.get(key.name, "")) for key in file.keys)
     return replace(file, keys=tuple(keys))
-
-
-def _chosen(path: str) -> dict[str, str]:
-    """Group -> its default, from the file's defaults list."""
-    file = msgspec.convert(yaml.safe_load((CONFIG_DIR / path).read_text()), _Composed)
-    return {
-        name: choice
-        for entry in file.defaults
-        if not isinstance(entry, str)
-        for name, choice in entry.items()
-    }
 
 
 def _keys(mapping: yaml.MappingNode, lines: Sequence[str], prefix: str) -> Iterator[Key]:

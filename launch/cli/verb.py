@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from config.keys import Configuration, flat_configuration, run_configuration, train_base_configuration
+from config.keys import configuration_of
 from config.process import PLAIN, set_up_logging
 
 PROGRAM = "residual-rl"
@@ -135,19 +135,9 @@ def _runs(incomplete: str) -> list[str]:
 
 def _assignments(section: str, incomplete: str) -> list[str]:
     """What `incomplete` may become: `key=`, or, behind a group's `=`, the group's files."""
-    configuration = _configuration(section)
+    configuration = configuration_of(section)
     name, assigned, value = incomplete.partition("=")
     if assigned:
         options = {group.name: group.options for group in configuration.groups}.get(name, ())
         return [f"{name}={option}" for option in options if option.startswith(value)]
     return [f"{key.name}=" for key in configuration.keys if key.name.startswith(incomplete)]
-
-
-def _configuration(section: str) -> Configuration:
-    match section:
-        case "run":
-            return run_configuration()
-        case "train_base":
-            return train_base_configuration()
-        case _:
-            return flat_configuration(section)

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from config.keys import run_configuration
+from config.keys import configuration_of
 from launch.cli.main import cli
 from launch.cli.verb import PROGRAM, Verb
 
@@ -65,7 +65,9 @@ def test_an_example_of_the_help_can_be_read(name: str, example: str, monkeypatch
     if name != "actor" or not any(word.startswith("tcp://") for word in context.params["words"]):
         reader(given)
     else:
-        assert {word.partition("=")[0] for word in given} <= {key.name for key in run_configuration().keys}
+        assert {word.partition("=")[0] for word in given} <= {
+            key.name for key in configuration_of("run").keys
+        }
 
 
 def _read_run(words: list[str]) -> None:
