@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
         "noise=0.15": "pushes on the arm: policies trained on the result are far steadier",
     },
 )
-@overrides_argument("demos/main")
+@overrides_argument("demos")
 def demos(overrides: tuple[str, ...]) -> None:
     """Plans demonstrations with ManiSkill's motion planner, or downloads ManiSkill's own.
 
