@@ -22,6 +22,15 @@ from config.section import ConfigError
 CONFIG_DIR = Path(__file__).resolve().parent
 
 
+def _shipped(path: str) -> str:
+    """`path`, or the same in the project where only that exists: commands find shipped bases from any folder."""
+    there = CONFIG_DIR.parent / path
+    return str(there) if there.exists() and not Path(path).exists() else path
+
+
+OmegaConf.register_new_resolver("shipped", _shipped, replace=True)
+
+
 class _AlgoKeys(msgspec.Struct):
     """Of a file: what is asked about removed keys before anything else."""
 

@@ -145,6 +145,7 @@ def test_the_console_script_is_this_program(repository: Path) -> None:
         cwd="/", capture_output=True, text=True,
     )  # fmt: skip
     assert said.returncode == 0 and "name: abc" in said.stdout.splitlines()
+    assert f"  path: {repository}/bases/PickCube-v1" in said.stdout.splitlines()
 
 
 def test_below_the_bar_is_exit_code_1_and_the_last_line_is_json(tmp_path: Path, repository: Path) -> None:
