@@ -23,7 +23,7 @@ CONFIG_DIR = Path(__file__).resolve().parent
 
 
 def _shipped(path: str) -> str:
-    """`path`, or the same in the project where only that exists: commands find shipped bases from any folder."""
+    """`path`, or the same in the project where only that exists: shipped bases are found from any folder."""
     there = CONFIG_DIR.parent / path
     return str(there) if there.exists() and not Path(path).exists() else path
 
