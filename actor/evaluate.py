@@ -12,13 +12,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from actor.evaluation import evaluated_policy, prepare_base, run_episodes, simulators
-from actor.link.uplink import Uplink, UplinkError
+from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
-from actor.policy.contract import BasePolicy, CheckpointError
-from actor.policy.device import DeviceError
+from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec
-from actor.simulators.contract import TaskError, VectorEnvironment
-from actor.simulators.headless import RenderError
+from actor.simulators.contract import VectorEnvironment
 from config.main import Config
 
 log = logging.getLogger(__name__)
@@ -109,6 +107,4 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.compose import run_configured
 
-    run_configured(
-        __doc__ or "", run_evaluator, CheckpointError, DeviceError, TaskError, RenderError, UplinkError
-    )
+    run_configured(__doc__ or "", run_evaluator)

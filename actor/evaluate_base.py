@@ -1,8 +1,6 @@
-"""Success of a base over fixed seeds, without a run: python -m actor.evaluate_base [Hydra overrides].
+"""Success of a base, alone or with a residual, over fixed seeds, without a learner.
 
-Its last line is one JSON object: success, successes, seeds, wall_s. The keys that matter are task, base and
-learner.evaluation. learner.evaluation.residual names a checkpoint of a residual that plays with the base;
-then algo matters as well.
+python -m actor.evaluate_base --config FILE: evaluates the base alone for the training of a base.
 """
 
 import json
@@ -17,17 +15,19 @@ from actor.evaluation import EvaluationResult, evaluated_policy, prepare_base, r
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
-from actor.policy.device import DeviceError
-from actor.policy.exploration import BASE_ALONE
-from actor.simulators.contract import TaskError
-from actor.simulators.headless import RenderError
 from config.main import Config
+from protocol.messages import BASE_ALONE
 
 
-def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | None:
+def evaluate_base(config: Config, residual: Path | None, stop: threading.Event) -> EvaluationResult | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
+
+    Args:
+        residual: checkpoint of a residual of the same algo, base and task; None: the base alone.
+
     Raises CheckpointError, DeviceError, TaskError: see their messages."""
     settings = config.learner.evaluation
+    os.nice(settings.nice)
     base = prepare_base(config)
     # The bar is only for terminals: elsewhere one line with the result is printed.
     with (
@@ -36,7 +36,7 @@ def evaluate_base(config: Config, stop: threading.Event) -> EvaluationResult | N
     ):
         return run_episodes(
             envs,
-            make_policy(config, base, envs.num_envs),
+            make_policy(config, base, residual, envs.num_envs),
             first_seed=settings.first_seed,
             episodes=settings.episodes,
             goes_on=lambda: not stop.is_set(),
@@ -56,14 +56,13 @@ class Shown:
         self._bar.update()
 
 
-def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPolicy:
-    """`base` alone, or with the residual that `learner.evaluation.residual` names.
+def make_policy(config: Config, base: BasePolicy, residual: Path | None, num_envs: int) -> DecoratedPolicy:
+    """`base` alone, or with a residual.
     Raises CheckpointError: no checkpoint of a residual, or one of another recipe or task than configured."""
-    residual = config.learner.evaluation.residual
     if residual is None:
         return evaluated_policy(config, base, num_envs, "base")
     policy = evaluated_policy(config, base, num_envs, "full")
-    content = read_checkpoint(Path(residual))
+    content = read_checkpoint(residual)
     try:
         policy.adopt(content["version"], content["actor"], BASE_ALONE)
     except (KeyError, TypeError, RuntimeError) as error:
@@ -75,20 +74,13 @@ def make_policy(config: Config, base: BasePolicy, num_envs: int) -> DecoratedPol
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    os.nice(config.learner.evaluation.nice)
-    result = evaluate_base(config, stop)
-    if result is None:
-        return
-    shown = {
-        "success": sum(result.successes) / len(result.successes),
-        "successes": result.successes,
-        "seeds": result.seeds,
-        "wall_s": round(result.wall_s, 1),
-    }
-    sys.stdout.write(json.dumps(shown) + "\n")
+    """Evaluate the base alone and print one JSON object, for a process that started this one."""
+    result = evaluate_base(config, None, stop)
+    if result is not None:
+        sys.stdout.write(json.dumps(result.figures()) + "\n")
 
 
 if __name__ == "__main__":
     from config.compose import run_configured
 
-    run_configured(__doc__ or "", run, CheckpointError, DeviceError, TaskError, RenderError)
+    run_configured(__doc__ or "", run)

@@ -1,10 +1,10 @@
-"""Success of a policy over fixed seeds: what the run's evaluator and `actor.evaluate_base` share."""
+"""Success of a policy over fixed seeds: what a run's evaluator and an evaluation without a run share."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 
@@ -25,6 +25,11 @@ class EvaluationResult:
     successes: list[bool]
     seeds: list[int]
     wall_s: float
+
+    def figures(self) -> dict[str, Any]:
+        """As a line of JSON has them, with the success rate first."""
+        rate = sum(self.successes) / len(self.successes)
+        return {"success": rate, **asdict(self), "wall_s": round(self.wall_s, 1)}
 
 
 def prepare_base(config: Config) -> BasePolicy:

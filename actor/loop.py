@@ -10,6 +10,7 @@ import torch
 
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
+from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
@@ -19,6 +20,7 @@ from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import require_task
 from actor.simulators.processes import part_of_processors
+from config.actor import ActorConfig
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -36,12 +38,22 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
-    settings = config.actor
-    os.nice(settings.nice)
-    torch.set_num_threads(settings.threads)
-    require_devices(settings)
+    prepare_process(config)
+    run_with_base(config, make_base(config.base, config.task, config.actor.device), stop)
+
+
+def prepare_process(config: Config) -> None:
+    """What comes before the base.
+    Raises DeviceError, TaskError: task and machine do not fit."""
+    os.nice(config.actor.nice)
+    torch.set_num_threads(config.actor.threads)
+    require_devices(config.actor)
     require_task(config.task.env_id, config.task.cameras)
-    base = make_base(config.base, config.task, settings.device)
+
+
+def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:
+    """As `run_actor`, in a prepared process."""
+    settings = config.actor
     spec = experience_spec(config, base)
     rows = rows_in_a_message(config, spec)
     processes = settings.processes or part_of_processors(settings.count)
@@ -81,12 +93,17 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
     settings = config.actor
     return Uplink(
         config.wire,
-        actor_id=settings.id or f"actor-{settings.index}",
+        actor_id=name_of(settings),
         role="actor",
         spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
     )
+
+
+def name_of(settings: ActorConfig) -> str:
+    """The same after a restart."""
+    return settings.id or f"actor-{settings.index}"
 
 
 def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:

@@ -22,6 +22,15 @@ from config.section import ConfigError
 CONFIG_DIR = Path(__file__).resolve().parent
 
 
+def _shipped(path: str) -> str:
+    """`path`, or the same in the project where only that exists: shipped bases are found from any folder."""
+    there = CONFIG_DIR.parent / path
+    return str(there) if there.exists() and not Path(path).exists() else path
+
+
+OmegaConf.register_new_resolver("shipped", _shipped, replace=True)
+
+
 class _AlgoKeys(msgspec.Struct):
     """Of a file: what is asked about removed keys before anything else."""
 
@@ -67,13 +76,18 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
         raise ConfigError(f"configuration: {one_line(error)}") from error
 
 
+def config_text(config: Config) -> str:
+    """A configuration as YAML."""
+    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)
+
+
 def write_config(path: Path, config: Config) -> None:
     """Write what `read_config` reads."""
-    replace_text(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+    replace_text(path, config_text(config))
 
 
-def read_config(path: Path) -> Config:
-    """A configuration that `write_config` wrote, checked again.
+def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """A configuration that `write_config` wrote, checked again, with single keys (a.b=value) set anew.
     Raises ConfigError: no such file, or not a configuration of this release; in one line, naming the key."""
     try:
         # YAML raises a plain ValueError for a date or number that is none.
@@ -83,8 +97,9 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
     try:
-        return msgspec.convert(plain, Config, strict=True)
-    except msgspec.ValidationError as error:
+        changed = OmegaConf.merge(plain, OmegaConf.from_dotlist([*overrides]))
+        return msgspec.convert(OmegaConf.to_container(changed), Config, strict=True)
+    except (msgspec.ValidationError, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
 
 
@@ -120,9 +135,7 @@ def show_help(description: str) -> int:
     return 0
 
 
-def run_configured(
-    description: str, run: Callable[[Config, StopRequest], None], *known_errors: type[Exception]
-) -> None:
+def run_configured(description: str, run: Callable[[Config, StopRequest], None]) -> None:
     """The entry point of a process of a run: its configuration from the command line, stopped by signals."""
 
     def main(argv: list[str]) -> int:
@@ -132,4 +145,4 @@ def run_configured(
         run(asked_config(argv), stop)
         return 0
 
-    run_main(main, *known_errors, log_format=TIMED)
+    run_main(main, log_format=TIMED)

@@ -39,7 +39,6 @@ class EvaluationConfig(Section, frozen=True):
     num_envs: int
     nice: int
     final_timeout_s: float
-    residual: str | None
 
     def __post_init__(self) -> None:
         self.at_least(1, "episodes", "interim_episodes", "num_envs")

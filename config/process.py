@@ -16,7 +16,11 @@ TIMED = "%(asctime)s %(message)s"
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be used; the message says what and why."""
+    """It cannot be started as asked; the message says in one line what, where and what to do."""
+
+
+class FailedError(RuntimeError):
+    """It was started and failed; the message says in one line why and what to do."""
 
 
 class StopRequest(threading.Event):
@@ -45,24 +49,23 @@ def stop_on_signals() -> StopRequest:
     return stop
 
 
-def run_main(
-    main: Callable[[list[str]], int | None], *known_errors: type[Exception], log_format: str = PLAIN
-) -> NoReturn:
+def run_main(main: Callable[[list[str]], int | None], log_format: str | None = PLAIN) -> NoReturn:
     """Run an entry point's `main` with the command line's arguments and end this process.
 
-    An error of `known_errors` is one line on stderr and exit code 1, a UsageError one line and exit code 2.
+    A UsageError is one line on stderr and exit code 2, a FailedError one line and exit code 1.
     Every other error is a defect and keeps its trace.
 
     Args:
         main: returns an exit code; None counts as done.
-        log_format: of standard output; warnings and errors go to standard error.
+        log_format: of standard output; None: `main` sets logging up. Warnings go to standard error.
     """
-    set_up_logging(log_format)
+    if log_format is not None:
+        set_up_logging(log_format)
     try:
         sys.exit(main(sys.argv[1:]) or DONE)
     except UsageError as error:
         fail(error, USAGE_ERROR)
-    except known_errors as error:
+    except FailedError as error:
         fail(error, FAILED)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

@@ -1,11 +1,10 @@
-"""Makes the keys that are missing: python -m launch.make_keys [--dir keys] [NAME ...]"""
+"""Makes the CURVE keys that are missing."""
 
-import argparse
 import logging
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from config.process import run_main
+from config.process import UsageError
 from protocol.channel.keys import (
     ALLOWED,
     LEARNER,
@@ -21,7 +20,7 @@ from protocol.channel.keys import (
 log = logging.getLogger(__name__)
 
 
-def make_keys(keys_dir: Path, names: list[str]) -> None:
+def make_keys(keys_dir: Path, names: Sequence[str]) -> None:
     """Pairs for the learner, for the actors of its own host and for each name; existing ones stay."""
     allowed = keys_dir / ALLOWED
     for folder in (keys_dir, allowed):
@@ -45,25 +44,16 @@ def _pair(keys_dir: Path, name: str) -> KeyPair:
     return read_pair(path)
 
 
-def _name(text: str) -> str:
-    name = text.removeprefix("actor-")
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,50}", name):
-        raise argparse.ArgumentTypeError(f"{text!r}: use letters, digits, dot, dash and underscore")
-    return name
-
-
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bash launch/keys.sh", description=__doc__)
-    parser.add_argument("names", nargs="*", type=_name, help="hosts or actors that get a pair of their own")
-    parser.add_argument("--dir", type=Path, default=Path("keys"), help="the folder (default: keys)")
-    args = parser.parse_args(argv)
-    make_keys(args.dir, args.names)
-    for name in args.names:
+def make_keys_and_say(keys_dir: Path, names: Sequence[str]) -> None:
+    """Make what is missing, and say what goes to which host.
+    Raises UsageError: a file that is no key, or a folder that cannot be written."""
+    try:
+        make_keys(keys_dir, names)
+    except KeyFileError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{error.filename or keys_dir} cannot be written: {error.strerror}") from error
+    for name in names:
         files = f"learner.public and actor-{name}.secret (mode 600)"
-        log.info("to the host of %s, into %s: %s", name, args.dir, files)
-    log.info("start every process with wire.keys_dir=%s", args.dir)
-    return 0
-
-
-if __name__ == "__main__":
-    run_main(main, KeyFileError, OSError, log_format="keys | %(message)s")
+        log.info("to the host of %s, into %s: %s", name, keys_dir, files)
+    log.info("start every process with wire.keys_dir=%s", keys_dir)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from config.files import locked
 from config.main import Config
+from config.process import UsageError
 
 
-class RunError(RuntimeError):
+class RunError(UsageError):
     """A run that cannot go on; the message says why and what to do."""
 
 

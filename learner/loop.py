@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 
 from config.learner import LearnerConfig
+from config.process import FailedError
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
-from learner.folder import RunError
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
 from learner.replay.memory.batches import Batches
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 # Between two looks at the socket: few, so that actors never wait for credit during updates.
 UPDATES_PER_TURN = 8
+
+
+class StalledError(FailedError):
+    """Nothing has arrived that the run needs to go on or to end."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Loop:
 
     def conclude(self) -> None:
         """Publish the final weights, keep them, and wait for their evaluation.
-        Raises RunError: nobody evaluated them in time."""
+        Raises StalledError: nobody evaluated them in time."""
         self._publish(final=True)
         self._save()
         self._parts.report.progress.trained(time.monotonic(), self._parts.pace.updates)
@@ -146,7 +150,7 @@ class Loop:
         limit_s = self._settings.stall_timeout_s
         silent_s = self._parts.report.progress.silent_s(time.monotonic())
         if self._parts.pace.takes_data and silent_s > limit_s:
-            raise RunError(f"no experience for {limit_s:.0f} s: are the actors running?")
+            raise StalledError(f"no experience for {limit_s:.0f} s: are the actors running?")
 
     def _wait_for_final_evaluation(self) -> None:
         limit_s = self._settings.evaluation.final_timeout_s
@@ -158,7 +162,7 @@ class Loop:
             self._add_evaluations()
             report.write_if_due(self._figures, time.monotonic(), waiting_for="the final evaluation")
             if time.monotonic() > deadline_s:
-                raise RunError(
+                raise StalledError(
                     f"no final evaluation within {limit_s:.0f} s: "
                     "is the evaluator running (python -m actor.evaluate)?"
                 )

@@ -14,6 +14,7 @@ from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import write_config
 from config.main import Config
+from config.shared import describe_run
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
@@ -43,8 +44,8 @@ log = logging.getLogger(__name__)
 
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
-    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError: see their
-    messages."""
+    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError,
+    StalledError: see their messages."""
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
@@ -141,7 +142,8 @@ def _make_ring(config: Config, base: BasePolicy) -> Ring:
 def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Intake:
     # Rows with images are large: what waits in memory is bounded as well as what waits for the disk.
     queue_rows = min(config.wire.credit_rows, journal.most_pending_rows(spec))
-    return Intake(config.wire, spec, queue_rows=queue_rows, journal=journal)
+    run = describe_run(config, spec.base_fingerprint)
+    return Intake(config.wire, spec, queue_rows=queue_rows, journal=journal, run=run)
 
 
 @contextlib.contextmanager

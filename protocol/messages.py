@@ -4,12 +4,14 @@ A message is a msgspec struct. Fields of type `Columns` travel as raw array fram
 (see `codec.py`); everything else is msgpack in the header.
 """
 
+from typing import Any
+
 import msgspec
 
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -37,11 +39,24 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Decisions that the learner had received at publication."""
 
 
+BASE_ALONE = Behaviour(
+    mask_probability=0.0,
+    mask_episodes=False,
+    uniform=False,
+    noise_std=0.0,
+    noise_ladder=False,
+    noise_probability=1.0,
+    noise_decisions=1,
+    decisions=0,
+)
+"""Of actors before the first weights."""
+
+
 # --- actor or evaluator -> learner, over 5588 -------------------------------------------------
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First message of every session."""
+    """First message of every session, or, without a spec, the question which run this learner trains."""
 
     protocol_version: int
     actor_id: str
@@ -52,7 +67,9 @@ class Hello(Message, frozen=True, tag="hello"):
     """"actor" or "evaluator"."""
     first_sequence: int
     """The oldest message that the client keeps; a learner that does not know the session starts here."""
-    spec: ExperienceSpec
+    spec: ExperienceSpec | None
+    """None: the client does not know the run yet. The answer is a Welcome with `run`, or Refused; no session
+    is opened."""
 
 
 class Experience(Message, frozen=True, tag="experience"):
@@ -103,7 +120,7 @@ class Evaluation(Message, frozen=True, tag="evaluation"):
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """The session is open."""
+    """The session is open, or, with `run`, the answer to a Hello without a spec."""
 
     session: int
     next_sequence: int
@@ -112,6 +129,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
     """As in Ack."""
     credit_rows: int
     """Rows that may be in flight beyond `next_sequence`; the client sends while some are left."""
+    run: dict[str, Any] | None
+    """What clients must share with the learner, for one that asked; None in every other Welcome."""
 
 
 class Refused(Message, frozen=True, tag="refused"):

@@ -9,6 +9,7 @@ import msgspec
 
 from actor.link.patience import Silence, WaitLog
 from actor.link.spool import Spool
+from config.process import FailedError
 from config.wire import WireConfig
 from protocol.arrays import Limits, ProtocolError
 from protocol.channel.client import ClientChannel
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _STEP_S = 0.1
 
 
-class UplinkError(RuntimeError):
+class UplinkError(FailedError):
     """This process cannot work for that learner; one line that says why and what to do."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from config.files import try_lock
+from config.process import FailedError
 from protocol.arrays import Buffer, Limits, ProtocolError
 from protocol.codec import decode_from_client
 from protocol.messages import Evaluation, Experience
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 _COUNT = struct.Struct("<I")
 
 
-class SpoolError(RuntimeError):
+class SpoolError(FailedError):
     """A spool that cannot be written; the message names the key to change."""
 
 

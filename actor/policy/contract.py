@@ -6,6 +6,7 @@ from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.noise import Keys
+from config.process import UsageError
 
 
 class BasePolicy(Protocol):
@@ -30,5 +31,5 @@ class BasePolicy(Protocol):
         ...
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UsageError):
     """A base checkpoint that cannot be used; the message says which, why and what to do."""

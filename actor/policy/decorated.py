@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from actor.policy.contract import BasePolicy
-from actor.policy.exploration import BASE_ALONE, Exploration, best_residual
+from actor.policy.exploration import Exploration, best_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
 from actor.policy.residual import ResidualActor
 from config.main import Config
-from protocol.messages import Behaviour
+from protocol.messages import BASE_ALONE, Behaviour
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import torch
 
 from config.actor import ActorConfig
+from config.process import UsageError
 
 
-class DeviceError(ValueError):
+class DeviceError(UsageError):
     """A device that torch cannot use here; the message names the key."""
 
 

@@ -10,18 +10,6 @@ from actor.policy.residual import ResidualActor
 from actor.policy.tiles import in_tiles
 from protocol.messages import Behaviour
 
-# Before the first weights.
-BASE_ALONE = Behaviour(
-    mask_probability=0.0,
-    mask_episodes=False,
-    uniform=False,
-    noise_std=0.0,
-    noise_ladder=False,
-    noise_probability=1.0,
-    noise_decisions=1,
-    decisions=0,
-)
-
 
 class Exploration:
     """Masked and noisy residuals for N sub-environments, with each episode's own random numbers.

@@ -12,9 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from actor.policy.images import Images
+from config.process import UsageError
 
 
-class TaskError(ValueError):
+class TaskError(UsageError):
     """A task that cannot be made; the message names the key."""
 
 

@@ -9,9 +9,10 @@ import json
 import sys
 from typing import Any
 
-from actor.simulators.contract import TaskError, require_unit_actions
+from actor.simulators.contract import require_unit_actions
 from actor.simulators.headless import prepare_simulator
 from actor.simulators.maniskill import make_maniskill, require_task
+from config.process import run_main
 
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
@@ -35,14 +36,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")
     given = parser.parse_args(argv)
-    try:
-        dimensions = state_dimensions(given.env_id, given.control_mode)
-    except TaskError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 1
+    dimensions = state_dimensions(given.env_id, given.control_mode)
     sys.stdout.write(json.dumps(dimensions) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from config.process import UsageError
+
 log = logging.getLogger(__name__)
 
 # Sapien warns at every import where it uses its own loader of Vulkan, which works as well.
@@ -31,7 +33,7 @@ _SOFTWARE_DEVICE = "pci:0"
 _SOFTWARE_BACKEND = "software"
 
 
-class RenderError(RuntimeError):
+class RenderError(UsageError):
     """Cameras on a host that cannot draw; the message says what to install."""
 
 

@@ -1,11 +1,10 @@
-"""What each dimension of a task's observation means: python -m actor.simulators.inspect [Hydra overrides].
+"""What each dimension of a task's observation means: residual-rl inspect [key=value ...]
 
 Builds one simulator of the task (such as task=stack_cube) on the CPU and shows an episode's first
 observation, with the indices that algo.relations, base.observation and learner.robot_state_dim use, and each
 relation in metres. Connects to nothing.
 """
 
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,8 +16,6 @@ from rich.table import Table
 from torch import Tensor
 
 from actor.policy.relations import Relations
-from actor.simulators.contract import TaskError
-from actor.simulators.headless import RenderError
 from actor.simulators.maniskill import make_simulator, require_task
 from config.main import Config
 from config.task import TaskConfig
@@ -71,13 +68,3 @@ def show(config: Config, console: Console) -> None:
 
 def _written(values: Tensor) -> str:
     return " ".join(f"{value:.3f}" for value in values.tolist())
-
-
-def run(config: Config, stop: threading.Event) -> None:
-    show(config, Console())
-
-
-if __name__ == "__main__":
-    from config.compose import run_configured
-
-    run_configured(__doc__ or "", run, TaskError, RenderError)

@@ -1,7 +1,9 @@
 """Demonstrations as state observations and actions of another control mode, motion-planned or downloaded.
 
-Runs in an environment of its own (`launch/demos.sh` makes it), because the planner, mplib 0.1.1,
-crashes with numpy 2. Hence no Hydra here: `key=value` arguments, checked by argparse.
+Runs in an environment of its own (`launch/env_demos/setup.sh` makes it), because the planner, mplib
+0.1.1, crashes with numpy 2. `launch/demos/start.py` starts it there:
+
+    python -m launch.demos.make_demos SETTINGS_AS_JSON PYTHON_OF_THE_MAIN_ENVIRONMENT
 """
 
 import argparse
@@ -16,80 +18,33 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from actor.simulators.headless import prepare_simulator
-from config.process import run_main
+from config.process import FailedError, run_main
 from launch.demos.parts import PLANNED, Parts, converted_name
 from launch.demos.plan import convert, work
 
 log = logging.getLogger("make_demos")
 
 
-class DemosError(RuntimeError):
+class DemosError(FailedError):
     """Demonstrations that cannot be made; one line that says why and what to do."""
 
 
-class KeyValueHelp(argparse.HelpFormatter):
-    """Lists arguments as they are written here: key=default."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if action.dest == "help":
-            return "--help"
-        default = "false" if action.default is False else action.default
-        return f"{action.dest}={default}"
-
-
-def at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
-    return int(text)
-
-
-def a_share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
-    return share
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Read `key=value` words, so that this script is called like every other one here."""
-    parser = argparse.ArgumentParser(
-        prog="launch/demos.sh", description=__doc__, usage="bash launch/demos.sh task=<id> [key=value ...]",
-        allow_abbrev=False, formatter_class=KeyValueHelp,
-    )  # fmt: skip
-    parser.add_argument("--task", default="PickCube-v1", help="ManiSkill task id, one that has a planner")
-    parser.add_argument("--episodes", type=at_least_one, default=100, help="demonstrations wanted, converted")
-    parser.add_argument(
-        "--source", choices=["plan", "download"], default="plan", help="download: ManiSkill's own"
-    )
-    parser.add_argument("--keep", choices=["success", "all"], default="success", help="all: failed ones too")
-    parser.add_argument("--processes", type=at_least_one, default=os.cpu_count(), help="planners at once")
-    parser.add_argument("--out", type=Path, default=Path("demos"), help="folder to write to")
-    parser.add_argument("--control_mode", default="pd_ee_delta_pose", help="of the converted actions")
-    parser.add_argument("--first_seed", type=int, default=0, help="seed of the first episode tried")
-    parser.add_argument("--max_attempts_per_episode", type=at_least_one, default=5, help="before it gives up")
-    parser.add_argument(
-        "--noise", type=a_share, default=0.0,
-        help="deviation of pushes on the arm during the conversion, of an action's range, such as 0.15: what "
-        "is recorded is the way back, which makes policies trained on it far steadier; 0: none",
-    )  # fmt: skip
-    parser.add_argument("--lerobot", action="store_true", help="lerobot=true: as a LeRobot dataset too")
-    argv = [word for word in argv if word != "lerobot=false"]
-    argv = ["lerobot" if word == "lerobot=true" else word for word in argv]
-    flags = [word if word.startswith("-") else f"--{word}" for word in argv]
-    return parser.parse_args(flags)
+def read_settings(text: str) -> SimpleNamespace:
+    """The settings of config/demos (`config.demos.DemosConfig`), which another process checked, from JSON."""
+    settings = SimpleNamespace(**json.loads(text))
+    settings.out = Path(settings.out)
+    settings.processes = settings.processes or os.cpu_count()
+    return settings
 
 
 class Planning:
     """Planner processes over the missing parts, and one bar over what they do."""
 
-    def __init__(self, args: argparse.Namespace, parts: Parts) -> None:
+    def __init__(self, args: SimpleNamespace, parts: Parts) -> None:
         self._args, self._parts = args, parts
         context = multiprocessing.get_context("spawn")
         self._tasks, self._events = context.Queue(), context.Queue()
@@ -176,7 +131,7 @@ class Planning:
                 worker.join()
 
 
-def plan(args: argparse.Namespace) -> Path:
+def plan(args: SimpleNamespace) -> Path:
     """Plan, convert and merge; returns the path of the converted h5."""
     from mani_skill.examples.motionplanning.panda.run import MP_SOLUTIONS
 
@@ -191,7 +146,7 @@ def plan(args: argparse.Namespace) -> Path:
     return folder / f"{converted_name(args.control_mode)}.h5"
 
 
-def download(args: argparse.Namespace) -> Path:
+def download(args: SimpleNamespace) -> Path:
     """ManiSkill's own demonstrations of the task, converted; returns the path of the converted h5."""
     from mani_skill.utils import download_demo
 
@@ -227,7 +182,7 @@ def take_downloaded(folder: Path, control_mode: str, episodes: int, noise: float
 
 
 def main(argv: list[str]) -> int:
-    args = parse_arguments(argv)
+    args, python = read_settings(argv[0]), argv[1]
     # As Ctrl-C does: planners go along.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     prepare_simulator()
@@ -236,10 +191,10 @@ def main(argv: list[str]) -> int:
     if args.lerobot:
         # LeRobot lives in the main environment, with numpy 2.
         target = converted.parent / "lerobot"
-        argv = [".venv/bin/python", "-m", "launch.demos.to_lerobot", str(converted), str(target)]
-        return subprocess.run(argv, check=False).returncode
+        words = [python, "-m", "launch", "convert", str(converted), str(target), "--to", "lerobot"]
+        return subprocess.run(words, check=False).returncode
     return 0
 
 
 if __name__ == "__main__":
-    run_main(main, DemosError)
+    run_main(main)

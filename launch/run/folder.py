@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 Point = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+"""The project: where its scripts, shipped bases and environments are."""
 
 
 def find_run(name: str) -> Path:

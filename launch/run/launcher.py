@@ -1,12 +1,6 @@
 """One run on this machine: a learner, its actors and an evaluator, from start to summary.
 
-    bash launch/start.sh [key=value ...]
-
-    learner.total_frames=20000    end earlier              actor.count=4    four actor processes
-    name=my-run                   the folder under runs/   seed=1           another training seed
-    wire.experience_port=6588 wire.weights_port=6589       other ports
-
-Every key of config/ can be set like this. With a terminal and tmux the run lives in a tmux session:
+With a terminal and tmux the run lives in a tmux session:
 Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
 """
 
@@ -20,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from actor.policy.dimensions import dimensions_of
-from config.compose import asked_config, show_help, write_config
+from config.compose import write_config
 from config.main import Config
-from config.process import DONE, FAILED, StopRequest, stop_on_signals, wants_help
+from config.process import DONE, FAILED, FailedError, StopRequest, UsageError, stop_on_signals
 from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
@@ -35,16 +29,14 @@ from learner.folder import make_run_dir, sole_learner
 log = logging.getLogger("launch")
 
 
-class LaunchError(RuntimeError):
+class LaunchError(UsageError):
     """A run that cannot be started here; one line that says why and what to do."""
 
 
-def main(argv: list[str]) -> int:
-    """The exit code: of a whole run 0, else that of what went wrong."""
-    if wants_help(argv):
-        return show_help(__doc__ or "")
+def launch(config: Config) -> int:
+    """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
+    Raises ConfigError, LaunchError, RunError: it cannot be started like this."""
     stop = stop_on_signals()
-    config = asked_config(argv)
     require_one_name_each(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
@@ -163,7 +155,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
 def run_in_tmux(config: Config, launch_file: Path) -> int:
     """The same inside a tmux session; returns when it ends or the person detaches."""
     session = tmux.Session(f"residual-rl-{config.name}")
-    supervisor = (sys.executable, "-m", "launch.run", "--config", str(launch_file))
+    supervisor = (sys.executable, "-m", "launch", "run", "--config", str(launch_file))
     actors = [f"{c.name}.log" for c in make_commands(config, launch_file) if c.role == "actor"]
     logs = config.run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -181,7 +173,7 @@ def run_in_tmux(config: Config, launch_file: Path) -> int:
         sys.stdout.write(report.read_text())
     if code_file.is_file():
         return int(code_file.read_text())
-    raise LaunchError(
+    raise FailedError(
         "the run's first pane was killed: its processes end by themselves; resume=must goes on with it"
     )
 

@@ -115,4 +115,4 @@ def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> list[Pane]:
 
 
 def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:
-    return "monitor", (sys.executable, "-m", "launch.show.monitor", str(run_dir), "--wait")
+    return "monitor", (sys.executable, "-m", "launch", "monitor", str(run_dir), "--wait")

@@ -1,6 +1,5 @@
 """What all pictures of success share: their axes, and how they are written."""
 
-import argparse
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from config.process import UsageError
 
 
 @contextmanager
@@ -37,9 +38,8 @@ def finish_axes(axes: Axes, xlabel: str, *, thousands: bool = True) -> None:
     axes.legend(frameon=False, fontsize=9, loc="best")
 
 
-def picture_path(text: str) -> Path:
-    """A file that matplotlib can write, for argparse."""
+def require_picture(path: Path) -> None:
+    """Raise UsageError unless matplotlib can write such a file."""
     known = sorted(FigureCanvasBase.filetypes)
-    if Path(text).suffix.removeprefix(".") not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is no picture: its name must end in .{', .'.join(known)}")
-    return Path(text)
+    if path.suffix.removeprefix(".") not in known:
+        raise UsageError(f"{path} is no picture: its name must end in .{', .'.join(known)}")

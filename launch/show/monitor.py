@@ -1,6 +1,5 @@
-"""A live table of a run: python -m launch.show.monitor RUN [--once | --wait]"""
+"""A live table of a run."""
 
-import argparse
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,13 +9,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from config.process import run_main
+from config.process import UsageError
 from launch.run.folder import (
     MetricsReader,
     Point,
     describe_summary,
     duration,
-    find_run,
     percent,
     read_summary,
 )
@@ -104,21 +102,16 @@ def _view(run_dir: Path, newest: Newest) -> Table | str:
     )
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch.show.monitor", description=__doc__)
-    parser.add_argument("run", help="name of a run under runs/, or its folder")
-    parser.add_argument("--once", action="store_true", help="show the table once and leave")
-    parser.add_argument("--wait", action="store_true", help="the run starts again: ignore an older summary")
-    args = parser.parse_args(argv)
-    run_dir, console = find_run(args.run), Console()
-    if not run_dir.is_dir() and not args.wait:
-        raise FileNotFoundError(f"no run {run_dir}: name a folder under runs/")
-    if args.once:
-        show_once(run_dir, console)
+def show(run_dir: Path, *, once: bool, wait: bool) -> None:
+    """Show a run's table once, or until the run ends.
+
+    Args:
+        wait: the run is about to start, or starts again: an older summary does not count.
+
+    Raises UsageError: there is no such run."""
+    if not run_dir.is_dir() and not wait:
+        raise UsageError(f"no run {run_dir}: name a folder under runs/")
+    if once:
+        show_once(run_dir, Console())
     else:
-        follow(run_dir, console, newer_than=time.time() if args.wait else 0.0)
-    return 0
-
-
-if __name__ == "__main__":
-    run_main(main, FileNotFoundError)
+        follow(run_dir, Console(), newer_than=time.time() if wait else 0.0)

@@ -1,19 +1,15 @@
-"""Success over frames as a picture: python -m launch.show.plot RUN [RUN ...] --out docs/success.png"""
+"""Success of runs over frames as a picture."""
 
-import argparse
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from config.process import run_main
+from config.process import UsageError
 from launch.run.folder import MetricsReader, Point, find_run
-from launch.show.figure import finish_axes, picture, picture_path
+from launch.show.figure import finish_axes, picture
 from launch.show.intervals import wilson_interval
-
-log = logging.getLogger("plot")
 
 
 @dataclass(frozen=True)
@@ -36,10 +32,10 @@ class Curve:
 
 
 def read_curve(run_dir: Path) -> Curve:
-    """Raises FileNotFoundError where the run measured nothing yet."""
+    """Raises UsageError where the run measured nothing yet."""
     points = MetricsReader(run_dir).read()
     if not points:
-        raise FileNotFoundError(f"{run_dir}/metrics.jsonl has no point: is {run_dir.name} the name of a run?")
+        raise UsageError(f"{run_dir}/metrics.jsonl has no point: is {run_dir.name} the name of a run?")
     behaviour = [
         (p["frames"], p["success_behaviour"]) for p in points if p.get("success_behaviour") is not None
     ]
@@ -84,15 +80,7 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
         finish_axes(axes, "environment frames")
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch.show.plot", description=__doc__)
-    parser.add_argument("runs", nargs="+", help="names of runs under runs/, or their folders")
-    parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")
-    args = parser.parse_args(argv)
-    draw([read_curve(find_run(run)) for run in args.runs], args.out)
-    log.info("wrote %s", args.out)
-    return 0
-
-
-if __name__ == "__main__":
-    run_main(main, FileNotFoundError)
+def plot_runs(names: Sequence[str], out: Path) -> None:
+    """Draw the curves of these runs, each a name under runs/ or a folder.
+    Raises UsageError: a run that measured nothing yet."""
+    draw([read_curve(find_run(name)) for name in names], out)

@@ -1,6 +1,5 @@
-"""A run in LeRobot's visualiser: python -m launch.show.viz RUN [EPISODE] [--save [DIR]] | RUN --all"""
+"""A run in LeRobot's visualiser: one episode, or a page of all."""
 
-import argparse
 import itertools
 import logging
 import os
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from config.process import run_main
-from launch.run.folder import find_run
+from config.process import UsageError
 from launch.show.overview import write_overview
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot
@@ -20,36 +18,20 @@ from learner.replay.tools.visualiser import visualiser_command
 
 log = logging.getLogger("viz")
 
-EPILOG = """
-examples:
-  bash launch/viz.sh my-run                       the newest episode, in a window
-  bash launch/viz.sh my-run best --save out       writes out/<repo id>_episode_<n>.rrd, no window needed
-  bash launch/viz.sh my-run worst --save          the same into the run's folder
-  bash launch/viz.sh my-run 12 --mode distant     serves it; the command that connects is printed
-  bash launch/viz.sh my-run --all                 writes a page of all episodes, says where it is
 
-Works while the run goes on: it sees what was committed to disk. Options that are not listed here go to
-lerobot-dataset-viz as they are.
-"""
-
-
-# The value of `--save` without a folder: no path that anybody could name.
-_RUNS_FOLDER = Path("\0")
-
-
-class VizError(Exception):
+class VizError(UsageError):
     """What cannot be shown, and why, in one line."""
 
 
-def main(argv: list[str]) -> int:
-    """The command line; returns the exit code, or becomes the visualiser."""
-    args, passed_on = make_parser().parse_known_args(argv)
-    run_dir = find_run(args.run)
-    folder = run_dir if args.save == _RUNS_FOLDER else args.save
-    if args.all:
-        log.info("%s", make_overview(run_dir, folder or run_dir))
-        return 0
-    command = make_command(run_dir, args.episode, folder, passed_on)
+def show_overview(run_dir: Path, folder: Path) -> None:
+    """Write the page of all episodes into `folder` and say where it is. Raises VizError."""
+    log.info("%s", make_overview(run_dir, folder))
+
+
+def show_episode(run_dir: Path, episode: str, folder: Path | None, passed_on: list[str]) -> int:
+    """Become the visualiser; with a folder, let it write a file there and return its exit code.
+    Raises VizError: there is no such run or episode, or no display for a window."""
+    command = make_command(run_dir, episode, folder, passed_on)
     log.info("%s", shlex.join(command))
     # Everything is on this disk: a file that is missing must not become a question to the Hub.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -61,29 +43,6 @@ def main(argv: list[str]) -> int:
             "%s: open it with rerun, on any machine (pip install rerun-sdk)", saved_file(folder, command)
         )
     return code
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bash launch/viz.sh",
-        description="Shows an episode of a run's replay in LeRobot's visualiser.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("run", help="name of a run under runs/, or its folder")
-    parser.add_argument(
-        "episode", nargs="?", default="last",
-        help="a number, best (a success with the most reward in the fewest frames), worst, or last (default)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--save", nargs="?", type=Path, const=_RUNS_FOLDER, metavar="DIR",
-        help="write a .rrd file there, or to the run's folder; open no window",
-    )  # fmt: skip
-    parser.add_argument(
-        "--all", action="store_true", help="write a page of all episodes (to the run's folder, or --save DIR)"
-    )
-    return parser
 
 
 def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list[str]) -> list[str]:
@@ -128,7 +87,7 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
         raise VizError(str(error)) from None
     except pa.ArrowException as error:
         raise VizError(
-            f"{replay} is damaged ({str(error).splitlines()[0]}): python -m learner.replay verify {replay}"
+            f"{replay} is damaged ({str(error).splitlines()[0]}): residual-rl replay verify {replay}"
         ) from None
 
 
@@ -150,7 +109,3 @@ def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
     if int(word) >= len(outcomes):
         raise VizError(f"no episode {word}: the replay holds 0 .. {len(outcomes) - 1}")
     return int(word)
-
-
-if __name__ == "__main__":
-    run_main(main, VizError)

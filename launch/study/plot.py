@@ -1,10 +1,5 @@
-"""Success of a study's settings, mean and range over seeds, one panel a task.
+"""Success of a study's settings, mean and range over seeds, one panel a task."""
 
-python -m launch.study.plot [RECORD] --out docs/recipe.png [--settings default published] [--x wall_s]
-"""
-
-import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from config.process import run_main
-from launch.show.figure import finish_axes, picture, picture_path
+from config.process import UsageError
+from launch.show.figure import finish_axes, picture
 from launch.study.records import read_records
 
-log = logging.getLogger("plot")
 
-
-class RecordError(ValueError):
+class RecordError(UsageError):
     """A record that cannot be drawn, and why, in one line."""
 
 
@@ -79,13 +72,13 @@ def draw(runs: dict[tuple[str, str], list[dict[str, Any]]], x: str, out: Path) -
                 axes.set_title(task)
 
 
-def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def choose(record: Path, settings: Sequence[str]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The newest runs of a record, of these settings in this order, or of all.
     Raises RecordError: the file is no record, or has no such run."""
     try:
         runs = newest_runs(read_records(record))
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{record} is no record of python -m launch.study: {error!r}") from error
+        raise RecordError(f"{record} is no record of residual-rl study: {error!r}") from error
     if settings:
         chosen = [key for key in runs if key[1] in settings]
         runs = {key: runs[key] for key in sorted(chosen, key=lambda key: settings.index(key[1]))}
@@ -94,17 +87,6 @@ def choose(record: Path, settings: Sequence[str] | None) -> dict[tuple[str, str]
     return runs
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch.study.plot", description=__doc__)
-    parser.add_argument("record", nargs="?", type=Path, default=Path("runs/study.jsonl"))
-    parser.add_argument("--out", type=picture_path, required=True, help="the picture to write")
-    parser.add_argument("--settings", nargs="+", help="in this order; all without")
-    parser.add_argument("--x", choices=sorted(LABELS), default="frames")
-    args = parser.parse_args(argv)
-    draw(choose(args.record, args.settings), args.x, args.out)
-    log.info("wrote %s", args.out)
-    return 0
-
-
-if __name__ == "__main__":
-    run_main(main, RecordError)
+def plot_study(record: Path, out: Path, settings: Sequence[str], x: str) -> None:
+    """Draw the runs of a study's record. Raises RecordError: see `choose`."""
+    draw(choose(record, settings), x, out)

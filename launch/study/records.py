@@ -19,7 +19,7 @@ AFTER_TRAINING = "the final evaluation"
 
 HEADING = "## Studies"
 _PREFACE = (
-    "Rows of `python -m launch.study`. Wall seconds are those of training, from the first experience to the "
+    "Rows of `residual-rl study`. Wall seconds are those of training, from the first experience to the "
     "last update; interim evaluations run beside it in a process of their own and slow it, the final one "
     "comes after it; evaluation s is the time of all of them together. Lowest behaviour is the success of "
     "the last 100 training episodes, and how long it stayed over 15 points below the base. Frames and wall "

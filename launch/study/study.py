@@ -1,11 +1,6 @@
 """Settings x tasks x seeds, one run after the other, unattended and within a time budget.
 
-    python -m launch.study [FILE.yaml] [key=value ...]
-
-    budget_min=120  tasks=[pick_cube]  seeds=[0,1,2]  common=[learner.total_frames=100000]
-    'settings={default: [], published: [algo=policy_decorator]}'
-
-Every run is one `launch.run` with ports of its own; Ctrl-C ends it and the study. Each adds a line to
+Every run is one `residual-rl run` with ports of its own; Ctrl-C ends it and the study. Each adds a line to
 `record` and a row to `table`, failures too. A run that `record` has for the same code, overrides
 and seed is not repeated; one that Ctrl-C or the budget cut short is. Seeds come first: after each of
 them, every setting was tried as often. A run's output goes to its folder, logs/run.log.
@@ -27,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_config
-from config.process import StopRequest, stop_on_signals, wants_help
+from config.process import StopRequest
 from config.section import ConfigError, Section
 from launch.run.processes import Command, Team
 from launch.study.code_version import CodeVersion
@@ -35,9 +30,9 @@ from launch.study.records import add_row, append_record, describe, measure, read
 
 log = logging.getLogger("study")
 
-# As in `launch.run.processes`, but with time for `launch.run` to end its own children first.
+# As in launch/run/processes.py, but with time for a run to end its own children first.
 _ESCALATION = ((signal.SIGINT, False, 20.0), (signal.SIGTERM, True, 3.0), (signal.SIGKILL, True, 2.0))
-RUN = (sys.executable, "-m", "launch.run")
+RUN = (sys.executable, "-m", "launch", "run")
 
 
 class Study(Section, frozen=True):
@@ -113,7 +108,7 @@ def trials(study: Study) -> Iterator[Trial]:
 
 
 def run_overrides(trial: Trial, study: Study) -> list[str]:
-    """The words that `launch.run` gets, less name and ports.
+    """The words of `residual-rl run`, less name and ports.
     All runs use their whole frame budget, so that their curves compare, unless one is told otherwise."""
     told = any(word.startswith("learner.stop_at") for word in trial.overrides)
     whole = [] if told else ["learner.stop_at=null"]
@@ -201,12 +196,3 @@ def run_study(study: Study, stop: StopRequest) -> int:
         if stop.is_set():
             return stop.exit_code
     return 0
-
-
-def main(argv: list[str]) -> int:
-    """Returns 0 when the grid or the budget is used up, 128 + signal when stopped."""
-    if wants_help(argv):
-        sys.stdout.write(f"{__doc__}\n{(CONFIG_DIR / 'study.yaml').read_text()}")
-        return 0
-    stop = stop_on_signals()
-    return run_study(read_study(argv), stop)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from config.process import UsageError
 from config.train_base import TrainBaseConfig
 from learner.base_training.windows import Windows, fit_ranges
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos", "keep_demos"}
 
 
-class ResumeError(ValueError):
+class ResumeError(UsageError):
     """A training that cannot be resumed; the message says which setting forbids it."""
 
 

@@ -1,14 +1,14 @@
 """Residual checkpoints to and from the layout of Policy Decorator's published code.
 
-    python -m learner.checkpoints.policy_decorator export runs/<name>/checkpoints/newest.pt <published.pt>
-    python -m learner.checkpoints.policy_decorator import <published.pt> <ours.pt> algo=policy_decorator
+    residual-rl convert runs/<name>/checkpoints/newest.pt <published.pt> --to published
+    residual-rl convert <published.pt> <ours.pt> --to residual algo=policy_decorator
 
 A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
 """
 
-import logging
-import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,8 @@ import torch
 from torch import Tensor
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
-from actor.policy.contract import CheckpointError
 from config.algo import AlgoConfig
-from config.compose import compose_config
-from config.process import USAGE_ERROR, run_main, wants_help
-
-log = logging.getLogger(__name__)
+from config.process import UsageError
 
 Weights = dict[str, Tensor]
 
@@ -46,7 +42,7 @@ class NetworkKeys(msgspec.Struct, frozen=True, kw_only=True):
     """Of releases before this one."""
 
 
-class LayoutError(ValueError):
+class LayoutError(UsageError):
     """A checkpoint that the other layout cannot express; the message names the key."""
 
 
@@ -179,25 +175,23 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKey
     return torch.cat([seen, second, first], dim=1)
 
 
-def main(argv: list[str]) -> int:
-    if wants_help(argv):
-        sys.stdout.write(f"{__doc__}\n")
-        return 0
-    if len(argv) < 3 or argv[0] not in ("export", "import"):
-        sys.stderr.write(f"{__doc__}\n")
-        return USAGE_ERROR
-    source, target = Path(argv[1]), Path(argv[2])
-    content = read_checkpoint(source)
+def export_file(source: Path, target: Path) -> None:
+    """Write our checkpoint `source` in the published layout.
+    Raises CheckpointError, LayoutError: not a residual's checkpoint, or networks that the layout lacks."""
+    with _named(source):
+        write_checkpoint(target, export_checkpoint(read_checkpoint(source)))
+
+
+def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
+    """Write the published checkpoint `source` as one of ours.
+    Raises CheckpointError, LayoutError: not a published checkpoint, or not of the networks of `algo`."""
+    with _named(source):
+        write_checkpoint(target, import_checkpoint(read_checkpoint(source), algo))
+
+
+@contextmanager
+def _named(source: Path) -> Generator[None]:
     try:
-        if argv[0] == "export":
-            made = export_checkpoint(content)
-        else:
-            made = import_checkpoint(content, compose_config(argv[3:]).algo)
+        yield
     except LayoutError as error:
         raise LayoutError(f"{source}: {error}") from error
-    write_checkpoint(target, made)
-    return 0
-
-
-if __name__ == "__main__":
-    run_main(main, CheckpointError, LayoutError)

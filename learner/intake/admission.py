@@ -110,7 +110,7 @@ class Admission:
             if isinstance(answer, Refused):
                 who = address if receiver == identity else f"the earlier {hello.actor_id}"
                 self.rejections.reject("refused", who, answer.reason, now_s)
-        if not answers or isinstance(answers[0][1], Refused):
+        if hello.spec is None or not answers or isinstance(answers[0][1], Refused):
             return [*answers]
         log.info("%s %s at %s says hello", hello.role, hello.actor_id, address)
         return [*answers, *self._newest(identity)]

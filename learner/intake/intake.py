@@ -3,22 +3,24 @@
 import logging
 import threading
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from config.process import FailedError
 from config.wire import WireConfig
 from learner.intake.admission import Admission, Answers
 from learner.intake.queue import Received
 from learner.intake.status import PeerStatus, peer_statuses
 from learner.replay.journal.journal import Journal
-from protocol.arrays import Limits
+from protocol.arrays import Limits, ProtocolError
 from protocol.channel.keys import KeyFileError
 from protocol.channel.learner import LearnerChannel
 from protocol.channel.sockets import ChannelError, Endpoint
 from protocol.codec import encode
 from protocol.experience import ExperienceSpec
-from protocol.messages import Evaluation, Progress, Weights
+from protocol.messages import Evaluation, Progress, Weights, Welcome
 from protocol.session.learner import PeerTable
 from protocol.session.peer import Credit
 
@@ -29,7 +31,7 @@ _ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
 
-class IntakeError(RuntimeError):
+class IntakeError(FailedError):
     """The learner cannot listen; the message names the key to change."""
 
 
@@ -43,13 +45,24 @@ class Intake:
         journal: makes acks durable, and knows the sessions of an earlier learner: replayed by its owner
             before `start`, which starts it, and closed by its owner after `close`. None: what this
             process received counts as durable.
+        run: what a client that does not know the run is told; None: it is refused.
+
+    Raises:
+        IntakeError: no message has room for `run`.
     """
 
     def __init__(
-        self, wire: WireConfig, spec: ExperienceSpec, *, queue_rows: int, journal: Journal | None = None
+        self,
+        wire: WireConfig,
+        spec: ExperienceSpec,
+        *,
+        queue_rows: int,
+        journal: Journal | None = None,
+        run: dict[str, Any] | None = None,
     ) -> None:
         self._wire = wire
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)
+        _require_room(run, self._limits)
         self._changed = threading.Condition()  # guards everything below
         peers = PeerTable(
             spec,
@@ -58,6 +71,7 @@ class Intake:
                 queue_rows=queue_rows,
                 undurable_rows=queue_rows if journal is None else journal.most_pending_rows(spec),
             ),
+            run=run,
             lease_s=wire.lease_s,
             heartbeat_s=wire.heartbeat_s,
         )
@@ -246,3 +260,14 @@ class Intake:
             channel.publish(encode(weights, self._limits))
         for identity, message in answers:
             channel.send(identity, encode(message, self._limits))
+
+
+def _require_room(run: dict[str, Any] | None, limits: Limits) -> None:
+    """Find out at the start: the intake's thread must not fail when a client asks."""
+    answer = Welcome(session=2**63 - 1, next_sequence=0, durable_sequence=0, credit_rows=0, run=run)
+    try:
+        encode(answer, limits)
+    except (ProtocolError, OverflowError) as error:
+        raise IntakeError(
+            f"clients cannot be told task, base and algo in one header: {error} (wire.max_header_bytes)"
+        ) from error

@@ -7,6 +7,7 @@ rule heals a lost message, a lost connection and a restarted learner alike: say 
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -36,7 +37,8 @@ class ClientSession:
     kept; that is all the memory it needs, and the learner's credit bounds it.
 
     Args:
-        hello: the first message; its session number must be fresh for every process.
+        hello: the first message; its session number must be fresh for every process. Without a spec it asks
+            for the run, and this session ends with the answer.
         heartbeat_s: how often this client says that it lives; the learner's rhythm too.
         now_s: any steady clock, the same at every call.
         left_over: messages of an earlier process of this session that are perhaps not durable, in order.
@@ -65,6 +67,8 @@ class ClientSession:
         self.connected = False
         self.refused: str | None = None
         self.progress: Progress | None = None
+        self.run: dict[str, Any] | None = None
+        """What the learner says that clients must share, if `hello` asked for it."""
         self.figures: dict[str, float] = {}
         self.reopen(now_s)
 
@@ -145,6 +149,10 @@ class ClientSession:
         Raises ProtocolError: an ack of what was never sent, or of more as durable than as received."""
         self._heard_s = now_s
         match message:
+            case Welcome() if message.session == self._hello.session and self._hello.spec is None:
+                self.run = message.run
+                if message.run is None:
+                    self.refused = "it does not say what it trains"
             case Welcome() if message.session == self._hello.session:
                 if self._is_left_over and message.durable_sequence < self.durable:
                     self.refused = f"it does not know {self.durable} durable messages: it serves another run"

@@ -22,7 +22,8 @@ _REMEDIES = {
 
 
 def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
-    """One line on the first thing that keeps this client from this learner; None if it fits."""
+    """One line on the first thing that keeps this client from this learner; None if it fits. A client that
+    asks for the run has no spec to compare."""
     if not 0 < len(hello.actor_id) <= LONGEST_NAME or not hello.actor_id.isprintable():
         return f"the name {hello.actor_id[:LONGEST_NAME]!r} is not 1 to {LONGEST_NAME} printable characters"
     who = f"{hello.role} {hello.actor_id}"
@@ -33,6 +34,8 @@ def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
             f"{who} speaks protocol {hello.protocol_version}, this learner {PROTOCOL_VERSION}: "
             "install the same release on both sides"
         )
+    if hello.spec is None:
+        return None
     for name in spec.__struct_fields__:
         theirs, ours = getattr(hello.spec, name), getattr(spec, name)
         if theirs != ours:

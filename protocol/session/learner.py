@@ -1,6 +1,7 @@
 """The learner's side of all sessions: who is there, what is new, who may send how much."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from protocol.experience import ExperienceSpec
 from protocol.messages import Ack, Hello, Refused, Welcome
@@ -15,12 +16,22 @@ class PeerTable:
     """All sessions of a learner; `identity` is ZeroMQ's name of a connection.
 
     Args:
+        spec: what clients must offer.
+        run: what a client that offers no spec is told; None: it is refused.
         lease_s: silence after which a peer counts as gone, and its share of the credit is free.
         heartbeat_s: how soon a request to send again may be repeated.
     """
 
-    def __init__(self, spec: ExperienceSpec, credit: Credit, *, lease_s: float, heartbeat_s: float) -> None:
-        self._spec, self._credit = spec, credit
+    def __init__(
+        self,
+        spec: ExperienceSpec,
+        credit: Credit,
+        *,
+        run: dict[str, Any] | None = None,
+        lease_s: float,
+        heartbeat_s: float,
+    ) -> None:
+        self._spec, self._credit, self._run = spec, credit, run
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._by_actor: dict[str, Peer] = {}
         self._by_session: dict[int, Peer] = {}
@@ -66,7 +77,8 @@ class PeerTable:
     def open(
         self, hello: Hello, identity: bytes, address: str, now_s: float
     ) -> list[tuple[bytes, Welcome | Refused]]:
-        """Open, resume or refuse a session: (identity, answer) pairs, the caller's own first.
+        """Open, resume or refuse a session, or describe the run to a client that offers no spec: (identity,
+        answer) pairs, the caller's own first.
 
         While a learner is away, Hellos pile up in its clients' sockets: of those that come together one
         is answered, as each answer makes the client send everything again.
@@ -77,6 +89,8 @@ class PeerTable:
             reason = f"the session number of {hello.actor_id} is taken: draw another at random"
         if reason:
             return [(identity, Refused(reason=reason))]
+        if hello.spec is None:
+            return [(identity, self._describe_run(hello.session))]
         self._forget_unused(identity, hello.session)
         farewell = self._replace(hello)
         peer = self._by_actor.get(hello.actor_id)
@@ -137,6 +151,12 @@ class PeerTable:
             for peer in live
             if everybody or peer.owes_ack
         ]
+
+    def _describe_run(self, session: int) -> Welcome | Refused:
+        """Remembers nothing of who asks."""
+        if self._run is None:
+            return Refused(reason="this learner does not tell what it trains: say hello with a spec")
+        return Welcome(session=session, next_sequence=0, durable_sequence=0, credit_rows=0, run=self._run)
 
     def _replace(self, hello: Hello) -> list[tuple[bytes, Refused]]:
         """Close the session of the same actor's earlier process, if there is one."""

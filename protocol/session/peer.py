@@ -132,6 +132,7 @@ class Peer:
             next_sequence=self.next_sequence,
             durable_sequence=self.durable_sequence,
             credit_rows=credit_rows,
+            run=None,
         )
 
     def ack(self, credit_rows: int) -> Ack:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from actor.evaluation import evaluated_policy, run_episodes
-from actor.policy.exploration import BASE_ALONE
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
 from actor.simulators.contract import Step, VectorEnvironment
 from actor.simulators.make import make_environment
+from protocol.messages import BASE_ALONE
 from tests.support.helpers import make_config
 
 FIRST_SEED, EPISODES, FRAMES = 1000, 3, 30

@@ -3,22 +3,13 @@
 import numpy as np
 import torch
 
-from actor.policy.decorated import Behaviour
 from actor.rollout import Rollout
+from tests.support.behaviour import residual_acts
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
 from tests.support.spec import make_spec
 
-EXPLORING = Behaviour(
-    mask_probability=1.0,
-    mask_episodes=False,
-    uniform=True,
-    noise_std=0.0,
-    noise_ladder=False,
-    noise_probability=1.0,
-    noise_decisions=1,
-    decisions=0,
-)
+EXPLORING = residual_acts(1.0, uniform=True)
 
 
 def rollout_of(lengths, every, ends="truncated"):

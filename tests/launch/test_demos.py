@@ -3,30 +3,34 @@
 tests/data/PickCube-v1 holds three real motion-planned trajectories (seeds 8, 2 and 58 of PickCube-v1).
 """
 
-import argparse
 import contextlib
 import fcntl
 import functools
 import json
+import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from mani_skill.utils import download_demo
 
 from actor.simulators.headless import prepare_simulator
-from launch.demos import to_lerobot as demos_to_lerobot
+from config.demos import compose_demos
 from launch.demos.disturbance import Pushes
-from launch.demos.make_demos import DemosError, download, parse_arguments
+from launch.demos.files import to_lerobot
+from launch.demos.make_demos import DemosError, download, read_settings
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
 from learner.replay.prior.demonstration import DemonstrationError
@@ -123,8 +127,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     server.server_close()
 
 
-def downloading(task: str, out: Path) -> argparse.Namespace:
-    return parse_arguments([f"task={task}", "source=download", "episodes=2", f"out={out}"])
+def settings_of(*words: str) -> SimpleNamespace:
+    """What the process in the planner's environment gets to know."""
+    return read_settings(msgspec.json.encode(compose_demos(words)).decode())
+
+
+def downloading(task: str, out: Path) -> SimpleNamespace:
+    return settings_of(f"task={task}", "source=download", "episodes=2", f"out={out}")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +153,7 @@ def test_a_downloaded_archive_becomes_states_and_the_chosen_control_mode(convert
 
 
 def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp_path: Path) -> None:
-    assert demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")]) == 0
+    to_lerobot(converted, tmp_path / "lerobot")
     dataset = LeRobotDataset("local/lerobot", root=tmp_path / "lerobot")
     episodes = read_maniskill(converted)
     assert dataset.num_frames == sum(len(episode.actions) for episode in episodes)
@@ -156,7 +165,7 @@ def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp
         1.0,
     )
     with pytest.raises(DemonstrationError):
-        demos_to_lerobot.main([str(converted), str(tmp_path / "lerobot")])
+        to_lerobot(converted, tmp_path / "lerobot")
 
 
 @pytest.mark.parametrize("task", ["StackCube-v1", "PushCube-v1"])
@@ -167,15 +176,13 @@ def test_an_archive_that_is_broken_or_missing_is_one_line(task: str, archives: P
 
 def test_a_task_without_an_archive_is_named_beside_those_that_have_one() -> None:
     with pytest.raises(DemosError, match="PlaceSphere-v1 has no demonstrations to download.*PickCube-v1"):
-        download(parse_arguments(["task=PlaceSphere-v1", "source=download"]))
+        download(settings_of("task=PlaceSphere-v1", "source=download"))
 
 
-def test_a_wrong_key_is_an_error(capsys) -> None:
-    with pytest.raises(SystemExit):
-        parse_arguments(["episods=3"])
-    assert "episods" in capsys.readouterr().err
-    assert parse_arguments(["lerobot=true", "episodes=3"]).lerobot
-    assert not parse_arguments(["lerobot=false"]).lerobot
+def test_settings_arrive_as_they_were_checked(tmp_path: Path) -> None:
+    settings = settings_of("lerobot=true", "episodes=3", f"out={tmp_path}")
+    assert (settings.lerobot, settings.episodes, settings.out) == (True, 3, tmp_path)
+    assert settings.processes == os.cpu_count()
 
 
 @pytest.mark.slow
@@ -184,7 +191,7 @@ def test_a_wrong_key_is_an_error(capsys) -> None:
 def test_a_planning_that_was_stopped_goes_on_and_ends_with_what_one_go_gives(tmp_path: Path) -> None:
     def command(out: str, processes: int) -> list[str]:
         words = ["task=PickCube-v1", "episodes=15", f"processes={processes}", f"out={tmp_path / out}"]
-        return [str(PYTHON), "-m", "launch.demos.make_demos", *words]
+        return [sys.executable, "-m", "launch", "demos", *words]
 
     stopped = subprocess.Popen(command("a", 2), stdout=subprocess.DEVNULL, start_new_session=True)
     parts = Parts(tmp_path / "a" / "PickCube-v1", MODE, 0, "success")

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from launch.cli.verb import PROGRAM
+from tests.support.program import residual_rl
+
 ROOT = Path(__file__).resolve().parents[2]
-SUITABLE = ("actor", "launch", "learner")
 
 # Those that other tests have imported are run once more.
 pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules")
@@ -35,15 +37,17 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def entries() -> list[str]:
     """What `python -m` takes."""
-    files = [path for name in SUITABLE for path in (ROOT / name).rglob("*.py")]
+    files = [path for name in ("actor", "learner") for path in (ROOT / name).rglob("*.py")]
     found = [path.relative_to(ROOT) for path in files if 'if __name__ == "__main__":' in path.read_text()]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in found]
-    # The one that a run starts for itself.
-    return sorted(set(names) - {"launch.run.guard"})
+    # What other processes start: the guard of a run, and demonstrations in the planner's environment.
+    return sorted(set(names) - {"launch.run.guard", "launch.demos.make_demos"})
 
 
 def call(monkeypatch: pytest.MonkeyPatch, module: str, *words: str) -> int:
-    """The exit code of `python -m module words`, in this process."""
+    """The exit code of `python -m module words`, or of `residual-rl words`, in this process."""
+    if module == PROGRAM:
+        return residual_rl(*words)
     monkeypatch.setattr(sys, "argv", [module, *words])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__", alter_sys=False)
@@ -86,13 +90,24 @@ def scripts(tmp_path: Path) -> Path:
     return tmp_path / "launch"
 
 
-@pytest.mark.parametrize("name", ["actor", "demos", "keys", "start", "test", "train_base", "viz"])
+VERBS = {
+    "actor": "actor",
+    "demos": "demos",
+    "keys": "keys",
+    "start": "run",
+    "train_base": "train-base",
+    "viz": "viz",
+}
+
+
+@pytest.mark.parametrize("name", [*VERBS, "test"])
 def test_scripts_explain_themselves_and_make_nothing(name: str, scripts: Path) -> None:
     before = sorted(scripts.parent.iterdir())
     said = subprocess.run(
         ["bash", str(scripts / f"{name}.sh"), "--help"], capture_output=True, text=True, cwd="/"
     )  # fmt: skip
-    assert (said.returncode, said.stderr) == (0, "") and f"launch/{name}.sh" in said.stdout
+    assert (said.returncode, said.stderr) == (0, "")
+    assert f"residual-rl {VERBS[name]}" in said.stdout if name in VERBS else "launch/test.sh" in said.stdout
     assert sorted(scripts.parent.iterdir()) == before
 
 
@@ -105,57 +120,65 @@ def test_demonstrations_with_a_wrong_key_fetch_nothing(scripts: Path) -> None:
 
 
 REFUSED = [
-    ("launch.show.monitor nosuch", "no run runs/nosuch"),
-    ("launch.show.plot nosuch --out a.png", "is nosuch the name of a run?"),
-    ("launch.show.plot nosuch --out a.xyz", "is no picture"),
-    ("launch.study.plot none.jsonl --out a.png", "none.jsonl holds no such run"),
-    ("launch.study.plot junk.jsonl --out a.png", "junk.jsonl is no record"),
-    ("launch.study none.yaml", "none.yaml"),
-    ("launch.study list.yaml", "list.yaml holds no keys"),
-    ("launch.study nothing.yaml", "nothing.yaml holds no keys"),
-    ("launch.study key.yaml", "nme"),
-    ("launch.study other.pt", "other.pt"),
-    ("launch.study settings={a:[algo.tau=1]}", "algo.tau was removed"),
+    ("residual-rl monitor nosuch", "no run runs/nosuch"),
+    ("residual-rl plot nosuch --out a.png", "is nosuch the name of a run?"),
+    ("residual-rl plot nosuch --out a.xyz", "is no picture"),
+    ("residual-rl plot none.jsonl --out a.png", "none.jsonl holds no such run"),
+    ("residual-rl plot junk.jsonl --out a.png", "junk.jsonl is no record"),
+    ("residual-rl study none.yaml", "none.yaml"),
+    ("residual-rl study list.yaml", "list.yaml holds no keys"),
+    ("residual-rl study nothing.yaml", "nothing.yaml holds no keys"),
+    ("residual-rl study key.yaml", "nme"),
+    ("residual-rl study other.pt", "other.pt"),
+    ("residual-rl study settings={a:[algo.tau=1]}", "algo.tau was removed"),
     ("learner runs_dir=/proc name=a", "/proc/a cannot be used"),
-    ("launch.study tasks=[nosuch]", "nosuch"),
-    ("launch.show.viz nosuch", "no run runs/nosuch"),
-    ("launch.show.viz empty", "empty/replay holds no episode yet"),
-    ("launch.run nosuch=1", "nosuch"),
-    ("launch.run nosuch", "nosuch"),
-    ("launch.run task=nosuch", "nosuch"),
-    ("launch.run seed=abc", "$.seed"),
-    ("launch.run.remote_actor", "learner=tcp://HOST:PORT is missing"),
-    ("launch.run.remote_actor learner=host", "learner=host is no address"),
-    ("launch.make_keys a/b", "a/b"),
-    ("launch.make_keys --dir junk.pt", "junk.pt"),
-    ("launch.demos.make_demos nosuch=1", "nosuch"),
-    ("launch.demos.make_demos episodes=0", "1 or more"),
-    ("launch.demos.to_lerobot none.h5 out", "no demonstrations at none.h5"),
-    ("launch.demos.to_lerobot junk.h5 out", "junk.h5 is not a ManiSkill trajectory file"),
-    ("launch.demos.pack none.h5 out.h5", "no demonstrations at none.h5"),
-    ("launch.demos.pack none.h5 out.h5 many", "many"),
+    ("residual-rl study tasks=[nosuch]", "nosuch"),
+    ("residual-rl viz nosuch", "no run runs/nosuch"),
+    ("residual-rl viz empty", "empty/replay holds no episode yet"),
+    ("residual-rl run nosuch=1", "nosuch"),
+    ("residual-rl run nosuch", "nosuch"),
+    ("residual-rl run task=nosuch", "nosuch"),
+    ("residual-rl run seed=abc", "$.seed"),
+    ("residual-rl actor host", "host is no address: write tcp://HOST:PORT"),
+    ("residual-rl actor tcp://a:1 task=stack_cube seed=3", "task, seed: this comes from the learner"),
+    ("residual-rl actor --keys keys", "--keys belongs to an address"),
+    ("residual-rl actor tcp://a:1 tcp://b:2", "one address at most"),
+    ("residual-rl frob", "frob"),
+    ("residual-rl run --frob", "--frob"),
+    ("residual-rl evaluate nosuch", "no run runs/nosuch"),
+    ("residual-rl evaluate base.path=empty", "empty"),
+    ("residual-rl convert a b --to lerobot algo=policy_decorator", "takes no key=value"),
+    ("residual-rl plot runs --out a.png --x frames", "are for a STUDY.jsonl"),
+    ("residual-rl keys a/b", "a/b"),
+    ("residual-rl keys --dir junk.pt", "junk.pt"),
+    ("residual-rl demos nosuch=1", "nosuch"),
+    ("residual-rl demos episodes=0", "episodes must be at least 1"),
+    ("residual-rl convert none.h5 out --to lerobot", "no demonstrations at none.h5"),
+    ("residual-rl convert junk.h5 out --to lerobot", "junk.h5 is not a ManiSkill trajectory file"),
+    ("residual-rl convert none.h5 out.h5 --to h5", "no demonstrations at none.h5"),
+    ("residual-rl convert none.h5 out.h5 --to h5 --episodes many", "many"),
     ("actor.simulators.dimensions Nonsense-v1 pd_ee_delta_pose", "Nonsense-v1 is not registered"),
     ("actor.simulators.dimensions PickCube-v1 pd_joint_pos", "actions outside [-1, 1]"),
-    ("learner.base_training.run nosuch=1", "nosuch"),
-    ("learner.base_training.run preset=nosuch", "nosuch"),
-    ("learner.base_training.run task=Nonsense-v1 out=out", "Nonsense-v1"),
-    ("learner.base_training.run demos=junk.h5 out=out", "junk.h5 is not a ManiSkill trajectory file"),
-    ("learner.base_training.run demos=empty out=out", "empty"),
-    ("learner.base_training.run device=nonsense out=out", "device=nonsense cannot be used"),
-    ("learner.checkpoints.policy_decorator export none.pt out.pt", "none.pt"),
-    ("learner.checkpoints.policy_decorator export junk.pt out.pt", "junk.pt is not a readable checkpoint"),
-    ("learner.checkpoints.policy_decorator export other.pt out.pt", "no checkpoint of a residual"),
+    ("residual-rl train-base nosuch=1", "nosuch"),
+    ("residual-rl train-base preset=nosuch", "nosuch"),
+    ("residual-rl train-base task=Nonsense-v1 out=out", "Nonsense-v1"),
+    ("residual-rl train-base demos=junk.h5 out=out", "junk.h5 is not a ManiSkill trajectory file"),
+    ("residual-rl train-base demos=empty out=out", "empty"),
+    ("residual-rl train-base device=nonsense out=out", "device=nonsense cannot be used"),
+    ("residual-rl convert none.pt out.pt --to published", "none.pt"),
+    ("residual-rl convert junk.pt out.pt --to published", "junk.pt is not a readable checkpoint"),
+    ("residual-rl convert other.pt out.pt --to published", "no checkpoint of a residual"),
     (
-        "learner.checkpoints.policy_decorator import other.pt out.pt algo=policy_decorator",
+        "residual-rl convert other.pt out.pt --to residual algo=policy_decorator",
         "not the published layout",
     ),
-    ("learner.checkpoints.policy_decorator import other.pt out.pt algo=nosuch", "nosuch"),
-    ("learner.replay verify none", "none is no LeRobot dataset"),
-    ("learner.replay verify empty", "empty is no LeRobot dataset"),
-    ("learner.replay repair empty", "empty"),
-    ("learner.replay info empty", "empty is no LeRobot dataset"),
-    ("learner.replay export empty out", "empty is no LeRobot dataset"),
-    ("learner.replay merge out none empty", "none is no LeRobot dataset"),
+    ("residual-rl convert other.pt out.pt --to residual algo=nosuch", "nosuch"),
+    ("residual-rl replay verify none", "none is no LeRobot dataset"),
+    ("residual-rl replay verify empty", "empty is no LeRobot dataset"),
+    ("residual-rl replay repair empty", "empty"),
+    ("residual-rl replay info empty", "empty is no LeRobot dataset"),
+    ("residual-rl replay export empty out", "empty is no LeRobot dataset"),
+    ("residual-rl replay merge out none empty", "none is no LeRobot dataset"),
     ("learner runs_dir=. learner.device=nonsense", "learner.device=nonsense cannot be used"),
     ("learner runs_dir=. learner.replay_max_gb=0", "replay_max_gb must be above 0"),
     ("learner runs_dir=. name=nosuch resume=must", "holds no run to resume"),
@@ -174,11 +197,9 @@ def test_what_cannot_be_used_is_one_clear_line(
     command: str, says: str, place: Path, monkeypatch: pytest.MonkeyPatch, capfd, caplog
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert call(monkeypatch, *command.split()) not in (0, None)
+    assert call(monkeypatch, *command.split()) == 2
     said = capfd.readouterr()
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-    # argparse puts its usage before the line.
-    written = [line for line in said.err.splitlines() if not line.startswith(("usage:", " "))]
-    lines = errors or written or caplog.messages
+    lines = errors or said.err.splitlines() or caplog.messages
     assert len(lines) == 1 and says in lines[0], (lines, said)
     assert "Traceback" not in said.out + said.err

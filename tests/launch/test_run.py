@@ -211,7 +211,7 @@ def test_the_guard_ends_with_the_last_child(start: Callable[..., Run]) -> None:
 
 
 def launch(repository: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "launch.run", *overrides]
+    words = [sys.executable, "-m", "launch", "run", *overrides]
     return subprocess.run(words, cwd=repository, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
@@ -245,7 +245,7 @@ def test_port_in_use_is_one_line_and_starts_nothing(
             f"wire.{key}={free_ports[0]}",
             f"wire.{other}={free_ports[1]}",
         )
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert f"wire.{key}={free_ports[0]} on 127.0.0.1 cannot be used: Address already in use" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
@@ -259,7 +259,7 @@ def test_a_run_that_goes_on_keeps_its_launch_file(
     place = write_launch_file(config)
     with sole_learner(make_run_dir(config)):
         ended = launch(repository, f"runs_dir={tmp_path}", "name=one", "seed=7", *words)
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
     assert "is in use by another learner" in ended.stderr
     assert read_config(place) == config
 
@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     (tmp_path / "file").touch()
     words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
     ended = launch(repository, f"runs_dir={tmp_path / 'file'}", "name=one", *words)
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert f"{tmp_path / 'file' / 'one'} cannot be used: Not a directory" in ended.stderr
 
 
@@ -355,7 +355,7 @@ def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
     here, there = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "TMUX_TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.run", *overrides],
+        [sys.executable, "-m", "launch", "run", *overrides],
         cwd=repository, stdin=there, stdout=there, stderr=there, env=environment, start_new_session=True,
     )  # fmt: skip
     os.close(there)

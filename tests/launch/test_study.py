@@ -129,10 +129,10 @@ def test_the_budget_ends_the_run_under_way_and_begins_no_other(tmp_path: Path, s
 
 
 def test_ctrl_c_ends_the_run_under_way_and_the_study(tmp_path: Path, repository: Path) -> None:
-    script = "import sys\nfrom config.process import run_main\nfrom launch.study import study\n"
-    script += f"study.RUN = (sys.executable, '-c', {STAND_IN!r})\nrun_main(study.main)"
+    script = "import sys\nfrom launch.cli.main import main\nfrom launch.study import study\n"
+    script += f"study.RUN = (sys.executable, '-c', {STAND_IN!r})\nmain()"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, *words(tmp_path, "seeds=[9, 1]")],
+        [sys.executable, "-c", script, "study", *words(tmp_path, "seeds=[9, 1]")],
         cwd=repository, start_new_session=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60

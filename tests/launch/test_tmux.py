@@ -48,7 +48,7 @@ class Terminal:
             "LINES": "40",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch.run", *overrides],
+            [sys.executable, "-m", "launch", "run", *overrides],
             cwd=repository, stdin=there, stdout=there, stderr=there, env=self._environment,
             start_new_session=True,
         )  # fmt: skip

@@ -41,7 +41,7 @@ def environment(tmp_path: Path, repository: Path) -> dict[str, str]:
 
 def viz(repository: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "launch.show.viz", *words],
+        [sys.executable, "-m", "launch", "viz", *words],
         cwd=repository, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def test_script_prints_and_runs_the_command(
 def test_help_says_how(repository: Path, environment: dict[str, str]) -> None:
     ended = viz(repository, environment, "--help")
     assert ended.returncode == 0
-    assert "bash launch/viz.sh my-run best --save out" in ended.stdout
+    assert "residual-rl viz my-run best --save out" in ended.stdout
 
 
 def test_what_cannot_be_shown_is_one_clear_line(
@@ -102,7 +102,7 @@ def test_what_cannot_be_shown_is_one_clear_line(
         ([str(run_dir)], "no display for a window: add --save for a file"),
     ):
         ended = viz(repository, environment, *words)
-        assert (ended.returncode, ended.stdout) == (1, "")
+        assert (ended.returncode, ended.stdout) == (2, "")
         assert said in ended.stderr
         assert ended.stderr.count("\n") == 1
 

@@ -138,7 +138,7 @@ def test_a_wrong_key_is_named(override: str, says: str) -> None:
 
 
 def command(out: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "learner.base_training.run", *SMALL, f"out={out}", *overrides]
+    return [sys.executable, "-m", "launch", "train-base", *SMALL, f"out={out}", *overrides]
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import zmq
 
+from config.shared import describe_run
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
+from tests.support.helpers import make_config
 from tests.support.journals import LIMITS, SETTINGS
 from tests.support.spec import SPEC
 from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 4
+VERSION = 5
 
 
 class BareClient:
@@ -57,6 +59,12 @@ class BareClient:
                 if message["kind"] == kind:
                     return message, frames
         raise TimeoutError(kind)
+
+    def ask(self) -> None:
+        self.say(
+            "hello", protocol_version=VERSION, actor_id="bare", session=self.session, role="actor",
+            first_sequence=0, spec=None,
+        )  # fmt: skip
 
     def hello(self, actor_id: str = "bare", first_sequence: int = 0, **spec: Any) -> None:
         fields = {
@@ -193,3 +201,19 @@ def test_a_bare_client_hears_progress_and_refusals(client: BareClient, free_port
         client.say("heartbeat", session=client.session, figures={"frames": 1.0})
         progress, _ = client.hear("progress")
         assert progress.keys() == {"kind", "decisions", "updates", "version", "evaluate", "finished"}
+
+
+def test_a_bare_client_learns_which_run_it_is(
+    client: BareClient, free_ports: tuple[int, int], repository: Path
+) -> None:
+    config = make_config()
+    with learning(make_wire(free_ports), run=describe_run(config, "abc")):
+        client.ask()
+        welcome, _ = client.hear("welcome")
+        assert welcome["credit_rows"] == 0
+        run = welcome["run"]
+        page = (repository / "docs/reference/protocol.md").read_text()
+        assert [key for key in run if f"`{key}`" not in page] == []
+        assert (run["base_fingerprint"], run["task"]["env_id"]) == ("abc", config.task.env_id)
+        client.hello()
+        assert client.hear("welcome")[0]["run"] is None

@@ -117,12 +117,13 @@ def test_what_is_wrong_is_said(frames: list[bytes], says: str) -> None:
 
 
 def test_another_version_is_said_whatever_its_message_holds() -> None:
-    with pytest.raises(VersionError, match="version 9, this side speaks 4"):
+    with pytest.raises(VersionError, match=f"version 9, this side speaks {VERSION}"):
         decode_from_learner([msgspec.msgpack.encode([9, {"something": "new"}])], LIMITS)
 
 
 def test_a_client_cannot_speak_as_a_learner() -> None:
-    frames = as_bytes(encode(Welcome(session=1, next_sequence=0, durable_sequence=0, credit_rows=1), LIMITS))
+    welcome = Welcome(session=1, next_sequence=0, durable_sequence=0, credit_rows=1, run=None)
+    frames = as_bytes(encode(welcome, LIMITS))
     with pytest.raises(ProtocolError):
         decode_from_client(frames, LIMITS)
 
@@ -178,8 +179,10 @@ def test_small_arrays_share_a_frame_and_stay_aligned() -> None:
         assert decoded.columns[name].flags.aligned
 
 
-def test_a_message_of_version_2_is_read_as_journals_hold_it() -> None:
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_a_message_of_an_earlier_version_is_read_as_journals_hold_it(version: int) -> None:
     fields = msgspec.msgpack.decode(_header())[1]
-    decoded = decode_from_client([msgspec.msgpack.encode([2, fields]), np.float32([1, 2]).tobytes()], LIMITS)
+    header = msgspec.msgpack.encode([version, fields])
+    decoded = decode_from_client([header, np.float32([1, 2]).tobytes()], LIMITS)
     assert isinstance(decoded, Experience)
     assert decoded.columns["a"].tolist() == [1, 2]

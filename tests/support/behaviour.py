@@ -4,10 +4,9 @@ from typing import Any
 
 import msgspec
 
-from actor.policy.exploration import BASE_ALONE
-from protocol.messages import Behaviour
+from protocol.messages import BASE_ALONE, Behaviour
 
 
-def acting(mask_probability: float, **changes: Any) -> Behaviour:
+def residual_acts(mask_probability: float, **changes: Any) -> Behaviour:
     """A residual that acts with this probability, without noise; `changes` replace other fields."""
     return msgspec.structs.replace(BASE_ALONE, mask_probability=mask_probability, **changes)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,8 @@ from config.wire import WireConfig
 from learner.intake.intake import Intake
 from protocol.arrays import Columns, weights_digest
 from protocol.experience import zeros
-from protocol.messages import Behaviour, Progress, Weights
+from protocol.messages import Progress, Weights
+from tests.support.behaviour import residual_acts
 from tests.support.spec import SPEC
 
 PROGRESS = Progress(decisions=0, updates=0, version=0, evaluate=False, finished=False)
@@ -55,24 +57,16 @@ def make_columns(first: int, rows: int = 8) -> Columns:
 
 def make_weights(version: int, value: float = 0.0) -> Weights:
     columns = {"layer.weight": np.full((3, 4), value + version, np.float32)}
-    behaviour = Behaviour(
-        mask_probability=1.0,
-        mask_episodes=False,
-        uniform=False,
-        noise_std=0.1,
-        noise_ladder=True,
-        noise_probability=1.0,
-        noise_decisions=1,
-        decisions=0,
-    )
+    behaviour = residual_acts(1.0, noise_std=0.1, noise_ladder=True)
     return Weights(
         version=version, digest=weights_digest(columns), behaviour=behaviour, final=False, columns=columns
     )
 
 
 @contextmanager
-def learning(wire: WireConfig, queue_rows: int = 1000) -> Iterator[Intake]:
-    intake = Intake(wire, SPEC, queue_rows=queue_rows)
+def learning(wire: WireConfig, queue_rows: int = 1000, **changes: Any) -> Iterator[Intake]:
+    arguments = {"spec": SPEC, "queue_rows": queue_rows} | changes
+    intake = Intake(wire, **arguments)
     intake.start()
     intake.announce(PROGRESS)
     try:

@@ -25,7 +25,8 @@ from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits, weights_digest
-from protocol.messages import Behaviour, Progress, Weights
+from protocol.messages import Progress, Weights
+from tests.support.behaviour import residual_acts
 from tests.support.identifiable import ACT, OBS, K, pack
 from tests.support.spec import SPEC
 
@@ -138,7 +139,7 @@ def run_learner(
     for state in journal.sessions:
         if state.ended:
             store.end_session(state.actor_id, state.session)
-    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
+    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal, run={"name": "chaos"})
     version, decisions = journal.version, journal.totals.decisions
     intake.start()
     due_s = 0.0
@@ -187,12 +188,9 @@ def write_status(folder: Path, intake: Intake) -> None:
 
 def make_weights(version: int) -> Weights:
     """Weights of nothing."""
-    behaviour = Behaviour(
-        mask_probability=1.0, mask_episodes=False, uniform=False, noise_std=0.0, noise_ladder=False,
-        noise_probability=1.0,
-        noise_decisions=1, decisions=0,
-    )  # fmt: skip
-    return Weights(version=version, digest=weights_digest({}), behaviour=behaviour, final=False, columns={})
+    return Weights(
+        version=version, digest=weights_digest({}), behaviour=residual_acts(1.0), final=False, columns={}
+    )
 
 
 def main(kind: str, settings_path: str, actor_id: str = "") -> None:

@@ -66,6 +66,7 @@ class Mutator:
             self.truncated, self.wrong_count, self.huge_dimensions, self.nested, self.random_bytes,
             self.wrong_session, self.flipped_bits, self.bad_rows, self.other_version, self.too_large,
             self.wrong_sequence, self.lying_lengths, self.wrong_spec, self.bad_figures, self.bad_evaluation,
+            self.question,
         )  # fmt: skip
 
     def next(self) -> Frames:
@@ -148,7 +149,7 @@ class Mutator:
         return self.encode(self._experience(columns))
 
     def other_version(self) -> Frames:
-        return [msgspec.msgpack.encode([self._rng.randrange(3, 2**31), {"kind": "hello"}])]
+        return [msgspec.msgpack.encode([self._rng.randrange(PROTOCOL_VERSION + 1, 2**31), {"kind": "hello"}])]
 
     def too_large(self) -> Frames:
         if self._rng.random() < 0.5:
@@ -169,6 +170,11 @@ class Mutator:
     def wrong_spec(self) -> Frames:
         spec = msgspec.structs.replace(SPEC, env_id=f"Task-{self._rng.randrange(10**6)}")
         return self.encode(self.hello(spec=spec, actor_id=f"vandal-{self._rng.randrange(10**6)}"))
+
+    def question(self) -> Frames:
+        """Which run it is, asked in anybody's name."""
+        actor_id = self._rng.choice(("vandal", "actor-0", "", "x" * 65))
+        return self.encode(self.hello(spec=None, actor_id=actor_id, session=self._rng.getrandbits(62)))
 
     def bad_figures(self) -> Frames:
         figures = {f"figure-{i}": 0.5 for i in range(self._rng.randint(65, 500))}

@@ -16,6 +16,7 @@ from pathlib import Path
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import compose_config
+from config.shared import describe_run
 from launch.make_keys import make_keys
 from learner.intake.intake import Intake
 from protocol.messages import Progress
@@ -33,13 +34,14 @@ def main(folder: Path, repository: Path, command: list[str]) -> None:
     config = compose_config([f"wire.host={HERE}", f"wire.keys_dir={keys}", *ports])
     base = make_base(config.base, config.task, "cpu")
     with Link() as link:
-        intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)
+        run = describe_run(config, base.fingerprint)
+        intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000, run=run)
         intake.start()
         small = ["actor.num_envs=1", "actor.rows_per_batch=4", "wire.connect_timeout_s=60"]
-        start = [*link.there, *command, f"learner=tcp://{HERE}:{PORT}"]
+        start = [*link.there, *command, f"tcp://{HERE}:{PORT}"]
         with (folder / "actor.log").open("wb") as output:
             actor = subprocess.Popen(
-                [*start, f"keys={keys}", *small], cwd=repository, stdout=output, stderr=output
+                [*start, "--keys", str(keys), *small], cwd=repository, stdout=output, stderr=output
             )
             rows, deadline_s = 0, time.monotonic() + TIMEOUT_S
             while rows < 20 and actor.poll() is None and time.monotonic() < deadline_s:

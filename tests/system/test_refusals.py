@@ -38,7 +38,7 @@ SMALL = ("learner.wandb.mode=disabled", "actor.count=1", "actor.num_envs=1", "wi
 
 def run(module: str, *overrides: str, timeout_s: float = 60) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of processes that are expected to refuse."""
-    words = [sys.executable, "-m", module, *SMALL, *overrides]
+    words = [sys.executable, "-m", *module.split(), *SMALL, *overrides]
     process = subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -141,7 +141,7 @@ def test_so_it_is_for_a_task_that_no_table_knows(base_copy: Path, refused: Calla
 
 def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: list[str]) -> None:
     spoil(base_copy, "other control mode")
-    words = ["launch.run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
+    words = ["launch run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
     code, output, error = run(*words, timeout_s=110)
     assert code not in (0, None)
     assert "RotateValveLevel0-v1 has observation_dim 51 and action_dim 9" in output
@@ -231,12 +231,12 @@ def test_a_run_that_cannot_work_is_refused_by_its_learner(
 
 
 def test_a_run_of_an_unknown_task_is_refused_before_anything_starts(ports: list[str]) -> None:
-    code, output, error = run("launch.run", "task.env_id=Nonsense-v1", *ports, "name=wrong", timeout_s=100)
+    code, output, error = run("launch run", "task.env_id=Nonsense-v1", *ports, "name=wrong", timeout_s=100)
     assert_one_line(code, output, error, "is not registered with ManiSkill")
 
 
 def test_a_learner_that_gives_up_takes_starting_simulators_along(ports: list[str]) -> None:
-    code, output, error = run("launch.run", "learner.stall_timeout_s=1", *ports, "name=dead", timeout_s=100)
+    code, output, error = run("launch run", "learner.stall_timeout_s=1", *ports, "name=dead", timeout_s=100)
     assert code == 1
     assert "learner   | error: no experience for 1 s" in output
     assert "Traceback" not in output + error

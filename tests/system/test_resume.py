@@ -1,17 +1,14 @@
 """A killed learner continues its run: real processes, real simulators."""
 
-import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.helpers import left_running
+from tests.support.runs import TIMEOUT_S, points, wait_for
 
 SMALL = (
     "learner.total_frames=1000000", "algo.learning_starts=100", "algo.critic_warmup_updates=10",
@@ -20,23 +17,6 @@ SMALL = (
     # Nothing of the dataset is written before the kill: all must come from the journal.
     "learner.store_flush_s=1000", "learner.checkpoint_every_s=0.5",
 )  # fmt: skip
-TIMEOUT_S = 90.0
-
-
-def wait_for(fact: Callable[[], Any], *processes: subprocess.Popen[str]) -> Any:
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not (found := fact()):
-        assert time.monotonic() < deadline_s, "never became true"
-        for process in processes:
-            assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
-    return found
-
-
-def points(run_dir: Path) -> list[dict[str, Any]]:
-    path = run_dir / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 @pytest.mark.timeout(300)

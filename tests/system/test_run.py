@@ -25,7 +25,7 @@ def start(tmp_path: Path, free_ports: tuple[int, int], repository: Path, *more: 
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}", *more,
     ]  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "launch.run", *overrides],
+        [sys.executable, "-m", "launch", "run", *overrides],
         cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip

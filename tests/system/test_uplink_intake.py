@@ -323,6 +323,15 @@ def test_a_port_in_use_is_an_intake_error(wire: WireConfig) -> None:
         Intake(wire, SPEC, queue_rows=10).start()
 
 
+@pytest.mark.parametrize("run", [{"task": "x" * 300}, {"seed": 10**30}])
+def test_a_run_that_no_header_can_describe_is_refused_before_anybody_asks(
+    wire: WireConfig, run: dict[str, object]
+) -> None:
+    small = msgspec.structs.replace(wire, max_header_bytes=300)
+    with pytest.raises(IntakeError, match="wire.max_header_bytes"):
+        Intake(small, SPEC, queue_rows=10, run=run)
+
+
 def test_a_failure_of_the_thread_is_raised_in_its_owner(
     wire: WireConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,4 +421,5 @@ def test_another_protocol_version_is_refused_in_words(wire: WireConfig) -> None:
         finally:
             vandal.channel.close()
     assert isinstance(refused, Refused)
-    assert refused.reason == "protocol version 99, this side speaks 4: install the same release on both sides"
+    says = f"protocol version 99, this side speaks {PROTOCOL_VERSION}: install the same release on both sides"
+    assert refused.reason == says

@@ -100,7 +100,7 @@ def shard_on_disk(folder: Path, number: int, episodes: int, frames: int, spec: D
         sizes = {name: (folder / name).stat().st_size for name in names}
     except FileNotFoundError as error:
         raise DatasetError(
-            f"{error.filename} is missing: python -m learner.replay repair {folder} keeps what comes before"
+            f"{error.filename} is missing: residual-rl replay repair {folder} keeps what comes before"
         ) from error
     return Shard(
         number, episodes, frames, sizes[layout.file_name(layout.DATA_PATH, number)], sum(sizes.values())

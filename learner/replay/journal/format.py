@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import xxhash
 
+from config.process import FailedError
 from protocol.arrays import Buffer
 from protocol.messages import Evaluation, ExperienceSpec
 from protocol.session.peer import SessionState
@@ -33,7 +34,7 @@ _SPARE_SUFFIX = ".spare"
 _MOST_HEAD_BYTES = 1 << 24
 
 
-class JournalError(RuntimeError):
+class JournalError(FailedError):
     """A journal that cannot be used; one line that says what and what to do."""
 
 

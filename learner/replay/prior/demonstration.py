@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from config.process import UsageError
 from learner.replay.dataset.arrow import Array
 
 
-class DemonstrationError(ValueError):
+class DemonstrationError(UsageError):
     """Demonstrations that cannot be used; the message says which and why."""
 
 

@@ -5,9 +5,9 @@ import torch
 
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
-from actor.policy.exploration import BASE_ALONE
 from actor.policy.residual import ResidualActor
-from tests.support.behaviour import acting
+from protocol.messages import BASE_ALONE
+from tests.support.behaviour import residual_acts
 from tests.support.diffusion import base_keys, small_agent
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config, make_policy
@@ -29,7 +29,7 @@ def test_residual_off_equals_base_to_the_bit(native):
 def test_mask_gates_whole_decisions_with_its_probability():
     config = make_config("algo.residual_every=4", "algo.residual_shape=chunk", "algo.residual_dims=null")
     policy = make_policy(CountingBase(), config, 4000, 4)
-    policy.behaviour = acting(0.25, uniform=True)
+    policy.behaviour = residual_acts(0.25, uniform=True)
     policy.begin(torch.zeros(4000, 3))
     residual = policy.act().residual
     acted = residual.flatten(1).abs().amax(1) > 0
@@ -40,7 +40,7 @@ def test_mask_gates_whole_decisions_with_its_probability():
 def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
     config = make_config("algo.residual_every=4", "algo.residual_shape=constant", "algo.residual_dims=[0]")
     policy = make_policy(CountingBase(), config, 8, 4)
-    policy.behaviour = acting(1.0, noise_std=0.5)
+    policy.behaviour = residual_acts(1.0, noise_std=0.5)
     policy.begin(torch.zeros(8, 3))
     residual = policy.act().residual
     assert residual.abs().max() > 0
@@ -50,7 +50,7 @@ def test_a_held_residual_is_the_same_in_every_frame_of_its_decision():
 def test_noise_ladder_leaves_the_first_sub_environment_without_noise():
     config = make_config("algo.residual_every=4")
     policy = make_policy(CountingBase(), config, 4, 4)
-    policy.behaviour = acting(1.0, noise_std=0.5, noise_ladder=True)
+    policy.behaviour = residual_acts(1.0, noise_std=0.5, noise_ladder=True)
     policy.begin(torch.zeros(4, 3))
     residual = policy.act().residual
     assert not residual[0].any() and residual[3].abs().max() > 0
@@ -59,7 +59,7 @@ def test_noise_ladder_leaves_the_first_sub_environment_without_noise():
 def test_a_fresh_deterministic_residual_starts_as_the_base():
     config = make_config("algo.residual_every=4")
     policy = make_policy(CountingBase(), config, 4, 4)
-    policy.behaviour = acting(1.0)
+    policy.behaviour = residual_acts(1.0)
     policy.begin(torch.randn(4, 3))
     assert not policy.act().residual.any()
 
@@ -67,7 +67,7 @@ def test_a_fresh_deterministic_residual_starts_as_the_base():
 def test_only_the_chosen_action_numbers_are_corrected():
     config = make_config("algo.residual_every=2", "algo.residual_dims=[1]", "algo.residual_shape=chunk")
     policy = make_policy(CountingBase(), config, 4, 2)
-    policy.behaviour = acting(1.0, uniform=True)
+    policy.behaviour = residual_acts(1.0, uniform=True)
     policy.begin(torch.zeros(4, 3))
     residual = policy.act().residual
     assert not residual[:, :, 0].any() and (residual[:, :, 1] != 0).all()
@@ -77,7 +77,7 @@ def test_only_the_chosen_action_numbers_are_corrected():
 def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     config = make_config("algo.residual_every=1")
     policy = make_policy(CountingBase(), config, 2, 1)
-    policy.behaviour = acting(1.0, noise_std=0.5, noise_decisions=3)
+    policy.behaviour = residual_acts(1.0, noise_std=0.5, noise_decisions=3)
     policy.begin(torch.zeros(2, 3))
     drawn = [policy.act().residual[:, 0, 0].clone() for _ in range(4)]
     assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[1], drawn[2])
@@ -85,7 +85,7 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     policy.begin(torch.zeros(2, 3), torch.tensor([True, False]))
     after = policy.act().residual[:, 0, 0]
     assert after[0] != drawn[3][0] and after[1] == drawn[3][1]
-    policy.behaviour = acting(1.0, noise_std=0.5, noise_probability=0.0)
+    policy.behaviour = residual_acts(1.0, noise_std=0.5, noise_probability=0.0)
     policy.begin(torch.zeros(2, 3))
     assert not policy.act().residual.any()
 
@@ -95,7 +95,7 @@ def test_residual_and_noise_stay_in_the_range_of_the_residual():
     policy = make_policy(CountingBase(), config, 500, 4)
     sender = ResidualActor(config.algo, 3, 2)
     torch.nn.init.constant_(sender.head.bias, 20.0)  # tanh = 1 in every number
-    policy.adopt(1, sender.state_dict(), acting(1.0, noise_std=0.5))
+    policy.adopt(1, sender.state_dict(), residual_acts(1.0, noise_std=0.5))
     policy.begin(torch.zeros(500, 3))
     residual = policy.act().residual
     # Noise of deviation 0.5 on top of 1: half of it is cut.
@@ -107,28 +107,28 @@ def test_weights_of_the_release_before_play_if_the_residual_used_its_whole_range
     config = make_config("algo.residual_every=4")
     policy = make_policy(CountingBase(), config, 1, 4)
     old = ResidualActor(config.algo, 3, 2).state_dict() | {"reach": torch.ones(1)}
-    policy.adopt(1, old, acting(1.0))
+    policy.adopt(1, old, residual_acts(1.0))
     with pytest.raises(RuntimeError, match=r"uses 0.25 of algo.residual_scale"):
-        policy.adopt(2, old | {"reach": torch.full((1,), 0.25)}, acting(1.0))
+        policy.adopt(2, old | {"reach": torch.full((1,), 0.25)}, residual_acts(1.0))
 
 
 def test_a_mask_by_episodes_holds_until_the_episode_ends():
     config = make_config("algo.residual_every=1")
     policy = make_policy(CountingBase(), config, 4000, 1)
-    policy.behaviour = acting(0.25, mask_episodes=True, uniform=True)
+    policy.behaviour = residual_acts(0.25, mask_episodes=True, uniform=True)
     policy.begin(torch.zeros(4000, 3))
     acts = [policy.act().residual.flatten(1).any(1) for _ in range(3)]
     assert torch.equal(acts[0], acts[1]) and torch.equal(acts[1], acts[2])
     assert abs(acts[0].float().mean().item() - 0.25) < 0.03
     # A share that rises is for episodes that begin after it.
-    policy.behaviour = acting(1.0, mask_episodes=True, uniform=True)
+    policy.behaviour = residual_acts(1.0, mask_episodes=True, uniform=True)
     assert torch.equal(policy.act().residual.flatten(1).any(1), acts[0])
     policy.begin(torch.zeros(4000, 3), torch.arange(4000) < 2000)
     after = policy.act().residual.flatten(1).any(1)
     assert after[:2000].all() and torch.equal(after[2000:], acts[0][2000:])
 
 
-@pytest.mark.parametrize("behaviour", [BASE_ALONE, acting(1.0, noise_std=0.5)])
+@pytest.mark.parametrize("behaviour", [BASE_ALONE, residual_acts(1.0, noise_std=0.5)])
 def test_an_evaluated_residual_does_not_depend_on_the_behaviour_of_the_weights(behaviour):
     config = make_config("algo.residual_every=4", "algo.residual_scale=0.5")
     policy = make_policy(CountingBase(), config, 6, 4, EvaluatedPolicy)

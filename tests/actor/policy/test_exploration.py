@@ -7,20 +7,20 @@ from torch import Tensor
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.residual import ResidualActor
 from config.main import Config
-from tests.support.behaviour import acting
+from tests.support.behaviour import residual_acts
 from tests.support.diffusion import small_agent
 from tests.support.helpers import make_config, make_policy
 
 ENVS, FIRST_SEED, FRAMES = 6, 1000, 40
 LENGTHS = (7, 9, 16, 10, 30, 13)  # of the episodes in each sub-environment
 BEHAVIOURS = {
-    "masked episodes, noise that lasts, a ladder": acting(
+    "masked episodes, noise that lasts, a ladder": residual_acts(
         0.6, mask_episodes=True, noise_std=0.4, noise_ladder=True, noise_probability=0.3, noise_decisions=5
     ),
-    "masked decisions, noise that lasts": acting(
+    "masked decisions, noise that lasts": residual_acts(
         0.5, noise_std=0.4, noise_probability=0.3, noise_decisions=3
     ),
-    "uniform": acting(0.7, uniform=True),
+    "uniform": residual_acts(0.7, uniform=True),
 }
 
 

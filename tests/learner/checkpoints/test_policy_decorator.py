@@ -11,7 +11,13 @@ from actor.evaluate_base import make_policy
 from actor.policy.contract import CheckpointError
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import save_checkpoint
-from learner.checkpoints.policy_decorator import LayoutError, export_checkpoint, import_checkpoint, main
+from learner.checkpoints.policy_decorator import (
+    LayoutError,
+    export_checkpoint,
+    export_file,
+    import_checkpoint,
+    import_file,
+)
 from tests.support.helpers import make_config
 
 OBSERVATION, ACTION, FRAMES = 11, 3, 4
@@ -101,8 +107,8 @@ def test_the_command_goes_both_ways(tmp_path: Path) -> None:
     ours, algo = algorithm()
     mine, theirs, back = tmp_path / "newest.pt", tmp_path / "published.pt", tmp_path / "back" / "newest.pt"
     save_checkpoint(tmp_path, ours, 3, algo)
-    assert main(["export", str(mine), str(theirs)]) == 0
-    assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
+    export_file(mine, theirs)
+    import_file(theirs, back, make_config("algo=policy_decorator").algo)
     assert torch.load(back, weights_only=True)["actor"]["head.weight"].shape == (2 * NUMBERS, 256)
 
 
@@ -114,22 +120,21 @@ def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_pat
     )  # fmt: skip
     ours, algo = algorithm()
     mine, theirs, back = save_checkpoint(tmp_path, ours, 3, algo), tmp_path / "out.pt", tmp_path / "back.pt"
-    assert main(["export", str(mine), str(theirs)]) == 0
-    assert main(["import", str(theirs), str(back), "algo=policy_decorator"]) == 0
+    export_file(mine, theirs)
+    import_file(theirs, back, make_config("algo=policy_decorator").algo)
     observation = torch.randn(5, OBSERVATION)
     plan = base.plan(observation[:, None], None, {})
     residual = ours.actor.mode(observation, plan.flatten(1)).view_as(plan)
+    config = make_config(*words)
     for place in (mine, back):
-        config = make_config(*words, f"learner.evaluation.residual={place}")
-        policy = make_policy(config, base, 5)
+        policy = make_policy(config, base, place, 5)
         policy.begin(observation)
         played = torch.stack([policy.act().action for _ in range(4)], 1)
         wanted = (plan + config.algo.residual_scale * residual).clamp(-1, 1)
         torch.testing.assert_close(played, wanted, atol=1e-5, rtol=0)
     for place, says in ((theirs, "does not fit this algo"), (tmp_path / "none.pt", "is missing")):
-        config = make_config(*words, f"learner.evaluation.residual={place}")
         with pytest.raises(CheckpointError, match=says) as refused:
-            make_policy(config, base, 5)
+            make_policy(config, base, place, 5)
         assert "\n" not in str(refused.value)
 
 
@@ -138,7 +143,7 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
     ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
     place = save_checkpoint(tmp_path, ours, 1, config.algo)
     with pytest.raises(LayoutError, match=r"newest\.pt: .* only algo\.head=gaussian, this is deterministic"):
-        main(["export", str(place), str(tmp_path / "out.pt")])
+        export_file(place, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
     theirs = export_checkpoint(
         torch.load(save_checkpoint(tmp_path, *_and_version(algorithm())), weights_only=True)
@@ -163,7 +168,7 @@ def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_no
     del saved["algo"]["critic_input"]
     torch.save(saved, place)
     with pytest.raises(LayoutError, match=r"newest\.pt: .*critic_input"):
-        main(["export", str(place), str(tmp_path / "out.pt")])
+        export_file(place, tmp_path / "out.pt")
 
 
 def _and_version(made):

@@ -18,7 +18,6 @@ import pytest
 
 from launch.show.viz import read_replay
 from learner.folder import sole_learner
-from learner.replay.__main__ import main
 from learner.replay.dataset.arrow import with_column
 from learner.replay.dataset.assembler import EpisodeAssembler
 from learner.replay.dataset.compaction import Budget
@@ -31,6 +30,7 @@ from learner.replay.tools.merge import Selection, export, merge
 from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
 from tests.support.identifiable import ACT, OBS, K, Truth, make_stream, pack
+from tests.support.program import residual_rl
 
 LENGTHS = [6, 3, 5, 9, 4]
 
@@ -138,10 +138,10 @@ def test_damage_is_found_and_the_longest_whole_prefix_is_kept(
     assert verify(folder) == []
     damage(folder)
     assert any(said in problem for problem in verify(folder))
-    assert main(["verify", str(folder)]) == 1
+    assert residual_rl("replay", "verify", str(folder)) == 1
     repaired = repair(folder)
     assert verify(folder) == []
-    assert main(["verify", str(folder)]) == 0
+    assert residual_rl("replay", "verify", str(folder)) == 0
     assert (repaired.episodes, repaired.frames) == (kept, sum(LENGTHS[:kept]))
     assert repaired.dropped or kept == 5
     assert first_numbers(folder) == numbers_of(truths[:kept])
@@ -157,7 +157,7 @@ def test_repair_cuts_within_a_file_and_says_so(tmp_path: Path, caplog: pytest.Lo
     assert path.exists()
     rewrite(path, **{"next.reward": lambda values: np.where(values < 1502, values, np.inf)})
     with caplog.at_level("INFO"):
-        assert main(["repair", str(tmp_path / "one")]) == 0
+        assert residual_rl("replay", "repair", str(tmp_path / "one")) == 0
     file = "data/chunk-000/file-005.parquet"
     assert f"dropped: {file}: next.reward at frame 18 is not finite; 2 episodes in it" in caplog.text
     assert "is whole: 3 episodes, 14 frames" in caplog.text
@@ -259,7 +259,7 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
         paths = [
             str(tmp_path / word) if word in ("a", "fast", "old", "out", "nothing") else word for word in words
         ]
-        assert main(paths) == 1
+        assert residual_rl("replay", *paths) == 2
         assert said in (heard := capfd.readouterr().err)
         assert heard.count("\n") == 1
         assert not (tmp_path / "out").exists()
@@ -272,10 +272,10 @@ def test_repair_leaves_a_run_alone_that_goes_on(tmp_path: Path, capfd: pytest.Ca
     begun = tmp_path / ".replay.shard"
     begun.write_bytes(b"what the learner has begun")
     with sole_learner(tmp_path):
-        assert main(["repair", str(tmp_path / "replay")]) == 1
+        assert residual_rl("replay", "repair", str(tmp_path / "replay")) == 2
         assert "a learner is writing to" in capfd.readouterr().err
         assert begun.exists()
-    assert main(["repair", str(tmp_path / "replay")]) == 0
+    assert residual_rl("replay", "repair", str(tmp_path / "replay")) == 0
     assert verify(tmp_path / "replay") == []
 
 
@@ -300,16 +300,20 @@ def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest
     capfd.readouterr()  # what LeRobot's writer said
     for name, line in said.items():
         for words in (["export", str(tmp_path / name), out], ["merge", out, ours, str(tmp_path / name)]):
-            assert main(words) == 1
+            assert residual_rl("replay", *words) == 2
             assert line in (heard := capfd.readouterr().err) and heard.count("\n") == 1
             assert not (tmp_path / "out").exists()
-    assert main(["merge", out, ours, str(tmp_path / "slow")]) == 1
+    assert residual_rl("replay", "merge", out, ours, str(tmp_path / "slow")) == 2
     assert "slow has fps 10, " in capfd.readouterr().err
     for name in ("v2.1", "theirs"):
-        assert main(["repair", str(tmp_path / name)]) == 1
+        assert residual_rl("replay", "repair", str(tmp_path / name)) == 2
         assert said[name] in capfd.readouterr().err
     # What is there of another one may be looked at; what is not there of ours is mended.
-    assert main(["verify", str(tmp_path / "theirs")]) == main(["info", str(tmp_path / "theirs")]) == 0
+    assert (
+        residual_rl("replay", "verify", str(tmp_path / "theirs"))
+        == residual_rl("replay", "info", str(tmp_path / "theirs"))
+        == 0
+    )
     assert verify(tmp_path / "v2.1") != [] and verify(tmp_path / "cut") != []
     assert "lacks the columns next.success" in repair(tmp_path / "cut").dropped[0]
     assert open_with_lerobot(tmp_path / "cut").num_episodes == 2
@@ -318,7 +322,7 @@ def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest
 def test_info_says_what_is_in_it(tmp_path: Path, repository: Path) -> None:
     make_replay(tmp_path / "replay")
     ended = subprocess.run(
-        [sys.executable, "-m", "learner.replay", "info", str(tmp_path / "replay")],
+        [sys.executable, "-m", "launch", "replay", "info", str(tmp_path / "replay")],
         cwd=repository, capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -396,7 +400,7 @@ def test_tools_see_whole_prefixes_of_a_replay_that_grows(
         while goes_on():
             copy = tmp_path / f"copy-{len(lengths)}"
             lengths.append(export(folder, copy, Selection()).episodes)
-            assert main(["info", str(folder)]) == 0
+            assert residual_rl("replay", "info", str(folder)) == 0
             assert [outcome.frames for outcome in read_replay(tmp_path)[0]][:5] == LENGTHS
             assert len(read_lerobot(str(folder))) % 5 == 0
     assert lengths == sorted(lengths) and not any(count % 5 for count in lengths)
@@ -432,7 +436,7 @@ def test_a_file_that_cannot_be_opened_is_named_and_not_waited_for(
         ["verify", str(folder)],
         ["export", str(folder), str(tmp_path / "out")],
     ):
-        assert main(words) == 1
+        assert residual_rl("replay", *words) != 0
         said = capsys.readouterr()
         assert "file-777.parquet cannot be read: it is a link to" in said.err + said.out
 

@@ -44,9 +44,11 @@ def hello(actor_id: str = "actor-0", session: int = 1, **changes: Any) -> Hello:
     return msgspec.structs.replace(HELLO, actor_id=actor_id, session=session, **changes)
 
 
-def table(**changes: int) -> PeerTable:
-    credit = Credit(credit_rows=CREDIT, queue_rows=100, undurable_rows=UNDURABLE)
-    return PeerTable(SPEC, msgspec.structs.replace(credit, **changes), lease_s=5.0, heartbeat_s=HEARTBEAT_S)
+def table(run: dict[str, Any] | None = None, **changes: int) -> PeerTable:
+    credit = msgspec.structs.replace(
+        Credit(credit_rows=CREDIT, queue_rows=100, undurable_rows=UNDURABLE), **changes
+    )
+    return PeerTable(SPEC, credit, run=run, lease_s=5.0, heartbeat_s=HEARTBEAT_S)
 
 
 def batch(number: int, rows: int) -> dict[str, np.ndarray]:
@@ -478,8 +480,44 @@ def test_a_differing_spec_is_refused_with_both_values_and_a_remedy(field: str) -
     assert reason.startswith(f"actor actor-0 offers {field} {theirs}, this learner trains {field} {value}: ")
 
 
+def test_a_client_without_a_spec_is_told_the_run_and_leaves_no_trace() -> None:
+    run = {"name": "this one"}
+    peers = table(run=run)
+    peers.open(hello(), b"x", "", 0.0)
+    [(identity, answer)] = peers.open(hello(session=2, spec=None), b"y", "", 0.0)
+    assert identity == b"y"
+    assert answer == Welcome(session=2, next_sequence=0, durable_sequence=0, credit_rows=0, run=run)
+    assert [peer.session for peer in peers] == [1]
+    assert peers.take_ended() == []
+    assert peers.find(2, b"y", 0.0) is None
+    assert peers.find(1, b"x", 0.0) is not None
+
+
+def test_a_client_without_a_spec_is_refused_as_any_other() -> None:
+    for wrong in (hello(protocol_version=9), hello(role="king"), hello("a\nb")):
+        question = msgspec.structs.replace(wrong, spec=None)
+        [(_, answer)] = table(run={"name": "this one"}).open(question, b"x", "", 0.0)
+        assert answer == Refused(reason=mismatch(wrong, SPEC) or "")
+
+
+def test_a_learner_that_cannot_describe_its_run_says_so() -> None:
+    [(_, answer)] = table().open(hello(spec=None), b"x", "", 0.0)
+    assert isinstance(answer, Refused) and "with a spec" in answer.reason
+
+
+@pytest.mark.parametrize("run", [{"name": "this one"}, {}, None])
+def test_a_question_ends_with_the_answer(run: dict[str, Any] | None) -> None:
+    client = ClientSession(hello(spec=None), heartbeat_s=HEARTBEAT_S, now_s=0.0)
+    assert [message.spec for message in client.due(0.0) if isinstance(message, Hello)] == [None]
+    answer = Welcome(session=1, next_sequence=0, durable_sequence=0, credit_rows=0, run=run)
+    client.receive(answer, 0.0)
+    assert client.run == run
+    assert not client.connected
+    assert (client.refused is None) == (run is not None)
+
+
 def test_a_wrong_version_role_or_name_is_refused() -> None:
-    assert "protocol 9, this learner 4" in (mismatch(hello(protocol_version=9), SPEC) or "")
+    assert f"protocol 9, this learner {PROTOCOL_VERSION}" in (mismatch(hello(protocol_version=9), SPEC) or "")
     assert "neither actor nor evaluator" in (mismatch(hello(role="king"), SPEC) or "")
     assert "printable" in (mismatch(hello("a\nb"), SPEC) or "")
     assert "printable" in (mismatch(hello("a" * 65), SPEC) or "")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.process import UsageError
 from learner.replay.dataset.episode import Lane
 from learner.replay.dataset.format.layout import DATA_PATH, FILES_PER_CHUNK, VIDEO_PATH, feature_name
 from learner.replay.dataset.format.video import CODEC, PIXELS
@@ -35,7 +36,7 @@ SAME_KIND = (
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 
 
-class DatasetError(ValueError):
+class DatasetError(UsageError):
     """A folder that cannot be used as a dataset; the message says which and why."""
 
 

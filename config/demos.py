@@ -1,0 +1,36 @@
+"""Settings of motion-planned or downloaded demonstrations: config/demos/main.yaml, typed and checked."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from config.compose import CONFIG_DIR, compose_section
+from config.section import Section
+
+
+class DemosConfig(Section, frozen=True):
+    """config/demos/main.yaml"""
+
+    task: str
+    episodes: int
+    source: Literal["plan", "download"]
+    keep: Literal["success", "all"]
+    control_mode: str
+    noise: float
+    first_seed: int
+    max_attempts_per_episode: int
+    processes: int | None
+    out: str
+    lerobot: bool
+
+    def __post_init__(self) -> None:
+        self.at_least(1, "episodes", "max_attempts_per_episode")
+        self.at_least(0, "first_seed")
+        self.require(0 <= self.noise <= 1, "noise", "in 0 .. 1")
+        self.require(self.processes is None or self.processes >= 1, "processes", "at least 1, or null")
+
+
+def compose_demos(overrides: Sequence[str]) -> DemosConfig:
+    """config/demos/main.yaml with Hydra overrides, checked.
+    Raises ConfigError: in one line, naming the key."""
+    # A folder of its own: beside config/task, `task=<id>` would name a group.
+    return compose_section(CONFIG_DIR / "demos", overrides, DemosConfig)

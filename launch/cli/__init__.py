@@ -1,0 +1,1 @@
+"""The command line: `residual-rl <verb>`. Each verb reads its words and calls what does the work."""

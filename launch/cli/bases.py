@@ -1,0 +1,150 @@
+"""Verbs about bases and tasks: demos, train-base, inspect, convert."""
+
+from pathlib import Path
+
+import click
+
+from config.process import TIMED
+from launch.cli.verb import Verb, Words, overrides_argument
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    cls=Verb,
+    short_help="Demonstrations of a task, planned or downloaded.",
+    log_format="demos | %(message)s",
+    examples={
+        "demos task=PushCube-v1 episodes=300": "writes demos/PushCube-v1",
+        "demos task=StackCube-v1 episodes=400 noise=0.15": "records the way back from pushes on the arm",
+        "demos source=download lerobot=true": "ManiSkill's own, as a LeRobot dataset too",
+    },
+    keys={
+        "task=PushCube-v1": "a task that has a planner",
+        "episodes=300": "demonstrations wanted",
+        "noise=0.15": "pushes on the arm: policies trained on the result are far steadier",
+    },
+)
+@overrides_argument("demos")
+def demos(overrides: tuple[str, ...]) -> None:
+    """Plans demonstrations with ManiSkill's motion planner, or downloads ManiSkill's own.
+
+    They come with state observations and actions of the control mode asked for. The planner needs packages
+    of its own: the first call makes .venv-demos. Stopped, the same command goes on with what is missing.
+    """
+    from config.demos import compose_demos
+    from launch.demos.start import make_demos
+
+    make_demos(compose_demos(overrides))
+
+
+@click.command(
+    cls=Verb,
+    short_help="Trains a diffusion base on demonstrations.",
+    log_format=TIMED,
+    examples={
+        "train-base task=PushCube-v1 preset=small": "on demos/PushCube-v1, for processors",
+        "train-base task=StackCube-v1 preset=small demos=mine.h5 out=bases/mine": "",
+    },
+    keys={
+        "preset=small": "for processors; the default, preset=published, wants a GPU",
+        "demos=FILE": "ManiSkill h5 with state observations, LeRobot dataset (folder or hub id), or a list",
+        "out=FOLDER": "the new base: give it to run as base.path=FOLDER",
+        "iterations=20000 device=cuda": "",
+    },
+)
+@overrides_argument("train_base")
+def train_base(overrides: tuple[str, ...]) -> None:
+    """Trains a diffusion base on demonstrations and evaluates it; checkpoints/best.pt is the best.
+
+    Stopped, the same command goes on from its last checkpoint.
+    """
+    from config.process import stop_on_signals
+    from config.train_base import compose_training
+    from learner.base_training.run import train_base as train
+
+    stop = stop_on_signals()
+    train(compose_training(overrides), stop)
+
+
+@click.command(
+    cls=Verb,
+    short_help="What each dimension of a task's observation means.",
+    examples={
+        "inspect task=stack_cube": "",
+        "inspect task.env_id=PushCube-v1": "a task that no file of config/task describes",
+    },
+    keys={
+        "task=stack_cube task.env_id=PushCube-v1": "the task",
+        "algo.relations=[...]": "which place the residual sees from which other (config/relation.py)",
+    },
+)
+@overrides_argument()
+def inspect(overrides: tuple[str, ...]) -> None:
+    """Shows what each dimension of a task's observation means, and the value of each relation in metres.
+
+    It builds one simulator. The indices are those of algo.relations, base.observation and
+    learner.robot_state_dim.
+    """
+    from rich.console import Console
+
+    from actor.simulators.inspect import show
+    from config.compose import compose_config
+
+    show(compose_config(overrides), Console())
+
+
+@click.command(
+    cls=Verb,
+    short_help="Converts checkpoints and files of demonstrations.",
+    examples={
+        "convert runs/my-run/checkpoints/best.pt published.pt --to published": "for Policy Decorator's code",
+        "convert published.pt ours.pt --to residual algo=policy_decorator": "and back",
+        "convert demos/PushCube-v1/planned.h5 out --to lerobot": "demonstrations as a LeRobot dataset",
+        "convert planned.h5 demos.h5 --to h5 --episodes 100": "what training needs of a trajectory file",
+    },
+    keys={"algo=policy_decorator": "for --to residual: how its networks are built"},
+)
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@click.argument("overrides", nargs=-1, type=Words(), metavar="[KEY=VALUE]...")
+@click.option(
+    "--to", "kind", required=True, type=click.Choice(["published", "residual", "lerobot", "h5"]),
+    help="What TARGET becomes.",
+)  # fmt: skip
+@click.option("--episodes", type=click.IntRange(1), help="For h5: the first N alone.")
+def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, episodes: int | None) -> None:
+    """Converts a residual's checkpoint, or a file of demonstrations.
+
+    \b
+    published   ours -> Policy Decorator's layout
+    residual    Policy Decorator's layout -> ours
+    lerobot     ManiSkill h5 -> LeRobot v3.0 dataset with reward, done and success
+    h5          ManiSkill h5 -> the same, each episode cut at its first success
+    """
+    if overrides and kind != "residual":
+        raise click.UsageError(f"--to {kind} takes no key=value")
+    if episodes is not None and kind != "h5":
+        raise click.UsageError(f"--to {kind} takes no --episodes")
+    match kind:
+        case "published":
+            from learner.checkpoints.policy_decorator import export_file
+
+            export_file(source, target)
+        case "residual":
+            from config.compose import compose_config
+            from learner.checkpoints.policy_decorator import import_file
+
+            import_file(source, target, compose_config(overrides).algo)
+        case "lerobot":
+            from launch.demos.files import to_lerobot
+
+            to_lerobot(source, target)
+        case _:
+            from launch.demos.files import pack
+
+            pack(source, target, episodes)
+    click.echo(f"wrote {target}")
+
+
+VERBS = (demos, train_base, inspect, convert)

@@ -1,0 +1,185 @@
+"""Verbs that train and measure: run, study, learner, actor, evaluate."""
+
+from pathlib import Path
+
+import click
+
+from config.process import TIMED
+from launch.cli.verb import Verb, overrides_argument, single_name, split_words, words_argument
+
+PLACES = {
+    "wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine",
+    "learner.device=cuda actor.device=cuda": "on a GPU",
+}
+
+
+@click.command(
+    cls=Verb,
+    short_help="One run on this machine, from start to summary.",
+    log_format="launch    | %(message)s",
+    examples={
+        "run": "PickCube with the base that comes along",
+        "run name=second task=stack_cube seed=1 learner.total_frames=50000": "",
+    },
+    keys={
+        "name=my-run": "the folder under runs/; with a folder that exists, the run in it goes on (resume=)",
+        "task=stack_cube base=diffusion algo=residual_td3": "files in config/task, config/base, config/algo",
+        "learner.total_frames=20000": "when to end at the latest; learner.stop_at: when success is enough",
+        "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
+        **PLACES,
+    },
+)
+@overrides_argument()
+@click.option("--config", "file", type=click.Path(path_type=Path), hidden=True)
+@click.option("--print-config", is_flag=True, help="Print the configuration as YAML and leave.")
+def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> int:
+    """One run on this machine, from start to summary: a learner, its actors, an evaluator.
+
+    In a terminal with tmux the run lives in a tmux session: Ctrl-C in its first pane ends the run, Ctrl-B D
+    leaves it running. Elsewhere the lines of all its processes appear one after the other.
+    """
+    from config.compose import asked_config, config_text
+    from launch.run.launcher import launch
+
+    config = asked_config([*overrides, *([] if file is None else ["--config", str(file)])])
+    if print_config:
+        click.echo(config_text(config), nl=False)
+        return 0
+    return launch(config)
+
+
+@click.command(
+    cls=Verb,
+    short_help="Settings x tasks x seeds, one run after the other.",
+    log_format=TIMED,
+    examples={
+        "study 'seeds=[0,1,2]' 'settings={default: [], published: [algo=policy_decorator]}'": "",
+        "study my-study.yaml": "the same keys from a file",
+    },
+    keys={
+        "budget_min=120": "minutes for the whole study",
+        "tasks=[pick_cube] seeds=[0,1,2]": "files in config/task; training seeds",
+        "settings={NAME: [KEY=VALUE, ...]}": "what is compared",
+        "common=[learner.total_frames=100000]": "for every run",
+    },
+)
+@words_argument("FILE", section="study")
+def study(words: tuple[str, ...]) -> int:
+    """Runs settings x tasks x seeds one after the other, unattended and within a budget.
+
+    Every run adds a line with its curves to runs/study.jsonl and a row to runs/study.md, failed runs too. A
+    run that is in the record already, for the same code, is not repeated. Ctrl-C ends the run and the study.
+    """
+    from config.process import stop_on_signals
+    from launch.study.study import read_study, run_study
+
+    stop = stop_on_signals()
+    return run_study(read_study(words), stop)
+
+
+@click.command(
+    cls=Verb,
+    short_help="The learner alone.",
+    log_format=TIMED,
+    examples={"learner name=my-run wire.host=0.0.0.0 wire.keys_dir=keys": "for actors on other hosts"},
+    keys={"name=my-run": "the folder under runs/", **PLACES},
+)
+@overrides_argument()
+def learner(overrides: tuple[str, ...]) -> None:
+    """The learner alone: receives experience, trains, publishes weights. `residual-rl run` starts it too."""
+    from config.compose import compose_config
+    from config.process import stop_on_signals
+    from learner.run import run_learner
+
+    stop = stop_on_signals()
+    run_learner(compose_config(overrides), stop)
+
+
+@click.command(
+    cls=Verb,
+    short_help="One actor, for a learner here or on another host.",
+    log_format=TIMED,
+    examples={
+        "actor tcp://192.0.2.7:5588 --keys keys": "for a learner on another host",
+        "actor tcp://127.0.0.1:5588 actor.num_envs=16": "through an SSH tunnel, with more simulators",
+        "actor name=my-run actor.index=2": "for a learner on this host",
+    },
+    keys={
+        "actor.num_envs=16 actor.device=cuda": "simulators of this actor; where the base runs",
+        "actor.id=second actor.index=2": "a second actor on the same host",
+        "base.path=FOLDER": "where this host keeps the base, if not where the learner does",
+    },
+)
+@words_argument("tcp://HOST:PORT")
+@click.option("--keys", type=click.Path(path_type=Path), help="Folder with this host's keys.")
+def actor(words: tuple[str, ...], keys: Path | None) -> None:
+    """One actor: simulates with the newest weights and sends its experience.
+
+    With the address of a learner it gets task, base and algo from there; only keys of this host may be set.
+    PORT is the learner's experience port; its weights port is the next one, unless wire.weights_port says
+    otherwise.
+    """
+    from config.process import stop_on_signals
+
+    stop = stop_on_signals()
+    names, overrides = split_words(words)
+    address = single_name(names, "address")
+    if address is not None:
+        from actor.remote import run_remote_actor
+
+        run_remote_actor(address, keys, overrides, stop)
+    elif keys is not None:
+        raise click.UsageError("--keys belongs to an address; without one, set wire.keys_dir=FOLDER")
+    else:
+        from actor.loop import run_actor
+        from actor.malloc import keep_freed_memory
+        from config.compose import compose_config
+
+        keep_freed_memory()
+        run_actor(compose_config(overrides), stop)
+
+
+@click.command(
+    cls=Verb,
+    short_help="Success of a run's residual, or of a base, over fixed seeds.",
+    log_format=TIMED,
+    examples={
+        "evaluate my-run learner.evaluation.first_seed=2000000": "a run's residual on seeds it never saw",
+        "evaluate task=stack_cube": "a base alone",
+        "evaluate my-run --residual runs/my-run/checkpoints/newest.pt --bar 0.95": "exit code 1 below 95 %",
+    },
+    keys={
+        "learner.evaluation.episodes=100": "how many",
+        "learner.evaluation.first_seed=2000000": "seeds first_seed, first_seed + 1, ...",
+        "task=stack_cube base.path=FOLDER": "without RUN",
+    },
+)
+@words_argument("RUN")
+@click.option(
+    "--residual", type=click.Path(path_type=Path),
+    help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
+)  # fmt: skip
+@click.option("--bar", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit code 1 if success is below.")
+def evaluate(words: tuple[str, ...], residual: Path | None, bar: float | None) -> int:
+    """Success over fixed seeds: of a run's residual over its base, or of a base alone.
+
+    The last line is one JSON object: success, its 95 % interval (low, high), successes, seeds, wall_s.
+    """
+    from config.compose import compose_config
+    from config.process import DONE, FAILED, stop_on_signals
+    from launch.evaluate import config_of_run, evaluate_and_report, residual_of_run
+
+    stop = stop_on_signals()
+    names, overrides = split_words(words)
+    run = single_name(names, "run")
+    if run is None:
+        config = compose_config(overrides)
+    else:
+        config, residual = config_of_run(run, overrides), residual or residual_of_run(run)
+    success = evaluate_and_report(config, residual, stop)
+    if success is None:
+        return stop.exit_code
+    return FAILED if bar is not None and success < bar else DONE
+
+
+VERBS = (run, study, learner, actor, evaluate)

@@ -1,0 +1,96 @@
+"""Markdown pages of this repository: their commands, links and headings."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# First words of commands that take long: tests/system/test_how_to.py runs them, section by section.
+SLOW = (
+    "bash launch/start.sh",
+    "bash launch/actor.sh",
+    "bash launch/demos.sh",
+    "bash launch/train_base.sh",
+    "for i in 1 2 3 4; do bash launch/actor.sh",
+    "residual-rl run",
+    "residual-rl evaluate",
+    "residual-rl viz",
+    "residual-rl study",
+    "residual-rl train-base",
+    "residual-rl inspect",
+    "residual-rl convert",
+    "lerobot-train",
+    "mkdir -m 700 keys",
+    "scp",
+)
+# First words of commands, and the test that runs them.
+TESTED_ELSEWHERE = {
+    "bash launch/test.sh": ".ci/run",
+    "ssh -N -L": "tests/system/test_ssh_tunnel.py",
+}
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page, as a reader pastes it, with its comment."""
+
+    page: str
+    heading: str
+    text: str
+
+    @property
+    def comment(self) -> str:
+        return self.text.partition(" # ")[2].strip()
+
+    @property
+    def words(self) -> str:
+        """Without its comment."""
+        return self.text.partition(" # ")[0].strip()
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.words}"
+
+
+def pages() -> list[Path]:
+    """All pages that git knows or will know."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [ROOT / name for name in listed if (ROOT / name).is_file()]
+
+
+def command_pages() -> list[Path]:
+    """Those whose commands tests run."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+
+
+def commands(page: Path) -> Iterator[Command]:
+    """Every command of the page's bash blocks, in order."""
+    name, text = str(page.relative_to(ROOT)), page.read_text()
+    for block in _FENCE.finditer(text):
+        if block[1] == "bash":
+            above = re.findall(r"^#+ (.*)$", _FENCE.sub("", text[: block.start()]), re.M)
+            for line in block[2].replace("\\\n", " ").splitlines():
+                if line.strip():
+                    yield Command(name, above[-1], line)
+
+
+def all_commands() -> list[Command]:
+    return [command for page in command_pages() for command in commands(page)]
+
+
+def links(text: str) -> list[str]:
+    """Targets of links and pictures outside of code."""
+    plain = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
+    return _LINK.findall(plain)
+
+
+def anchors(text: str) -> set[str]:
+    """Of all headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
