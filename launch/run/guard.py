@@ -1,8 +1,8 @@
-"""Ends the processes that a killed launcher has left: every group that it named and did not take back.
+"""Ends the process groups that a killed launcher leaves running.
 
-Reads lines from the launcher: `+GROUP`, `-GROUP`. The end of its input is the launcher's end. The kernel has
-asked the children to end by then (SIGTERM, see processes.py); this makes sure of it, workers included.
-A program of its own that imports nothing of the project: it starts at once and costs next to nothing.
+The launcher writes a line for each group that starts, `+GROUP`, and for each that has ended, `-GROUP`. When
+this input ends, the launcher has ended. The kernel has sent SIGTERM to its children by then (see processes.py).
+This program waits for them, then kills what is left of their groups, workers included. It imports nothing of the project, so it starts at once and needs little memory.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ import signal
 import sys
 import time
 
-# How long a child may take to end in order: a learner writes its last episodes.
+# How long a child may take to end by itself: a learner writes its last episodes.
 PATIENCE_S = 10.0
 
 
 def read_groups() -> set[int]:
-    """Until the launcher's end; the groups that it left."""
+    """Read until the launcher has ended; returns the groups that still run."""
     groups: set[int] = set()
     for line in sys.stdin:
         change, group = line[0], int(line[1:])
@@ -25,7 +25,7 @@ def read_groups() -> set[int]:
 
 
 def is_running(process: int) -> bool:
-    """Whether it lives; one that only waits to be buried does not."""
+    """Whether `process` runs; a zombie, which has ended and waits for its parent, does not."""
     try:
         with open(f"/proc/{process}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -34,19 +34,19 @@ def is_running(process: int) -> bool:
 
 
 def end(groups: set[int]) -> None:
-    """Wait for each group's leader, not for ever; then nothing of its group stays."""
+    """Wait for the leader of each group, for PATIENCE_S at most; then kill the rest of its group."""
     deadline_s = time.monotonic() + PATIENCE_S
     while groups:
         late = time.monotonic() >= deadline_s
         for group in [group for group in groups if late or not is_running(group)]:
             groups.remove(group)
-            with contextlib.suppress(ProcessLookupError):  # all gone
+            with contextlib.suppress(ProcessLookupError):  # the whole group has ended
                 os.killpg(group, signal.SIGKILL)
         time.sleep(0.1)
 
 
 if __name__ == "__main__":
-    # It outlives whoever ends the launcher.
+    # A signal that ends the launcher's terminal or session must not end this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     end(read_groups())

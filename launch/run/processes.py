@@ -1,4 +1,4 @@
-"""Child processes, each in a group of its own: reads their lines, notices their ends, leaves none running."""
+"""Child processes, each in its own process group: reads their output, notices when they end, and ends all."""
 
 import contextlib
 import ctypes
@@ -16,9 +16,9 @@ from pathlib import Path
 
 log = logging.getLogger("launch")
 
-# Signal, whether to the whole group, and the seconds that it is given. The sum stays below ten.
-# Workers of a child are its own to end, so the first, polite signal goes to the child alone. It is SIGTERM:
-# a child that is still importing ends without a word, where SIGINT would leave a trace.
+# Signal, whether it goes to the whole group, and the seconds to wait after it; below ten in all.
+# The first signal goes to the child alone, since a child ends its own workers. It is SIGTERM: a child that is
+# still importing ends silently, while SIGINT would print a traceback.
 ESCALATION = ((signal.SIGTERM, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
 
 _LIBC = ctypes.CDLL(None)
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Command:
-    """One process of a run. `name` prefixes its lines, `role` says what its end means."""
+    """One process of a run. `name` is the prefix of its lines, `role` decides what happens when it ends."""
 
     name: str
     role: str
@@ -37,7 +37,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Ended:
-    """A child that ended; `code` is that of a shell (128 + signal)."""
+    """A child that has ended; `code` as in a shell: 128 + signal if a signal ended it."""
 
     command: Command
     code: int
@@ -45,12 +45,12 @@ class Ended:
 
 def _die_with_parent(parent: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we could ask
+    if os.getppid() != parent:  # the parent ended before prctl was called
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Child:
-    """A running command. Standard output and errors go to `log_path` and, by lines, to `echo`."""
+    """A running command. Its standard output and errors go to `log_path` and, line by line, to `echo`."""
 
     def __init__(self, command: Command, log_path: Path, echo: Callable[[str, str], None]) -> None:
         self.command = command
@@ -72,25 +72,25 @@ class Child:
 
     @property
     def group(self) -> int:
-        """Of its processes; the number of the child itself."""
+        """The id of its process group, which is the process id of the child."""
         return self._process.pid
 
     def signal(self, number: int, group: bool) -> None:
-        """Send to the child or to its whole group; one that is gone is no error."""
+        """Send a signal to the child or to its whole group; it is no error if they have ended."""
         try:
             (os.killpg if group else os.kill)(self._process.pid, number)
         except ProcessLookupError:
-            log.debug("%s was gone before signal %d", self.command.name, number)
+            log.debug("%s had ended before signal %d", self.command.name, number)
 
     def read(self) -> bool:
-        """Pass on what the child wrote; False once it will write no more."""
+        """Pass on what the child wrote; False at the end of its output."""
         try:
             data = self.output.read(1 << 16)
         except BlockingIOError:
             return True
         if data is None:
             return True
-        with contextlib.suppress(OSError):  # the disk is full: the lines are shown all the same
+        with contextlib.suppress(OSError):  # where the disk is full, lines are still shown
             self._file.write(data)
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         if not data and self._unfinished:
@@ -100,14 +100,14 @@ class Child:
         return bool(data)
 
     def ended(self) -> Ended | None:
-        """The end of the child, if it came."""
+        """How the child ended; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
         return Ended(self.command, 128 - code if code < 0 else code)
 
     def clear(self) -> None:
-        """After the end: stop workers that outlived the child, pass on the last lines."""
+        """After the child has ended: kill workers that still run, pass on the last lines."""
         self.signal(signal.SIGKILL, group=True)
         deadline = time.monotonic() + 1.0
         while self.read() and time.monotonic() < deadline:
@@ -117,7 +117,7 @@ class Child:
 
 
 class Guard:
-    """A process beside this one that ends the groups it was told of, should this one be killed."""
+    """A second process that ends all children if this process is killed: see guard.py."""
 
     def __init__(self) -> None:
         program = Path(__file__).with_name("guard.py")
@@ -126,14 +126,14 @@ class Guard:
         )
 
     def tell(self, word: str, group: int) -> None:
-        """`+`: this group is to be ended; `-`: it is gone."""
+        """Tell it that a group has started (`+`) or ended (`-`)."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: the run goes on without
+        with contextlib.suppress(BrokenPipeError):  # the guard was killed: the run continues without it
             self._process.stdin.write(f"{word}{group}\n")
             self._process.stdin.flush()
 
     def dismiss(self) -> None:
-        """Nobody is left to guard."""
+        """End it, when all children have ended."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -148,32 +148,32 @@ class Team:
         self._log_dir = log_dir
         self._echo = echo
         self._children: list[Child] = []
-        self._guard: Guard | None = None  # while there is somebody to guard
+        self._guard: Guard | None = None  # runs while there are children
         self._selector = selectors.DefaultSelector()
 
     def start(self, command: Command) -> None:
-        """Raises OSError where the program cannot be started."""
-        self._guard = self._guard or Guard()  # first: no child is ever without it
+        """Raises OSError: the program cannot be started."""
+        self._guard = self._guard or Guard()  # before the child, so that no child is unguarded
         child = Child(command, self._log_dir / f"{command.name}.log", self._echo)
         self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)
 
     def alive(self, role: str | None = None) -> list[Command]:
-        """Commands that still run, of one role or of all."""
+        """The commands that still run, of one role or of all."""
         return [c.command for c in self._children if role in (None, c.command.role)]
 
     def pump(self, timeout_s: float) -> list[Ended]:
-        """Pass on lines for up to `timeout_s` seconds; return the children that ended since."""
+        """Pass on lines for up to `timeout_s` seconds; return the children that have ended since."""
         if not self._selector.get_map():
             time.sleep(timeout_s)
         for key, _ in self._selector.select(timeout_s):
             if not key.data.read():
                 self._selector.unregister(key.fileobj)
-        return [self._bury(child, end) for child in list(self._children) if (end := child.ended())]
+        return [self._remove(child, end) for child in list(self._children) if (end := child.ended())]
 
     def end(self, steps: Iterable[tuple[int, bool, float]] = ESCALATION) -> list[Ended]:
-        """End whoever still runs, more firmly from step to step; returns when nobody does."""
+        """End all children that still run: each step sends a stronger signal. Returns those that ended."""
         ended: list[Ended] = []
         for number, group, patience_s in steps:
             for child in self._children:
@@ -185,7 +185,7 @@ class Team:
             log.error("%s survived SIGKILL", command.name)
         return ended
 
-    def _bury(self, child: Child, end: Ended) -> Ended:
+    def _remove(self, child: Child, end: Ended) -> Ended:
         if child.output in self._selector.get_map():
             self._selector.unregister(child.output)
         child.clear()

@@ -1,4 +1,4 @@
-"""A run inside a tmux session of its own, so that it survives the terminal that started it."""
+"""A run in its own tmux session: it continues when the terminal that started it is closed."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_VARIABLE = "RESIDUAL_RL_TMUX"
-"""Names the session's socket to the supervisor that runs inside."""
+"""Environment variable that tells the supervisor inside the session the name of its socket."""
 SIDE_COLUMNS = 44
 # Of the supervisor's pane: it writes a line at the start and a few at the end.
 SUPERVISOR_LINES = 3
@@ -82,14 +82,14 @@ class Session:
         self._tmux("select-pane", "-t", top)
 
     def _split(self, pane: str, direction: str, cells: int, title: str, argv: Sequence[str]) -> str:
-        """A new pane of `cells` rows or columns out of `pane`; returns its id."""
+        """Split a new pane of `cells` lines or columns off `pane`; returns its id."""
         where = ("-t", pane, direction, "-l", str(cells), "-P", "-F", "#{pane_id}")
         new = self._tmux("split-window", *where, *argv).stdout.strip()
         self._tmux("select-pane", "-t", new, "-T", title)
         return new
 
     def attach(self) -> bool:
-        """Show the session until it ends or the person detaches; True while it lives on."""
+        """Show the session until it ends or the person detaches; True if it still runs."""
         inherited = {key: value for key, value in os.environ.items() if key != "TMUX"}
         subprocess.run(["tmux", "-L", self.socket, "attach-session"], env=inherited, stdout=None)
         return self._tmux("has-session").returncode == 0

@@ -20,7 +20,7 @@ log = logging.getLogger("viz")
 
 
 class VizError(UsageError):
-    """What cannot be shown, and why, in one line."""
+    """An episode that cannot be shown; one line that says why."""
 
 
 def show_overview(run_dir: Path, folder: Path) -> None:
@@ -29,11 +29,12 @@ def show_overview(run_dir: Path, folder: Path) -> None:
 
 
 def show_episode(run_dir: Path, episode: str, folder: Path | None, passed_on: list[str]) -> int:
-    """Become the visualiser; with a folder, let it write a file there and return its exit code.
+    """Replace this process by the visualiser. With a folder, run it to write a file there instead, and return
+    its exit code.
     Raises VizError: there is no such run or episode, or no display for a window."""
     command = make_command(run_dir, episode, folder, passed_on)
     log.info("%s", shlex.join(command))
-    # Everything is on this disk: a file that is missing must not become a question to the Hub.
+    # All files are on this disk: LeRobot must not ask the Hub for one that is missing.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if folder is None:
         os.execvpe(command[0], command, environment)
@@ -59,7 +60,7 @@ def make_command(run_dir: Path, episode: str, save: Path | None, passed_on: list
 
 
 def saved_file(folder: Path, command: list[str]) -> Path:
-    """What the visualiser writes when it is called so."""
+    """The file that the visualiser writes when it is called with `command`."""
     words = dict(itertools.pairwise(command))
     return folder / f"{words['--repo-id'].replace('/', '_')}_episode_{words['--episode-index']}.rrd"
 
@@ -79,7 +80,7 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     if not run_dir.is_dir():
         raise VizError(f"no run {run_dir}: name a folder under runs/")
     if not replay.exists():
-        raise VizError(f"{replay} holds no episode yet: the first ones are written within a minute")
+        raise VizError(f"{replay} has no episode yet: the first ones are written within a minute")
     try:
         with open_snapshot(replay) as view:
             return read_outcomes(view), read_repo_id(replay)
@@ -92,7 +93,7 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
 
 
 def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
-    """The index of the episode that `word` means. Raises VizError: no such episode."""
+    """The index of the episode that `word` names. Raises VizError: no such episode."""
 
     def goodness(outcome: EpisodeOutcome) -> tuple[bool, float, int]:
         return bool(outcome.success), outcome.total_reward or 0.0, -outcome.frames
@@ -107,5 +108,5 @@ def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:
     if not word.isdecimal():
         raise VizError(f"episode must be a number, best, last or worst, got {word!r}")
     if int(word) >= len(outcomes):
-        raise VizError(f"no episode {word}: the replay holds 0 .. {len(outcomes) - 1}")
+        raise VizError(f"no episode {word}: the replay has episodes 0 to {len(outcomes) - 1}")
     return int(word)

@@ -134,7 +134,7 @@ REFUSED = [
     ("learner runs_dir=/proc name=a", "/proc/a cannot be used"),
     ("residual-rl study tasks=[nosuch]", "nosuch"),
     ("residual-rl viz nosuch", "no run runs/nosuch"),
-    ("residual-rl viz empty", "empty/replay holds no episode yet"),
+    ("residual-rl viz empty", "empty/replay has no episode yet"),
     ("residual-rl run nosuch=1", "nosuch"),
     ("residual-rl run nosuch", "nosuch"),
     ("residual-rl run task=nosuch", "nosuch"),

@@ -96,8 +96,8 @@ def test_what_cannot_be_shown_is_one_clear_line(
     (tmp_path / "young").mkdir()
     for words, said in (
         (["no-such-run"], "no run runs/no-such-run: name a folder under runs/"),
-        ([str(tmp_path / "young")], "young/replay holds no episode yet"),
-        ([str(run_dir), "3"], "no episode 3: the replay holds 0 .. 2"),
+        ([str(tmp_path / "young")], "young/replay has no episode yet"),
+        ([str(run_dir), "3"], "no episode 3: the replay has episodes 0 to 2"),
         ([str(run_dir), "middle"], "episode must be a number, best, last or worst, got 'middle'"),
         ([str(run_dir)], "no display for a window: add --save for a file"),
     ):
