@@ -1,6 +1,6 @@
 """Time from the command to the first frame of a run (about a minute; more where others use the machine).
 
-ours: `launch.run` with the default configuration, until the learner has the first rows, which it tells in
+ours: `residual-rl run` with the default configuration, until the learner has the first rows, which it tells in
 metrics.jsonl. peer: the least that any run with ManiSkill needs, in one process: importing it, building one
 simulator and stepping it once. Sides in turns. Beside the times, the processor time of all processes of a
 side, which other work on the machine changes less.
@@ -62,7 +62,7 @@ def start_run(folder: Path, overrides: list[str]) -> Spent:
     points, began = MetricsReader(folder / "run"), time.monotonic()
     with (folder / "output").open("w") as output:
         run = subprocess.Popen(
-            [sys.executable, "-m", "launch.run", *words, *ports],
+            [sys.executable, "-m", "launch", "run", *words, *ports],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     try:
