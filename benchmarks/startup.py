@@ -1,9 +1,9 @@
 """Time from the command to the first frame of a run (about a minute; more where others use the machine).
 
-ours: `residual-rl run` with the default configuration, until metrics.jsonl shows the first frames. peer: the
-least that any run with ManiSkill needs, in one process: importing it, building one simulator and stepping it
-once. Sides in turns. Beside the times, the processor time of all processes of a side, which other work on the
-machine changes less.
+ours: `residual-rl run` with its defaults, until the learner has the first rows, as metrics.jsonl tells.
+peer: the least that any run with ManiSkill needs, in one process: importing it, building one simulator and
+stepping it once. Sides in turns. Beside the times, the processor time of all processes of a side, which
+other work on the machine changes less.
 """
 
 import os

@@ -98,7 +98,7 @@ def inspect(overrides: tuple[str, ...]) -> None:
     cls=Verb,
     short_help="Converts checkpoints and files of demonstrations.",
     examples={
-        "convert runs/my-run/checkpoints/best.pt published.pt --to published": "for Policy Decorator's code",
+        "convert runs/my-run/checkpoints/newest.pt theirs.pt --to published": "for the published code",
         "convert published.pt ours.pt --to residual algo=policy_decorator": "and back",
         "convert demos/PushCube-v1/planned.h5 out --to lerobot": "demonstrations as a LeRobot dataset",
         "convert planned.h5 demos.h5 --to h5 --episodes 100": "what training needs of a trajectory file",

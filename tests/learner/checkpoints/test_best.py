@@ -86,7 +86,7 @@ def test_memory_is_bounded_and_the_newest_version_is_always_remembered(tmp_path:
 def test_an_evaluation_plays_the_best_residual_and_the_published_layout_asks_for_critics(
     tmp_path: Path,
 ) -> None:
-    config, base = make_config(f"learner.evaluation.residual={tmp_path}/best.pt"), CountingBase()
+    config, base = make_config(), CountingBase()
     residual = ResidualActor(config.algo, base.observation_dim, base.action_dim)
     residual.head.weight.data.fill_(0.25)
     columns = {name: value.numpy() for name, value in residual.state_dict().items()}
@@ -94,7 +94,7 @@ def test_an_evaluation_plays_the_best_residual_and_the_published_layout_asks_for
     best = BestCheckpoint(tmp_path, config.algo)
     best.remember(weights, updates=1)
     best.consider([evaluation(4, 3)])
-    policy = make_policy(config, base, num_envs=1)
+    policy = make_policy(config, base, tmp_path / "best.pt", num_envs=1)
     assert policy.weights_version == 4
     with pytest.raises(LayoutError, match=r"best\.pt .* newest\.pt"):
         export_checkpoint(content(tmp_path))

@@ -1,4 +1,4 @@
-"""python -m learner.replay: what is wrong is said, what is whole is kept."""
+"""residual-rl replay: what is wrong is said, what is whole is kept."""
 
 import contextlib
 import json
