@@ -1,4 +1,4 @@
-"""The SSH tunnel of docs/how-to/another-host.md, through a private sshd on loopback with keys that are thrown away."""
+"""The SSH tunnel of docs/how-to/another-host.md, through a private sshd with keys that are thrown away."""
 
 import os
 import shutil
