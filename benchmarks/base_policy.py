@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from actor.policy.device import DeviceError, require_device
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
-from actor.policy.diffusion.ddim import make_scheduler
+from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.noise import Use, keys_at
 
@@ -32,7 +33,11 @@ SECONDS = 3.0  # a side and batch size
 
 def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
     """Two eager DDIM runs, for this observation and the next."""
-    scheduler = make_scheduler(agent.spec.prediction_type)
+    scheduler = DDIMScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample" if agent.spec.prediction_type == "sample" else "epsilon",
+    )
     scheduler.set_timesteps(STEPS)
     shape = (len(history), agent.spec.pred_horizon, agent.spec.act_dim)
 
@@ -41,7 +46,7 @@ def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
             sample = torch.randn(shape, device=history.device)
             for step in scheduler.timesteps:
                 prediction = agent.predict(sample, step, history)
-                sample = scheduler.step(prediction, step, sample).prev_sample  # type: ignore[arg-type]
+                sample = scheduler.step(prediction, int(step), sample, return_dict=False)[0]
             agent.unscale_action(sample)
 
     return run

@@ -25,7 +25,7 @@ class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, "inference_steps")
+        self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100")
 
 
 class ZeroBaseConfig(BaseConfig, frozen=True, tag="zero"):

@@ -1,5 +1,6 @@
 """Settings of the learner's process: config/learner.yaml, typed and checked."""
 
+import os
 from typing import Literal
 
 from config.section import Section
@@ -9,7 +10,23 @@ class WandbConfig(Section, frozen=True):
     """learner.wandb"""
 
     mode: Literal["offline", "online", "disabled"]
-    project: str
+    project: str | None
+
+    def project_name(self) -> str:
+        """`project`, else the environment's WANDB_PROJECT. Ask after a .env file was loaded."""
+        return self.project or os.environ.get("WANDB_PROJECT") or "residual-rl"
+
+
+class StopAtConfig(Section, frozen=True):
+    """learner.stop_at"""
+
+    success: float
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        self.require(0 < self.success <= 1, "success", "in (0, 1]")
+        # The journal keeps the newest ten for a learner that is started again.
+        self.require(1 <= self.evaluations <= 10, "evaluations", "in 1 .. 10")
 
 
 class EvaluationConfig(Section, frozen=True):
@@ -48,6 +65,7 @@ class LearnerConfig(Section, frozen=True):
     """config/learner.yaml"""
 
     total_frames: int
+    stop_at: StopAtConfig | None
     device: str
     threads: int
     replay_capacity: int

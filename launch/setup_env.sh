@@ -28,6 +28,9 @@ case "$what" in
     *) fail "usage: bash launch/setup_env.sh [actor|bench|groot|pi0|smolvla]" ;;
 esac
 
+# Compiled once here, not by every process of a run that imports something first. Slow disks take long.
+export UV_COMPILE_BYTECODE=1 UV_COMPILE_BYTECODE_TIMEOUT="${UV_COMPILE_BYTECODE_TIMEOUT:-600}"
+
 # The folder is part of the stamp: a copied or moved .venv points to the old place.
 stamp="$({ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1)"
 python=.venv/bin/python

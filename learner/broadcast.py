@@ -37,8 +37,8 @@ class Broadcast:
 
     def publish(
         self, actor: ResidualActor, behaviour: Behaviour, *, now_s: float, final: bool = False
-    ) -> None:
-        """Send the residual alone, never the frozen base."""
+    ) -> Weights:
+        """Send the residual alone, never the frozen base. Returns what is sent; its arrays never change."""
         self._last_s = self._published_s[self.version + 1] = now_s
         if len(self._published_s) > _REMEMBERED:
             del self._published_s[next(iter(self._published_s))]
@@ -47,7 +47,7 @@ class Broadcast:
             self._journal.use_version(self.version)
         # `Intake.publish` copies: the learner goes on training while the message waits.
         columns = {name: value.detach().cpu().numpy() for name, value in actor.state_dict().items()}
-        self._intake.publish(
+        return self._intake.publish(
             Weights(
                 version=self.version,
                 digest=weights_digest(columns),

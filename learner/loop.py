@@ -1,5 +1,6 @@
 """The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from config.learner import LearnerConfig
 from config.process import FailedError
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
+from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
@@ -16,6 +18,8 @@ from learner.replay.run import RunReplay
 from learner.report.report import Report
 from learner.schedule.pace import Pace
 from protocol.messages import Progress
+
+log = logging.getLogger(__name__)
 
 # Between two looks at the socket: few, so that actors never wait for credit during updates.
 UPDATES_PER_TURN = 8
@@ -36,6 +40,7 @@ class Parts:
     pace: Pace
     broadcast: Broadcast
     checkpoints: Checkpoints
+    best: BestCheckpoint
     report: Report
 
 
@@ -48,17 +53,23 @@ class Loop:
         self._saved_s = time.monotonic()
 
     def train(self) -> None:
-        """Until the frame budget is used and every update due for it was made, or `stop` is set."""
+        """Until the frame budget is used and every update due for it was made, until evaluations reach
+        `learner.stop_at`, or until `stop` is set."""
         pace, progress = self._parts.pace, self._parts.report.progress
-        while progress.frames < self._settings.total_frames and not self._stop.is_set():
+        while progress.frames < self._settings.total_frames and not self._is_over():
             self._receive()
             self._update()
             self._publish_and_save()
             self._require_experience()
-        while pace.updates_due and not self._stop.is_set():
+        while pace.updates_due and not self._is_over():
             self._update()
             self._publish_and_save()
+        if progress.stopped_early:
+            log.info("training ends early, after %d frames: %s", progress.frames, progress.stopped_early)
         self._save()
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._parts.report.progress.stopped_early is not None
 
     def conclude(self) -> None:
         """Publish the final weights, keep them, and wait for their evaluation.
@@ -89,7 +100,12 @@ class Loop:
         if pace.takes_data:
             # With no update to make there is time to wait for data.
             self._keep(self._parts.intake.drain(timeout_s=0.0 if pace.updates_due else 0.05))
-        self._parts.report.add_evaluations(self._parts.intake.evaluations())
+        self._add_evaluations()
+
+    def _add_evaluations(self) -> None:
+        evaluations = self._parts.intake.evaluations()
+        self._parts.report.add_evaluations(evaluations)
+        self._parts.best.consider(evaluations)
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
@@ -119,8 +135,11 @@ class Loop:
 
     def _publish(self, *, final: bool = False) -> None:
         now_s, pace = time.monotonic(), self._parts.pace
-        self._parts.broadcast.publish(self._parts.algorithm.actor, pace.behaviour(), now_s=now_s, final=final)
-        self._parts.report.progress.published(self._parts.broadcast.version, pace.updates, now_s)
+        weights = self._parts.broadcast.publish(
+            self._parts.algorithm.actor, pace.behaviour(), now_s=now_s, final=final
+        )
+        self._parts.best.remember(weights, pace.updates)
+        self._parts.report.progress.published(weights.version, pace.updates, now_s)
 
     def _save(self) -> None:
         """For other tools, and for the process that resumes this run."""
@@ -140,7 +159,7 @@ class Loop:
         while not report.progress.final_evaluation(version) and not self._stop.is_set():
             # Actors may still be sending what they have; it is kept.
             self._keep(self._parts.intake.drain(timeout_s=0.2))
-            report.add_evaluations(self._parts.intake.evaluations())
+            self._add_evaluations()
             report.write_if_due(self._figures, time.monotonic(), waiting_for="the final evaluation")
             if time.monotonic() > deadline_s:
                 raise StalledError(

@@ -18,6 +18,7 @@ from config.shared import describe_run
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
+from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
 from learner.folder import is_begun, make_run_dir, sole_learner
 from learner.intake.intake import Intake
@@ -76,7 +77,7 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
             if not stop.is_set():
                 loop.conclude()
         if not stop.is_set():
-            write_summary(config.run_dir, config, parts.report.progress, store)
+            write_summary(config.run_dir, config, parts.report.progress, store, parts.best)
             loop.announce(finished=True)
     if not stop.is_set():
         journal.discard(store.committed())
@@ -96,14 +97,16 @@ def _join(
     batches = Batches(config.algo, replay.ring, prior_ring, seed=config.seed, device=config.learner.device)
     pace, progress = Pace(config.algo, config.learner.max_updates_behind), RunProgress(config)
     resumable = {"algorithm": algorithm, "batches": batches, "pace": pace, "progress": progress}
-    checkpoints = Checkpoints(config.run_dir / "checkpoints", algorithm, resumable, config.algo)
+    folder = config.run_dir / "checkpoints"
+    checkpoints = Checkpoints(folder, algorithm, resumable, config.algo)
     replay.restore()
     _resume(replay.journal, pace, progress, checkpoints)
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     clipped = None if prior is None else prior.clipped_share
     report = Report(config, progress, metrics, Sources(pace, broadcast, intake, replay, clipped))
-    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, report)
+    best = BestCheckpoint(folder, config.algo)
+    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, report)
 
 
 def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:
@@ -111,8 +114,9 @@ def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Ch
     Raises CheckpointError: its checkpoint belongs to another configuration."""
     received = journal.totals
     pace.resume(received.decisions)
+    is_resumed = checkpoints.load()
     progress.resume(received.decisions, received.frames, journal.evaluations)
-    if checkpoints.load():
+    if is_resumed:
         log.info("resumed the networks from update %d", pace.updates)
     elif received.decisions:
         log.info("no checkpoint yet: the networks start anew")

@@ -110,6 +110,11 @@ class Evaluation(Message, frozen=True, tag="evaluation"):
     seeds: list[int]
     wall_s: float
 
+    @property
+    def success(self) -> float:
+        """Share of successful episodes; there is at least one."""
+        return sum(self.successes) / len(self.successes)
+
 
 # --- learner -> actor or evaluator, over 5588 -------------------------------------------------
 

@@ -167,7 +167,7 @@ def evaluate(words: tuple[str, ...], residual: Path | None, bar: float | None) -
     """
     from config.compose import compose_config
     from config.process import DONE, FAILED, stop_on_signals
-    from launch.run.evaluate import config_of_run, evaluate_and_report, residual_of_run
+    from launch.evaluate import config_of_run, evaluate_and_report, residual_of_run
 
     stop = stop_on_signals()
     names, overrides = split_words(words)

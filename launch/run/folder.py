@@ -56,16 +56,26 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{s:02d}"
 
 
+def _best(summary: Point) -> str:
+    if summary.get("best_checkpoint") is None:
+        return "not measured"
+    success, episodes = percent(summary["best_success"]), summary["best_episodes"]
+    return f"{success} of {episodes} episodes: {summary['best_checkpoint']}"
+
+
 def describe_summary(run_dir: Path, summary: Point) -> str:
     """The lines that a person sees at a run's end."""
     rows = [
         ("base success", percent(summary.get("base_success"))),
         ("final success", percent(summary.get("final_success"))),
         ("evaluated over", f"{summary.get('evaluation_episodes', 'unknown')} episodes"),
+        ("best weights", _best(summary)),
         ("episodes", summary.get("episodes", "unknown")),
         ("frames", summary.get("frames", "unknown")),
         ("wall time", duration(summary.get("wall_s"))),
         ("replay", run_dir / "replay"),
         ("see an episode", summary.get("viz_command", f"bash launch/viz.sh {run_dir.name}")),
     ]
+    if summary.get("stopped_early"):
+        rows.insert(6, ("ended early", summary["stopped_early"]))
     return "\n".join([f"run {run_dir.name} is over", *(f"  {key:<15} {value}" for key, value in rows)])

@@ -11,10 +11,12 @@ from pathlib import Path
 SOCKET_VARIABLE = "RESIDUAL_RL_TMUX"
 """Names the session's socket to the supervisor that runs inside."""
 SIDE_COLUMNS = 44
+# Of the supervisor's pane: it writes a line at the start and a few at the end.
+SUPERVISOR_LINES = 3
 
 
 def usable() -> bool:
-    """Whether a person sits at a terminal, there is a tmux, and this is not the session already."""
+    """Whether this is a person's terminal outside the session, and tmux is installed."""
     return (
         sys.stdin.isatty()
         and sys.stdout.isatty()
@@ -22,6 +24,15 @@ def usable() -> bool:
         and shutil.which("tmux") is not None
         and SOCKET_VARIABLE not in os.environ
     )
+
+
+@dataclass(frozen=True)
+class Pane:
+    """A pane below the supervisor's; `share` is its part of the height, relative to that of the others."""
+
+    title: str
+    argv: Sequence[str]
+    share: int
 
 
 @dataclass(frozen=True)
@@ -37,31 +48,37 @@ class Session:
         )
 
     def start(
-        self, supervisor: Sequence[str], panes: dict[str, Sequence[str]], side: tuple[str, Sequence[str]]
+        self, supervisor: Sequence[str], panes: Sequence[Pane], side: tuple[str, Sequence[str]]
     ) -> None:
-        """Run `supervisor` in the first pane, `panes` (title to command) below it, `side` on the right.
-        Raises RuntimeError: tmux cannot start; with its own words."""
+        """Run `supervisor` in the first pane, `panes` below it, `side` (title and command) on the right.
+        Raises RuntimeError: tmux cannot start; with tmux's message."""
         size = shutil.get_terminal_size()
+        lines = size.lines - 1  # tmux has a status line
         first = self._tmux(
-            "new-session", "-d", "-s", "run", "-x", str(size.columns), "-y", str(size.lines),
+            "new-session", "-d", "-s", "run", "-x", str(size.columns), "-y", str(lines),
             "-P", "-F", "#{pane_id}", *supervisor,
             **{SOCKET_VARIABLE: self.socket},
         )  # fmt: skip
         if first.returncode:
             raise RuntimeError(f"tmux: {first.stderr.strip()}")
         top = first.stdout.strip()
-        # The other panes only show: without the supervisor, even a killed one, they would stay for ever.
+        # The other panes only show logs. When the supervisor ends, even killed, the session ends.
         its_end = f"#{{==:#{{hook_pane}},{top}}}"
         self._tmux("set-hook", "-g", "pane-exited", f"if-shell -F '{its_end}' kill-server")
-        # From here on tmux may be gone at any time: a run that fails at once takes it along.
+        # From here on tmux may end at any time: a run that fails at once ends the session.
         self._tmux("set-option", "-g", "pane-border-status", "top")
         self._tmux("set-option", "-g", "pane-border-format", " #{pane_title} ")
         self._tmux("set-option", "-g", "mouse", "on")
         self._tmux("select-pane", "-t", top, "-T", "run (Ctrl-C ends it, Ctrl-B D detaches)")
         self._split(top, "-h", min(SIDE_COLUMNS, size.columns // 2), *side)
-        above = top
-        for left, (title, argv) in zip(range(len(panes), 0, -1), panes.items(), strict=True):
-            above = self._split(above, "-v", size.lines * left // (len(panes) + 1), title, argv)
+        above, left, shares = top, lines - SUPERVISOR_LINES, sum(pane.share for pane in panes)
+        for pane in panes:
+            above = self._split(above, "-v", left, pane.title, pane.argv)
+            left -= left * pane.share // shares
+            shares -= pane.share
+        for event in ("client-attached", "client-resized"):
+            # tmux divides another size evenly.
+            self._tmux("set-hook", "-g", event, f"resize-pane -t {top} -y {SUPERVISOR_LINES}")
         self._tmux("select-pane", "-t", top)
 
     def _split(self, pane: str, direction: str, cells: int, title: str, argv: Sequence[str]) -> str:
@@ -81,14 +98,20 @@ class Session:
         self._tmux("kill-server")
 
 
-def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> dict[str, Sequence[str]]:
-    logs = run_dir / "logs"
-    follow = ("tail", "-q", "-n", "200", "-F")
-    return {
-        "learner": (*follow, str(logs / "learner.log")),
-        "actors": (*follow, *(str(logs / name) for name in actor_logs)),
-        "evaluator": (*follow, str(logs / "evaluator.log")),
-    }
+def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> list[Pane]:
+    """Panes that follow the logs of a run. Missing log files are made: tail complains about them."""
+
+    def follow(title: str, names: Sequence[str], share: int) -> Pane:
+        paths = [run_dir / "logs" / name for name in names]
+        for path in paths:
+            path.touch()
+        return Pane(title, ("tail", "-q", "-n", "200", "-F", *map(str, paths)), share)
+
+    return [
+        follow("learner", ["learner.log"], share=2),
+        follow("actors", actor_logs, share=1),
+        follow("evaluator", ["evaluator.log"], share=1),
+    ]
 
 
 def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:

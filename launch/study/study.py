@@ -108,8 +108,17 @@ def trials(study: Study) -> Iterator[Trial]:
 
 
 def run_overrides(trial: Trial, study: Study) -> list[str]:
-    """The words of `residual-rl run`, less name and ports."""
-    return [f"task={trial.task}", *trial.overrides, f"seed={trial.seed}", f"runs_dir={study.runs_dir}"]
+    """The words of `residual-rl run`, less name and ports.
+    All runs use their whole frame budget, so that their curves compare, unless one is told otherwise."""
+    told = any(word.startswith("learner.stop_at") for word in trial.overrides)
+    whole = [] if told else ["learner.stop_at=null"]
+    return [
+        f"task={trial.task}",
+        *whole,
+        *trial.overrides,
+        f"seed={trial.seed}",
+        f"runs_dir={study.runs_dir}",
+    ]
 
 
 def free_ports() -> tuple[int, int]:

@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 class BaseTracker:
     """Does nothing with wandb.mode=disabled, and says so once where wandb fails: training goes on.
 
-    Key, entity and server come from the environment or a .env file.
+    Key, entity and server come from the environment or a .env file, and so does the project where none is
+    configured.
     """
 
     def __init__(self, settings: TrainBaseConfig) -> None:
@@ -28,7 +29,7 @@ class BaseTracker:
 
         try:
             self._run = wandb.init(
-                project=settings.wandb.project,
+                project=settings.wandb.project_name(),
                 mode=settings.wandb.mode,
                 dir=settings.folder,
                 job_type="train_base",

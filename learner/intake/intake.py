@@ -119,8 +119,9 @@ class Intake:
                 self._wake()
             return taken
 
-    def publish(self, weights: Weights) -> None:
-        """Send to every subscriber now, and to later ones when they come; the arrays are copied."""
+    def publish(self, weights: Weights) -> Weights:
+        """Send to every subscriber now, and to later ones when they come.
+        Returns what is sent: a copy, whose arrays never change."""
         columns = {name: np.array(array) for name, array in weights.columns.items()}
         with self._changed:
             weights = msgspec.structs.replace(weights, columns=columns)
@@ -129,6 +130,7 @@ class Intake:
             self._admission.publications.publish(weights, live, now_s)
             self._weights_are_new = True
             self._wake()
+        return weights
 
     def announce(self, progress: Progress) -> None:
         """Send this to all live peers at every heartbeat, and now if it changed."""

@@ -29,7 +29,8 @@ class Metrics:
     """Writes `run_dir/metrics.jsonl`, one flushed line a point, and mirrors the numbers to wandb.
 
     wandb runs on a thread of its own and may fail without harm: that is said once. Its key, entity and
-    server come from the environment or a .env file. A context manager: wandb.finish() is always reached.
+    server come from the environment or a .env file, and so does its project where none is configured.
+    A context manager: wandb.finish() is always reached.
 
     Args:
         run_dir: the run's folder; made if missing. wandb keeps its files here too.
@@ -103,7 +104,7 @@ class _WandbMirror:
 
         run = wandb.init(
             dir=run_dir,
-            project=settings.project,
+            project=settings.project_name(),
             name=run_dir.name,
             id=_run_id(run_dir, resume),
             resume="allow" if resume else None,

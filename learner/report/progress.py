@@ -46,6 +46,8 @@ class RunProgress:
         self._lag = 0.0
         self.frames = self.episodes = self.successes = self.decisions = self.updates = 0
         self.evaluations: list[Evaluation] = []
+        self.stopped_early: str | None = None
+        """Why training ends before the frame budget is used (`learner.stop_at`)."""
         self._published: dict[int, Publication] = {}
 
     @property
@@ -61,9 +63,10 @@ class RunProgress:
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
     def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
-        """Go on from what an earlier process received."""
+        """Go on from what an earlier process received; after `load_state`."""
         self.decisions, self.frames = decisions, frames
         self.evaluations = list(evaluations)
+        self._stop_if_good_enough()
 
     def state(self) -> dict[str, Any]:
         """What the rows and evaluations received do not tell, for `load_state` of another process."""
@@ -104,11 +107,11 @@ class RunProgress:
     def add_evaluation(self, evaluation: Evaluation) -> dict[str, Any]:
         """Remember it, say it, and return the point to log: at the frames of the weights evaluated."""
         self.evaluations.append(evaluation)
-        rate = sum(evaluation.successes) / len(evaluation.successes)
+        self._stop_if_good_enough()
         log.info(
             "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
             "base alone" if evaluation.policy == "base" else "full residual",
-            100 * rate, len(evaluation.successes), evaluation.version, evaluation.wall_s,
+            100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
         is_base = evaluation.policy == "base"
         then = AT_THE_START if is_base else self._published.get(evaluation.version, AT_THE_START)
@@ -117,7 +120,7 @@ class RunProgress:
             "frames": then.frames,
             "decisions": then.decisions,
             "updates": then.updates,
-            f"success_{evaluation.policy}": rate,
+            f"success_{evaluation.policy}": evaluation.success,
             "eval_episodes": len(evaluation.successes),
             "eval_version": evaluation.version,
             "eval_wall_s": evaluation.wall_s,
@@ -125,6 +128,22 @@ class RunProgress:
 
     def evaluation_of(self, policy: str) -> Evaluation | None:
         return next((e for e in reversed(self.evaluations) if e.policy == policy), None)
+
+    def _stop_if_good_enough(self) -> None:
+        wanted = self._settings.stop_at
+        if wanted is None or self.frames >= self._settings.total_frames or self._trained_s is not None:
+            return
+        newest = [e for e in self.evaluations if e.policy == "full" and self._was_trained(e.version)]
+        newest = newest[-wanted.evaluations :]
+        if len(newest) == wanted.evaluations and min(each.success for each in newest) >= wanted.success:
+            rates = ", ".join(f"{100 * each.success:.1f} %" for each in newest)
+            self.stopped_early = (
+                f"the newest evaluations ({rates}) reach learner.stop_at.success={wanted.success:g}"
+            )
+
+    def _was_trained(self, version: int) -> bool:
+        """Whether `version` was published after the first update; False if that is not known."""
+        return self._published.get(version, AT_THE_START).updates > 0
 
     def final_evaluation(self, version: int) -> bool:
         """Whether base and the final weights were both evaluated over all seeds."""
@@ -168,7 +187,16 @@ class RunProgress:
         self._last_word_s = self._last_point_s
         waiting = f", waiting for {point['waiting_for']}" if point["waiting_for"] else ""
         log.info(
-            "%d of %d frames (%.0f/s), %d updates (%.0f/s), behaviour %.0f %%%s",
-            self.frames, self._settings.total_frames, point["frames_per_s"], point["updates"],
-            point["updates_per_s"], 100 * np.nan_to_num(self.behaviour), waiting,
+            "%d of %d frames (%s, %.0f/s), %d updates (%.0f/s), behaviour %.0f %%%s",
+            self.frames, self._settings.total_frames, self._left(point["t_s"]), point["frames_per_s"],
+            point["updates"], point["updates_per_s"], 100 * np.nan_to_num(self.behaviour), waiting,
         )  # fmt: skip
+
+    def _left(self, elapsed_s: float) -> str:
+        """How much of the frame budget is used, and the time until all of it is, at the run's mean speed."""
+        total = self._settings.total_frames
+        used = f"{100 * self.frames // total} %"
+        if not self.frames or self.frames >= total:
+            return used
+        minutes = elapsed_s * (total / self.frames - 1) / 60
+        return f"{used}, {minutes:.0f} min left" if minutes >= 1 else f"{used}, under a minute left"

@@ -5,18 +5,15 @@ from pathlib import Path
 
 from config.files import replace_text
 from config.main import Config
+from learner.checkpoints.best import BestCheckpoint
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.visualiser import visualiser_command
 from learner.report.progress import RunProgress
-from protocol.messages import Evaluation
 
 
-def success(evaluation: Evaluation | None) -> float | None:
-    """Share of successful episodes, None where there was no evaluation."""
-    return None if evaluation is None else sum(evaluation.successes) / len(evaluation.successes)
-
-
-def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore) -> Path:
+def write_summary(
+    run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore, best: BestCheckpoint
+) -> Path:
     """Write `summary.json`; return its path."""
     base, full = progress.evaluation_of("base"), progress.evaluation_of("full")
     replay = run_dir / "replay"
@@ -25,11 +22,15 @@ def write_summary(run_dir: Path, config: Config, progress: RunProgress, store: L
         "task": config.task.env_id,
         "algo": config.algo.name,
         "seed": config.seed,
-        "base_success": success(base),
-        "final_success": success(full),
+        "base_success": base and base.success,
+        "final_success": full and full.success,
+        "best_success": best.score and best.score.success,
+        "best_episodes": best.score and best.score.episodes,
+        "best_checkpoint": str(best.place) if best.score else None,
         "behaviour_success": progress.behaviour,
         "evaluation_episodes": len(full.seeds) if full else 0,
         "first_evaluation_seed": config.learner.evaluation.first_seed,
+        "stopped_early": progress.stopped_early,
         "episodes": progress.episodes,
         "frames": progress.frames,
         "decisions": progress.decisions,

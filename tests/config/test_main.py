@@ -47,6 +47,8 @@ def test_run_name_is_fixed_by_an_override_and_fresh_without(repository: Path) ->
         ("wire.weights_port=5588", "weights_port must be another port"),
         ("wire.lease_s=1.0", "lease_s must be over twice heartbeat_s"),
         ("learner.total_frames=0", "total_frames must be at least 1, got 0"),
+        ("learner.stop_at.success=97.5", "success must be in (0, 1], got 97.5"),
+        ("learner.stop_at.evaluations=0", "evaluations must be in 1 .. 10, got 0"),
         ("learner.total_frames=many", "`$.learner.total_frames`"),
         ("learner.wandb.mode=sometimes", "`$.learner.wandb.mode`"),
         ("algo.gamma=1.5", "gamma must be in (0, 1], got 1.5"),

@@ -294,7 +294,7 @@ def replaced_index(config: Config, index: int) -> Config:
     return msgspec.structs.replace(config, actor=msgspec.structs.replace(config.actor, index=index))
 
 
-def test_environment_that_is_ready_starts_neither_python_nor_an_installer(
+def test_environment_that_is_ready_starts_neither_python_nor_an_installer_and_an_extra_is_compiled(
     tmp_path: Path, repository: Path
 ) -> None:
     shutil.copytree(repository / "launch", tmp_path / "launch")
@@ -302,7 +302,9 @@ def test_environment_that_is_ready_starts_neither_python_nor_an_installer(
         shutil.copy(repository / name, tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     for name in ("python", "python3", "python3.12", "python3.13", "uv", "pip"):
-        (tmp_path / ".venv" / "bin" / name).write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/started\n")
+        (tmp_path / ".venv" / "bin" / name).write_text(
+            f"#!/bin/sh\necho {name} compiles $UV_COMPILE_BYTECODE >> {tmp_path}/started\n"
+        )
         (tmp_path / ".venv" / "bin" / name).chmod(0o755)
     stamp = subprocess.run(
         "{ pwd && cat requirements.lock pyproject.toml; } | sha256sum | cut -d ' ' -f 1",
@@ -321,7 +323,7 @@ def test_environment_that_is_ready_starts_neither_python_nor_an_installer(
     assert not (tmp_path / "started").exists()
     # What stands there in their place would have noticed.
     assert set_up("bench") == (0, "setup | adding the extra bench\n", "")
-    assert (tmp_path / "started").read_text() == "uv\n"
+    assert (tmp_path / "started").read_text() == "uv compiles 1\n"
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux here")

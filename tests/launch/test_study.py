@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from config.compose import compose_config
 from config.process import StopRequest
 from config.section import ConfigError
 from launch.study import study as studies
@@ -152,6 +153,13 @@ def test_seeds_come_first_and_every_run_has_its_own_overrides(tmp_path: Path) ->
     planned = list(studies.trials(studies.read_study([str(grid), "seeds=[4, 5]"])))
     assert [(trial.seed, trial.setting) for trial in planned] == [(4, "a"), (4, "b"), (5, "a"), (5, "b")]
     assert planned[1].command == "task=pick_cube learner.total_frames=9 algo.utd=1"
+
+
+def test_runs_of_a_study_use_their_whole_budget_unless_told_otherwise() -> None:
+    study = studies.read_study(["settings={a: [], b: [learner.stop_at.success=0.9]}", "seeds=[0]"])
+    plain, told = (compose_config(studies.run_overrides(trial, study)) for trial in studies.trials(study))
+    assert plain.learner.stop_at is None
+    assert told.learner.stop_at is not None and told.learner.stop_at.success == 0.9
 
 
 @pytest.mark.parametrize(

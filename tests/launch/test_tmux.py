@@ -3,12 +3,15 @@
 python -m pytest tests/launch/test_tmux.py -m slow
 """
 
+import fcntl
 import os
 import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from launch.run.guard import PATIENCE_S
+from launch.run.tmux import SUPERVISOR_LINES
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,7 +39,14 @@ class Terminal:
         self._mark = f"TMUX_TMPDIR={folder}".encode()
         self.shown = b""
         self._end, there = pty.openpty()
-        self._environment = {**os.environ, "TERM": "xterm", "TMUX_TMPDIR": str(folder), "COLUMNS": "160"}
+        fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("4H", 40, 160, 0, 0))
+        self._environment = {
+            **os.environ,
+            "TERM": "xterm",
+            "TMUX_TMPDIR": str(folder),
+            "COLUMNS": "160",
+            "LINES": "40",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launch", "run", *overrides],
             cwd=repository, stdin=there, stdout=there, stderr=there, env=self._environment,
@@ -56,6 +67,11 @@ class Terminal:
             if line.partition(" ")[2].startswith(title):
                 return self.tmux("capture-pane", "-p", "-J", "-S", "-", "-t", line.split()[0])
         return ""
+
+    def heights(self) -> dict[str, int]:
+        """Lines of each pane, by the first word of its title."""
+        listed = self.tmux("list-panes", "-t", "run", "-F", "#{pane_title} #{pane_height}").splitlines()
+        return {line.split()[0]: int(line.split()[-1]) for line in listed}
 
     def supervisor(self) -> int:
         """The process in the first pane."""
@@ -115,6 +131,10 @@ def test_killed_launcher_in_tmux_leaves_neither_processes_nor_panes(
     assert "run in-tmux:" in terminal.pane("run")
     assert "metrics.jsonl" in terminal.pane("monitor") or "running for" in terminal.pane("monitor")
     assert any("-m learner" in line for line in terminal.left())
+    assert not any("cannot open" in terminal.pane(title) for title in ("learner", "actors", "evaluator"))
+    heights = terminal.heights()
+    assert heights["run"] == SUPERVISOR_LINES and heights["learner"] >= 10, heights
+    assert heights["learner"] > max(heights["actors"], heights["evaluator"]) >= 5, heights
     os.kill(terminal.supervisor(), signal.SIGKILL)
     shown = terminal.end()
     assert terminal.process.returncode == 1

@@ -29,6 +29,7 @@ from learner.replay.prior.demonstration import DemonstrationError
 from learner.replay.prior.maniskill import read_maniskill
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
+from tests.support.wandb_records import offline_records
 
 # For machines that others use; on one of one's own each takes seconds.
 DEADLINE_S = 400
@@ -240,22 +241,10 @@ def test_demonstrations_of_another_task_are_refused_before_the_training(change, 
         require_task_sizes(settings, read_episodes(settings))
 
 
-def logged_artifacts(folder: Path) -> list:
-    """The artifacts in what wandb wrote offline."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
-    store, artifacts = DataStore(), []
-    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "artifact":
-            artifacts.append(record.artifact)
-    return artifacts
-
-
-def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path: Path) -> None:
+def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "from-the-environment")
     settings = settings_of(tmp_path, "wandb.mode=offline")
     trainer = BaseTrainer(settings, read_windows(settings))
     save_agent(tmp_path, trainer.agent, trainer.ema, {})
@@ -264,10 +253,8 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(tmp_path
     tracker.publish(tmp_path, "best", 100, best=True)
     tracker.publish(tmp_path, "best", 200, best=False)
     tracker.close()
-    # wandb's own process writes its last block after finish() has returned.
-    deadline = time.monotonic() + DEADLINE_S
-    while len(artifacts := logged_artifacts(tmp_path)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    artifacts = offline_records(tmp_path, "artifact", count=2)
+    assert {run.project for run in offline_records(tmp_path, "run")} == {"from-the-environment"}
     assert {artifact.name for artifact in artifacts} == {"base-PickCube-v1"}
     expected = [{"step-100", "latest", "best"}, {"step-200", "latest"}]
     assert [set(artifact.aliases) for artifact in artifacts] == expected

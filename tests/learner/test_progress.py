@@ -21,11 +21,14 @@ def one_episode(success: bool, frames: int = 3) -> dict[str, np.ndarray]:
     }
 
 
-def evaluation(policy: str, version: int, episodes: int) -> Evaluation:
+def evaluation(policy: str, version: int, episodes: int, failures: int = 0) -> Evaluation:
     return Evaluation(
         session=1, sequence=0, policy=policy, version=version, wall_s=1.0,
-        successes=[True] * episodes, seeds=list(range(episodes)),
+        successes=[i >= failures for i in range(episodes)], seeds=list(range(episodes)),
     )  # fmt: skip
+
+
+STOP = ("learner.stop_at.success=0.975", "learner.stop_at.evaluations=2")
 
 
 def test_behaviour_is_unknown_until_enough_episodes_ended():
@@ -70,3 +73,58 @@ def test_points_carry_rates_since_the_last_one():
     assert point is not None
     assert point["frames_per_s"] == 3 / 6 and point["updates_per_s"] == 2.0
     assert point["policy_lag"] == 2.0 and point["t_s"] == 6.0
+
+
+def test_training_ends_early_when_enough_consecutive_evaluations_of_trained_weights_are_good_enough():
+    progress = RunProgress(make_config(*STOP))
+    progress.published(version=1, updates=0, now_s=0.0)
+    for version in range(2, 7):
+        progress.published(version, updates=version, now_s=0.0)
+    for version, failures in ((1, 0), (2, 0), (3, 2), (4, 1)):
+        progress.add_evaluation(evaluation("full", version, 40, failures))
+        progress.add_evaluation(evaluation("base", 0, 40))
+        assert progress.stopped_early is None, version
+    progress.add_evaluation(evaluation("full", 5, 40, failures=0))
+    assert progress.stopped_early == (
+        "the newest evaluations (97.5 %, 100.0 %) reach learner.stop_at.success=0.975"
+    )
+
+
+def test_neither_without_stop_at_nor_behind_the_frame_budget_nor_by_final_weights_does_a_run_end_early():
+    off = RunProgress(make_config("learner.stop_at=null"))
+    used = RunProgress(make_config(*STOP, "learner.total_frames=3"))
+    used.count(one_episode(True), 0, now_s=0.0)
+    over = RunProgress(make_config(*STOP))
+    over.trained(1.0, updates=5)
+    for progress in (off, used, over):
+        progress.published(version=1, updates=5, now_s=0.0)
+        for _ in range(3):
+            progress.add_evaluation(evaluation("full", 1, 40))
+        assert progress.stopped_early is None
+
+
+def test_evaluations_of_an_earlier_process_count_for_an_early_end():
+    before, after = RunProgress(make_config(*STOP)), RunProgress(make_config(*STOP))
+    before.published(version=3, updates=9, now_s=0.0)
+    after.load_state(before.state())
+    after.resume(10, 40, [evaluation("full", 3, 40)])
+    assert after.stopped_early is None
+    after.add_evaluation(evaluation("full", 3, 40))
+    assert after.stopped_early
+    again = RunProgress(make_config(*STOP))
+    again.load_state(before.state())
+    again.resume(10, 40, [evaluation("full", 3, 40), evaluation("full", 3, 40)])
+    assert again.stopped_early
+
+
+def test_the_log_says_how_far_the_run_is_and_how_much_time_is_left(caplog):
+    caplog.set_level("INFO")
+    progress = RunProgress(make_config("learner.total_frames=12"))
+    progress.count(one_episode(True), 7, now_s=100.0)
+    for now_s in (200.0, 220.0):
+        point = progress.point_if_due(now_s, updates=0)
+        assert point is not None
+        progress.say(point | {"waiting_for": ""})
+        progress.count(one_episode(True, frames=4), 7, now_s=now_s)
+    assert "3 of 12 frames (25 %, 5 min left," in caplog.text
+    assert "7 of 12 frames (58 %, 1 min left," in caplog.text

@@ -16,6 +16,7 @@ from launch.run.folder import MetricsReader
 from launch.show import plot
 from launch.show.monitor import Newest, make_table
 from learner.report.metrics import Metrics
+from tests.support.wandb_records import offline_records
 
 DISABLED = WandbConfig(mode="disabled", project="test")
 OFFLINE = WandbConfig(mode="offline", project="test")
@@ -127,6 +128,29 @@ def test_real_wandb_keeps_an_offline_run_in_the_run_folder(tmp_path: Path) -> No
     with Metrics(tmp_path / "run", OFFLINE, {"seed": 0}) as metrics:
         metrics.log({"frames": 1, "success_base": 0.4})
     assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("configured", "environment", "used"),
+    [
+        (None, {}, "residual-rl"),
+        (None, {"WANDB_PROJECT": "from-the-environment"}, "from-the-environment"),
+        ("configured-one", {"WANDB_PROJECT": "from-the-environment"}, "configured-one"),
+    ],
+)
+def test_real_wandb_uses_the_configured_project_else_that_of_the_environment(
+    configured: str | None,
+    environment: dict[str, str],
+    used: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with Metrics(tmp_path / "run", WandbConfig(mode="offline", project=configured), {}) as metrics:
+        metrics.log({"frames": 1})
+    assert {run.project for run in offline_records(tmp_path / "run", "run")} == {used}
 
 
 def test_reader_leaves_an_unfinished_line_for_later(tmp_path: Path) -> None:

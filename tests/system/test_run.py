@@ -57,9 +57,29 @@ def test_a_small_run_ends_by_itself_with_everything_in_its_folder(
     }
     checkpoint = torch.load(run_dir / "checkpoints" / "newest.pt", weights_only=True)
     assert checkpoint["updates"] == summary["updates"]
+    best = torch.load(run_dir / "checkpoints" / "best.pt", weights_only=True)
+    assert best["success"] == summary["best_success"] >= summary["final_success"]
+    assert summary["best_checkpoint"] in output and summary["stopped_early"] is None
     dataset = open_replay(run_dir)
     assert dataset.num_episodes == summary["replay_episodes"] > 0
     assert not left_running(process.pid)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_whose_evaluations_are_good_enough_ends_before_its_frame_budget(
+    tmp_path: Path, free_ports: tuple[int, int], repository: Path
+) -> None:
+    process = start(
+        tmp_path, free_ports, repository, "learner.total_frames=1000000", "learner.evaluation.every_s=1",
+        "learner.evaluation.interim_episodes=10", "learner.stop_at.success=0.1",
+    )  # fmt: skip
+    output, _ = process.communicate(timeout=380)
+    assert process.returncode == 0, output
+    summary = json.loads((tmp_path / "small" / "summary.json").read_text())
+    assert summary["frames"] < 1_000_000 and summary["evaluation_episodes"] == 4
+    assert "reach learner.stop_at.success=0.1" in summary["stopped_early"]
+    assert "training ends early" in output and f"ended early     {summary['stopped_early']}" in output
 
 
 @pytest.mark.timeout(180)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.contract import CheckpointError
-from actor.policy.diffusion.ddim import make_scheduler, step_weights
+from actor.policy.diffusion.ddim import DDIM
 from actor.policy.diffusion.graphed import GraphedSampler, Sampler
 from actor.policy.diffusion.native import NativeSampler
 from actor.policy.diffusion.network import DiffusionAgent, fingerprint
@@ -56,8 +56,7 @@ class DiffusionBase:
         self.act_horizon = act_horizon
         self.device = torch.device(device)
         self._agent = agent.to(self.device).eval().requires_grad_(False)
-        self._scheduler = make_scheduler(self.spec.prediction_type)
-        self._scheduler.set_timesteps(inference_steps)
+        self._ddim = DDIM(self.spec.prediction_type, inference_steps)
         self.fingerprint = fingerprint(agent)
         self._sample = self._choose_sampler(native, cuda_graph)
 
@@ -84,17 +83,17 @@ class DiffusionBase:
 
     def _sample_with_torch(self, history: Tensor, noise: Tensor) -> Tensor:
         sample = noise
-        for step in self._scheduler.timesteps.tolist():
+        for step in self._ddim.steps:
             # Filled in on the device: a captured graph can copy nothing from here.
             on_device = torch.full((), step, device=sample.device)
             prediction = self._agent.predict(sample, on_device, history)
-            sample = self._scheduler.step(prediction, step, sample, return_dict=False)[0]
+            sample = self._ddim.next_sample(prediction, step, sample)
         return sample
 
     def _native_sampler(self) -> NativeSampler | None:
-        steps = self._scheduler.timesteps.tolist()
+        steps = self._ddim.steps
         try:
-            return NativeSampler(self._agent, steps, [step_weights(self._scheduler, step) for step in steps])
+            return NativeSampler(self._agent, steps, [self._ddim.step_weights(step) for step in steps])
         except NativeError as error:
             log.warning("base plans with torch, several times slower than native code: %s", error)
             return None

@@ -55,7 +55,7 @@ class Snapshot(msgspec.Struct, tag="snapshot", array_like=True):
     version: int
     totals: Totals
     evaluations: list[Evaluation]
-    """The newest of each policy."""
+    """The newest of each policy, oldest first."""
 
 
 class BatchRecord(msgspec.Struct, tag="batch", array_like=True):

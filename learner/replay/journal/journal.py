@@ -103,8 +103,8 @@ class Journal:
 
     @property
     def evaluations(self) -> list[Evaluation]:
-        """The newest of each policy; after `replay`."""
-        return list(self._ledger.evaluations.values())
+        """The newest ten of each policy, oldest first; after `replay`."""
+        return self._ledger.evaluations
 
     @property
     def bytes_on_disk(self) -> int:

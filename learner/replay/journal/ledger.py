@@ -29,6 +29,12 @@ CommittedEpisodes = Mapping[tuple[str, int, int], int]
 Sender = tuple[str, int]
 """Actor id and session."""
 
+Numbered = tuple[int, int]
+"""Session and sequence number of a message."""
+
+# Evaluations that are kept of each policy: as many as `learner.stop_at` may ask for.
+_KEPT_EVALUATIONS = 10
+
 # Messages of one actor that are read together.
 _MOST_UNREAD = 64
 
@@ -44,19 +50,23 @@ class Ledger:
         self.sessions: dict[int, SessionState] = {}  # the longest unused first
         self.version = 0
         self.totals = Totals()
-        self.evaluations: dict[str, Evaluation] = {}  # by policy
+        self._evaluations: dict[Numbered, Evaluation] = {}  # oldest first
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """The newest ones of each policy, oldest first."""
+        return list(self._evaluations.values())
 
     def snapshot(self) -> Snapshot:
         """All of it as a record."""
-        sessions, evaluations = list(self.sessions.values()), list(self.evaluations.values())
-        return Snapshot(self.spec, sessions, self.version, self.totals, evaluations)
+        return Snapshot(self.spec, list(self.sessions.values()), self.version, self.totals, self.evaluations)
 
     def index(self, segment: "Segment", head: BatchRecord, message: Experience | Evaluation) -> None:
         """Note the episodes, or the evaluation, of a message in `segment`."""
         if isinstance(message, Experience):
             segment.note(head.actor_id, head.session, message.columns)
         else:
-            self.evaluations[message.policy] = message  # the newest of its policy
+            self._keep(message)
 
     def add(self, head: Head) -> None:
         """Add the next record."""
@@ -64,7 +74,8 @@ class Ledger:
             case Snapshot():
                 for state in head.sessions:
                     self._merge(state)
-                self.evaluations |= {each.policy: each for each in head.evaluations}
+                for evaluation in head.evaluations:
+                    self._keep(evaluation)
                 self.version = max(self.version, head.version)
                 self.totals = max(self.totals, head.totals, key=lambda totals: totals.decisions)
             case BatchRecord():
@@ -83,6 +94,13 @@ class Ledger:
                 self.version = max(self.version, head.version)
             case Padding() | EndMark():
                 pass
+
+    def _keep(self, evaluation: Evaluation) -> None:
+        """Once: every segment's snapshot repeats the evaluations of the segments before it."""
+        self._evaluations[evaluation.session, evaluation.sequence] = evaluation
+        same = [number for number, each in self._evaluations.items() if each.policy == evaluation.policy]
+        for number in same[:-_KEPT_EVALUATIONS]:
+            del self._evaluations[number]
 
     def _merge(self, state: SessionState) -> None:
         before = self.sessions.pop(state.session, None)

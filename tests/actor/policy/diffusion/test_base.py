@@ -1,5 +1,8 @@
 """The U-Net and its sampler."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.diffusion.ddim import DDIM
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from tests.support.diffusion import base_keys, small_agent, starting_noise
 
@@ -30,6 +34,27 @@ def test_published_sizes_give_the_published_number_of_parameters_and_names():
         "noise_pred_net.final_conv.1.weight",
     ):
         assert name in names
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+@pytest.mark.parametrize("inference_steps", [1, 4, 7, 100])
+def test_a_step_of_the_sampler_equals_that_of_diffusers_to_the_bit(prediction_type, inference_steps):
+    scheduler = DDIMScheduler(
+        num_train_timesteps=100, beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type
+    )
+    scheduler.set_timesteps(inference_steps)
+    ddim = DDIM(prediction_type, inference_steps)
+    assert ddim.steps == scheduler.timesteps.tolist()
+    for step in ddim.steps:
+        prediction, sample = torch.randn(3, 4), torch.randn(3, 4)
+        expected = scheduler.step(prediction, step, sample).prev_sample
+        assert torch.equal(ddim.next_sample(prediction, step, sample), expected)
+
+
+def test_processes_that_act_import_neither_diffusers_nor_the_compiler_of_torch():
+    code = "import sys, actor.loop; print(*({'diffusers', 'torch._dynamo'} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "\n")
 
 
 def test_plans_equal_diffusers_ddim_over_the_published_steps():

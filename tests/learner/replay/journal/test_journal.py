@@ -201,6 +201,25 @@ def test_ends_of_sessions_versions_and_evaluations_come_back(tmp_path: Path) -> 
         each.journal.close()
 
 
+def test_the_newest_ten_evaluations_of_each_policy_come_back_in_order(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "alive")
+    sent = [
+        Evaluation(
+            session=9, sequence=number, policy="full" if number else "base", version=number,
+            successes=[True], seeds=[3], wall_s=1.0,
+        )
+        for number in range(14)
+    ]  # fmt: skip
+    for evaluation in sent:
+        frames = [bytes(frame) for frame in encode(evaluation, LIMITS)]
+        writer.journal.append(Peer("evaluator-0", "evaluator", 9, "", b"", 0, 0.0), evaluation, frames)
+    writer.journal.close()
+    for _ in range(2):  # each process begins a segment with what it knows
+        again = Writer(tmp_path / "alive")
+        assert again.journal.evaluations == [sent[0], *sent[4:]]
+        again.journal.close()
+
+
 def test_rows_of_another_spec_are_refused(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     writer.append(7, 0, messages()[0])

@@ -1,0 +1,91 @@
+"""`best.pt`: the residual of the published version with the highest evaluated success."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import torch
+
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.contract import CheckpointError
+from config.algo import AlgoConfig
+from protocol.arrays import Columns
+from protocol.messages import Evaluation, Weights
+
+log = logging.getLogger(__name__)
+
+# An evaluation arrives a minute or more after its version was published.
+_REMEMBERED_BYTES = 128 << 20
+
+
+class Score(NamedTuple):
+    """How good the residual in `best.pt` is."""
+
+    version: int
+    success: float
+    episodes: int
+
+
+class BestCheckpoint:
+    """Remembers the versions published lately, and writes one whose evaluation is the best so far.
+
+    The file has what `newest.pt` has without the critics, and `success` and `episodes` of the evaluation.
+
+    Args:
+        folder: the run's folder of checkpoints. A `best.pt` in it counts: a worse one does not replace it.
+        limit: bytes of weights that are remembered; the oldest versions are forgotten first.
+    """
+
+    def __init__(self, folder: Path, algo: AlgoConfig, limit: int = _REMEMBERED_BYTES) -> None:
+        self.place = folder / "best.pt"
+        self.score = _read_score(self.place)
+        self._algo, self._limit, self._bytes = algo, limit, 0
+        self._recent: dict[int, tuple[int, Columns]] = {}  # version -> updates, weights; oldest first
+
+    def remember(self, weights: Weights, updates: int) -> None:
+        """Keep the arrays of a publication, which nobody changes any more; `updates` were made before it."""
+        self._recent[weights.version] = (updates, weights.columns)
+        self._bytes += _size(weights.columns)
+        while self._bytes > self._limit and len(self._recent) > 1:
+            _, oldest = self._recent.pop(next(iter(self._recent)))
+            self._bytes -= _size(oldest)
+
+    def consider(self, evaluations: Iterable[Evaluation]) -> None:
+        """Write the residual of each that is at least as good as the best one before.
+        Raises CheckpointError: the file cannot be written."""
+        for evaluation in evaluations:
+            score = Score(evaluation.version, evaluation.success, len(evaluation.seeds))
+            if evaluation.policy != "full" or score.version not in self._recent:
+                continue
+            if self.score is None or score.success >= self.score.success:
+                self._write(score)
+
+    def _write(self, score: Score) -> None:
+        updates, columns = self._recent[score.version]
+        content = {
+            "version": score.version,
+            "updates": updates,
+            "algo": msgspec.to_builtins(self._algo),
+            "actor": {name: torch.from_numpy(array) for name, array in columns.items()},
+            "success": score.success,
+            "episodes": score.episodes,
+        }
+        write_checkpoint(self.place, content)
+        self.score = score
+
+
+def _size(columns: Columns) -> int:
+    return sum(array.nbytes for array in columns.values())
+
+
+def _read_score(place: Path) -> Score | None:
+    if not place.exists():
+        return None
+    try:
+        content = read_checkpoint(place)
+        return Score(int(content["version"]), float(content["success"]), int(content["episodes"]))
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        log.warning("%s cannot be read (%s): the next evaluated residual replaces it", place, error)
+        return None
