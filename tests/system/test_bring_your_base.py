@@ -1,11 +1,11 @@
-"""The commands of README's "Bring your base", as they are there, on small real data."""
+"""The commands of docs/how-to/bring-your-base.md with keys that make them small, and what they leave."""
 
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.maniskill import read_maniskill
 from tests.support.camera_policies import save_policy
+from tests.support.documents import ROOT, commands
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
 
@@ -31,19 +32,11 @@ TRAIN = (
 )  # fmt: skip
 
 
-def section(repository: Path) -> list[str]:
-    """The section's commands."""
-    text = (repository / "README.md").read_text()
-    part = text[text.index("## Bring your base") :].split("\n## ")[0]
-    blocks = re.findall(r"```bash\n(.*?)```", part, re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
-
-
-def readme(repository: Path, *words: str) -> str:
-    """The one command of the section that holds all of `words`."""
-    found = [line for line in section(repository) if all(word in line for word in words)]
-    assert len(found) == 1, found
-    return found[0]
+def page(*words: str) -> str:
+    """The one command of the page that holds all of `words`, as `python -m launch`."""
+    path = ROOT / "docs" / "how-to" / "bring-your-base.md"
+    [found] = [c.words for c in commands(path) if all(word in c.words for word in words)]
+    return found.replace("residual-rl", f"{sys.executable} -m launch", 1)
 
 
 def run(repository: Path, command: str, *more: str, timeout_s: float = 500) -> str:
@@ -80,11 +73,10 @@ def assert_ran(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(1100)
 def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path, places: list[str]) -> None:
-    train = readme(repository, "train_base.sh", "demos=<file or dataset>").replace("task=StackCube-v1", "")
-    train = train.replace("<file or dataset>", "bases/PickCube-v1/demos.h5")
+    train = page("train-base").replace("StackCube-v1", "PickCube-v1")
     run(repository, train, "max_episodes=5", f"out={tmp_path / 'base'}", *TRAIN)
     assert json.loads((tmp_path / "base" / "evaluations.jsonl").read_text().splitlines()[-1])["step"] == 60
-    start = readme(repository, "start.sh", "base.path=bases/mine").replace("task=stack_cube", "")
+    start = page("base.path=bases/mine").replace("task=stack_cube", "")
     run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
     assert_ran(tmp_path)
 
@@ -100,7 +92,7 @@ def test_a_published_checkpoint_of_maniskill2_runs(
     )  # fmt: skip
     agent = DiffusionAgent(spec)
     save_agent(tmp_path / "published", agent, agent, {"act_horizon": 4})
-    command = readme(repository, "base.pad_obs_to=50").replace("<folder>", str(tmp_path / "published"))
+    command = page("base.pad_obs_to=50").replace("base.path=published", f"base.path={tmp_path / 'published'}")
     run(repository, command, *RUN, *places)
     assert_ran(tmp_path)
 
@@ -109,9 +101,7 @@ def test_a_published_checkpoint_of_maniskill2_runs(
 def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
     episodes = read_maniskill(repository / "bases" / "PickCube-v1" / "demos.h5", 3)
     folder = save(tmp_path / "act", *make_policy("act", episodes, 18))
-    command = readme(repository, "base=lerobot", "learner.demos=bases").replace(
-        "<folder or hub id>", str(folder)
-    )
+    command = page("base.path=my-policy").replace("my-policy", str(folder))
     run(repository, command, *RUN, *places)
     assert_ran(tmp_path)
 
@@ -124,8 +114,7 @@ def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
     renderer: None, kept: str, repository: Path, tmp_path: Path, places: list[str]
 ) -> None:
     save_policy(tmp_path / "act", "act", ("observation.images.top",), size=(96, 96))
-    command = readme(repository, "base=lerobot", "task.cameras=[base_camera]")
-    command = command.replace("<folder or hub id>", str(tmp_path / "act"))
+    command = page("base.path=my-camera-policy").replace("my-camera-policy", str(tmp_path / "act"))
     output = run(repository, command, *RUN, *places, f"learner.record_images={kept}", timeout_s=1200)
     assert "the processor draws the cameras" in output or any(Path("/dev").glob("nvidia[0-9]*"))
     assert_ran(tmp_path)
@@ -144,20 +133,5 @@ def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
 
 @pytest.mark.timeout(1100)
 def test_no_base_at_all_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
-    run(repository, readme(repository, "base=zero"), *RUN, *places)
-    assert_ran(tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_task_name_becomes_demonstrations_a_base_and_a_run(
-    repository: Path, tmp_path: Path, places: list[str]
-) -> None:
-    """Makes .venv-demos where it is missing."""
-    demos, train, start = section(repository)[:3]
-    run(repository, demos, "episodes=8", "processes=2", f"out={tmp_path / 'demos'}", timeout_s=1200)
-    converted = tmp_path / "demos" / "PushCube-v1" / "planned.state.pd_ee_delta_pose.physx_cpu.h5"
-    assert len(read_maniskill(converted)) == 8
-    run(repository, train, f"demos={converted}", f"out={tmp_path / 'base'}", *TRAIN)
-    run(repository, start, f"base.path={tmp_path / 'base'}", *RUN, *places)
+    run(repository, page("base=zero"), *RUN, *places)
     assert_ran(tmp_path)

@@ -1,4 +1,4 @@
-"""The README's SSH tunnel, through a private sshd on loopback with keys that are thrown away."""
+"""The SSH tunnel of docs/how-to/another-host.md, through a private sshd with keys that are thrown away."""
 
 import os
 import shutil
@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from config.compose import compose_config
 from protocol.messages import Weights
+from tests.support.documents import all_commands
 from tests.support.wire import (
     TIMEOUT_S,
     acting,
@@ -86,15 +88,26 @@ def sshd(tmp_path: Path) -> Iterator[int]:
         yield port
 
 
+def forwards_of(ports: dict[int, int]) -> list[str]:
+    """here -> there."""
+    return [word for here, there in ports.items() for word in ("-L", f"{here}:{HOST}:{there}")]
+
+
 def tunnel_words(folder: Path, sshd: int, ports: dict[int, int]) -> list[str]:
-    """The README's command, with ports of our own: here -> there."""
-    forwards = [word for here, there in ports.items() for word in ("-L", f"{here}:{HOST}:{there}")]
+    """The page's command, with ports of our own: here -> there."""
     options = [
         "-F", "none", "-p", str(sshd), "-i", str(folder / "user_key"), "-o", "IdentitiesOnly=yes",
         "-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "ExitOnForwardFailure=yes",
         "-o", "BatchMode=yes",
     ]  # fmt: skip
-    return ["ssh", "-N", *forwards, *options, HOST]
+    return ["ssh", "-N", *forwards_of(ports), *options, HOST]
+
+
+def test_the_page_has_this_command() -> None:
+    [command] = [c for c in all_commands() if c.words.startswith("ssh ")]
+    wire = compose_config([]).wire
+    forwards = forwards_of({port: port for port in (wire.experience_port, wire.weights_port)})
+    assert command.words == " ".join(["ssh", "-N", *forwards, "learner-host", "&"])
 
 
 def test_rows_and_weights_pass_through_a_tunnel_and_go_on_when_it_comes_back(
