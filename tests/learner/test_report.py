@@ -12,6 +12,7 @@ import wandb
 from rich.console import Console
 
 from config.learner import WandbConfig
+from config.process import UsageError
 from launch.run.folder import MetricsReader
 from launch.show import plot
 from launch.show.monitor import Newest, make_table
@@ -195,10 +196,10 @@ def test_plot_draws_evaluations_behaviour_and_base(tmp_path: Path) -> None:
     assert curve.base == plot.Measured(frames=0, rate=0.4, episodes=100)
     assert curve.full == [plot.Measured(frames=50_000, rate=0.9, episodes=100)]
     assert len(curve.behaviour) == 10
-    assert plot.main([str(tmp_path / "run"), "--out", str(tmp_path / "docs/success.png")]) == 0
+    plot.plot_runs([str(tmp_path / "run")], tmp_path / "docs/success.png")
     assert (tmp_path / "docs/success.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_plot_of_an_unknown_run_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing/metrics.jsonl has no point"):
-        plot.main([str(tmp_path / "nothing"), "--out", str(tmp_path / "x.png")])
+    with pytest.raises(UsageError, match="nothing/metrics.jsonl has no point"):
+        plot.plot_runs([str(tmp_path / "nothing")], tmp_path / "x.png")
