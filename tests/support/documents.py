@@ -14,6 +14,7 @@ SLOW = (
     "bash launch/actor.sh",
     "bash launch/demos.sh",
     "bash launch/train_base.sh",
+    "bash launch/setup_env.sh",
     "for i in 1 2 3 4; do bash launch/actor.sh",
     "residual-rl run",
     "residual-rl evaluate",
