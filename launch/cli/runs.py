@@ -21,7 +21,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
     keys={
         "name=my-run": "the folder under runs/; with a folder that exists, the run in it goes on (resume=)",
         "task=stack_cube base=diffusion algo=residual_td3": "files in config/task, config/base, config/algo",
-        "learner.total_frames=20000": "when to end at the latest; learner.stop_at: when success is enough (null: never)",
+        "learner.total_frames=20000": "latest end; learner.stop_at: when success is enough (null: never)",
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
         **PORTS,
         "learner.device=cuda actor.device=cuda": "on a GPU",

@@ -79,7 +79,12 @@ def monitor(run: str, once: bool, wait: bool) -> None:
 )
 @click.argument("sources", nargs=-1, required=True, type=RunName(), metavar="RUN... | STUDY.jsonl")
 @click.option("--out", type=PATH, required=True, help="The picture to write: .png, .svg or .pdf.")
-@click.option("--settings", multiple=True, metavar="NAME", help="Of a study: this one alone; may be repeated, in the order of the curves.")
+@click.option(
+    "--settings",
+    multiple=True,
+    metavar="NAME",
+    help="Of a study: only this one; may be repeated, in the order wanted.",
+)
 @click.option(
     "--x",
     type=click.Choice(["frames", "decisions", "wall_s"]),
