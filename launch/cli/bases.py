@@ -122,8 +122,8 @@ def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, e
     published   ours -> Policy Decorator's layout
     residual    Policy Decorator's layout -> ours
     lerobot     ManiSkill h5 -> LeRobot v3.0 dataset with reward, done and success
-    h5          ManiSkill h5 -> a smaller one: only state, actions and success, each episode cut at its
-                first success
+    h5          ManiSkill h5 -> a smaller one: only state, actions and success, each episode
+                cut at its first success
     """
     if overrides and kind != "residual":
         raise click.UsageError(f"--to {kind} takes no key=value")
