@@ -24,7 +24,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
         "learner.total_frames=20000": "latest end; learner.stop_at: when success is enough (null: never)",
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
         **PORTS,
-        "learner.device=cuda actor.device=cuda": "on a GPU",
+        "learner.device=cuda": "trains on a GPU; to simulate there too: docs/how-to/gpu.md",
     },
 )
 @overrides_argument()
@@ -80,7 +80,7 @@ def study(words: tuple[str, ...]) -> int:
     short_help="The learner alone.",
     log_format=TIMED,
     examples={"learner name=my-run wire.host=0.0.0.0 wire.keys_dir=keys": "for actors on other hosts"},
-    keys={"name=my-run": "the folder under runs/", **PORTS, "learner.device=cuda": "on a GPU"},
+    keys={"name=my-run": "the folder under runs/", **PORTS, "learner.device=cuda": "trains on a GPU"},
 )
 @overrides_argument()
 def learner(overrides: tuple[str, ...]) -> None:
@@ -103,7 +103,7 @@ def learner(overrides: tuple[str, ...]) -> None:
         "actor name=my-run actor.index=2": "for a learner on this host",
     },
     keys={
-        "actor.num_envs=16 actor.device=cuda": "simulators of this actor; where the base runs",
+        "actor.num_envs=16": "simulators of this actor",
         "actor.id=second actor.index=2": "a second actor on the same host",
         "base.path=FOLDER": "where this host keeps the base, if not where the learner does",
     },
