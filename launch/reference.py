@@ -28,9 +28,16 @@ _CONFIGURATION = f"""# Configuration
 {_MADE}
 
 Every default is in a YAML file of `config/`. Any key can be set on the command line with `key=value`; an
-unknown key is an error. Lists and maps are YAML in quotes: `'task.cameras=[base_camera]'`. `${{other.key}}`
-takes the value of another key. `residual-rl run --print-config` prints what is composed from given words.
-`config/spaces.yaml` has no keys to set: it lists the dimensions of tasks and control modes.
+unknown key is an error. Lists and maps are YAML in quotes: `'task.cameras=[base_camera]'`.
+`residual-rl run --print-config` prints what is composed from given words. `config/spaces.yaml` has no keys to
+set: it lists the dimensions of tasks and control modes.
+
+Some defaults are computed:
+
+- `${{other.key}}`: the value of another key.
+- `${{shipped:path}}`: the path, or the same path in this project's folder if only that exists.
+- `${{relations_of:task}}`: the entry of `task.relations` for that task, else none.
+- `${{now:format}}`: date and time of the start.
 """
 
 _COMMAND_LINE = f"""# Command line

@@ -8,6 +8,7 @@ from config.process import TIMED
 from launch.cli.verb import Verb, Words, overrides_argument
 
 PATH = click.Path(path_type=Path)
+PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
 
 
 @click.command(
@@ -20,7 +21,7 @@ PATH = click.Path(path_type=Path)
         "demos source=download lerobot=true": "ManiSkill's own, as a LeRobot dataset too",
     },
     keys={
-        "task=PushCube-v1": "a task that has a planner",
+        "task=PushCube-v1": "ManiSkill's name of a task that has a planner, not a file of config/task",
         "episodes=300": "demonstrations wanted",
         "noise=0.15": "pushes on the arm: policies trained on the result are far steadier",
     },
@@ -47,10 +48,11 @@ def demos(overrides: tuple[str, ...]) -> None:
         "train-base task=StackCube-v1 preset=small demos=mine.h5 out=bases/mine": "",
     },
     keys={
+        "task=PushCube-v1": "ManiSkill's name of the task, not a file of config/task",
         "preset=small": "for processors; the default, preset=published, wants a GPU",
         "demos=FILE": "ManiSkill h5 with state observations, LeRobot dataset (folder or hub id), or a list",
         "out=FOLDER": "the new base: give it to run as base.path=FOLDER",
-        "iterations=20000 device=cuda": "",
+        "iterations=20000 device=cuda": "how long it trains, and on which torch device",
     },
 )
 @overrides_argument("train_base")
@@ -100,8 +102,8 @@ def inspect(overrides: tuple[str, ...]) -> None:
     examples={
         "convert runs/my-run/checkpoints/newest.pt theirs.pt --to published": "for the published code",
         "convert published.pt ours.pt --to residual algo=policy_decorator": "and back",
-        "convert demos/PushCube-v1/planned.h5 out --to lerobot": "demonstrations as a LeRobot dataset",
-        "convert planned.h5 demos.h5 --to h5 --episodes 100": "what training needs of a trajectory file",
+        f"convert {PLANNED} out --to lerobot": "demonstrations as a LeRobot dataset",
+        f"convert {PLANNED} some.h5 --to h5": "what training needs of them",
     },
     keys={"algo=policy_decorator": "for --to residual: how its networks are built"},
 )
@@ -120,7 +122,8 @@ def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, e
     published   ours -> Policy Decorator's layout
     residual    Policy Decorator's layout -> ours
     lerobot     ManiSkill h5 -> LeRobot v3.0 dataset with reward, done and success
-    h5          ManiSkill h5 -> the same, each episode cut at its first success
+    h5          ManiSkill h5 -> a smaller one: only state, actions and success, each episode
+                cut at its first success
     """
     if overrides and kind != "residual":
         raise click.UsageError(f"--to {kind} takes no key=value")

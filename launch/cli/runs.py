@@ -7,10 +7,7 @@ import click
 from config.process import TIMED
 from launch.cli.verb import Verb, overrides_argument, single_name, split_words, words_argument
 
-PLACES = {
-    "wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine",
-    "learner.device=cuda actor.device=cuda": "on a GPU",
-}
+PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine"}
 
 
 @click.command(
@@ -24,9 +21,10 @@ PLACES = {
     keys={
         "name=my-run": "the folder under runs/; with a folder that exists, the run in it goes on (resume=)",
         "task=stack_cube base=diffusion algo=residual_td3": "files in config/task, config/base, config/algo",
-        "learner.total_frames=20000": "when to end at the latest; learner.stop_at: when success is enough",
+        "learner.total_frames=20000": "latest end; learner.stop_at: when success is enough (null: never)",
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
-        **PLACES,
+        **PORTS,
+        "learner.device=cuda": "trains on a GPU; to simulate there too: docs/how-to/gpu.md",
     },
 )
 @overrides_argument()
@@ -82,7 +80,7 @@ def study(words: tuple[str, ...]) -> int:
     short_help="The learner alone.",
     log_format=TIMED,
     examples={"learner name=my-run wire.host=0.0.0.0 wire.keys_dir=keys": "for actors on other hosts"},
-    keys={"name=my-run": "the folder under runs/", **PLACES},
+    keys={"name=my-run": "the folder under runs/", **PORTS, "learner.device=cuda": "trains on a GPU"},
 )
 @overrides_argument()
 def learner(overrides: tuple[str, ...]) -> None:
@@ -105,7 +103,7 @@ def learner(overrides: tuple[str, ...]) -> None:
         "actor name=my-run actor.index=2": "for a learner on this host",
     },
     keys={
-        "actor.num_envs=16 actor.device=cuda": "simulators of this actor; where the base runs",
+        "actor.num_envs=16": "simulators of this actor",
         "actor.id=second actor.index=2": "a second actor on the same host",
         "base.path=FOLDER": "where this host keeps the base, if not where the learner does",
     },
@@ -163,6 +161,7 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
 def evaluate(words: tuple[str, ...], residual: Path | None, bar: float | None) -> int:
     """Success over fixed seeds: of a run's residual over its base, or of a base alone.
 
+    RUN is a name under runs/, or the path of a run's folder.
     The last line is one JSON object: success, its 95 % interval (low, high), successes, seeds, wall_s.
     """
     from config.compose import compose_config

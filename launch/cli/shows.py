@@ -29,8 +29,9 @@ RUNS_FOLDER = "the run's folder"
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Write a page of all episodes instead.")
 def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
-    """Shows an episode of a run's replay in LeRobot's visualiser.
+    """Shows an episode of a run's replay in LeRobot's visualiser: curves, and pictures if it has any.
 
+    Pictures need task.cameras, set before the run. RUN is a name under runs/, or the path of a run's folder.
     EPISODE is a number, best (a success with the most reward in the fewest frames), worst, or last (the
     default). It works while the run goes on: it sees what was committed to disk. Options that are not listed
     here go to lerobot-dataset-viz as they are.
@@ -57,7 +58,10 @@ def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
 @click.option("--once", is_flag=True, help="Show the table once and leave.")
 @click.option("--wait", is_flag=True, help="For a run that starts: ignore an older summary.")
 def monitor(run: str, once: bool, wait: bool) -> None:
-    """A live table of a run: frames, success, losses, what it waits for. Ends with the run's summary."""
+    """A live table of a run: frames, success, losses, what it waits for. Ends with the run's summary.
+
+    RUN is a name under runs/, or the path of a run's folder.
+    """
     from launch.run.folder import find_run
     from launch.show.monitor import show
 
@@ -75,14 +79,22 @@ def monitor(run: str, once: bool, wait: bool) -> None:
 )
 @click.argument("sources", nargs=-1, required=True, type=RunName(), metavar="RUN... | STUDY.jsonl")
 @click.option("--out", type=PATH, required=True, help="The picture to write: .png, .svg or .pdf.")
-@click.option("--settings", multiple=True, metavar="NAME", help="Of a study: these alone, in this order.")
+@click.option(
+    "--settings",
+    multiple=True,
+    metavar="NAME",
+    help="Of a study: only this one; may be repeated, in the order wanted.",
+)
 @click.option(
     "--x",
     type=click.Choice(["frames", "decisions", "wall_s"]),
     help="Of a study: the axis (default: frames).",
 )
 def plot(sources: tuple[str, ...], out: Path, settings: tuple[str, ...], x: str | None) -> None:
-    """Success over frames as a picture: of runs, or of a study as mean and range over its seeds."""
+    """Success over frames as a picture: of runs, or of a study as mean and range over its seeds.
+
+    RUN is a name under runs/, or the path of a run's folder.
+    """
     from launch.show.figure import require_picture
     from launch.show.plot import plot_runs
     from launch.study.plot import plot_study

@@ -14,6 +14,7 @@ SLOW = (
     "bash launch/actor.sh",
     "bash launch/demos.sh",
     "bash launch/train_base.sh",
+    "bash launch/setup_env.sh",
     "for i in 1 2 3 4; do bash launch/actor.sh",
     "residual-rl run",
     "residual-rl evaluate",
@@ -23,6 +24,7 @@ SLOW = (
     "residual-rl inspect",
     "residual-rl convert",
     "lerobot-train",
+    "python play.py",
     "mkdir -m 700 keys",
     "scp",
 )
@@ -82,6 +84,12 @@ def commands(page: Path) -> Iterator[Command]:
 
 def all_commands() -> list[Command]:
     return [command for page in command_pages() for command in commands(page)]
+
+
+def programs(page: Path) -> dict[str, str]:
+    """Python blocks whose first line is the name of the file that a reader makes of them, by that name."""
+    found = (block[2] for block in _FENCE.finditer(page.read_text()) if block[1] == "python")
+    return {text.partition("\n")[0].removeprefix("# "): text for text in found}
 
 
 def links(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import ROOT, SLOW, Command, all_commands
+from tests.support.documents import ROOT, SLOW, Command, all_commands, programs
 from tests.support.house import House
 from tests.support.namespaces import refusal
 
@@ -54,7 +54,9 @@ def house(tmp_path: Path, free_ports: tuple[int, int]) -> House:
 
 
 def prepare(house: House, commands: list[Command]) -> None:
-    """What a section takes for granted: earlier runs, and bases that the reader has."""
+    """What a section takes for granted: earlier runs, programs of the page, and bases that the reader has."""
+    for name, program in programs(ROOT / commands[0].page).items():
+        (house.folder / name).write_text(program)
     text = "\n".join(command.words for command in commands)
     if "my-run" in text and "name=my-run" not in text:
         house.add_finished_run("my-run", actor="peg")
