@@ -45,11 +45,16 @@ def compose_config(overrides: Sequence[str]) -> Config:
 
 def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) -> T:
     """`folder`/main.yaml with Hydra overrides as a `kind`. Raises ConfigError."""
+    if own := [word for word in overrides if word.lstrip("+~").startswith(("hydra.", "hydra/"))]:
+        raise ConfigError(f"configuration: {own[0]}: Hydra's own keys have no effect here")
     try:
         raw = compose_raw(folder, overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        said = one_line(error)
+        if any(word in said for word in ("Lexer", "mismatched input", "extraneous input")):
+            said += """ (a value with such characters needs quotes of its own: "name='my value'")"""
         # Hydra raises a plain ValueError where a group, such as algo, is given a number.
-        raise ConfigError(f"configuration: {one_line(error)}") from error
+        raise ConfigError(f"configuration: {said}") from error
     return convert_section(raw, kind)
 
 

@@ -23,6 +23,8 @@ class DemosConfig(Section, frozen=True):
     lerobot: bool
 
     def __post_init__(self) -> None:
+        self.require(bool(self.task), "task", "ManiSkill's name of a task")
+        self.require(bool(self.out), "out", "a folder")
         self.at_least(1, "episodes", "max_attempts_per_episode")
         self.at_least(0, "first_seed")
         self.require(0 <= self.noise <= 1, "noise", "in 0 .. 1")

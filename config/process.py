@@ -90,7 +90,7 @@ def fail(error: Exception, code: int) -> NoReturn:
 def one_line(error: Exception) -> str:
     """An error's message; of Hydra's, without its search path and its advice to add keys with a plus."""
     lines = [line.strip() for line in str(error).splitlines()]
-    if error.__cause__ is not None:
+    if error.__cause__ is not None and type(error).__module__.startswith("hydra"):
         lines += [line for line in str(error.__cause__).splitlines()[:1] if line not in str(error)]
     noise = ("To append", "Config search path", "provider=", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))

@@ -9,7 +9,7 @@ import msgspec
 
 from actor.link.patience import Silence, WaitLog
 from actor.link.spool import Spool
-from config.process import FailedError
+from config.process import FailedError, UsageError
 from config.wire import WireConfig
 from protocol.arrays import Limits, ProtocolError
 from protocol.channel.client import ClientChannel
@@ -27,6 +27,10 @@ _STEP_S = 0.1
 
 class UplinkError(FailedError):
     """This process cannot work for that learner; one line that says why and what to do."""
+
+
+class UnusableLinkError(UplinkError, UsageError):
+    """An address or keys that cannot be used: nothing was tried."""
 
 
 class RefusedError(UplinkError):
@@ -67,7 +71,7 @@ class Connection:
         try:
             self._channel = ClientChannel(endpoint, self._limits, hello.actor_id)
         except (ChannelError, KeyFileError) as error:
-            raise UplinkError(str(error)) from error
+            raise UnusableLinkError(str(error)) from error
 
     @property
     def run_is_over(self) -> bool:

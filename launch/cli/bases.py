@@ -41,6 +41,7 @@ def demos(overrides: tuple[str, ...]) -> None:
 
 @click.command(
     cls=Verb,
+    keeps_traces=True,
     short_help="Trains a diffusion base on demonstrations.",
     log_format=TIMED,
     examples={

@@ -11,7 +11,7 @@ _VARIABLE = "_RESIDUAL_RL_COMPLETE"
 _BASH = """\
 %(complete_func)s() {
     local line="${COMP_LINE:0:COMP_POINT}" word prefix="" kind value
-    word="${line##* }"
+    word="${line##*[[:space:]]}"
     # Bash replaces what follows the last "=" alone.
     [[ $word == *=* && $COMP_WORDBREAKS == *=* ]] && prefix="${word%%=*}="
     COMPREPLY=()

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from config.process import UsageError, run_main
+from config.process import USAGE_ERROR, UsageError, run_main
 from launch.cli import bases, completion, hosts, replays, runs, shows
 from launch.cli.verb import PROGRAM, Verbs
 from launch.run.folder import ROOT
@@ -41,6 +41,9 @@ completion.register()
 def _run(argv: list[str]) -> int | None:
     try:
         return cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE_ERROR
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else PROGRAM
         raise UsageError(f"{' '.join(error.format_message().split())} ({path} --help)") from error

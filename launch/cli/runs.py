@@ -77,6 +77,7 @@ def study(words: tuple[str, ...]) -> int:
 
 @click.command(
     cls=Verb,
+    keeps_traces=True,
     short_help="The learner alone.",
     log_format=TIMED,
     examples={"learner name=my-run wire.host=0.0.0.0 wire.keys_dir=keys": "for actors on other hosts"},
@@ -95,6 +96,7 @@ def learner(overrides: tuple[str, ...]) -> None:
 
 @click.command(
     cls=Verb,
+    keeps_traces=True,
     short_help="One actor, for a learner here or on another host.",
     log_format=TIMED,
     examples={
@@ -154,7 +156,7 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
 )
 @words_argument("RUN")
 @click.option(
-    "--residual", type=click.Path(path_type=Path),
+    "--residual", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
 )  # fmt: skip
 @click.option("--bar", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit code 1 if success is below.")

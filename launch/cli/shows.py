@@ -101,7 +101,7 @@ def plot(sources: tuple[str, ...], out: Path, settings: tuple[str, ...], x: str 
 
     require_picture(out)
     record, *others = sources
-    if record.endswith(".jsonl"):
+    if any(source.endswith(".jsonl") for source in sources):
         if others:
             raise click.UsageError("one STUDY.jsonl, or names of runs")
         plot_study(Path(record), out, settings, x or "frames")

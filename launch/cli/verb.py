@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from config.keys import configuration_of
-from config.process import PLAIN, set_up_logging
+from config.process import PLAIN, UsageError, set_up_logging
 
 PROGRAM = "residual-rl"
 ALL_KEYS = "docs/reference/configuration.md"
@@ -21,6 +21,7 @@ class Verb(click.Command):
         examples: command line after `residual-rl`, and what it does.
         keys: keys that matter most, and what each is for; none for a verb without `key=value`.
         log_format: of the lines on standard output.
+        keeps_traces: a file that cannot be read or written is not one that the words named.
     """
 
     def __init__(
@@ -29,14 +30,21 @@ class Verb(click.Command):
         examples: Mapping[str, str],
         keys: Mapping[str, str] | None = None,
         log_format: str = PLAIN,
+        keeps_traces: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples, self.keys, self.log_format = examples, keys or {}, log_format
+        self.keeps_traces = keeps_traces
 
     def invoke(self, ctx: click.Context) -> Any:
         set_up_logging(self.log_format)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if self.keeps_traces or error.filename is None:
+                raise
+            raise UsageError(f"{error.filename} cannot be used: {error.strerror}") from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _table(formatter, "Examples", {f"{PROGRAM} {words}": text for words, text in self.examples.items()})

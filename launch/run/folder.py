@@ -4,15 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from config.process import UsageError
+
 Point = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 """The project: where its scripts, shipped bases and environments are."""
 
 
 def find_run(name: str) -> Path:
-    """The folder of a run given by its path or by its name under runs/; it need not exist yet."""
-    path = Path(name)
-    return path if path.is_dir() or len(path.parts) > 1 else Path("runs") / name
+    """The folder of a run given by its name under runs/ or by its path; it need not exist yet.
+    Raises UsageError: an empty name."""
+    path, named = Path(name), Path("runs") / name
+    if not name:
+        raise UsageError("the name of a run is empty: name a folder under runs/")
+    if len(path.parts) == 1 and named.is_dir():
+        return named
+    return path if path.is_dir() or len(path.parts) > 1 else named
 
 
 class MetricsReader:
@@ -23,7 +30,8 @@ class MetricsReader:
         self._offset = 0
 
     def read(self) -> list[Point]:
-        """Points written since the last call; a line without its end is left for the next one."""
+        """Points written since the last call; a line without its end is left for the next one.
+        Raises UsageError: a line that is no JSON."""
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:
@@ -32,15 +40,22 @@ class MetricsReader:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in whole.splitlines() if line.strip()]
+        except ValueError as error:
+            raise UsageError(f"{self.path} has a damaged line: {error}") from error
 
 
 def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:
-    """summary.json of a run that is over, else None; `newer_than` (epoch s) rules out an older one."""
+    """summary.json of a run that is over, else None; `newer_than` (epoch s) rules out an older one.
+    Raises UsageError: it is damaged."""
     path = run_dir / "summary.json"
     if not path.is_file() or path.stat().st_mtime < newer_than:
         return None
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
 
 
 def percent(value: float | None) -> str:

@@ -4,17 +4,21 @@ With a terminal and tmux the run lives in a tmux session:
 Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
 """
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
 
 from actor.policy.dimensions import dimensions_of
+from config.base import DiffusionBaseConfig
 from config.compose import write_config
+from config.files import locked
 from config.main import Config
 from config.process import DONE, FAILED, FailedError, StopRequest, UsageError, stop_on_signals
 from config.section import ConfigError
@@ -24,7 +28,7 @@ from launch.run import tmux
 from launch.run.folder import MetricsReader, describe_summary, read_summary
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
-from learner.folder import make_run_dir, sole_learner
+from learner.folder import RunError, make_run_dir, sole_learner
 
 log = logging.getLogger("launch")
 
@@ -40,13 +44,15 @@ def launch(config: Config) -> int:
     require_one_name_each(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
-    require_free_folder(config)
-    launch_file = write_launch_file(config)
-    if tmux.SOCKET_VARIABLE in os.environ:
-        return run_inside_tmux(config, launch_file, stop)
-    if tmux.usable():
-        return run_in_tmux(config, launch_file)
-    return run_here(config, launch_file, stop, quiet=False)
+    require_base(config)
+    with sole_launcher(config):
+        launch_file = write_launch_file(config)
+        if tmux.SOCKET_VARIABLE in os.environ:
+            return run_inside_tmux(config, launch_file, stop)
+        if not tmux.usable():
+            return run_here(config, launch_file, stop, quiet=False)
+    # The launcher inside tmux locks the folder again.
+    return run_in_tmux(config, launch_file)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -73,10 +79,27 @@ def require_free_ports(wire: WireConfig) -> None:
             ) from error
 
 
-def require_free_folder(config: Config) -> None:
-    """Raise RunError if the learner could not use the run's folder: its launch.yaml is another run's then."""
-    with sole_learner(make_run_dir(config)):
+def require_base(config: Config) -> None:
+    """Raise LaunchError if a diffusion base has no folder: children would notice it seconds later."""
+    if isinstance(config.base, DiffusionBaseConfig) and not Path(config.base.path).is_dir():
+        raise LaunchError(
+            f"no folder {config.base.path} with a base for task.env_id={config.task.env_id}: check both "
+            "names, or set base.path=<folder with args.json and checkpoints/best.pt>"
+        )
+
+
+@contextlib.contextmanager
+def sole_launcher(config: Config) -> Generator[None]:
+    """Lock the run's folder against other launchers, from before its launch.yaml is written to the run's end.
+    Raises RunError: another launcher or learner uses it, or the learner could not use it."""
+    run_dir = make_run_dir(config)
+    with sole_learner(run_dir):
         pass
+    place = run_dir / "launch.lock"
+    place.touch()
+    taken = RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
+    with locked(place, taken):
+        yield
 
 
 def with_sizes(config: Config) -> Config:

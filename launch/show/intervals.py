@@ -12,4 +12,5 @@ def wilson_interval(rate: float, trials: int, z: float = Z_95) -> tuple[float, f
     spread = z * z / trials
     centre = (rate + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding must not put the rate outside.
+    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))

@@ -109,7 +109,7 @@ def show(run_dir: Path, *, once: bool, wait: bool) -> None:
         wait: the run is about to start, or starts again: an older summary does not count.
 
     Raises UsageError: there is no such run."""
-    if not run_dir.is_dir() and not wait:
+    if not wait and not any((run_dir / name).exists() for name in ("launch.yaml", "config.yaml")):
         raise UsageError(f"no run {run_dir}: name a folder under runs/")
     if once:
         show_once(run_dir, Console())

@@ -49,7 +49,7 @@ class LayoutError(UsageError):
 def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of `learner.checkpoints.files` in the published layout.
     Raises LayoutError: networks that the published code does not have."""
-    if "actor" in ours and "target_critic" not in ours:
+    if "success" in ours and "target_critic" not in ours:
         raise LayoutError(
             "a checkpoint without critics, as best.pt is; the published layout has them: newest.pt"
         )

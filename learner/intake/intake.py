@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from config.process import FailedError
+from config.process import UsageError
 from config.wire import WireConfig
 from learner.intake.admission import Admission, Answers
 from learner.intake.queue import Received
@@ -31,7 +31,7 @@ _ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
 
 
-class IntakeError(FailedError):
+class IntakeError(UsageError):
     """The learner cannot listen; the message names the key to change."""
 
 

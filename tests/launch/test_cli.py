@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from config.keys import configuration_of
 from launch.cli.main import cli
 from launch.cli.verb import PROGRAM, Verb
+from launch.show.intervals import wilson_interval
 
 SCREEN_LINES, SCREEN_COLUMNS = 40, 100
 
@@ -54,8 +55,13 @@ def test_help_fits_a_screen_and_says_how(words: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
-def test_an_example_of_the_help_can_be_read(name: str, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_of_the_help_can_be_read(
+    name: str, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it does is tested elsewhere: here its words must be those of the verb, and its keys must exist."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/my-run/checkpoints").mkdir(parents=True)
+    (tmp_path / "runs/my-run/checkpoints/newest.pt").touch()
     words = shlex.split(example.partition(" > ")[0].partition(" >> ")[0])
     assert words[: len(name.split())] == name.split()
     command = VERBS[name]
@@ -157,3 +163,19 @@ def test_below_the_bar_is_exit_code_1_and_the_last_line_is_json(tmp_path: Path, 
     assert said.returncode == 1, said.stderr
     figures = json.loads(said.stdout.splitlines()[-1])
     assert figures["success"] == 0 and figures["seeds"] == [1_000_000, 1_000_001] and figures["low"] == 0
+
+
+@pytest.mark.parametrize("words", [[], ["replay"]])
+def test_no_words_are_a_usage_error_that_shows_the_help(words: list[str], repository: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "launch", *words], cwd=repository, capture_output=True, text=True
+    )
+    assert said.returncode == 2 and said.stdout == ""
+    assert said.stderr.startswith("Usage: residual-rl") and len(said.stderr.splitlines()) > 8
+
+
+def test_a_rate_is_never_outside_its_interval() -> None:
+    for trials in range(1, 201):
+        for successes in range(trials + 1):
+            low, high = wilson_interval(successes / trials, trials)
+            assert 0 <= low <= successes / trials <= high <= 1

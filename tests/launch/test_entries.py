@@ -70,6 +70,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/metrics.jsonl").write_text("{\n")
     for name in ("junk.h5", "junk.pt", "junk.jsonl"):
         (tmp_path / name).write_text("junk")
     (tmp_path / "list.yaml").write_text("[1]")
@@ -144,6 +146,16 @@ REFUSED = [
     ("residual-rl actor --keys keys", "--keys belongs to an address"),
     ("residual-rl actor tcp://a:1 tcp://b:2", "one address at most"),
     ("residual-rl frob", "frob"),
+    ("residual-rl monitor empty", "no run empty"),
+    ("residual-rl plot junk.jsonl one --out a.png", "one STUDY.jsonl, or names of runs"),
+    ("residual-rl plot one junk.jsonl --out a.png", "one STUDY.jsonl, or names of runs"),
+    ("residual-rl plot broken --out a.png", "broken/metrics.jsonl has a damaged line"),
+    ("residual-rl demos task=", "task must be ManiSkill's name of a task"),
+    ("residual-rl run hydra.run.dir=x", "Hydra's own keys have no effect"),
+    ("residual-rl run name=ü", "needs quotes of its own"),
+    ("residual-rl evaluate --residual empty", "empty"),
+    ("residual-rl actor tcp://nohost.invalid:5588", "wire.keys_dir"),
+    ("residual-rl actor tcp://127.0.0.1:5588 --keys empty", "empty"),
     ("residual-rl run --frob", "--frob"),
     ("residual-rl evaluate nosuch", "no run runs/nosuch"),
     ("residual-rl evaluate base.path=empty", "empty"),

@@ -19,7 +19,7 @@ from config.compose import asked_config, compose_config, read_config
 from config.main import Config
 from config.process import StopRequest
 from launch.run.guard import PATIENCE_S
-from launch.run.launcher import make_commands, write_launch_file
+from launch.run.launcher import make_commands, sole_launcher, write_launch_file
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import make_run_dir, sole_learner
@@ -264,6 +264,28 @@ def test_a_run_that_goes_on_keeps_its_launch_file(
     assert read_config(place) == config
 
 
+def test_a_second_launcher_of_a_name_is_refused_before_it_writes_anything(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
+    config = compose_config([f"runs_dir={tmp_path}", "name=one"])
+    with sole_launcher(config):
+        place = write_launch_file(config)
+        ended = launch(repository, f"runs_dir={tmp_path}", "name=one", "seed=7", *words)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert "is in use by another launcher" in ended.stderr
+    assert read_config(place) == config
+
+
+def test_a_base_that_is_not_there_starts_nothing(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
+    ended = launch(repository, f"runs_dir={tmp_path}/runs", "base.path=bases/nope", *words)
+    assert ended.returncode == 2 and "no folder bases/nope with a base" in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_folder_that_cannot_be_used_is_one_line(
     repository: Path, free_ports: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -347,7 +369,8 @@ def test_environment_that_is_ready_starts_neither_python_nor_an_installer_and_an
 def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
     repository: Path, free_ports: tuple[int, int], tmp_path: Path
 ) -> None:
-    # A base that is not there: the learner refuses, and the session ends by itself.
+    # A folder without a base: the learner refuses, and the session ends by itself.
+    (tmp_path / "no-base").mkdir()
     overrides = [
         f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
