@@ -127,5 +127,5 @@ def test_a_lost_video_is_one_clear_line_at_the_next_start(tmp_path: Path) -> Non
     recorder = Recorder(tmp_path / "replay", Budget(max_frames=40), "video")
     recorder.commit(recorder.truths[0])
     next(recorder.folder.rglob("*.mp4")).unlink()
-    with pytest.raises(DatasetError, match=r"file-000\.mp4 is missing: python -m learner\.replay repair"):
+    with pytest.raises(DatasetError, match=r"file-000\.mp4 is missing: residual-rl replay repair"):
         recorder.start()
