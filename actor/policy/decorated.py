@@ -108,9 +108,9 @@ class DecoratedPolicy:
             rows = self._rows
             self._episodes.restart()
         else:
-            rows = fresh.nonzero()[:, 0]
+            rows = fresh.to(self._device).nonzero()[:, 0]
             self._episodes.begin(rows)
-        self._history[rows] = observation[rows].to(self._device)[:, None]
+        self._history[rows] = observation.to(self._device)[rows][:, None]
         self._images.begin(rows, images)
         self._cursor[rows] = self._base.act_horizon
         self._exploration.begin(rows, self.behaviour)

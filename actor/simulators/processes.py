@@ -74,7 +74,7 @@ class ProcessEnvironment:
 
     def step(self, action: Tensor) -> Step:
         bundled = np.zeros((len(self._firsts) * self._places, self.action_dim), np.float32)
-        bundled[self._at] = action.numpy()
+        bundled[self._at] = action.cpu().numpy()
         return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, self.action_dim))[0])
 
     def _unbundled(self, frames: dict[str, np.ndarray]) -> Step:

@@ -1,9 +1,12 @@
 """The composition of base and residual."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
-from actor.policy.decorated import EvaluatedPolicy
+from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.residual import ResidualActor
 from protocol.messages import BASE_ALONE
@@ -11,6 +14,7 @@ from tests.support.behaviour import residual_acts
 from tests.support.diffusion import base_keys, small_agent
 from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config, make_policy
+from tests.support.second_device import second_device
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -155,3 +159,25 @@ def test_the_plan_at_a_final_observation_is_the_one_that_would_have_come_next():
     ahead = policy.plan_at(observations[4], torch.arange(3))
     policy.observe(observations[4])
     assert torch.equal(policy.act().base_plan, ahead)
+
+
+def test_a_policy_on_another_device_takes_observations_of_the_host() -> None:
+    base: Any = SimpleNamespace(
+        obs_horizon=1, act_horizon=4, observation_dim=5, action_dim=3, cameras=(),
+        plan=lambda history, keys, images: history[:, -1, :1, None].expand(-1, 4, 3) / 10,
+    )  # fmt: skip
+    first, second = torch.rand(3, 5), torch.rand(3, 5)
+
+    def played(device: str) -> list[torch.Tensor]:
+        policy = DecoratedPolicy.of(make_config(f"actor.device={device}"), base, num_envs=3, first_seed=1)
+        policy.begin(first)
+        actions = [policy.act().action]
+        policy.observe(second)
+        policy.begin(second, torch.tensor([True, False, True]))
+        return [action.cpu() for action in (*actions, policy.act().action)]
+
+    here = played("cpu")
+    with second_device() as device:
+        there = played(device)
+    for ours, theirs in zip(here, there, strict=True):
+        torch.testing.assert_close(ours, theirs)
