@@ -1,5 +1,6 @@
 """A recorded episode, wherever it comes from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,4 +41,38 @@ class Demonstration:
             self.actions[:frames],
             self.success[:frames],
             None if self.executed is None else self.executed[:frames],
+        )
+
+
+def require_usable(episodes: Sequence[Demonstration], source: str) -> None:
+    """Look at every episode before anything is trained on it.
+    Raises DemonstrationError: lengths that do not fit each other, dimensions that differ between episodes, or
+    a value that is not finite; names source, episode, frame and feature."""
+    for number, episode in enumerate(episodes):
+        where = f"{source}, episode {number}"
+        frames = len(episode.actions)
+        lengths = {"observations": frames + 1, "success": frames}
+        for name, wanted in lengths.items():
+            if (found := len(getattr(episode, name))) != wanted:
+                raise DemonstrationError(
+                    f"{where}: {found} {name} for {frames} actions, there must be {wanted} (an observation "
+                    "before every action and one after the last)"
+                )
+        for name in ("observations", "actions", "executed"):
+            values, first = getattr(episode, name), getattr(episodes[0], name)
+            if values is not None:
+                _require_like_first(values, first, f"{where}: {name}")
+
+
+def _require_like_first(values: Array, first: Array | None, what: str) -> None:
+    """Raise DemonstrationError unless `values` (T, D) are finite and as wide as the first episode's."""
+    if values.ndim != 2 or first is None or values.shape[1:] != first.shape[1:]:
+        wanted = "(frames, dimensions)" if first is None or first.ndim != 2 else f"(frames, {first.shape[1]})"
+        raise DemonstrationError(f"{what} have shape {values.shape}, not {wanted}")
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        frame, dimension = wrong[0].tolist()
+        raise DemonstrationError(
+            f"{what} at frame {frame}, dimension {dimension} is {values[frame, dimension]}, one of "
+            f"{len(wrong)} such values: remove the episode or mend its recording"
         )

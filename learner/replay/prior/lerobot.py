@@ -17,7 +17,7 @@ from learner.replay.dataset.arrow import Array, column, episode_lengths, matrix,
 from learner.replay.dataset.format.layout import SIDECAR_PATH, file_name, file_number, parquet_files
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot, read_info
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError, require_usable
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def read_folder(
     episodes: list[Demonstration] = []
     for path in parquet_files(folder / "data"):
         episodes += _episodes_of(folder, path, columns)
+    require_usable(episodes, source)
     return episodes
 
 

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from config.files import replaced
 from learner.replay.dataset.arrow import Array
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration, DemonstrationError, require_usable
 
 EXECUTED = "executed"
 """Name of the executed actions in a file of disturbed demonstrations (`launch.demos.disturbance`)."""
@@ -26,11 +26,15 @@ def read_maniskill(path: Path, limit: int | None = None) -> list[Demonstration]:
     try:
         with _open(path, "r") as file:
             names = sorted((name for name in file if name.startswith("traj_")), key=lambda n: int(n[5:]))
-            return [_read_trajectory(file[name]) for name in names[:limit]]
-    except (OSError, KeyError) as error:
+            episodes = [_read_trajectory(file[name], f"{path}, {name}") for name in names[:limit]]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, DemonstrationError):
+            raise
         raise DemonstrationError(
             f"{path} is not a ManiSkill trajectory file with state observations: {error}"
         ) from error
+    require_usable(episodes, str(path))
+    return episodes
 
 
 def _open(path: Path, mode: str) -> Any:
@@ -38,14 +42,21 @@ def _open(path: Path, mode: str) -> Any:
     return h5py.File(path, mode, locking=False)
 
 
-def _read_trajectory(group: Any) -> Demonstration:
+def _read_trajectory(group: Any, where: str) -> Demonstration:
+    if isinstance(group["obs"], h5py.Group):
+        raise DemonstrationError(
+            f"{where}: obs is a group of {sorted(group['obs']) or 'nothing'}, not an array of state "
+            "observations: convert the file with python -m mani_skill.trajectory.replay_trajectory "
+            "--traj-path <file> -o state --save-traj"
+        )
+
     def numbers(name: str, dtype: DTypeLike) -> Array:
         return np.asarray(group[name], dtype)
 
     return Demonstration(
         observations=numbers("obs", np.float32),
         actions=numbers("actions", np.float32),
-        success=numbers("success", bool),
+        success=np.atleast_2d(numbers("success", bool).T)[0],
         executed=numbers(EXECUTED, np.float32) if EXECUTED in group else None,
     )
 
