@@ -12,6 +12,7 @@ import argparse
 import collections
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import multiprocessing
@@ -319,12 +320,18 @@ def survive(
     return ended
 
 
-def make_faults(count: int, total: int, seed: int = 0) -> list[Fault]:
-    """Of all kinds: most at steps spread over all `total`, some after a random time."""
+def make_faults(count: int, names: list[str], seed: int = 0) -> list[Fault]:
+    """Of all kinds: most at steps spread over all of `names`, some after a random time."""
+    total, last_write = len(names), len(names) - names[::-1].index("write")
     rng = random.Random(seed)
     kinds = ("kill", "kill", "full", "torn")
     points = count * 4 // 5
-    counted = [Fault(kinds[i % len(kinds)], 1 + i * (total - 1) // max(1, points - 1)) for i in range(points)]
+    at = [1 + i * (total - 1) // max(1, points - 1) for i in range(points)]
+    # A torn file needs a file that is still to be written.
+    counted = [
+        Fault(kind, min(step, last_write) if kind == "torn" else step)
+        for kind, step in zip(itertools.cycle(kinds), at, strict=False)
+    ]
     others = [Fault("late", round(rng.uniform(0.0, 0.5), 4)) for _ in range((count - len(counted)) // 2)]
     # Whole blocks: the journal writes past the page cache, and the kernel would take a part of one.
     limits = [Fault("limit", 4096 * rng.randint(1, 10)) for _ in range(count - len(counted) - len(others))]
@@ -342,7 +349,7 @@ def main(count: int, scene: Scene) -> None:
         dry.mkdir()
         names = steps(dry / "replay", scene)
         outcomes = collections.Counter()
-        for fault in make_faults(count, len(names)):
+        for fault in make_faults(count, names):
             folder = Path(place) / str(fault) / "replay"
             folder.parent.mkdir()
             try:
