@@ -81,6 +81,7 @@ def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path
     assert_ran(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1100)
 def test_a_published_checkpoint_of_maniskill2_runs(
     repository: Path, tmp_path: Path, places: list[str]
@@ -131,6 +132,7 @@ def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
     assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1100)
 def test_no_base_at_all_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
     run(repository, page("base=zero"), *RUN, *places)
