@@ -64,7 +64,7 @@ def test_a_restarted_learner_replaces_the_best_only_by_one_as_good(tmp_path: Pat
 def test_a_broken_file_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "best.pt").write_bytes(b"broken")
     after(tmp_path, evaluation(3, 1))
-    assert "best.pt cannot be read" in caplog.text
+    assert "best.pt cannot be used" in caplog.text
     assert content(tmp_path)["version"] == 3
 
 
