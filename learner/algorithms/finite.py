@@ -36,9 +36,9 @@ class FiniteSteps(Protocol):
     """Steps of Adam. The first whose loss or gradient is not finite is skipped, and so are all after it: no
     weight, moving average or state of the optimiser ever gets such a value."""
 
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> None:
+    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
         """Make a step of `optimizer`, whose gradients are those of `loss`, unless it must be skipped.
-        `network`, `update`: what the step is called."""
+        `network`, `update`: what the step is called. False if it is known to be skipped."""
         ...
 
     def first_skipped(self) -> NonFinite | None:
@@ -57,12 +57,13 @@ class CheckedSteps:
     def __init__(self) -> None:
         self._skipped: NonFinite | None = None
 
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> None:
+    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
         size, norm = loss.item(), _norm_on_cpu(_gradients(optimizer))
         if self._skipped is None and not abs(size) + norm < LARGEST:
             self._skipped = NonFinite(update, network, size, norm)
         if self._skipped is None:
             optimizer.step()
+        return self._skipped is None
 
     def first_skipped(self) -> NonFinite | None:
         return self._skipped
@@ -77,12 +78,13 @@ class DeferredSteps:
         self._steps: list[tuple[int, str, Tensor]] = []
 
     @torch.no_grad()
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> None:
+    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
         norm = get_total_norm(_gradients(optimizer))
         self._blocked = torch.maximum(self._blocked, (~(loss.abs() + norm < LARGEST)).float())
         self._steps.append((update, network, torch.stack([loss, norm, self._blocked])))
         setattr(optimizer, "found_inf", self._blocked)  # noqa: B010  # torch has no type for it
         optimizer.step()
+        return True
 
     def first_skipped(self) -> NonFinite | None:
         steps, self._steps = self._steps, []

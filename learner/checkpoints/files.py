@@ -111,6 +111,6 @@ def require_finite(content: Any, folder: Path) -> None:
     """Raise NonFiniteError if a checkpoint with this content would have a value that is not finite."""
     if (found := non_finite_value(content)) is not None:
         raise NonFiniteError(
-            f"nothing is saved to {folder}: {found}; lower the learning rates, and start again from the last "
-            "checkpoint there"
+            f"nothing is saved to {folder}: {found}; lower the learning rates and start again, which goes on "
+            "from the last checkpoint"
         )
