@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
-from rich.console import Console
 
 from config.learner import WandbConfig
 from config.process import UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FINISHED = Path(__file__).resolve().parents[1] / "data" / "finished_run"
-"""A run of PickCube-v1 that ended by itself: its settings, every sixth point, all evaluations, logs, summary."""
+"""A run of PickCube-v1 that ended by itself: settings, every sixth point, all evaluations, logs, summary."""
 
 # What a launcher does with its lock, and Ctrl-C with a launcher.
 _HOLDER = """
@@ -62,10 +62,15 @@ def points_of(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+def newest_point(run_dir: Path) -> dict[str, Any]:
+    """The last one that is no evaluation."""
+    return [point for point in points_of(run_dir) if "eval_version" not in point][-1]
+
+
 def start_launcher(run_dir: Path, repository: Path) -> subprocess.Popen[str]:
     """A process that has the run locked as its launcher has; SIGINT ends it with exit code 130."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, str(run_dir / "launch.lock")],
+        [sys.executable, "-c", _HOLDER, str(run_dir.resolve() / "launch.lock")],
         cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "locked\n"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
@@ -23,6 +24,8 @@ from launch.show.monitor.snapshot import Snapshot
 
 LOOK_EVERY_S = 1.0
 WIDE_COLUMNS, TALL_LINES = 120, 36
+# A lower terminal has no room for the last lines of each process.
+LEAST_LINES = 20
 
 
 class Chart(Static):
@@ -54,6 +57,8 @@ class Monitor(App[None]):
         super().__init__()
         self.follower = Follower(run_dir)
         self.snapshot = self.follower.look()
+        self.note = ""
+        """What came of the key that stops the run; shown below the warnings."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
@@ -85,6 +90,8 @@ class Monitor(App[None]):
     def show(self, snapshot: Snapshot | None = None) -> None:
         """Show the run as it is now."""
         self.snapshot = shown = snapshot or self.snapshot
+        if self.note and shown.state != "over":
+            shown = msgspec.structs.replace(shown, warnings=(*shown.warnings, self.note))
         main = self.screen_stack[0]
         columns, lines = self.size
         tall = lines >= TALL_LINES
@@ -99,7 +106,8 @@ class Monitor(App[None]):
         self._fill(main, "#details", words.details(shown) if tall and shown.figures else None)
         self._fill(main, "#warnings", words.warnings(shown, half - 3, 8 if tall else 2) or None)
         per_process = max(1, (lines - TALL_LINES) // max(4, len(shown.logs)))
-        self._fill(main, "#logs", words.logs(shown, columns, per_process) or None)
+        logs = words.logs(shown, columns, per_process) if lines >= LEAST_LINES else None
+        self._fill(main, "#logs", logs or None)
         if isinstance(self.screen, Logs):
             self.screen.show(shown)
 
@@ -124,10 +132,10 @@ class Monitor(App[None]):
             return
         try:
             process = holder.stop(self.follower.run_dir)
+            self.note = f"asked process {process} to end the run; it saves a checkpoint first"
         except UsageError as error:
-            self.notify(str(error), severity="error", markup=False)
-        else:
-            self.notify(f"asked process {process} to end the run; it saves a checkpoint first", markup=False)
+            self.note = str(error)
+        self.show()
 
 
 class AskToStop(ModalScreen[bool]):
@@ -178,7 +186,7 @@ class Logs(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self._to_the_end()
+        self.call_after_refresh(self._to_the_end)
 
     def show(self, snapshot: Snapshot) -> None:
         """The lines as they are now."""

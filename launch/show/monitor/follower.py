@@ -76,7 +76,10 @@ class Follower:
             silent_s=silent_s,
             actors=status and status.actors,
             free_mb=free_mb,
-            warnings=tuple([*warnings, *warnings_in(logs)][-SHOWN_WARNINGS:]),
+            warnings=tuple(
+                text.replace(f"{self.run_dir}/", "")
+                for text in [*warnings, *warnings_in(logs)][-SHOWN_WARNINGS:]
+            ),
             logs=logs,
             summary=None if summary is None else summary_rows(self.run_dir, summary),
         )
