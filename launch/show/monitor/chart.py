@@ -9,6 +9,7 @@ from launch.show.monitor.snapshot import Snapshot
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BASE, _DOT = "─", "•"
+_FILL = "#2f7d4f"
 _GUTTER = 5  # "100 %"
 LEGEND = "█ evaluated  • training  ─ base"
 
@@ -63,12 +64,12 @@ def _label(row: int, rows: int, base: float | None) -> str:
 def _cell(row: int, rows: int, bar: float | None, dot: float | None, base: float | None) -> tuple[str, str]:
     """(character, style)"""
     eighths = 0 if bar is None else max(0, min(8, round(8 * (bar * rows - row))))
-    on_bar = " on green" if eighths == 8 else ""
+    on_bar = f" on {_FILL}" if eighths == 8 else ""
     if dot is not None and row == _row_of(dot, rows):
         return _DOT, f"bold yellow{on_bar}"
     if base is not None and row == _row_of(base, rows):
-        return _BASE, f"red{on_bar}"
-    return _BARS[eighths], "green"
+        return _BASE, f"bright_red{on_bar}"
+    return _BARS[eighths], _FILL
 
 
 def _axis(last: float, columns: int) -> Text:
