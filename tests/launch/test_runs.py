@@ -14,9 +14,9 @@ import pytest
 from config.compose import compose_config, config_text
 from config.main import Config
 from launch.run.machine import read_machine, write_machine
-from launch.show.runs.rows import Row
-from launch.show.runs.settings import as_words, differences
-from launch.show.runs.table import write_table
+from launch.show.table.rows import Row
+from launch.show.table.settings import as_words, differences
+from launch.show.table.show import write_table
 from tests.support.program import residual_rl
 from tests.support.watched_run import (
     FINISHED,
