@@ -59,12 +59,13 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
+        # Closed last: what is received is safe by then, however long wandb takes.
+        shown = msgspec.to_builtins(config)
+        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
         limits = msgspec.convert(config.wire, Limits, from_attributes=True)
         journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
         opened.enter_context(contextlib.closing(journal))
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
-        shown = msgspec.to_builtins(config)
-        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
         with _opened_store(config, base, stop) as store:
             replay = RunReplay(config.run_dir / "replay", _make_ring(config, base), journal, store)
             parts = _join(config, base, prior, intake, replay, metrics)
