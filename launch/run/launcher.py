@@ -7,7 +7,6 @@ Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its 
 import contextlib
 import logging
 import os
-import socket
 import sys
 import time
 from collections.abc import Generator
@@ -29,6 +28,8 @@ from launch.run.folder import MetricsReader, describe_summary, read_summary
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from protocol.channel.addresses import ChannelError
+from protocol.channel.sockets import Endpoint, require_free
 
 log = logging.getLogger("launch")
 
@@ -66,17 +67,11 @@ def require_one_name_each(config: Config) -> None:
 
 def require_free_ports(wire: WireConfig) -> None:
     """Raise LaunchError if the learner could not bind its ports."""
-    host = "0.0.0.0" if wire.host == "*" else wire.host
-    for key in ("experience_port", "weights_port"):
-        port: int = getattr(wire, key)
-        try:
-            # Closed at once: the learner binds it for good.
-            socket.create_server((host, port)).close()
-        except OSError as error:
-            raise LaunchError(
-                f"wire.{key}={port} on {host} cannot be used: {error.strerror} "
-                f"(another run? choose other ports: wire.experience_port=<port> wire.weights_port=<port>)"
-            ) from error
+    try:
+        # Closed at once: the learner binds them for good.
+        require_free(msgspec.convert(wire, Endpoint, from_attributes=True))
+    except ChannelError as error:
+        raise LaunchError(str(error)) from error
 
 
 def require_base(config: Config) -> None:
