@@ -13,6 +13,7 @@ from actor.policy.device import require_device
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import write_config
+from config.limits import usable_memory
 from config.main import Config
 from config.shared import describe_run
 from learner.algorithms.products import use_fast_products
@@ -77,6 +78,7 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
             loop.train()
             if not stop.is_set():
                 loop.conclude()
+            metrics.end(hurried=stop.is_set())
         if not stop.is_set():
             write_summary(config.run_dir, config, parts.report.progress, store, parts.best)
             loop.announce(finished=True)
@@ -137,6 +139,12 @@ def _make_ring(config: Config, base: BasePolicy) -> Ring:
     optional = optional_shapes(experience_spec(config, base))
     ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
+    available = usable_memory()
+    if settings.replay_device == "cpu" and available is not None and ring.nbytes > available:
+        log.warning(
+            "this host or container allows %.0f MB: the learner is killed when that is full; set a lower "
+            "learner.replay_capacity", available / 1e6,
+        )  # fmt: skip
     return ring
 
 

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -149,9 +148,8 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
             sys.stdout.write(f"{name:<9} | {line}\n")
             sys.stdout.flush()
 
-    # A folder that is used again may hold an older summary, and points of an earlier process.
-    begin, points = time.time(), MetricsReader(config.run_dir)
-    points.read()
+    points = MetricsReader(config.run_dir)
+    points.read()  # those of an earlier process
 
     def has_experience() -> bool:
         # What an evaluator imports and builds would delay the first frames.
@@ -159,7 +157,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
 
     commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
     code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
-    summary = read_summary(config.run_dir, newer_than=begin - 1.0)
+    summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
     elif code == DONE:

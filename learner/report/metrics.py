@@ -50,6 +50,11 @@ class Metrics:
         if self._mirror is not None and plain.get("frames"):
             self._mirror.begin()
 
+    def end(self, *, hurried: bool) -> None:
+        """There are no more points: wandb may finish while the rest of the run ends."""
+        if self._mirror is not None:
+            self._mirror.end(hurried=hurried)
+
     def close(self) -> None:
         """Finish both; may be called twice."""
         self._file.close()

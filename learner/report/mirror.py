@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -17,10 +18,10 @@ log = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("wandb_process.py")
 # Where nobody answers wandb.init waits without end, whatever its init_timeout.
 START_TIMEOUT_S = 60.0
-# Ctrl-C has to end the run within ten seconds, whatever wandb does.
-FINISH_TIMEOUT_S = 5.0
+# A run has to end within ten seconds, whatever wandb does; after Ctrl-C other things take some of them.
+FINISH_TIMEOUT_S, HURRIED_TIMEOUT_S = 8.0, 5.0
 # Of that, for a run that ends before wandb has started: to start offline and keep everything.
-_OFFLINE_S = 3.5
+_OFFLINE_S = 4.0
 
 
 class Started(NamedTuple):
@@ -55,15 +56,21 @@ class WandbMirror:
         """Start wandb, which takes seconds of processor time: actors need them until their first frames."""
         self._begun.set()
 
-    def close(self) -> None:
-        """Send the rest, for FINISH_TIMEOUT_S at most, and say what to do if that was not enough."""
+    def end(self, *, hurried: bool = False) -> None:
+        """Nothing more is written: send the rest, for FINISH_TIMEOUT_S or HURRIED_TIMEOUT_S at most."""
         if not self._ended.is_set():
-            self._deadline_s = time.monotonic() + FINISH_TIMEOUT_S
+            self._deadline_s = time.monotonic() + (HURRIED_TIMEOUT_S if hurried else FINISH_TIMEOUT_S)
             self._ended.set()
+
+    def close(self) -> None:
+        """Wait until the rest is sent, or the time is over; then it is said what to do."""
+        self.end()
         if self._begun.is_set():
             self._thread.join()
 
     def _run(self) -> None:
+        # Inherited by the process. A signal to the whole group ends the learner, whose end it waits for.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         self._begun.wait()
         mode = self._arguments["mode"]
         try:
@@ -108,8 +115,10 @@ class WandbMirror:
 
     def _wait_for_start(self, process: subprocess.Popen[str], mode: str) -> Started:
         assert process.stdout is not None
-        least_s = _OFFLINE_S if mode == "online" else 0.0
-        give_up_s = time.monotonic() + START_TIMEOUT_S
+        # Offline there is nothing to try instead.
+        give_up_s, least_s = float("inf"), 0.0
+        if mode == "online":
+            give_up_s, least_s = time.monotonic() + START_TIMEOUT_S, _OFFLINE_S
         while time.monotonic() < min(give_up_s, self._deadline_s - least_s):
             if select.select([process.stdout], [], [], 0.1)[0]:
                 said, _, text = process.stdout.readline().strip().partition(" ")

@@ -12,18 +12,21 @@ lines are sent, or kept where the mode is offline.
 
 import json
 import os
-import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import wandb
 
 # How often the file is looked at.
 _LOOK_EVERY_S = 1.0
+_CONNECT_TIMEOUT_S = 5.0
 # How long it tries to finish if the learner, which would kill it sooner, was killed.
 PATIENCE_S = 10.0
 
@@ -63,9 +66,19 @@ def send(run: Any, points: Iterator[Point], step_key: str) -> None:
         run.log({key: value for key, value in point.items() if isinstance(value, int | float)}, step=step)
 
 
+def require_server() -> None:
+    """Raise OSError if nobody listens where W&B should be: wandb would try for minutes."""
+    server = urlsplit(wandb.setup().settings.base_url)
+    if not getproxies():
+        port = server.port or (443 if server.scheme == "https" else 80)
+        socket.create_connection((server.hostname or "", port), _CONNECT_TIMEOUT_S).close()
+
+
 def start(arguments: dict[str, Any], say: Any) -> Any:
     """The run; one line to `say` about it. Returns None if wandb refuses."""
     try:
+        if arguments["mode"] == "online":
+            require_server()
         run = wandb.init(**arguments, settings=wandb.Settings(console="off", silent=True))
     except Exception as error:  # wandb raises its own errors, pydantic's, and those of the system
         print("-", type(error).__name__, *str(error).split(), file=say, flush=True)
@@ -75,9 +88,6 @@ def start(arguments: dict[str, Any], say: Any) -> Any:
 
 
 def main(arguments: str, offset: str, step_key: str, path: str) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # For the learner, whose end is the end of standard input.
-        signal.signal(number, signal.SIG_IGN)
     ended = end_of_input()
     say = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever wandb prints

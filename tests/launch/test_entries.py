@@ -41,7 +41,8 @@ def entries() -> list[str]:
     found = [path.relative_to(ROOT) for path in files if 'if __name__ == "__main__":' in path.read_text()]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in found]
     # What other processes start: the guard of a run, W&B, and demonstrations in the planner's environment.
-    return sorted(set(names) - {"launch.run.guard", "learner.report.wandb_process", "launch.demos.make_demos"})
+    started = {"launch.run.guard", "learner.report.wandb_process", "launch.demos.make_demos"}
+    return sorted(set(names) - started)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, module: str, *words: str) -> int:

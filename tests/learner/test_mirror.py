@@ -31,6 +31,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that others use, wandb alone takes long to start."""
+    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 60.0)
+
+
+@pytest.fixture
 def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Accepts and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -76,7 +82,7 @@ def test_every_point_goes_to_wandb_at_its_step_never_going_back() -> None:
 
 
 def test_real_wandb_keeps_an_offline_run_in_the_run_folder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, patient: None
 ) -> None:
     record(tmp_path / "run", WandbConfig(mode="offline", project="test"))
     assert kept(tmp_path / "run") == 5
@@ -84,7 +90,7 @@ def test_real_wandb_keeps_an_offline_run_in_the_run_folder(
     assert said(caplog) == []
 
 
-def test_a_resumed_run_sends_its_new_points_alone(tmp_path: Path) -> None:
+def test_a_resumed_run_sends_its_new_points_alone(tmp_path: Path, patient: None) -> None:
     record(tmp_path / "run", WandbConfig(mode="disabled", project=None))
     with Metrics(tmp_path / "run", WandbConfig(mode="offline", project=None), {}, resume=True) as metrics:
         metrics.log({"frames": 7})
@@ -98,14 +104,18 @@ def test_without_a_network_a_run_ends_in_time_and_says_how_to_send_it(
     assert took_s < mirror.FINISH_TIMEOUT_S + 1.0
     line = said(caplog)[0]
     if len(said(caplog)) == 1 and "wandb sync" in line:  # else the machine is very busy
-        assert line.startswith("W&B is not available (it does not answer): to send this run later:")
+        assert line.startswith("W&B is not available (ConnectionRefusedError [Errno 111] Connection refused)")
         assert Path(line.rpartition(" ")[2]).is_dir()
         assert kept(tmp_path / "run") == 5
 
 
 @pytest.mark.slow
 def test_a_server_that_never_replies_is_given_up_and_the_run_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, silent_server: None
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    silent_server: None,
+    patient: None,
 ) -> None:
     monkeypatch.setattr(mirror, "START_TIMEOUT_S", 10.0)
     with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
@@ -135,11 +145,12 @@ def test_a_key_that_wandb_refuses_keeps_the_run_offline(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    silent_server: None,
+    patient: None,
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     if key is not None:
         monkeypatch.setenv("WANDB_API_KEY", key)
-    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 60.0)
     record(tmp_path / "run", ONLINE)
     [line] = said(caplog)
     assert says in line and "wandb sync" in line
