@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from dotenv import find_dotenv, load_dotenv
@@ -53,7 +53,7 @@ class BaseTracker:
             self._run.finish()
 
 
-def _start(settings: TrainBaseConfig, mode: str) -> Any:
+def _start(settings: TrainBaseConfig, mode: Literal["online", "offline", "disabled"]) -> Any:
     """The run; None where wandb cannot start in this mode, which is said."""
     import wandb
 
