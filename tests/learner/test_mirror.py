@@ -161,9 +161,15 @@ def test_what_wandb_did_not_finish_in_time_is_said_with_the_command_that_sends_i
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # github.com/wandb/wandb/issues/5601: finish() hangs in some of many runs.
-    pretend(monkeypatch, tmp_path, "print('+', '/runs/my run/wandb/run-1', flush=True); time.sleep(600)")
+    started = tmp_path / "started"
+    program = f"print('+', '/runs/my run/wandb/run-1', flush=True); open('{started}', 'w'); time.sleep(600)"
+    pretend(monkeypatch, tmp_path, program)
     monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 1.0)
-    assert record(tmp_path / "run", ONLINE) < 3.0
+    monkeypatch.setattr(mirror, "_OFFLINE_S", 0.0)
+    with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
+        metrics.log({"frames": 1})
+        while not started.exists():
+            time.sleep(0.01)
     assert said(caplog) == [
         "W&B has not got everything; to send the rest: wandb sync '/runs/my run/wandb/run-1'"
     ]
