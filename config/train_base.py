@@ -38,6 +38,8 @@ class TrainBaseConfig(Section, frozen=True):
     task: str
     control_mode: str
     demos: str | tuple[str, ...]
+    demos_without_success: Literal["refuse", "last_frame"]
+    demos_of_other_tasks: Literal["refuse", "accept"]
     max_episodes: int | None
     observation: tuple[str, ...] | None
     out: str
@@ -68,7 +70,9 @@ class TrainBaseConfig(Section, frozen=True):
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
         self.at_least(1, "batch_size", "save_every", "threads")
         self.at_least(0, "warmup", "seed", "keep_demos")
-        self.require(len(self.demos) > 0, "demos", "a file or dataset, or several of them")
+        self.require(
+            len(self.demos) > 0 and all(self.demos), "demos", "a file or dataset, or several of them"
+        )
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
         self.require("delta" in self.control_mode, "control_mode", "a delta mode")

@@ -116,20 +116,35 @@ def inspect(overrides: tuple[str, ...]) -> None:
     help="What TARGET becomes.",
 )  # fmt: skip
 @click.option("--episodes", type=click.IntRange(1), help="For h5: the first N alone.")
-def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, episodes: int | None) -> None:
+@click.option(
+    "--without-success", type=click.Choice(["refuse", "last_frame"]), default="refuse", show_default=True,
+    help="Demonstrations that mark no successful frames: refuse them, or count each one's last frame.",
+)  # fmt: skip
+def convert(
+    source: Path,
+    target: Path,
+    overrides: tuple[str, ...],
+    kind: str,
+    episodes: int | None,
+    without_success: str,
+) -> None:
     """Converts a residual's checkpoint, or a file of demonstrations.
 
     \b
     published   ours -> Policy Decorator's layout
     residual    Policy Decorator's layout -> ours
-    lerobot     ManiSkill h5 -> LeRobot v3.0 dataset with reward, done and success
-    h5          ManiSkill h5 -> a smaller one: only state, actions and success, each episode
-                cut at its first success
+    lerobot     demonstrations -> LeRobot v3.0 dataset with reward, done and success
+    h5          demonstrations -> a small ManiSkill h5: only state, actions and success, each
+                episode cut at its first success
+
+    Demonstrations are a ManiSkill h5 or a LeRobot dataset.
     """
     if overrides and kind != "residual":
         raise click.UsageError(f"--to {kind} takes no key=value")
     if episodes is not None and kind != "h5":
         raise click.UsageError(f"--to {kind} takes no --episodes")
+    if without_success != "refuse" and kind not in ("lerobot", "h5"):
+        raise click.UsageError(f"--to {kind} takes no --without-success")
     match kind:
         case "published":
             from learner.checkpoints.policy_decorator import export_file
@@ -143,11 +158,11 @@ def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, e
         case "lerobot":
             from launch.demos.files import to_lerobot
 
-            to_lerobot(source, target)
+            to_lerobot(source, target, last_frame_succeeds=without_success == "last_frame")
         case _:
             from launch.demos.files import pack
 
-            pack(source, target, episodes)
+            pack(source, target, episodes, last_frame_succeeds=without_success == "last_frame")
     click.echo(f"wrote {target}")
 
 

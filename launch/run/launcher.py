@@ -29,6 +29,7 @@ from launch.run.folder import MetricsReader, describe_summary, read_summary
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from learner.replay.prior.source import require_prior_sources
 
 log = logging.getLogger("launch")
 
@@ -45,6 +46,7 @@ def launch(config: Config) -> int:
     require_free_ports(config.wire)
     config = with_sizes(config)
     require_base(config)
+    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:

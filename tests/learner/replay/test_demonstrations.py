@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from learner.replay.prior.demonstration import Demonstration, DemonstrationError
-from learner.replay.prior.lerobot import read_lerobot, write_lerobot
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.read import read_demonstrations
 
 OBSERVATION, ACTION, FRAMES = 5, 3, 6
 
@@ -59,8 +59,8 @@ REFUSED = {
         r"shape \(7, 4\), not \(frames, 5\)",
     ),
     "success of another length": (put("success", lambda s: s[:-1]), "5 success for 6 actions"),
-    "the planner's raw file": (as_group, "obs is a group of nothing, .*replay_trajectory"),
-    "words": (put("obs", lambda o: "words"), "not a ManiSkill trajectory file"),
+    "the planner's raw file": (as_group, "obs has nothing in it, .*replay_trajectory"),
+    "words": (put("obs", lambda o: "words"), "obs is not an array of numbers"),
 }
 
 
@@ -69,13 +69,13 @@ REFUSED = {
 def test_what_cannot_be_learned_from_is_refused_with_its_place(kind: str, tmp_path: Path) -> None:
     change, says = REFUSED[kind]
     with pytest.raises(DemonstrationError, match=says) as refused:
-        read_maniskill(write(tmp_path / "demos.h5", change))
+        read_demonstrations(write(tmp_path / "demos.h5", change))
     assert "demos.h5" in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_success_may_be_a_column(tmp_path: Path) -> None:
     path = write(tmp_path / "demos.h5", put("success", lambda s: s[:, None].astype(np.uint8), only=None))
-    for episode in read_maniskill(path):
+    for episode in read_demonstrations(path).episodes:
         assert episode.success.tolist() == [False] * (FRAMES - 1) + [True]
 
 
@@ -87,4 +87,4 @@ def test_a_lerobot_dataset_with_a_value_that_is_not_finite_is_refused(tmp_path: 
     )
     write_lerobot(tmp_path / "set", [broken], task="push", robot_type="panda", fps=20)
     with pytest.raises(DemonstrationError, match="episode 0: observations at frame 2, dimension 1 is inf"):
-        read_lerobot(str(tmp_path / "set"))
+        read_demonstrations(tmp_path / "set")

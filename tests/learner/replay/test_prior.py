@@ -14,7 +14,7 @@ from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.prior.demonstration import Demonstration, DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
-from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
