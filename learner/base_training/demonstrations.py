@@ -7,7 +7,8 @@ from config.section import ConfigError
 from config.spaces import known_spaces
 from config.train_base import TrainBaseConfig
 from learner.base_training.windows import Windows, make_windows
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.origin import Origin
 from learner.replay.prior.read import Wanted, read_demonstrations

@@ -33,7 +33,7 @@ from launch.demos.files import to_lerobot
 from launch.demos.make_demos import DemosError, download, read_settings
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.read import read_demonstrations
 from tests.support.helpers import left_running
 

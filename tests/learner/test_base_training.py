@@ -25,7 +25,7 @@ from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config

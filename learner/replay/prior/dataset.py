@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.arrow import Array, episode_lengths, read_parquet
+from learner.replay.dataset.arrow import Array, read_parquet
 from learner.replay.dataset.format.layout import SIDECAR_PATH, file_name, file_number, parquet_files
 from learner.replay.dataset.read import read_info
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.frames import float32, numbers
 from learner.replay.prior.recording import Recording
 
@@ -93,9 +93,12 @@ class _DataFile:
         except (pa.ArrowException, OSError) as error:
             raise DemonstrationError(f"{source}: {path.relative_to(view)} cannot be read: {error}") from error
         self._values = {name: numbers(frames, name, source) for name in names}
-        lengths = episode_lengths(frames)
-        self._ends: list[int] = np.cumsum(lengths).tolist()
-        self._starts = [0, *self._ends[:-1]] if self._ends else []
+        index = self._values[EPISODE]
+        if len(frames) and (index.shape[1] != 1 or index.dtype.kind not in "iu"):
+            raise DemonstrationError(f"{source}: {EPISODE} is not one whole number for each frame")
+        changes = np.flatnonzero(index[1:, :1] != index[:-1, :1]) + 1
+        self._starts: list[int] = [0, *changes.tolist()] if len(frames) else []
+        self._ends = [*self._starts[1:], len(frames)] if len(frames) else []
 
     @property
     def episode_numbers(self) -> list[int]:

@@ -5,12 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from config.process import UsageError
 from learner.replay.dataset.arrow import Array
-
-
-class DemonstrationError(UsageError):
-    """Demonstrations that cannot be used; the message says which and why."""
+from learner.replay.prior.error import DemonstrationError
 
 
 @dataclass(frozen=True)

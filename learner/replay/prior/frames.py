@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from learner.replay.dataset.arrow import Array, one_piece
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 
 
 def numbers(table: pa.Table, name: str, source: str) -> Array:
@@ -23,9 +23,7 @@ def numbers(table: pa.Table, name: str, source: str) -> Array:
     while _is_list(cells.type):
         lengths = pc.unique(pc.list_value_length(cells)).to_pylist()
         if len(lengths) > 1 or cells.null_count:
-            raise DemonstrationError(
-                f"{source}: feature {name} has lists of the lengths {lengths}, not of one"
-            )
+            raise DemonstrationError(f"{source}: feature {name} has lists of different lengths: {lengths}")
         cells = _without_extension(cells.flatten())
     if cells.null_count:
         raise DemonstrationError(f"{source}: feature {name} has {cells.null_count} empty cells")

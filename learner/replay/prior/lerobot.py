@@ -12,7 +12,8 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.dataset import ACTION, DONE, REWARD, STATE, SUCCESS
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 
 _Dataset: Any = LeRobotDataset
 

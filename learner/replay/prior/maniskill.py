@@ -14,7 +14,8 @@ import numpy as np
 
 from config.files import replace_text, replaced
 from learner.replay.dataset.arrow import Array
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.origin import Origin
 from learner.replay.prior.recording import Recording
 

@@ -11,7 +11,7 @@ import yaml
 from config.process import one_line
 from learner.replay.dataset.format.layout import ORIGIN_PATH
 from learner.replay.dataset.read import read_json
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 
 SPEC_FILE = "spec.json"
 """In a run's folder, beside its replay: what its learner and actors agreed on."""

@@ -10,7 +10,8 @@ import numpy as np
 from actor.policy.contract import BasePolicy
 from config.algo import AlgoConfig
 from learner.replay.dataset.arrow import Array
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.plans import Plans, cached_plans, executed_plans
 from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from protocol.arrays import Columns

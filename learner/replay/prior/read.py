@@ -11,7 +11,8 @@ from pathlib import Path
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot
 from learner.replay.prior.dataset import read_dataset
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError, require_usable
+from learner.replay.prior.demonstration import Demonstration, require_usable
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.maniskill import read_trajectories
 from learner.replay.prior.origin import Origin, origin_of_dataset, origin_of_file, require_same_task
 from learner.replay.prior.recording import Recording

@@ -6,7 +6,7 @@ from pathlib import Path
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.format.layout import INFO_PATH
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HDF5 = b"\x89HDF\r\n\x1a\n"

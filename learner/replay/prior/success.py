@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from learner.replay.dataset.arrow import Array
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.recording import Recording
 
 

@@ -12,7 +12,8 @@ import yaml
 from actor.policy.spec import experience_spec
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.run import load_prior, make_prior_ring

@@ -8,7 +8,7 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.lerobot import write_lerobot
 from learner.replay.prior.read import Wanted, read_demonstrations
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
