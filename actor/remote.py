@@ -16,6 +16,7 @@ from actor.remote_base import load_base, require_folder
 from config.compose import compose_config
 from config.process import UsageError
 from config.shared import host_keys, join_run, read_run
+from config.words import quoted
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,7 @@ def make_overrides(address: str, keys: Path | None, overrides: Sequence[str], ho
         "actor.index": FIRST_INDEX + zlib.crc32(plain_name.encode()) % INDICES,
     }
     if keys is not None:
-        quoted = str(keys).replace("'", r"\'")
-        derived["wire.keys_dir"] = f"'{quoted}'"
+        derived["wire.keys_dir"] = quoted(str(keys))
     given = host_keys(overrides)
     return [f"{key}={value}" for key, value in derived.items() if key not in given] + [*overrides]
 
