@@ -17,7 +17,15 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from config.algo import refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.main import Config
-from config.process import TIMED, StopRequest, one_line, run_main, stop_on_signals, wants_help
+from config.process import (
+    TIMED,
+    StopRequest,
+    end_on_interrupt,
+    one_line,
+    run_main,
+    stop_on_signals,
+    wants_help,
+)
 from config.section import ConfigError, require_finite
 from config.words import read_words
 
@@ -116,7 +124,7 @@ def _set(plain: dict[str, Any], override: Override) -> None:
     """Set one key in what a file holds. Raises ConfigError: the word chooses a file, or removes a key."""
     *sections, key = override.key_or_group.split(".")
     for section in sections:
-        inner = plain.get(section)
+        inner: dict[str, Any] | None = plain.get(section)
         plain[section] = plain = inner if isinstance(inner, dict) else {}
     if override.is_delete() or (isinstance(plain.get(key), dict) and isinstance(override.value(), str)):
         raise ConfigError(
@@ -158,14 +166,20 @@ def show_help(description: str) -> int:
     return 0
 
 
-def run_configured(description: str, run: Callable[[Config, StopRequest], None]) -> None:
-    """The entry point of a process of a run: its configuration from the command line, stopped by signals."""
+Run = Callable[[Config, StopRequest], None]
+
+
+def run_configured(description: str, load: Callable[[], Run]) -> None:
+    """The entry point of a process of a run: its configuration from the command line, stopped by signals.
+    `load` imports what runs: it takes seconds, and a wrong word is refused before."""
 
     def main(argv: list[str]) -> int:
         if wants_help(argv):
             return show_help(description)
-        stop = stop_on_signals()
-        run(asked_config(argv), stop)
+        config = asked_config(argv)
+        end_on_interrupt()
+        run = load()
+        run(config, stop_on_signals())
         return 0
 
     run_main(main, log_format=TIMED)

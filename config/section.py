@@ -1,7 +1,7 @@
 """The base class of all configuration sections: typed, frozen, and no key may be missing."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def require_finite(plain: Any, name: str = "") -> None:
     """Raise ValueError for a number in `plain`, a tree of dicts, that is infinite or NaN."""
     if isinstance(plain, dict):
-        for key, value in plain.items():
+        for key, value in cast(dict[str, Any], plain).items():
             require_finite(value, f"{name}.{key}".lstrip("."))
     elif isinstance(plain, float) and not math.isfinite(plain):
         raise ValueError(f"{name} must be a finite number, got {plain}")
