@@ -96,8 +96,8 @@ class LearnerConfig(Section, frozen=True):
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
         self.positive("publish_every_s", "checkpoint_every_s", "log_every_s", "wait_log_every_s")
         self.positive("stall_timeout_s", "store_flush_s")
-        named = self.demos is None or (len(self.demos) > 0 and all(self.demos))
-        self.require(named, "demos", "a file or dataset, several of them, or null")
+        self.at_least(0, "max_updates_behind")
+        self.filled("demos", "device", "replay_device", "robot_type")
         for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
             value = getattr(self, key)
             self.require(value is None or value > 0, key, "above 0, or null")
