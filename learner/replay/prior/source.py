@@ -5,12 +5,12 @@ from pathlib import Path
 
 from config.main import Config
 from learner.folder import RunError
+from learner.replay.dataset.format.content import why_no_content
 from learner.replay.dataset.format.layout import INFO_PATH
 from learner.replay.prior.error import DemonstrationError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_GIT_LFS = b"version https://git-lfs"
 _HOW = "make some with bash launch/demos.sh, or name a ManiSkill .h5 file or a LeRobot v3.0 dataset"
 
 
@@ -58,13 +58,7 @@ def _require_dataset(folder: Path) -> None:
 
 def _require_hdf5(path: Path) -> None:
     with path.open("rb") as file:
-        start = file.read(len(_GIT_LFS))
-    if start.startswith(_HDF5):
-        return
-    if start == _GIT_LFS:
-        what = "Git LFS left a pointer in its place: fetch it with git lfs pull"
-    elif not start:
-        what = "the file is empty"
-    else:
-        what = "no HDF5 file; of a LeRobot dataset, name the folder"
+        if file.read(len(_HDF5)) == _HDF5:
+            return
+    what = why_no_content(path) or "no HDF5 file; of a LeRobot dataset, name the folder"
     raise DemonstrationError(f"{path} is not a ManiSkill trajectory file: {what}")

@@ -165,7 +165,7 @@ BROKEN = {
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
         "git lfs pull",
     ),
-    "nothing in it": (lambda path: path.touch(), "the file is empty"),
+    "nothing in it": (lambda path: path.touch(), "empty: it has 0 bytes"),
     "something else": (lambda path: path.write_text("{}"), "no HDF5 file"),
     "cut short": (cut_short, "is not a readable ManiSkill trajectory file: .*truncated"),
     "no episodes": (lambda path: h5py.File(path, "w").close(), "has nothing where"),
