@@ -24,11 +24,12 @@ import msgspec
 import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from mani_skill.trajectory import replay_trajectory
 from mani_skill.utils import download_demo
 
 from actor.simulators.headless import prepare_simulator
 from config.demos import compose_demos
-from launch.demos.disturbance import Pushes
+from launch.demos.disturbance import Pushes, failures_forgotten
 from launch.demos.files import to_lerobot
 from launch.demos.make_demos import DemosError, download, read_settings
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
@@ -248,6 +249,21 @@ def test_a_plan_whose_conversion_fails_leaves_nothing_in_the_next_one(planned: P
     failed = episodes_of(planned)[1]["episode_seed"]
     assert [item["episode_seed"] for item in kept] == [seed for seed in lengths if seed != failed]
     assert all(item["elapsed_steps"] == lengths[item["episode_seed"]] for item in kept)
+
+
+def test_observations_in_parts_are_put_together_as_the_simulator_does(planned: Path, converted: Path) -> None:
+    """ManiSkill's own conversion of real plans, as it comes in groups, and flat."""
+    kind = replay_trajectory.Args(
+        str(planned), "physx_cpu", obs_mode="state_dict", target_control_mode=MODE, use_first_env_state=True,
+        save_traj=True,
+    )  # fmt: skip
+    with failures_forgotten():
+        replay_trajectory.main(kind)
+    parts = read_demonstrations(planned.with_name(f"{PLANNED}.state_dict.{MODE}.physx_cpu.h5")).episodes
+    assert len(parts) == 3
+    for one, other in zip(read_demonstrations(converted).episodes, parts, strict=False):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_array_equal(one.actions, other.actions)
 
 
 def test_a_disturbed_conversion_records_the_way_back_and_what_was_executed(planned: Path) -> None:

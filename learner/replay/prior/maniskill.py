@@ -25,7 +25,7 @@ _h5: Any = h5py
 _NAME = re.compile(r"traj_(\d+)")
 _CONVERT = (
     "convert the file with python -m mani_skill.trajectory.replay_trajectory --traj-path {} -o state "
-    "--save-traj"
+    "--save-traj (with -c <mode> for another control mode)"
 )
 
 
