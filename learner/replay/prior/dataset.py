@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
-from learner.replay.dataset.arrow import Array, read_parquet
+from learner.replay.dataset.arrow import Array
 from learner.replay.dataset.format.layout import SIDECAR_PATH, file_name, file_number, parquet_files
 from learner.replay.dataset.read import read_info
 from learner.replay.prior.error import DemonstrationError
-from learner.replay.prior.frames import float32, numbers
+from learner.replay.prior.frames import float32, numbers, read_columns
 from learner.replay.prior.recording import Recording
 
 STATE, ACTION = "observation.state", "action"
@@ -88,10 +87,7 @@ class _DataFile:
 
     def __init__(self, view: Path, path: Path, source: str, names: Sequence[str]) -> None:
         self._view, self._path, self._source = view, path, source
-        try:
-            frames = read_parquet(path, list(dict.fromkeys(names)))
-        except (pa.ArrowException, OSError) as error:
-            raise DemonstrationError(f"{source}: {path.relative_to(view)} cannot be read: {error}") from error
+        frames = read_columns(view, str(path.relative_to(view)), names, source)
         self._values = {name: numbers(frames, name, source) for name in names}
         index = self._values[EPISODE]
         if len(frames) and (index.shape[1] != 1 or index.dtype.kind not in "iu"):
@@ -128,19 +124,16 @@ class _DataFile:
         """Of each episode; None where it is not known, or for all in a dataset of something else."""
         if not (self._view / "sidecar").is_dir():
             return None
-        sidecar = self._view / file_name(SIDECAR_PATH, file_number(self._path))
-        if not sidecar.exists():
+        sidecar = file_name(SIDECAR_PATH, file_number(self._path))
+        if not (self._view / sidecar).exists():
             return None
-        try:
-            table = read_parquet(sidecar, ["final_known", "final_observation"])
-        except (pa.ArrowException, OSError) as error:
-            name = sidecar.relative_to(self._view)
-            raise DemonstrationError(f"{self._source}: {name} cannot be read: {error}") from error
+        columns = ["final_known", "final_observation"]
+        table = read_columns(self._view, sidecar, columns, self._source)
         known = numbers(table, "final_known", self._source)
         final = float32(numbers(table, "final_observation", self._source))
         if len(table) != len(self._starts):
             raise DemonstrationError(
-                f"{self._source}: {sidecar.relative_to(self._view)} has {len(table)} episodes, its data file "
+                f"{self._source}: {sidecar} has {len(table)} episodes, its data file "
                 f"{len(self._starts)}: residual-rl replay repair mends it"
             )
         return [row if there else None for row, there in zip(final, known[:, 0], strict=True)]

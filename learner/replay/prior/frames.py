@@ -3,14 +3,25 @@
 # pyarrow's stubs leave type arguments open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from learner.replay.dataset.arrow import Array, one_piece
+from learner.replay.dataset.arrow import Array, one_piece, read_parquet
 from learner.replay.prior.error import DemonstrationError
+
+
+def read_columns(view: Path, name: str, columns: Sequence[str], source: str) -> pa.Table:
+    """Those of `columns` that the file `name` of a dataset has. Raises DemonstrationError: it is damaged."""
+    try:
+        return read_parquet(view / name, list(dict.fromkeys(columns)))
+    # A ValueError: names of columns that are no text.
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DemonstrationError(f"{source}: {name} cannot be read: {error}") from error
 
 
 def numbers(table: pa.Table, name: str, source: str) -> Array:

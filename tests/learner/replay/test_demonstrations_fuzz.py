@@ -26,7 +26,7 @@ from learner.replay.prior.read import Wanted, read_demonstrations
 from tests.support.demonstrations import write_h5
 from tests.support.identifiable import ACT, OBS, make_stream, pack
 
-QUICK, LONG = 40, 2000
+QUICK, LONG = 40, 1000
 WANTED = [
     Wanted(),
     Wanted(last_frame_succeeds=True, other_tasks=True),
@@ -34,7 +34,7 @@ WANTED = [
     Wanted(observation=["action", "observation.state"]),
 ]
 # Numpy's warnings would reach people's terminals.
-pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+pytestmark = [pytest.mark.filterwarnings("error::RuntimeWarning"), pytest.mark.timeout(1800)]
 
 
 def fuzz(examples: int) -> Callable[[Any], Any]:
