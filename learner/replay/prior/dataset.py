@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from learner.replay.dataset.arrow import Array
-from learner.replay.dataset.format.layout import SIDECAR_PATH, file_name, file_number, parquet_files
+from learner.replay.dataset.format.layout import ORIGIN_PATH, parquet_files
 from learner.replay.dataset.read import read_info
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.frames import float32, numbers, read_columns
@@ -54,7 +54,8 @@ def read_dataset(
     for name in [*columns, ACTION]:
         if name not in info.features:
             raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(info.features)}")
-    extra = [name for name in (SUCCESS, REWARD, BASE_ACTION) if name in info.features]
+    ours = [BASE_ACTION] if (view / ORIGIN_PATH).is_file() else []
+    extra = [name for name in (SUCCESS, REWARD, *ours) if name in info.features]
     files = [
         _DataFile(view, path, source, [*columns, ACTION, EPISODE, *extra])
         for path in parquet_files(view / "data")
@@ -122,9 +123,7 @@ class _DataFile:
 
     def _final_observations(self) -> list[Array | None] | None:
         """Of each episode; None where it is not known, or for all in a dataset of something else."""
-        if not (self._view / "sidecar").is_dir():
-            return None
-        sidecar = file_name(SIDECAR_PATH, file_number(self._path))
+        sidecar = f"sidecar/{self._path.relative_to(self._view / 'data')}"
         if not (self._view / sidecar).exists():
             return None
         columns = ["final_known", "final_observation"]
@@ -136,4 +135,7 @@ class _DataFile:
                 f"{self._source}: {sidecar} has {len(table)} episodes, its data file "
                 f"{len(self._starts)}: residual-rl replay repair mends it"
             )
-        return [row if there else None for row, there in zip(final, known[:, 0], strict=True)]
+        return [
+            row if there else None
+            for row, there in zip(final, np.count_nonzero(known, axis=1).tolist(), strict=True)
+        ]

@@ -48,7 +48,7 @@ def require_usable(episodes: Sequence[Demonstration], source: str) -> None:
     for number, episode in enumerate(episodes):
         where = f"{source}, episode {number}"
         _require_lengths(episode, where)
-        for name in ("observations", "actions", "executed"):
+        for name in ("observations", "actions", "executed", "base_actions"):
             values, first = getattr(episode, name), getattr(episodes[0], name)
             if values is not None:
                 _require_like_first(values, first, f"{where}: {name}")
@@ -58,7 +58,7 @@ def _require_lengths(episode: Demonstration, where: str) -> None:
     frames = len(episode.actions)
     if not frames:
         raise DemonstrationError(f"{where} has no actions: remove it")
-    lengths = {"observations": frames + 1, "success": frames, "executed": frames}
+    lengths = {"observations": frames + 1, "success": frames, "executed": frames, "base_actions": frames}
     for name, wanted in lengths.items():
         values = getattr(episode, name)
         if values is not None and len(values) != wanted:

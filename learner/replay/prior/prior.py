@@ -47,7 +47,9 @@ def read_prior(
     read = read_demonstrations(source, wanted)
     check_dimensions(source, read.episodes[0], base)
     episodes = [episode.cut_at_success() for episode in read.episodes]
-    if read.origin.base_fingerprint == base.fingerprint and episodes[0].base_actions is not None:
+    recorded = episodes[0].base_actions
+    same_base = read.origin.base_fingerprint == base.fingerprint
+    if same_base and recorded is not None and recorded.shape[1] == base.action_dim:
         plans = executed_plans(episodes, base)
     else:
         plans = cached_plans(Path(source), episodes, base, plan_key)
