@@ -5,7 +5,8 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,14 +14,19 @@ import torch
 from actor.link.uplink import Uplink
 from actor.policy.finite import non_finite_value
 from actor.policy.make import make_base
+from actor.policy.residual import ResidualActor
 from actor.policy.spec import experience_spec
 from config.compose import compose_config
 from config.main import Config
 from config.process import StopRequest, one_line
 from learner import run
 from learner.algorithms.finite import NonFiniteError
+from learner.broadcast import Broadcast
+from learner.intake.intake import Intake
 from learner.replay.memory.ring import Ring
 from protocol.experience import zeros
+from protocol.messages import BASE_ALONE
+from tests.support.helpers import make_config
 from tests.support.runs import wait_for
 
 NAN = float("nan")
@@ -125,9 +131,19 @@ def test_it_ends_with_what_and_where_from_and_with_mended_data_it_goes_on(
     online = [each["start"] for each in described["rows"] if "actor" in each["start"]]
     assert len(online) == 24 and {each["actor"] for each in online} == {"peg-03"}
     assert {each["decision"] for each in online} <= set(range(16)) and online[0]["session"] > 0
+    assert {each["dataset_episode"] for each in online} == {0}
     # What is on disk is from before.
     before = saved(config)["algorithm"]["updates"]
     assert 0 < before < described["update"]
     assert all(non_finite_value(saved(config, name)) is None for name in ("training", "newest"))
     train_on(config, before + 8)
     assert saved(config)["algorithm"]["updates"] > before + 8
+
+
+def test_weights_that_are_not_finite_are_not_published() -> None:
+    actor, published = ResidualActor(make_config().algo, 3, 2), []
+    broadcast = Broadcast(cast(Intake, SimpleNamespace(publish=published.append)), every_s=1.0)
+    actor.head.bias.data[0] = NAN
+    with pytest.raises(NonFiniteError, match=r"nothing is published: head\.bias\[0\] is nan"):
+        broadcast.publish(actor, BASE_ALONE, now_s=0.0)
+    assert published == [] and broadcast.version == 0
