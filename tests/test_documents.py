@@ -123,7 +123,7 @@ def is_module(name: str) -> bool:
 
 
 def test_every_verb_that_is_named_exists() -> None:
-    from launch.cli.main import cli
+    from launch.cli.group import cli
 
     text = "".join(page.read_text() for page in of_today())
     verbs = set(re.findall(r"(?m)(?:^|`|\()residual-rl ([a-z][a-z-]+)", text))
