@@ -29,6 +29,10 @@ def column_names(path: Path) -> list[str]:
     return pq.read_schema(path).names
 
 
+def row_count(path: Path) -> int:
+    return pq.read_metadata(path).num_rows
+
+
 def write_parquet(table: pa.Table, path: Path) -> None:
     """A table in one piece; its numbers hardly repeat, and nobody searches it by bounds."""
     with path.open("wb") as file:

@@ -26,7 +26,7 @@ def open_snapshot(folder: Path) -> Generator[Path]:
             try:
                 yield view
             except DatasetError as error:
-                raise DatasetError(str(error).replace(str(view), str(folder))) from error
+                raise type(error)(str(error).replace(str(view), str(folder))) from error
     except (BlockingIOError, UnreadableError) as error:
         raise DatasetError(str(error)) from error
     except PermissionError as error:

@@ -35,7 +35,7 @@ class Report:
     """What was found in a dataset, a line each."""
 
     problems: list[str]
-    """None means that LeRobot's reader reads every frame; of a replay, that a learner can go on with it too."""
+    """None: LeRobot's reader reads every frame, and a learner can go on with a replay."""
     remarks: list[str]
     """What LeRobot's reader does not mind, and other tools may."""
 
