@@ -41,8 +41,8 @@ def verify(path: Path) -> int:
 def repair(path: Path) -> int:
     """Mends a damaged dataset and says what was made anew, and what had to go.
 
-    A replay of a run is cut to its longest whole prefix. Of any other dataset no frame is dropped: meta/ is made
-    anew from the frames, or nothing is changed, with the reasons and exit code 1.
+    A replay of a run is cut to its longest whole prefix. Of any other dataset no frame is dropped: meta/ is
+    made anew from the frames, or nothing is changed, with the reasons and exit code 1.
     """
     from learner.replay.tools import command
 

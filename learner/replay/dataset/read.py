@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from learner.replay.dataset.format.content import why_no_content
-from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH
+from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH, TASKS_PATH
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.swap import UnreadableError, snapshot
+
+# A folder with none of these is something else, and not a damaged dataset.
+_PARTS = (INFO_PATH, TASKS_PATH, ORIGIN_PATH, "meta/episodes", "data")
 
 
 @contextlib.contextmanager
 def open_snapshot(folder: Path) -> Generator[Path]:
     """A dataset's present version, even if a run is writing to it; see `swap.snapshot`.
-    Raises DatasetError: there is no such folder, it changes faster than it can be opened, one of its files
+    Raises DatasetError: there is no such folder, it is no dataset, it changes faster than it can be opened, one of its files
     cannot be opened, or what was raised inside, with the name of `folder` in it."""
     try:
         if not folder.is_dir():
             reason = "it is a file" if folder.exists() else "there is no such folder"
             raise DatasetError(f"{folder} is no LeRobot dataset: {reason}")
         with snapshot(folder) as view:
+            if not any((view / name).exists() for name in _PARTS):
+                raise DatasetError(f"{folder} is no LeRobot dataset: it has no {INFO_PATH}")
             try:
                 yield view
             except DatasetError as error:

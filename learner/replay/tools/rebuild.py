@@ -5,6 +5,8 @@
 # lerobot's and pandas' annotations leave type arguments open.
 
 import copy
+import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
-from lerobot.datasets.utils import serialize_dict
 
 from learner.replay.dataset.arrow import (
     Array,
@@ -40,6 +40,7 @@ from learner.replay.dataset.format.layout import (
     parquet_files,
 )
 from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.dataset.format.statistics import MergedStatistics, describe
 from learner.replay.dataset.read import read_info, read_json
 from learner.replay.dataset.shard_files import shard_writer, write_row_groups
 from learner.replay.dataset.swap import StagedFolder, remove
@@ -266,10 +267,7 @@ class _Rebuild:
         except DatasetError:
             old = {}
         features = {name: each for name, each in self._info["features"].items() if self._is_number(name)}
-        described = [
-            compute_episode_stats(numbers, features) for path in paths for numbers in _numbers(path, features)
-        ]
-        new = serialize_dict(aggregate_stats(described)) if described else {}
+        new = _statistics(paths, features)
         kept = {name: each for name, each in old.items() if name in self._info["features"]}
         if kept | new != old:
             self._staged.write_json(STATS_PATH, kept | new)
@@ -343,18 +341,23 @@ def _feature_of(cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(np.shape(first)) or [1], "names": None}
 
 
-def _numbers(path: Path, features: dict[str, Any]) -> Iterator[dict[str, Array]]:
-    """The numbers of each episode of a file of frames, by feature."""
-    frames = read_parquet(path, list(features))
-    starts = np.flatnonzero(_begins(frames))
-    columns = {name: matrix(frames, name).astype(np.float64) for name in features}
-    for start, stop in zip(starts, [*starts[1:], len(frames)], strict=True):
-        yield {
-            name: cells[start:stop].reshape(stop - start, *_inner_shape(features[name]))
-            for name, cells in columns.items()
+def _statistics(paths: Sequence[Path], features: dict[str, Any]) -> dict[str, Any]:
+    """Content of stats.json for these features."""
+    widths = {name: math.prod(feature["shape"]) for name, feature in features.items()}
+    ends = dict(zip(widths, itertools.accumulate(widths.values()), strict=True))
+    merged = MergedStatistics()
+    for path in paths:
+        frames = read_parquet(path, list(features))
+        starts = np.flatnonzero(_begins(frames))
+        lengths = np.diff(np.r_[starts, len(frames)])
+        if len(frames):
+            numbers = np.concatenate([matrix(frames, name).astype(np.float64) for name in features], axis=1)
+            merged = merged.plus(describe(numbers, lengths), lengths)
+    content = merged.as_json({name: slice(ends[name] - width, ends[name]) for name, width in widths.items()})
+    return {
+        name: {
+            kind: each if kind == "count" else np.reshape(each, features[name]["shape"]).tolist()
+            for kind, each in said.items()
         }
-
-
-def _inner_shape(feature: dict[str, Any]) -> tuple[int, ...]:
-    shape = tuple(feature["shape"])
-    return () if shape == (1,) else shape
+        for name, said in content.items()
+    }

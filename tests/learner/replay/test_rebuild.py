@@ -1,18 +1,15 @@
 """repair on datasets that another program wrote: meta/ is made anew from the frames, no frame is dropped."""
 
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import examine
 from tests.support import corners
-from tests.support.lerobot_datasets import DATA, EPISODES, edit_column, make_lerobot, why_lerobot_fails
-from tests.support.program import residual_rl
+from tests.support.lerobot_datasets import DATA, why_lerobot_fails
 
 LOST = {
     "info is a list", "info is a pointer", "no info", "info cut short", "no version", "no fps", "fps of zero",
