@@ -186,7 +186,8 @@ def mended(folder: Path, place: Path) -> None:
         repaired = repair(folder)
     except UsageError:
         return
-    assert repaired.left or why_lerobot_fails(folder, place / "mended") is None
+    failed = None if repaired.left else why_lerobot_fails(folder, place / "mended")
+    assert failed is None, (repaired, failed)
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
