@@ -81,10 +81,16 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "no fps": (info_without("fps"), "meta/info.json: fps must be a positive number, it is None"),
     "fps of zero": (info(fps=0), "meta/info.json: fps must be a positive number, it is 0"),
     "no features": (info_without("features"), "meta/info.json lacks features"),
-    "no counts": (info_without("total_episodes", "total_frames"), "info.json counts 0 episodes, meta/episodes 3"),
+    "no counts": (
+        info_without("total_episodes", "total_frames"),
+        "info.json counts 0 episodes, meta/episodes 3",
+    ),
     "too few frames": (info(total_frames=7), "info.json counts 7 frames, data 8"),
     "words as count": (info(total_frames="8"), "total_frames must be a whole number, it is '8'"),
-    "chunks of none": (info(chunks_size=0), "meta/info.json: LeRobot's reader refuses it: chunks_size must be"),
+    "chunks of none": (
+        info(chunks_size=0),
+        "meta/info.json: LeRobot's reader refuses it: chunks_size must be",
+    ),
     "feature that is not there": (
         features(lambda found: found.update(grip={"dtype": "float32", "shape": [1]})),
         f"{DATA} lacks the columns grip",
@@ -93,7 +99,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         features(lambda found: found["action"].pop("shape")),
         "meta/info.json: the feature action lacks its shape",
     ),
-    "feature of another shape": (features(lambda found: found["action"].update(shape=[3])), "action is not List"),
+    "feature of another shape": (
+        features(lambda found: found["action"].update(shape=[3])),
+        "action is not List",
+    ),
     "feature of an unknown type": (
         features(lambda found: found["action"].update(dtype="float33")),
         "meta/info.json: LeRobot's reader refuses it",
@@ -103,8 +112,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         f"{DATA} has the columns action, which info.json does not list",
     ),
     "no index": (
-        lambda folder: (features(lambda found: found.pop("index"))(folder),
-                        frames(lambda table: table.drop_columns(["index"]))(folder)),
+        lambda folder: (
+            features(lambda found: found.pop("index"))(folder),
+            frames(lambda table: table.drop_columns(["index"]))(folder),
+        ),
         "meta/info.json lacks the features index",
     ),
     "empty values": (column("action", lambda rows: [None, *rows[1:]]), f"{DATA}: action has 1 empty values"),
@@ -122,7 +133,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "no frames": (remove(DATA), f"{DATA} is missing"),
     "frames of zero bytes": (write(DATA, b""), f"{DATA}: empty: it has 0 bytes"),
-    "frames as pointer": (write(DATA, LFS), f"{DATA}: a git-LFS pointer instead of the file: fetch it with git lfs"),
+    "frames as pointer": (
+        write(DATA, LFS),
+        f"{DATA}: a git-LFS pointer instead of the file: fetch it with git lfs",
+    ),
     "recording interrupted": (
         lambda folder: (folder / DATA).write_bytes((folder / DATA).read_bytes()[:-50]),
         f"{DATA}: no footer: it was not closed",
@@ -132,7 +146,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "data/chunk-000/file-001.parquet lacks the columns action",
     ),
     "no episodes": (remove(EPISODES), "meta/episodes holds no file"),
-    "episodes without a range": (episodes_without("dataset_to_index"), "meta/episodes lacks the columns dataset_to"),
+    "episodes without a range": (
+        episodes_without("dataset_to_index"),
+        "meta/episodes lacks the columns dataset_to",
+    ),
     "ranges of a faulty conversion": (
         column("dataset_from_index", lambda rows: [0, 3, 7], EPISODES),
         "meta/episodes: episode 1 is at 3 .. 7, its frames are at 4 .. 7",
@@ -151,11 +168,14 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda folder: [path.write_bytes(b"") for path in folder.rglob("*.parquet")],
         f"{EPISODES}: empty: it has 0 bytes",
     ),
-}  # fmt: skip
+}
 
 WHOLE: dict[str, tuple[Change, str]] = {
     "no statistics": (remove("meta/stats.json"), "it has no meta/stats.json"),
-    "statistics of a part": (write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'), "lacks observation.state"),
+    "statistics of a part": (
+        write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'),
+        "lacks observation.state",
+    ),
     "no robot, no splits": (info_without("robot_type", "splits"), ""),
     "places of a faulty conversion": (
         column("data/file_index", lambda rows: [0, 0, 1], EPISODES),
@@ -165,13 +185,23 @@ WHOLE: dict[str, tuple[Change, str]] = {
         episodes_without("length", "tasks", "data/file_index"),
         "meta/episodes lacks the columns length, tasks, data/file_index",
     ),
-    "not a number": (column("action", lambda rows: [[float("nan"), 0.0], *rows[1:]]), "action at frame 0 is not finite"),
-    "uneven times": (column("timestamp", lambda rows: [row + 0.01 for row in rows]), "the timestamp at frame 0 is not"),
+    "not a number": (
+        column("action", lambda rows: [[float("nan"), 0.0], *rows[1:]]),
+        "action at frame 0 is not finite",
+    ),
+    "uneven times": (
+        column("timestamp", lambda rows: [row + 0.01 for row in rows]),
+        "the timestamp at frame 0 is not",
+    ),
     "frames in two files": (second_file(lambda table: table), ""),
     "wider type than said": (
-        frames(lambda table: table.set_column(
-            table.schema.get_field_index("task_index"), "task_index",
-            pa.array(table["task_index"].to_pylist(), pa.int32()))),
+        frames(
+            lambda table: table.set_column(
+                table.schema.get_field_index("task_index"),
+                "task_index",
+                pa.array(table["task_index"].to_pylist(), pa.int32()),
+            )
+        ),
         "",
     ),
-}  # fmt: skip
+}

@@ -82,6 +82,11 @@ def floats(table: pa.Table, name: str) -> Array | None:
     return matrix(table, name) if pa.types.is_floating(_plain_cells(table, name).type) else None
 
 
+def is_whole(table: pa.Table, name: str) -> bool:
+    """Whether a column is of whole numbers."""
+    return pa.types.is_integer(table.schema.field(name).type)
+
+
 def null_count(table: pa.Table, name: str) -> int:
     """Empty cells, those in lists and structs too."""
     cells, count = one_piece(table, name), 0

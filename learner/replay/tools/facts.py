@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from learner.replay.dataset.format.layout import ORIGIN_PATH
-from learner.replay.dataset.read import BrokenError, read_info, read_json
+from learner.replay.dataset.read import BrokenError, read_features, read_info, read_json
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 
 UNKNOWN = "unknown"
@@ -37,7 +37,7 @@ def describe(folder: Path) -> Facts:
     rows = _rows(info, outcomes) | {"on disk": _size(folder)}
     if (folder / ORIGIN_PATH).exists():
         rows |= _origin(read(lambda: read_json(folder, ORIGIN_PATH), {}), outcomes)
-    return Facts(rows, _columns(info.get("features")), troubles)
+    return Facts(rows, _columns(info), troubles)
 
 
 def _rows(info: dict[str, Any], outcomes: list[EpisodeOutcome]) -> dict[str, str]:
@@ -74,12 +74,10 @@ def _origin(origin: dict[str, Any], outcomes: list[EpisodeOutcome]) -> dict[str,
     }
 
 
-def _columns(features: Any) -> list[tuple[str, str, str]]:
-    if not isinstance(features, dict):
-        return []
-    rows = ((str(name), each if isinstance(each, dict) else {}) for name, each in features.items())
+def _columns(info: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = (read_features(info) or {}).items()
     return [(name, str(each.get("dtype", UNKNOWN)), _shape(each.get("shape"))) for name, each in rows]
 
 
 def _shape(shape: Any) -> str:
-    return " x ".join(map(str, shape)) if isinstance(shape, list) else UNKNOWN
+    return " x ".join(map(str, cast("list[Any]", shape))) if isinstance(shape, list) else UNKNOWN

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -46,10 +46,8 @@ def read_outcomes(folder: Path) -> list[EpisodeOutcome]:
 
 def _outcome(row: dict[str, Any], place: int, path: Path) -> EpisodeOutcome:
     episode, frames = row.get("episode_index", place), row.get("length")
-    if frames is None and None not in (
-        first := row.get("dataset_from_index"),
-        stop := row.get("dataset_to_index"),
-    ):
+    first, stop = row.get("dataset_from_index"), row.get("dataset_to_index")
+    if frames is None and isinstance(first, int) and isinstance(stop, int):
         frames = stop - first
     if not isinstance(episode, int) or not isinstance(frames, int):
         raise BrokenError(f"{path} does not say how long its episodes are")
@@ -65,7 +63,9 @@ def _outcome(row: dict[str, Any], place: int, path: Path) -> EpisodeOutcome:
 
 def _number(cell: Any) -> float | None:
     """A statistic of a feature of one value."""
-    first = cell[0] if isinstance(cell, list) and cell else cell
+    first: Any = cell
+    if isinstance(cell, list) and cell:
+        first = cast("list[Any]", cell)[0]
     return first if isinstance(first, int | float) and math.isfinite(first) else None
 
 

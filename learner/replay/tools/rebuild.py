@@ -328,7 +328,7 @@ def _says(old: pa.Table, new: pa.Table) -> bool:
 
 def _feature_of(cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
     """The feature that a column of frames shows. Raises DatasetError: a type without a name in LeRobot."""
-    first = cells[0].as_py() if len(cells) else None
+    first: Any = cells[0].as_py() if len(cells) else 0
     inner = cells.type
     while hasattr(inner, "value_type"):
         inner = inner.value_type

@@ -88,9 +88,21 @@ def try_to(edit: Callable[[], object]) -> None:
 @st.composite
 def json_changes(draw: st.DrawFn) -> Change:
     keys = st.sampled_from(
-        ["codebase_version", "fps", "features", "total_episodes", "total_frames", "total_tasks", "chunks_size",
-         "data_path", "video_path", "robot_type", "splits", "unknown"]
-    )  # fmt: skip
+        [
+            "codebase_version",
+            "fps",
+            "features",
+            "total_episodes",
+            "total_frames",
+            "total_tasks",
+            "chunks_size",
+            "data_path",
+            "video_path",
+            "robot_type",
+            "splits",
+            "unknown",
+        ]
+    )
     key, value, lost = draw(keys), draw(ODD), draw(st.booleans())
 
     def change(info: dict[str, Any]) -> None:
@@ -106,9 +118,21 @@ def json_changes(draw: st.DrawFn) -> Change:
 def feature_changes(draw: st.DrawFn) -> Change:
     name = draw(st.sampled_from([*TABLES[DATA], "other"]))
     value = draw(
-        st.sampled_from([{"dtype": "float64"}, {"dtype": "int64"}, {"dtype": "string"}, {"dtype": "nothing"},
-                         {"shape": [2]}, {"shape": [1]}, {"shape": []}, {"shape": "2"}, {"dtype": None}, None])
-    )  # fmt: skip
+        st.sampled_from(
+            [
+                {"dtype": "float64"},
+                {"dtype": "int64"},
+                {"dtype": "string"},
+                {"dtype": "nothing"},
+                {"shape": [2]},
+                {"shape": [1]},
+                {"shape": []},
+                {"shape": "2"},
+                {"dtype": None},
+                None,
+            ]
+        )
+    )
 
     def change(info: dict[str, Any]) -> None:
         if value is None:
