@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from learner.replay.dataset.format.content import why_no_content
+from learner.replay.dataset.content import why_no_content
 
 type Array = NDArray[Any]
 type Cells = pa.Array[Any]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
-from learner.replay.dataset.format.content import why_no_content
+from learner.replay.dataset.content import why_no_content
 from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH, TASKS_PATH
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec, Feature
 from learner.replay.dataset.swap import UnreadableError, snapshot

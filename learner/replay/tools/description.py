@@ -52,6 +52,9 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     timed = ("timestamp",) if video_keys(info) else ()
     if lacking := [name for name in (*INDICES, *timed) if name not in features]:
         yield f"meta/info.json lacks the features {', '.join(lacking)}"
+    for name in INDICES:
+        if name in features and "int" not in str(features[name].get("dtype")):
+            yield f"meta/info.json: the feature {name} must be of whole numbers"
     for key in ("total_episodes", "total_frames", "total_tasks"):
         if not isinstance(info.get(key, 0), int):
             yield f"meta/info.json: {key} must be a whole number, it is {info[key]!r}"
