@@ -78,6 +78,7 @@ def _stopped(stop: StopRequest) -> int:
 
 def _report(ended: Ended) -> None:
     if ended.code:
-        log.error("%s ended with exit code %d", ended.command.name, ended.code)
+        said = f": {ended.error}" if ended.error else ""
+        log.error("%s ended with exit code %d%s", ended.command.name, ended.code, said)
     else:
         log.info("%s ended", ended.command.name)
