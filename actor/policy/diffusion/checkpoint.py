@@ -21,9 +21,8 @@ from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from actor.policy.weights import Weights, plain_weights
 from config.files import replace_text
 
-# Their shapes tell the dimensions of condition and action.
-_CONDITION = "noise_pred_net.mid_modules.0.cond_encoder.1.weight"
-_ACTION = "noise_pred_net.final_conv.1.bias"
+# As long as a level has channels.
+_LEVEL = "noise_pred_net.down_modules.{}.0.blocks.0.block.0.bias"
 
 
 def load_agent(folder: Path) -> DiffusionAgent:
@@ -32,12 +31,9 @@ def load_agent(folder: Path) -> DiffusionAgent:
     arguments = read_arguments(folder / "args.json")
     weights = _read_weights(folder / "checkpoints" / "best.pt")
     try:
-        spec = _spec(arguments, weights)
-        # Without memory: sizes that are wrong may be large.
-        with torch.device("meta"):
-            agent = DiffusionAgent(spec)
+        agent = DiffusionAgent(_spec(arguments, weights))
         _require_fit(agent, weights)
-        agent.to_empty(device="cpu").load_state_dict(weights, strict=True)
+        agent.load_state_dict(weights, strict=True)
         _try_out(agent)
     except (RuntimeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
@@ -74,26 +70,36 @@ def _read_weights(path: Path) -> Weights:
 
 
 def _spec(arguments: Arguments, weights: Weights) -> DiffusionSpec:
-    """The network's sizes; observation and action dims are read off the weights themselves.
+    """The network's sizes, which the weights show as well, so that nothing is built that they do not fill.
     Raises ValueError: they are not there, or are not those of `args.json`."""
-    for name in (_CONDITION, _ACTION):
-        if name not in weights or weights[name].ndim != (2 if name == _CONDITION else 1):
-            raise ValueError(f"{name} is missing: no U-Net of diffusion policy")
-    condition, act_dim = weights[_CONDITION].shape[1], len(weights[_ACTION])
-    obs_dim, rest = divmod(condition - arguments.diffusion_step_embed_dim, arguments.obs_horizon)
-    if rest or obs_dim < 1 or arguments.obs_dim not in (None, obs_dim):
+    step_dim = _size(weights, "diffusion_step_encoder.1.weight", 1)
+    condition = _size(weights, "mid_modules.0.cond_encoder.1.weight", 1)
+    obs_dim, rest = divmod(condition - step_dim, arguments.obs_horizon)
+    if rest or obs_dim < 1:
         raise ValueError(
-            f"the network is conditioned on {condition} numbers, which are not diffusion_step_embed_dim="
-            f"{arguments.diffusion_step_embed_dim} and obs_horizon={arguments.obs_horizon} observations"
-            + (f" of obs_dim={arguments.obs_dim}" if arguments.obs_dim else "")
+            f"the weights are conditioned on {condition - step_dim} numbers, which are no "
+            f"obs_horizon={arguments.obs_horizon} observations"
         )
-    if arguments.act_dim not in (None, act_dim):
-        raise ValueError(f"act_dim={arguments.act_dim}, the network gives {act_dim} action dimensions")
+    levels = range(sum(f"{_LEVEL.format(level)}" in weights for level in range(len(weights))))
+    found = {
+        "obs_dim": obs_dim,
+        "act_dim": _size(weights, "final_conv.1.bias", 0),
+        "diffusion_step_embed_dim": step_dim,
+        "unet_dims": tuple(len(weights[_LEVEL.format(level)]) for level in levels),
+    }
+    for key, value in found.items():
+        if getattr(arguments, key) not in (None, value):
+            raise ValueError(f"{key}={_text(getattr(arguments, key))}, the weights are of {_text(value)}")
+    if arguments.pred_horizon % 2 ** (len(levels) - 1):
+        raise ValueError(
+            f"pred_horizon={arguments.pred_horizon} cannot be halved between the {len(levels)} levels of "
+            "unet_dims"
+        )
     return DiffusionSpec(
         env_id=arguments.env_id or "",
         control_mode=arguments.control_mode,
         obs_dim=obs_dim,
-        act_dim=act_dim,
+        act_dim=found["act_dim"],
         obs_horizon=arguments.obs_horizon,
         pred_horizon=arguments.pred_horizon,
         diffusion_step_embed_dim=arguments.diffusion_step_embed_dim,
@@ -102,6 +108,17 @@ def _spec(arguments: Arguments, weights: Weights) -> DiffusionSpec:
         prediction_type=arguments.prediction_type,
         normalize=arguments.normalize,
     )
+
+
+def _size(weights: Weights, name: str, axis: int) -> int:
+    shape = weights[f"noise_pred_net.{name}"].shape if f"noise_pred_net.{name}" in weights else ()
+    if len(shape) <= axis:
+        raise ValueError(f"noise_pred_net.{name} is missing: no U-Net of diffusion policy")
+    return shape[axis]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value).replace(" ", "")
 
 
 def _require_fit(agent: DiffusionAgent, weights: Weights) -> None:
@@ -118,10 +135,10 @@ def _require_fit(agent: DiffusionAgent, weights: Weights) -> None:
 
 @torch.no_grad()
 def _try_out(agent: DiffusionAgent) -> None:
-    """Predict once; raises RuntimeError or ArithmeticError: sizes that do not go together, as a pred_horizon
-    that cannot be halved at each level."""
+    """Predict once; raises RuntimeError or ArithmeticError: sizes that do not go together, or ranges without
+    an extent."""
     spec = agent.spec
     noisy = torch.zeros(1, spec.pred_horizon, spec.act_dim)
     predicted = agent.predict(noisy, 0, torch.zeros(1, spec.obs_horizon, spec.obs_dim))
-    if predicted.shape != noisy.shape or not torch.isfinite(agent.unscale_action(predicted)).all():
-        raise ArithmeticError("its prediction is not finite, or not of pred_horizon actions")
+    if not torch.isfinite(agent.unscale_action(predicted)).all():
+        raise ArithmeticError("its prediction is not finite")

@@ -36,11 +36,11 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
 def _load(
     config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str
 ) -> LeRobotBase:
-    policy, has_statistics = load_policy(config, settings.path)
+    policy, statistics = load_policy(config, settings.path)
     observation_dim = dimensions_of(task).observation_dim
     return LeRobotBase(
         policy,
-        load_processors(config, settings.path, device, has_statistics),
+        load_processors(config, settings.path, device, statistics),
         observation_fields(config, settings, observation_dim),
         settings,
         observation_dim=observation_dim,

@@ -5,16 +5,18 @@ fit, so each call of them catches them all: a person gets one line.
 """
 
 import logging
+import re
 import shlex
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import NormalizationMode
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
-from lerobot.processor.migrate_policy_normalization import remove_normalization_layers
 from lerobot.processor.pipeline import ProcessorMigrationError
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from actor.policy.checkpoint_file import reason, require_weights
 from actor.policy.contract import CheckpointError
@@ -22,6 +24,9 @@ from actor.policy.weights import Weights, plain_name, require_finite
 from config.base import LeRobotBaseConfig
 
 log = logging.getLogger(__name__)
+
+# Layers of policies from before LeRobot had processors.
+_NORMALISES = re.compile(r"(normalize_inputs|normalize_targets|unnormalize_outputs)\.")
 
 LEROBOT = f"LeRobot {version('lerobot')}"
 
@@ -41,7 +46,7 @@ def read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
             if folder.is_dir()
             else f"base.path={settings.path} is neither a folder nor a hub id of a LeRobot policy"
         )
-        raise CheckpointError(f"{where}: {reason(error)}") from error
+        raise CheckpointError(f"{where}: {_reason(error)}") from error
     for name, value in (settings.overrides or {}).items():
         if not hasattr(config, name):
             raise CheckpointError(f"base.overrides.{name}: a {config.type} policy has no such setting")
@@ -77,19 +82,20 @@ def _require_files(folder: Path) -> None:
             ) from error
 
 
-def load_policy(config: PreTrainedConfig, path: str) -> tuple[Any, bool]:
-    """The policy with its weights, and whether the weights' file has statistics of the observations as well,
-    as LeRobot's did before it had processors.
+def load_policy(config: PreTrainedConfig, path: str) -> tuple[Any, Weights]:
+    """The policy with its weights, and the statistics of observations and actions that were among the weights
+    before LeRobot had processors.
     Raises CheckpointError: they do not fit, or are not finite. ImportError: a package is missing."""
     policy_class = _policy_class(config.type, path)
     took_weights: list[Any] = []
-    statistics: set[str] = set()
+    statistics: Weights = {}
 
     class Watched(policy_class):
         def load_state_dict(self, state_dict: Weights, *args: Any, **kwargs: Any) -> Any:
-            weights = _as_named_here(state_dict, self.state_dict().keys(), path)
-            kept = remove_normalization_layers(weights)
-            statistics.update(weights.keys() - kept.keys() - self.state_dict().keys())
+            known = self.state_dict().keys()
+            weights = _as_named_here(state_dict, known, path)
+            others = {name: value for name, value in weights.items() if name not in known}
+            statistics.update({name: others[name] for name in others if _NORMALISES.match(name)})
             used = {name: value for name, value in weights.items() if name not in statistics}
             keys = super().load_state_dict(used, *args, **kwargs)
             took_weights.append(self)
@@ -108,7 +114,7 @@ def load_policy(config: PreTrainedConfig, path: str) -> tuple[Any, bool]:
         raise CheckpointError(f"base {path}: the weights of its {config.type} policy cannot be loaded")
     policy.__class__ = policy_class
     require_finite(policy.named_parameters(), f"base {path}")
-    return policy, bool(statistics)
+    return policy, statistics
 
 
 def _as_named_here(found: Weights, known: Any, path: str) -> Weights:
@@ -127,43 +133,55 @@ def _policy_class(kind: str, path: str) -> Any:
     except ValueError as error:
         raise CheckpointError(
             f"base {path} is of type {kind}, which neither LeRobot's factory nor an installed "
-            f"lerobot_policy_* package knows: {reason(error)}"
+            f"lerobot_policy_* package knows: {_reason(error)}"
         ) from error
 
 
-def load_processors(
-    config: PreTrainedConfig, path: str, device: str, has_statistics: bool
-) -> tuple[Any, Any]:
-    """Pre- and post-processor.
+def load_processors(config: PreTrainedConfig, path: str, device: str, statistics: Weights) -> tuple[Any, Any]:
+    """Pre- and post-processor: the saved ones, or, of a policy from before LeRobot had them, new ones.
 
     Args:
-        has_statistics: as `load_policy` says: LeRobot's migration can make processors of the weights.
+        statistics: of the observations and actions, as `load_policy` finds them.
 
     Raises CheckpointError: they are missing, or this LeRobot cannot load them."""
     overrides = {"device_processor": {"device": device}}
     try:
         return make_pre_post_processors(config, path, preprocessor_overrides=overrides)
     except ProcessorMigrationError as error:
-        raise CheckpointError(f"base {path}: {_without_processors(path, has_statistics)}") from error
+        if not statistics:
+            raise CheckpointError(
+                f"base {path}: policy_preprocessor.json is missing: copy it, policy_postprocessor.json and "
+                "their .safetensors from where the policy was trained"
+            ) from error
+        log.info("base %s: saved before LeRobot had processors, made them of its statistics", path)
+        return make_pre_post_processors(config, dataset_stats=_by_feature(config, statistics, path))
     except ImportError as error:
-        unknown = reason(error).partition(" Available steps")[0]
         raise CheckpointError(
-            f"base {path}: {LEROBOT} does not know a step of its processors ({unknown}): install the package "
-            "that brings it, or save the policy with this LeRobot"
+            f"base {path}: {LEROBOT} does not know a step of its processors ({_reason(error)}): install the "
+            "package that brings it, or save the policy with this LeRobot"
         ) from error
     except Exception as error:
         raise CheckpointError(f"base {path}: its processors cannot be loaded: {reason(error)}") from error
 
 
-def _without_processors(path: str, has_statistics: bool) -> str:
-    if not has_statistics:
-        return (
-            "policy_preprocessor.json is missing: copy it, policy_postprocessor.json and their .safetensors "
-            "from where the policy was trained"
-        )
-    return (
-        "it was saved before LeRobot had processors: run python -m "
-        f"lerobot.processor.migrate_policy_normalization --pretrained-path {shlex.quote(path)}, then set "
-        "base.path to the folder that it writes; if config.json is empty there, copy config.json and "
-        "model.safetensors of the old folder into it"
-    )
+def _by_feature(config: PreTrainedConfig, statistics: Weights, path: str) -> dict[str, dict[str, Tensor]]:
+    """Statistics by feature and kind, from names such as normalize_inputs.buffer_observation_state.mean.
+    Raises CheckpointError: a feature that is to be normalised has none."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, feature in {**(config.input_features or {}), **(config.output_features or {})}.items():
+        layer = f"buffer_{name.replace('.', '_')}"
+        parts = {key.split(".")[-1]: value for key, value in statistics.items() if layer in key.split(".")}
+        mode = config.normalization_mapping.get(feature.type.value, NormalizationMode.IDENTITY)
+        if not parts and mode is not NormalizationMode.IDENTITY:
+            raise CheckpointError(
+                f"base {path} was saved before LeRobot had processors, and its weights have no statistics of "
+                f"{name}: run python -m lerobot.processor.migrate_policy_normalization --pretrained-path "
+                f"{shlex.quote(path)}, and set base.path to the folder that it writes"
+            )
+        found[name] = parts
+    return {name: parts for name, parts in found.items() if parts}
+
+
+def _reason(error: Exception) -> str:
+    """As `reason`, without LeRobot's lists of all that it knows."""
+    return reason(error).partition(" Available ")[0]
