@@ -131,10 +131,10 @@ def test_names_that_wrappers_gave_are_understood(prefix, act, pristine) -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ({"registry_name": "wall_x_task_processor"}, "does not know a step.*'wall_x_task_processor' not"),
+        ({"registry_name": "step_of_theirs"}, "does not know a step.*'step_of_theirs' not"),
         ({"class": "lerobot_policy_of_theirs.Step"}, "does not know a step.*lerobot_policy_of_theirs"),
         ({"registry_name": "normalizer_processor", "config": {"nonsense": 1}}, "cannot be loaded.*nonsense"),
-        ({"registry_name": "normalizer_processor", "state_file": "gone.safetensors"}, "gone.safetensors"),
+        ({"registry_name": "device_processor", "state_file": "gone.safetensors"}, "gone.safetensors"),
         ({}, "processors cannot be loaded"),
     ],
 )  # fmt: skip
@@ -149,7 +149,7 @@ def test_a_step_that_lerobot_cannot_make_is_refused(step, says, act) -> None:
     [
         (lambda path: path.write_bytes(LFS_POINTER), "a pointer of git-LFS.*git lfs pull"),
         (lambda path: path.write_bytes(PAGE), "a web page"),
-        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(b""), "not a readable checkpoint: it is empty"),
         (lambda path: path.write_bytes(b"junk" * 9), "not a readable checkpoint .*copy it again"),
         (cut_short, "not a readable checkpoint .*copy it again"),
     ],
@@ -207,19 +207,17 @@ def test_a_temporal_ensemble_is_not_done_and_the_log_says_so(act, caplog) -> Non
     assert "without its temporal ensemble" in caplog.text
 
 
-def test_weights_and_statistics_that_are_not_finite_are_refused_by_name(act) -> None:
-    change_weights(act, lambda weights: weights["model.action_head.weight"][0].fill_(torch.nan) and None)
-    assert "model.action_head.weight is not finite" in refusal(act)
+@pytest.mark.parametrize(
+    ("which", "tensor"),
+    [("model", "model.action_head.weight"), ("policy_preprocessor", "observation.state.mean")],
+)
+def test_weights_and_statistics_that_are_not_finite_are_refused_by_name(which, tensor, act) -> None:
+    def spoil(weights: Weights) -> Weights:
+        weights[tensor][0] = torch.nan
+        return weights
 
-
-def test_statistics_that_are_not_finite_are_refused_by_name(act) -> None:
-    name = next(act.glob("policy_preprocessor*.safetensors")).name
-
-    def spoil(parts: dict[str, torch.Tensor]) -> None:
-        parts["observation.state.mean"][0] = torch.nan
-
-    change_weights(act, spoil, name)
-    assert "observation.state.mean is not finite" in refusal(act)
+    change_weights(act, spoil, next(act.glob(f"{which}*.safetensors")).name)
+    assert f"{tensor} is not finite" in refusal(act)
 
 
 VALUES = (
