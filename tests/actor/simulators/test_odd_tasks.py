@@ -7,6 +7,7 @@ import gymnasium
 import msgspec
 import numpy as np
 import pytest
+from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.envs.tasks.tabletop.pick_cube import PickCubeEnv
 from mani_skill.utils import assets
 from mani_skill.utils.registration import REGISTERED_ENVS, register_env
@@ -21,23 +22,32 @@ from tests.support.helpers import make_config
 TASK = make_config().task
 
 
-@pytest.fixture(scope="module")
-def silent() -> Iterator[str]:
+class SilentPickCube(PickCubeEnv):
     """A task of one's own that forgot to say when it has succeeded."""
-    name = "SilentPickCube-v1"
 
-    @register_env(name, max_episode_steps=50)
-    class SilentPickCube(PickCubeEnv):
-        def evaluate(self):
-            return {key: value for key, value in super().evaluate().items() if key != "success"}
-
-    yield name
-    del REGISTERED_ENVS[name], gymnasium.registry[name]
+    def evaluate(self):
+        return {key: value for key, value in super().evaluate().items() if key != "success"}
 
 
-def test_a_task_that_reports_no_success_is_refused_by_the_simulator(silent) -> None:
-    task = msgspec.structs.replace(TASK, env_id=silent)
-    with pytest.raises(TaskError, match=f"task.env_id={silent} reports no success.*evaluate"):
+class SparsePickCube(PickCubeEnv):
+    """A task of one's own whose rewards nobody wrote."""
+
+    compute_normalized_dense_reward = BaseEnv.compute_normalized_dense_reward
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    kinds = {"SilentPickCube-v1": SilentPickCube, "SparsePickCube-v1": SparsePickCube}
+    for name, kind in kinds.items():
+        register_env(name, max_episode_steps=50)(kind)
+    yield
+    for name in kinds:
+        del REGISTERED_ENVS[name], gymnasium.registry[name]
+
+
+def test_a_task_that_reports_no_success_is_refused_by_the_simulator() -> None:
+    task = msgspec.structs.replace(TASK, env_id="SilentPickCube-v1")
+    with pytest.raises(TaskError, match="task.env_id=SilentPickCube-v1 reports no success.*evaluate"):
         playable_simulator(task, "physx_cpu", 1)
 
 
@@ -52,9 +62,9 @@ def test_maniskills_own_tasks_without_success_are_refused_with_the_question_for_
         state_dimensions(env_id, control_mode)
 
 
-def test_the_error_of_a_simulator_in_a_process_is_that_of_the_task(silent) -> None:
+def test_the_error_of_a_simulator_in_a_process_is_that_of_the_task() -> None:
     """Workers are forked from this process, which has registered the task."""
-    task = msgspec.structs.replace(TASK, env_id=silent)
+    task = msgspec.structs.replace(TASK, env_id="SilentPickCube-v1")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(TaskError, match="reports no success"):
         patched.setattr("actor.simulators.processes.start_method", lambda: "fork")
         make_environment(task, "physx_cpu", 1, seed=0)
@@ -124,8 +134,8 @@ def test_actions_that_a_base_cannot_plan_are_refused(space: gymnasium.Space, say
 
 
 def test_a_task_without_a_dense_reward_is_refused_naming_the_key() -> None:
-    changes = dict(env_id="PlugCharger-v1", reward_mode="normalized_dense")
-    with pytest.raises(TaskError, match="PlugCharger-v1 has no dense reward: set task.reward_mode=sparse"):
+    changes = dict(env_id="SparsePickCube-v1", reward_mode="normalized_dense")
+    with pytest.raises(TaskError, match="SparsePickCube-v1 has no dense reward: set task.reward_mode=sparse"):
         playable_simulator(msgspec.structs.replace(TASK, **changes), "physx_cpu", 1)
 
 

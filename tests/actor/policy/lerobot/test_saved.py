@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from actor.policy.contract import CheckpointError
 from actor.policy.lerobot.policy import LeRobotBase
 from actor.policy.make import make_base
+from actor.policy.weights import Weights
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.maniskill import read_maniskill
 from tests.support.diffusion import base_keys
@@ -64,11 +65,8 @@ def change(place: Path, **changes: Any) -> None:
     place.write_text(json.dumps(json.loads(place.read_text()) | changes))
 
 
-def change_weights(
-    folder: Path, change: Callable[[dict[str, torch.Tensor]], Any], name: str = WEIGHTS
-) -> None:
-    weights = load_file(folder / name)
-    save_file(change(weights) or weights, folder / name)
+def change_weights(folder: Path, change: Callable[[Weights], Weights], name: str = WEIGHTS) -> None:
+    save_file(change(load_file(folder / name)), folder / name)
 
 
 def make_old(folder: Path, episodes: list[Demonstration]) -> None:
