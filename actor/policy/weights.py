@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.contract import CheckpointError
+from actor.policy.finite import non_finite_value
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,10 @@ def plain_name(name: str) -> str:
 
 def require_finite(weights: Iterable[tuple[str, Tensor]], where: str) -> None:
     """Raise CheckpointError, which names the first tensor that is not finite."""
-    for name, value in weights:
-        if not torch.isfinite(value).all():
-            raise CheckpointError(
-                f"{where}: {name} is not finite: its training diverged, take a checkpoint from before that"
-            )
+    if (found := non_finite_value(dict(weights))) is not None:
+        raise CheckpointError(
+            f"{where}: {found}: its training diverged, choose a checkpoint from before that"
+        )
 
 
 def _is_entry(name: Any, value: Any) -> bool:

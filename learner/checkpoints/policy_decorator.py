@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint
+from actor.policy.contract import CheckpointError
+from actor.policy.finite import non_finite_value
 from actor.policy.weights import Weights, plain_weights
 from config.algo import AlgoConfig
 from config.process import UsageError
@@ -195,10 +197,12 @@ def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
 def _read(source: Path, *networks: str) -> dict[str, Any]:
     """A checkpoint whose `networks`, where it has them, are state dicts under plain names."""
     content = read_checkpoint(source)
+    if (found := non_finite_value(content)) is not None:
+        raise CheckpointError(f"{source}: {found}: convert another checkpoint of its run")
     if not isinstance(content, dict):
         raise LayoutError(f"{source}: no checkpoint of a residual, it holds one {type(content).__name__}")
-    found = {name: content[name] for name in networks if name in content}
-    return content | {name: plain_weights(value, f"{source}, {name}") for name, value in found.items()}
+    parts = {name: content[name] for name in networks if name in content}
+    return content | {name: plain_weights(value, f"{source}, {name}") for name, value in parts.items()}
 
 
 @contextmanager

@@ -187,7 +187,7 @@ def _and_version(made):
         (lambda saved: saved | {"actor": {}}, "networks are not those of the layout"),
         (lambda saved: saved | {"actor": 3}, "actor is no state dict"),
         (lambda saved: saved | {"actor": {"head.weight": 1.5}}, "actor is no state dict"),
-        (lambda saved: {**saved, "actor": spoiled(saved["actor"], "head.weight")}, "head.weight is not fin"),
+        (lambda saved: {**saved, "actor": spoiled(saved["actor"], "head.weight")}, "head.weight.* is nan"),
         (lambda saved: {**saved, "target_critic": {"layers.0.weight": torch.rand(2)}}, "are not those of"),
     ],
 )  # fmt: skip

@@ -215,7 +215,7 @@ def test_weights_and_statistics_that_are_not_finite_are_refused_by_name(which, t
         return weights
 
     change_weights(act, spoil, next(act.glob(f"{which}*.safetensors")).name)
-    assert f"{tensor} is not finite" in refusal(act)
+    assert f"{tensor}[0" in refusal(act)
 
 
 VALUES = (
