@@ -77,6 +77,11 @@ def require_unit_actions(space: Any) -> None:
     """Raise TaskError unless actions are exactly [-1, 1], the only ones that bases plan."""
     if isinstance(space, gymnasium.spaces.Dict):
         raise TaskError("task.env_id has the actions of several robots, a base controls one")
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise TaskError(
+            f"task.env_id has actions of the kind {type(space).__name__}, bases plan numbers: choose a task "
+            "whose actions are a Box"
+        )
     if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
         raise TaskError(
             "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "

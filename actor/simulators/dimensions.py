@@ -9,15 +9,14 @@ import json
 import sys
 from typing import Any
 
-from actor.simulators.contract import require_unit_actions
 from actor.simulators.headless import prepare_simulator
-from actor.simulators.maniskill import make_maniskill, require_task
+from actor.simulators.maniskill import make_maniskill, require_playable, require_task
 from config.process import run_main
 
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     """Observation and action dimension.
-    Raises TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1]."""
+    Raises TaskError: ManiSkill does not know or cannot build it, or as `require_playable`."""
     require_task(env_id)
     env = make_maniskill(
         env_id, num_envs=1, obs_mode="state", control_mode=control_mode, sim_backend="physx_cpu",
@@ -25,7 +24,7 @@ def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     )  # fmt: skip
     try:
         maniskill: Any = env.unwrapped
-        require_unit_actions(maniskill.single_action_space)
+        require_playable(env, env_id)
         return maniskill.single_observation_space.shape[0], maniskill.single_action_space.shape[0]
     finally:
         env.close()
