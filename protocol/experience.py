@@ -21,8 +21,8 @@ from protocol.arrays import DTYPES, Columns, ProtocolError
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
 LARGEST_VALUE = 1e9
-"""Bound of the size of every number that is checked as finite: what a simulator that blew up returns, finite or
-not, must not reach an update, where it would stop the learner."""
+"""Bound of the size of every number that is checked as finite: what a simulator that blew up returns must not
+reach an update, where it would stop the learner."""
 
 Dim = int | str
 """A number, or a letter for one."""
@@ -225,7 +225,7 @@ class ExperienceCheck:
         return {each.name: (DTYPES[each.dtype], each.shape(sizes)) for each in self._columns}
 
     def _check_finite(self, columns: Columns) -> None:
-        # The sum of squares shows NaN, infinity and large values at a fraction of the cost of looking at each.
+        # The sum of squares shows NaN, infinity and large values, and costs less than a look at each.
         bound = LARGEST_VALUE**2
         suspects = [name for name in self._finite if not np.vdot(each := columns[name], each) < bound]
         for name in suspects:

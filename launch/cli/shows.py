@@ -1,12 +1,13 @@
-"""Verbs that show a run: viz, monitor, plot."""
+"""Verbs that show runs: viz, monitor, runs, plot."""
 
+import re
 from pathlib import Path
 
 import click
 
-from launch.cli.verb import RunName, Verb
+from launch.cli.verb import FilePath, RunName, Verb
 
-PATH = click.Path(path_type=Path)
+PATH = FilePath()
 RUNS_FOLDER = "the run's folder"
 
 
@@ -24,11 +25,11 @@ RUNS_FOLDER = "the run's folder"
 @click.argument("run", type=RunName())
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[EPISODE]")
 @click.option(
-    "--save", type=click.Path(), is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
+    "--save", type=PATH, is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
     help="Write a .rrd file there, or to the run's folder; open no window.",
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Write a page of all episodes instead.")
-def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
+def viz(run: str, words: tuple[str, ...], save: Path | None, every: bool) -> int:
     """Shows an episode of a run's replay in LeRobot's visualiser: curves, and pictures if it has any.
 
     Pictures need task.cameras, set before the run. RUN is a name under runs/, or the path of a run's folder.
@@ -40,32 +41,68 @@ def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
     from launch.show.viz import show_episode, show_overview
 
     run_dir = find_run(run)
-    folder = run_dir if save == RUNS_FOLDER else None if save is None else Path(save)
+    folder = run_dir if save == Path(RUNS_FOLDER) else save
     if every:
         show_overview(run_dir, folder or run_dir)
         return 0
-    episode = words[0] if words and not words[0].startswith("-") else None
+    # A negative number is an episode too, which the replay does not have.
+    episode = words[0] if words and not re.match("-(?![0-9])", words[0]) else None
     passed_on = words if episode is None else words[1:]
     return show_episode(run_dir, episode or "last", folder, list(passed_on))
 
 
 @click.command(
     cls=Verb,
-    short_help="A live table of a run.",
-    examples={"monitor my-run": "", "monitor my-run --once": "for scripts"},
+    short_help="What a run is doing, live.",
+    examples={
+        "monitor my-run": "",
+        "monitor": "the run under runs/ that was started last",
+        "monitor my-run --once --json": "for scripts",
+    },
 )
-@click.argument("run", type=RunName())
-@click.option("--once", is_flag=True, help="Show the table once and leave.")
-@click.option("--wait", is_flag=True, help="For a run that starts: ignore an older summary.")
-def monitor(run: str, once: bool, wait: bool) -> None:
-    """A live table of a run: frames, success, losses, what it waits for. Ends with the run's summary.
+@click.argument("run", type=RunName(), required=False)
+@click.option("--once", is_flag=True, help="Show it once and leave.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: everything as one JSON object.")
+def monitor(run: str | None, once: bool, as_json: bool) -> None:
+    """Shows what a run is doing: success, progress, actors, who waits for whom, replay, disk, warnings, logs.
 
-    RUN is a name under runs/, or the path of a run's folder.
+    Keys: l shows all logs, s stops the run as Ctrl-C would (asks first), q leaves and lets the run go on. It
+    reads the run's folder alone. Where the output is no terminal, a line appears for each new point until the
+    run ends. RUN is a name under runs/, or the path of a run's folder.
     """
     from launch.run.folder import find_run
-    from launch.show.monitor import show
+    from launch.show.monitor.show import newest_run, show, show_once
 
-    show(find_run(run), once=once, wait=wait)
+    if as_json and not once:
+        raise click.UsageError("--json goes with --once")
+    run_dir = newest_run() if run is None else find_run(run)
+    if once:
+        show_once(run_dir, as_json)
+    else:
+        show(run_dir)
+
+
+@click.command(
+    cls=Verb,
+    short_help="A row for each run: success, frames, minutes, settings.",
+    examples={
+        "runs": "all under runs/",
+        "runs --csv > runs.csv": "",
+        "runs elsewhere/runs": "another folder of runs",
+    },
+)
+@click.argument("folder", type=PATH, default=Path("runs"))
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, all columns.")
+def runs(folder: Path, as_csv: bool) -> None:
+    """A row for each run in FOLDER (default: runs), and for each run of its studies; oldest first.
+
+    It has the start, name, state, task, algo, seed, success of the base and at the end with its 95 % interval
+    (Wilson), frames, minutes, what differs from the defaults, the W&B id and the commit. A run that has not
+    finished has its newest figures. What cannot be read is a line on standard error.
+    """
+    from launch.show.table.show import show_runs
+
+    show_runs(folder, as_csv)
 
 
 @click.command(
@@ -112,4 +149,4 @@ def plot(sources: tuple[str, ...], out: Path, settings: tuple[str, ...], x: str 
     click.echo(f"wrote {out}")
 
 
-VERBS = (viz, monitor, plot)
+VERBS = (viz, monitor, runs, plot)

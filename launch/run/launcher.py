@@ -1,15 +1,14 @@
 """One run on this machine: a learner, its actors and an evaluator, from start to summary.
 
-With a terminal and tmux the run lives in a tmux session:
-Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
+With a terminal and tmux the run lives in a tmux session: a monitor, and below it the lines of all processes.
+Ctrl-C in either ends the run, Ctrl-B D leaves it running. Without tmux the lines appear here.
 """
 
 import contextlib
 import logging
 import os
-import socket
+import shutil
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -18,17 +17,21 @@ import msgspec
 from actor.policy.dimensions import dimensions_of
 from config.base import DiffusionBaseConfig
 from config.compose import write_config
-from config.files import locked
+from config.files import locked, name_holder
 from config.main import Config
 from config.process import DONE, FAILED, FailedError, StopRequest, UsageError, stop_on_signals
 from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
 from launch.run import tmux
-from launch.run.folder import MetricsReader, describe_summary, read_summary
+from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
+from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from protocol.channel.addresses import ChannelError
+from protocol.channel.sockets import Endpoint, require_free
+from learner.replay.prior.source import require_prior_sources
 
 log = logging.getLogger("launch")
 
@@ -45,12 +48,14 @@ def launch(config: Config) -> int:
     require_free_ports(config.wire)
     config = with_sizes(config)
     require_base(config)
+    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:
             return run_inside_tmux(config, launch_file, stop)
+        note_machine(config)
         if not tmux.usable():
-            return run_here(config, launch_file, stop, quiet=False)
+            return run_here(config, launch_file, stop)
     # The launcher inside tmux locks the folder again.
     return run_in_tmux(config, launch_file)
 
@@ -66,17 +71,11 @@ def require_one_name_each(config: Config) -> None:
 
 def require_free_ports(wire: WireConfig) -> None:
     """Raise LaunchError if the learner could not bind its ports."""
-    host = "0.0.0.0" if wire.host == "*" else wire.host
-    for key in ("experience_port", "weights_port"):
-        port: int = getattr(wire, key)
-        try:
-            # Closed at once: the learner binds it for good.
-            socket.create_server((host, port)).close()
-        except OSError as error:
-            raise LaunchError(
-                f"wire.{key}={port} on {host} cannot be used: {error.strerror} "
-                f"(another run? choose other ports: wire.experience_port=<port> wire.weights_port=<port>)"
-            ) from error
+    try:
+        # Closed at once: the learner binds them for good.
+        require_free(msgspec.convert(wire, Endpoint, from_attributes=True))
+    except ChannelError as error:
+        raise LaunchError(str(error)) from error
 
 
 def require_base(config: Config) -> None:
@@ -99,6 +98,7 @@ def sole_launcher(config: Config) -> Generator[None]:
     place.touch()
     taken = RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
     with locked(place, taken):
+        name_holder(place)
         yield
 
 
@@ -125,6 +125,14 @@ def write_launch_file(config: Config) -> Path:
     return path.resolve()
 
 
+def note_machine(config: Config) -> None:
+    """Write down which code, packages and machine this start of the run has."""
+    try:
+        write_machine(config.run_dir, sys.argv[1:])
+    except OSError as error:
+        raise LaunchError(f"{config.run_dir}/machine.json cannot be written: {error.strerror}") from error
+
+
 def make_commands(config: Config, launch_file: Path) -> list[Command]:
     """The processes of a run. All read the same file; an actor is told its index."""
 
@@ -145,18 +153,20 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
     ]
 
 
-def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) -> int:
+def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     """Start all processes, wait for the end, show the summary; returns the exit code."""
     log.info("run %s: %s", config.name, config.run_dir)
 
     def echo(name: str, line: str) -> None:
-        if not quiet:
-            sys.stdout.write(f"{name:<9} | {line}\n")
-            sys.stdout.flush()
+        prefix = f"{name:<9} | "
+        shown = wrapped(line, prefix, shutil.get_terminal_size().columns) if terminal else [prefix + line]
+        sys.stdout.write("\n".join(shown) + "\n")
+        sys.stdout.flush()
 
-    # A folder that is used again may hold an older summary, and points of an earlier process.
-    begin, points = time.time(), MetricsReader(config.run_dir)
-    points.read()
+    terminal = sys.stdout.isatty()
+
+    points = MetricsReader(config.run_dir)
+    points.read()  # those of an earlier process
 
     def has_experience() -> bool:
         # What an evaluator imports and builds would delay the first frames.
@@ -164,7 +174,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
 
     commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
     code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
-    summary = read_summary(config.run_dir, newer_than=begin - 1.0)
+    summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
     elif code == DONE:
@@ -179,14 +189,14 @@ def run_in_tmux(config: Config, launch_file: Path) -> int:
     """The same inside a tmux session; returns when it ends or the person detaches."""
     session = tmux.Session(f"residual-rl-{config.name}")
     supervisor = (sys.executable, "-m", "launch", "run", "--config", str(launch_file))
-    actors = [f"{c.name}.log" for c in make_commands(config, launch_file) if c.role == "actor"]
+    monitor = (sys.executable, "-m", "launch", "monitor", f"{config.runs_dir}/{config.name}")
     logs = config.run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     code_file, report = logs / "exit_code", logs / "launch.log"
     for earlier in (code_file, report):
         earlier.unlink(missing_ok=True)
     try:
-        session.start(supervisor, tmux.panes_for(config.run_dir, actors), tmux.monitor_for(config.run_dir))
+        session.start(supervisor, monitor)
     except RuntimeError as error:
         raise LaunchError(str(error)) from error
     if session.attach():
@@ -197,7 +207,8 @@ def run_in_tmux(config: Config, launch_file: Path) -> int:
     if code_file.is_file():
         return int(code_file.read_text())
     raise FailedError(
-        "the run's first pane was killed: its processes end by themselves; resume=must goes on with it"
+        "the pane with the run's lines was killed: its processes end by themselves; "
+        "resume=must goes on with it"
     )
 
 
@@ -209,7 +220,7 @@ def run_inside_tmux(config: Config, launch_file: Path, stop: StopRequest) -> int
     report.setFormatter(logging.Formatter("launch    | %(message)s"))
     log.addHandler(report)
     try:
-        code = run_here(config, launch_file, stop, quiet=True)
+        code = run_here(config, launch_file, stop)
         (logs / "exit_code").write_text(f"{code}\n")
     finally:
         tmux.Session(os.environ[tmux.SOCKET_VARIABLE]).kill()
