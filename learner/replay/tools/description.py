@@ -52,7 +52,7 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     timed = ("timestamp",) if video_keys(info) else ()
     if lacking := [name for name in (*INDICES, *timed) if name not in features]:
         yield f"meta/info.json lacks the features {', '.join(lacking)}"
-    for name in INDICES:
+    for name in ("episode_index", "task_index"):
         if name in features and "int" not in str(features[name].get("dtype")):
             yield f"meta/info.json: the feature {name} must be of whole numbers"
     for key in ("total_episodes", "total_frames", "total_tasks"):

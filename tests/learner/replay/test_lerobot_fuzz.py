@@ -193,7 +193,6 @@ def agree(whole: Path, changes: list[Change]) -> None:
             problems = [str(error)]
         failed = why_lerobot_fails(folder, Path(place) / "cache")
         assert bool(problems) == bool(failed), (problems, failed)
-        assert all("LeRobot's reader fails" not in line for line in problems), problems
         if problems and "lacks codebase_version" not in problems[0]:
             mended(folder, Path(place))
 
@@ -214,7 +213,7 @@ def mended(folder: Path, place: Path) -> None:
     assert failed is None, (repaired, failed)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(CHANGES, min_size=1, max_size=1))
 def test_verify_agrees_with_lerobot(changes: list[Change], lerobot_dataset: Path) -> None:
     agree(lerobot_dataset, changes)
