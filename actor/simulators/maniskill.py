@@ -8,7 +8,7 @@ import gymnasium
 import torch
 
 from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
-from actor.simulators.contract import TaskError, require_unit_actions
+from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
 
@@ -66,26 +66,26 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
 
 
 def playable_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
-    """As `make_simulator`, for episodes. Raises TaskError as well for what `require_playable` says."""
+    """As `make_simulator`, for episodes. Raises UnplayableError as well, see `require_playable`."""
     made = make_simulator(task, backend, num_envs)
     require_playable(made, task.env_id, task.reward_mode)
     return made
 
 
 def require_playable(made: gymnasium.Env, env_id: str, reward_mode: str = "sparse") -> None:
-    """Raise TaskError unless a base can act, episodes can succeed, and the task has the reward."""
+    """Raise UnplayableError unless a base can act, episodes can succeed, and the task has the reward."""
     from mani_skill.envs.sapien_env import BaseEnv
 
     simulator: Any = made.unwrapped
     require_unit_actions(simulator.single_action_space)
     if "success" not in simulator.get_info():
-        raise TaskError(
+        raise UnplayableError(
             f"task.env_id={env_id} reports no success, which training counts: choose another task, or a "
             "subclass of it whose evaluate() returns success (docs/how-to/your-own-task.md)"
         )
     dense: Any = type(simulator).compute_normalized_dense_reward
     if reward_mode == "normalized_dense" and dense is BaseEnv.compute_normalized_dense_reward:
-        raise TaskError(f"task.env_id={env_id} has no dense reward: set task.reward_mode=sparse")
+        raise UnplayableError(f"task.env_id={env_id} has no dense reward: set task.reward_mode=sparse")
 
 
 def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:

@@ -12,10 +12,12 @@ from mani_skill.envs.tasks.tabletop.pick_cube import PickCubeEnv
 from mani_skill.utils import assets
 from mani_skill.utils.registration import REGISTERED_ENVS, register_env
 
-from actor.simulators.contract import TaskError, require_unit_actions
+from actor.policy.dimensions import dimensions_of
+from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.dimensions import state_dimensions
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import make_maniskill, playable_simulator, require_task
+from config.process import UsageError
 from config.section import ConfigError
 from tests.support.helpers import make_config
 
@@ -58,8 +60,15 @@ def test_a_task_that_reports_no_success_is_refused_by_the_simulator() -> None:
 def test_maniskills_own_tasks_without_success_are_refused_with_the_question_for_their_sizes(
     env_id: str, control_mode: str
 ) -> None:
-    with pytest.raises(TaskError, match=f"{env_id} reports no success"):
+    with pytest.raises(UnplayableError, match=f"{env_id} reports no success"):
         state_dimensions(env_id, control_mode)
+
+
+def test_a_task_that_no_run_can_play_is_refused_without_the_advice_to_give_its_sizes() -> None:
+    task = make_config("task.env_id=Empty-v1").task
+    with pytest.raises(UsageError, match="^task.env_id=Empty-v1 reports no success") as refused:
+        dimensions_of(task)
+    assert "task.sizes" not in str(refused.value)
 
 
 def test_the_error_of_a_simulator_in_a_process_is_that_of_the_task() -> None:
