@@ -1,10 +1,9 @@
 """Every verb with every kind of path that people give: one line, exit code 2, and nothing left running."""
 
 import itertools
+import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from launch.cli.group import cli
 from launch.cli.verb import FilePath
-from tests.support.helpers import left_running
 from tests.support.ordinary_user import ordinary_user
 from tests.support.program import residual_rl
 
@@ -65,7 +63,7 @@ def command_lines() -> list[str]:
         options = [
             p for p in verb.params if isinstance(p.type, FilePath) and p not in (*required, *arguments)
         ]
-        for more in itertools.product(*map(choices, {*required, *arguments})):
+        for more in itertools.product(*map(choices, dict.fromkeys([*arguments, *required]))):
             lines.append(" ".join([*words, *itertools.chain(*more)]))
         lines += [" ".join([*words, *choices(p)[0]]) for p in options if not required and words != ["keys"]]
     return [*dict.fromkeys(lines), *(f"{line} {more}" for line, more in INPUTS.items())]
@@ -101,4 +99,50 @@ def test_a_path_that_is_no_such_thing_is_one_line(
         assert said.err.count("\n") == 1 and said.err.startswith("error: "), (words, said.err)
     assert not [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
     assert children() == there_before
+    assert not list(tmp_path.iterdir())
+
+
+# {} cannot be written as the verb needs it.
+OUTPUTS = {
+    "convert {demos} {} --to h5": ["folder", "locked/a.h5", "file/a.h5", "long" * 70],
+    "convert {demos} {} --to lerobot": ["locked/a", "file/a", "long" * 70],
+    "plot {run} --out {}": ["folder.png", "locked/a.png", "file/a.png", "long" * 70 + ".png"],
+    "viz {run} --all --save {}": ["file", "locked", "pipe", "device", "long" * 70],
+    "keys --dir {}": ["file", "zero", "broken/a", "loop", "pipe", "device", "long" * 70],
+    "run actor.count=1 runs_dir={}": ["file", "locked", "loop", "pipe", "device", "long" * 70],
+    "learner base=zero runs_dir={}": ["file", "locked", "loop", "pipe", "device", "long" * 70],
+    "study record={}": ["folder", "locked/a", "file/a", "pipe"],
+    "study table={}": ["folder", "locked/a", "file/a", "pipe"],
+    "study runs_dir={}": ["file", "locked", "device"],
+    "train-base demos={demos} out={}": ["file", "locked", "pipe", "device", "long" * 70],
+    "demos task=PushCube-v1 out={}": ["file", "locked", "pipe", "device", "long" * 70],
+}
+
+
+@pytest.fixture(scope="module")
+def given(place: Path, repository: Path) -> dict[str, str]:
+    """What is as a verb needs it."""
+    (place / "folder.png").mkdir()
+    run = place / "run"
+    (run / "replay").mkdir(parents=True)
+    point = {"frames": 5, "success_behaviour": 0.5}
+    (run / "metrics.jsonl").write_text(json.dumps(point) + "\n")
+    return {"demos": str(repository / "bases/PickCube-v1/demos.h5"), "run": str(run)}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("line", OUTPUTS)
+def test_a_place_that_cannot_be_written_is_one_line(
+    line: str, place: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What takes long must not begin.
+    for module in ("launch.demos.start.subprocess.run", "launch.run.processes.subprocess.Popen"):
+        monkeypatch.setattr(module, lambda *args, **kwargs: pytest.fail(f"{args} was started"))
+    for name in OUTPUTS[line]:
+        with ordinary_user():
+            code = residual_rl(*(word.format(place / name, **given) for word in line.split()))
+        said = capfd.readouterr()
+        assert code == 2 and "Traceback" not in said.out, (name, said)
+        assert said.err.count("\n") == 1 and said.err.startswith("error: "), (name, said.err)
     assert not list(tmp_path.iterdir())
