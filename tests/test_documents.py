@@ -30,6 +30,7 @@ FAST = (
     "source <(residual-rl completion bash)",
     "residual-rl run --print-config",
     "residual-rl monitor",
+    "residual-rl runs",
     "residual-rl plot",
     "residual-rl replay",
     "residual-rl viz my-run --all",
@@ -136,4 +137,4 @@ def test_no_page_of_today_tells_of_days() -> None:
 
 
 def test_pages_with_commands_are_known() -> None:
-    assert len(command_pages()) == 10
+    assert len(command_pages()) == 11

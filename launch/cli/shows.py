@@ -1,4 +1,4 @@
-"""Verbs that show a run: viz, monitor, plot."""
+"""Verbs that show runs: viz, monitor, runs, plot."""
 
 import re
 from pathlib import Path
@@ -53,21 +53,56 @@ def viz(run: str, words: tuple[str, ...], save: Path | None, every: bool) -> int
 
 @click.command(
     cls=Verb,
-    short_help="A live table of a run.",
-    examples={"monitor my-run": "", "monitor my-run --once": "for scripts"},
+    short_help="What a run is doing, live.",
+    examples={
+        "monitor my-run": "",
+        "monitor": "the run under runs/ that was started last",
+        "monitor my-run --once --json": "for scripts",
+    },
 )
-@click.argument("run", type=RunName())
-@click.option("--once", is_flag=True, help="Show the table once and leave.")
-@click.option("--wait", is_flag=True, help="For a run that starts: ignore an older summary.")
-def monitor(run: str, once: bool, wait: bool) -> None:
-    """A live table of a run: frames, success, losses, what it waits for. Ends with the run's summary.
+@click.argument("run", type=RunName(), required=False)
+@click.option("--once", is_flag=True, help="Show it once and leave.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: everything as one JSON object.")
+def monitor(run: str | None, once: bool, as_json: bool) -> None:
+    """Shows what a run is doing: success, progress, actors, who waits for whom, replay, disk, warnings, logs.
 
-    RUN is a name under runs/, or the path of a run's folder.
+    Keys: l shows all logs, s stops the run as Ctrl-C would (asks first), q leaves and lets the run go on. It
+    reads the run's folder alone. Where the output is no terminal, a line appears for each new point until the
+    run ends. RUN is a name under runs/, or the path of a run's folder.
     """
     from launch.run.folder import find_run
-    from launch.show.monitor import show
+    from launch.show.monitor.show import newest_run, show, show_once
 
-    show(find_run(run), once=once, wait=wait)
+    if as_json and not once:
+        raise click.UsageError("--json goes with --once")
+    run_dir = newest_run() if run is None else find_run(run)
+    if once:
+        show_once(run_dir, as_json)
+    else:
+        show(run_dir)
+
+
+@click.command(
+    cls=Verb,
+    short_help="A row for each run: success, frames, minutes, settings.",
+    examples={
+        "runs": "all under runs/",
+        "runs --csv > runs.csv": "",
+        "runs elsewhere/runs": "another folder of runs",
+    },
+)
+@click.argument("folder", type=PATH, default=Path("runs"))
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, all columns.")
+def runs(folder: Path, as_csv: bool) -> None:
+    """A row for each run in FOLDER (default: runs), and for each run of its studies; oldest first.
+
+    It has the start, name, state, task, algo, seed, success of the base and at the end with its 95 % interval
+    (Wilson), frames, minutes, what differs from the defaults, the W&B id and the commit. A run that has not
+    finished has its newest figures. What cannot be read is a line on standard error.
+    """
+    from launch.show.table.show import show_runs
+
+    show_runs(folder, as_csv)
 
 
 @click.command(
@@ -114,4 +149,4 @@ def plot(sources: tuple[str, ...], out: Path, settings: tuple[str, ...], x: str 
     click.echo(f"wrote {out}")
 
 
-VERBS = (viz, monitor, plot)
+VERBS = (viz, monitor, runs, plot)

@@ -24,8 +24,8 @@ from config.files import require_writable
 from config.process import StopRequest
 from config.section import ConfigError, Section, require_finite
 from config.words import read_text, texts_of
+from launch.run.code_version import CodeVersion
 from launch.run.processes import Command, Team
-from launch.study.code_version import CodeVersion
 from launch.study.records import add_row, append_record, describe, measure, read_records
 
 log = logging.getLogger("study")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from config.keys import configuration_of
 from launch.cli.group import cli
 from launch.cli.verb import PROGRAM, Verb
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 SCREEN_LINES, SCREEN_COLUMNS = 40, 100
 
@@ -37,7 +37,9 @@ EXAMPLES = [
 
 
 def test_every_verb_of_the_specification_is_there() -> None:
-    wanted = "run study learner actor evaluate demos train-base inspect convert replay viz monitor plot keys"
+    wanted = (
+        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot keys"
+    )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 
 
