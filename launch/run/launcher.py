@@ -79,8 +79,8 @@ def require_free_ports(wire: WireConfig) -> None:
 
 
 def require_base(config: Config) -> None:
-    """Raise LaunchError if a diffusion base has no folder: children would notice it seconds later."""
-    if isinstance(config.base, DiffusionBaseConfig) and not Path(config.base.path).is_dir():
+    """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
+    if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
         raise LaunchError(
             f"no folder {config.base.path} with a base for task.env_id={config.task.env_id}: check both "
             "names, or set base.path=<folder with args.json and checkpoints/best.pt>"

@@ -387,6 +387,7 @@ def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
 ) -> None:
     # A folder without a base: the learner refuses, and the session ends by itself.
     (tmp_path / "no-base").mkdir()
+    (tmp_path / "no-base/args.json").write_text("{}")
     overrides = [
         f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",

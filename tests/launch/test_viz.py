@@ -98,6 +98,7 @@ def test_what_cannot_be_shown_is_one_clear_line(
         (["no-such-run"], "no run runs/no-such-run: name a folder under runs/"),
         ([str(tmp_path / "young")], "young/replay has no episode yet"),
         ([str(run_dir), "3"], "no episode 3: the replay has episodes 0 to 2"),
+        ([str(run_dir), "-1"], "episode must be a number, best, last or worst, got '-1'"),
         ([str(run_dir), "middle"], "episode must be a number, best, last or worst, got 'middle'"),
         ([str(run_dir)], "no display for a window: add --save for a file"),
     ):
@@ -107,10 +108,12 @@ def test_what_cannot_be_shown_is_one_clear_line(
         assert ended.stderr.count("\n") == 1
 
 
-def test_save_alone_writes_to_the_runs_folder(
-    run_dir: Path, repository: Path, environment: dict[str, str]
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_save_alone_writes_to_the_runs_folder_in_any_locale(
+    locale: dict[str, str], run_dir: Path, repository: Path, environment: dict[str, str]
 ) -> None:
-    ended = viz(repository, environment, str(run_dir), "worst", "--save")
+    run_dir = run_dir.rename(run_dir.with_name("für = ß"))
+    ended = viz(repository, environment | locale, str(run_dir), "worst", "--save")
     assert ended.returncode == 0, ended.stderr
     assert len(list(run_dir.glob("*.rrd"))) == 1
 

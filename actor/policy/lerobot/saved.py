@@ -168,10 +168,12 @@ def _by_feature(config: PreTrainedConfig, statistics: Weights, path: str) -> dic
     """Statistics by feature and kind, from names such as normalize_inputs.buffer_observation_state.mean.
     Raises CheckpointError: a feature that is to be normalised has none."""
     found: dict[str, dict[str, Tensor]] = {}
+    # Every kind of policy has it, their common class does not declare it.
+    normalization: dict[str, NormalizationMode] = vars(config)["normalization_mapping"]
     for name, feature in {**(config.input_features or {}), **(config.output_features or {})}.items():
         layer = f"buffer_{name.replace('.', '_')}"
         parts = {key.split(".")[-1]: value for key, value in statistics.items() if layer in key.split(".")}
-        mode = config.normalization_mapping.get(feature.type.value, NormalizationMode.IDENTITY)
+        mode = normalization.get(feature.type.value, NormalizationMode.IDENTITY)
         if not parts and mode is not NormalizationMode.IDENTITY:
             raise CheckpointError(
                 f"base {path} was saved before LeRobot had processors, and its weights have no statistics of "
