@@ -1,4 +1,4 @@
-"""Verbs that show a run: viz, monitor, plot."""
+"""Verbs that show runs: viz, monitor, report, plot."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ RUNS_FOLDER = "the run's folder"
         "viz my-run": "the newest episode, in a window",
         "viz my-run best --save out": "writes out/..._episode_N.rrd, which rerun opens on any machine",
         "viz my-run 12 --mode distant": "serves it; the command that connects is printed",
-        "viz my-run --all": "writes a page of all episodes and says where it is",
+        "viz my-run --all": "writes the run's page, which lists all episodes (residual-rl report)",
     },
     context_settings={"ignore_unknown_options": True},
 )
@@ -27,7 +27,7 @@ RUNS_FOLDER = "the run's folder"
     "--save", type=click.Path(), is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
     help="Write a .rrd file there, or to the run's folder; open no window.",
 )  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="Write a page of all episodes instead.")
+@click.option("--all", "every", is_flag=True, help="Write report.html instead, which lists all.")
 def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
     """Shows an episode of a run's replay in LeRobot's visualiser: curves, and pictures if it has any.
 
@@ -37,13 +37,12 @@ def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
     here go to lerobot-dataset-viz as they are.
     """
     from launch.run.folder import find_run
-    from launch.show.viz import show_episode, show_overview
+    from launch.show.viz import show_episode
 
     run_dir = find_run(run)
     folder = run_dir if save == RUNS_FOLDER else None if save is None else Path(save)
     if every:
-        show_overview(run_dir, folder or run_dir)
-        return 0
+        return _write_report(run_dir, folder and folder / "report.html")
     episode = words[0] if words and not words[0].startswith("-") else None
     passed_on = words if episode is None else words[1:]
     return show_episode(run_dir, episode or "last", folder, list(passed_on))
@@ -112,4 +111,45 @@ def plot(sources: tuple[str, ...], out: Path, settings: tuple[str, ...], x: str 
     click.echo(f"wrote {out}")
 
 
-VERBS = (viz, monitor, plot)
+@click.command(
+    cls=Verb,
+    short_help="A run's page as one file, report.html.",
+    examples={
+        "report my-run": "writes runs/my-run/report.html",
+        "report my-run --out elsewhere.html": "",
+        "report my-run --follow": "after each evaluation, until the run is over",
+    },
+)
+@click.argument("run", type=RunName())
+@click.option("--out", type=PATH, help="The file to write. Default: report.html in the run's folder.")
+@click.option("--follow", is_flag=True, help="Write it after each evaluation, until the run is over.")
+def report(run: str, out: Path | None, follow: bool) -> int:
+    """Writes a run's page as one file, which needs neither a server nor a network.
+
+    Success of base and residual with intervals, curves, actors, all episodes, settings, commands. RUN is a name
+    under runs/, or the path of a run's folder. `residual-rl run` writes it by itself.
+    """
+    from config.process import stop_on_signals
+    from launch.run.folder import find_run
+    from launch.show.page.report import keep_report, require_run
+
+    run_dir = find_run(run)
+    if not follow:
+        return _write_report(run_dir, out)
+    if out is not None:
+        raise click.UsageError("--out does not go with --follow, which writes to the run's folder")
+    require_run(run_dir)
+    stop = stop_on_signals()
+    keep_report(run_dir, stop)
+    return stop.exit_code if stop.is_set() else 0
+
+
+def _write_report(run_dir: Path, out: Path | None) -> int:
+    from launch.show.page.report import require_run, write_report
+
+    require_run(run_dir)
+    click.echo(f"wrote {write_report(run_dir, out)}")
+    return 0
+
+
+VERBS = (viz, monitor, report, plot)

@@ -28,22 +28,30 @@ class MetricsReader:
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "metrics.jsonl"
         self._offset = 0
+        self.began_again = False
+        """Whether the last call found another file, shorter than what was read before."""
 
     def read(self) -> list[Point]:
         """Points written since the last call; a line without its end is left for the next one.
         Raises UsageError: a line that is no JSON."""
+        try:
+            return [json.loads(line) for line in self.lines() if line.strip()]
+        except ValueError as error:
+            raise UsageError(f"{self.path} has a damaged line: {error}") from error
+
+    def lines(self) -> list[bytes]:
+        """The same, as they are in the file."""
+        self.began_again = False
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:
-            if self._offset > file.seek(0, 2):
-                self._offset = 0  # the run began again
+            self.began_again = self._offset > file.seek(0, 2)
+            if self.began_again:
+                self._offset = 0
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
-        try:
-            return [json.loads(line) for line in whole.splitlines() if line.strip()]
-        except ValueError as error:
-            raise UsageError(f"{self.path} has a damaged line: {error}") from error
+        return whole.splitlines()
 
 
 def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:

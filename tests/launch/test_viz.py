@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from launch.show.overview import page
+
 from launch.show.viz import VizError, choose_episode
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
