@@ -1,5 +1,6 @@
-"""Verbs that show runs: viz, monitor, report, plot."""
+"""Verbs that show runs: viz, monitor, report, page, plot."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,6 +9,8 @@ from launch.cli.verb import RunName, Verb
 
 PATH = click.Path(path_type=Path)
 RUNS_FOLDER = "the run's folder"
+# Whatever shows a run yields to it.
+LOWEST_PRIORITY = 19
 
 
 @click.command(
@@ -131,16 +134,51 @@ def report(run: str, out: Path | None, follow: bool) -> int:
     """
     from config.process import stop_on_signals
     from launch.run.folder import find_run
-    from launch.show.page.report import keep_report, require_run
 
     run_dir = find_run(run)
     if not follow:
         return _write_report(run_dir, out)
     if out is not None:
         raise click.UsageError("--out does not go with --follow, which writes to the run's folder")
-    require_run(run_dir)
     stop = stop_on_signals()
+    os.nice(LOWEST_PRIORITY)
+    from launch.show.page.report import keep_report, require_run
+
+    require_run(run_dir)
     keep_report(run_dir, stop)
+    return stop.exit_code if stop.is_set() else 0
+
+
+@click.command(
+    cls=Verb,
+    short_help="A run's page, live in a browser.",
+    examples={
+        "page my-run": "at http://127.0.0.1:8765/, or at the next free port",
+        "page my-run --host 0.0.0.0": "for other hosts, with the token that is printed",
+    },
+)
+@click.argument("run", type=RunName())
+@click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Or the next free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--with-run", is_flag=True, help="Write report.html too, and end with the run.")
+def page(run: str, port: int, host: str, with_run: bool) -> int:
+    """Serves a run's page: what `report` shows, with figures that are never older than a few seconds.
+
+    It reads the run's folder alone, at the lowest priority and only while a browser looks. Ending it changes
+    nothing of the run. /healthz says that it lives, /metrics has the newest figures for Prometheus. RUN is a name
+    under runs/, or the path of a run's folder. `residual-rl run` starts one by itself (page.port).
+    """
+    from config.process import stop_on_signals
+    from launch.run.folder import find_run
+
+    stop = stop_on_signals()
+    os.nice(LOWEST_PRIORITY)
+    from launch.show.page.report import require_run
+    from launch.show.page.server import serve
+
+    run_dir = find_run(run)
+    require_run(run_dir)
+    serve(run_dir, host, port, stop, reports=with_run)
     return stop.exit_code if stop.is_set() else 0
 
 
@@ -152,4 +190,4 @@ def _write_report(run_dir: Path, out: Path | None) -> int:
     return 0
 
 
-VERBS = (viz, monitor, report, plot)
+VERBS = (viz, monitor, report, page, plot)

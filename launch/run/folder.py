@@ -99,6 +99,8 @@ def describe_summary(run_dir: Path, summary: Point) -> str:
         ("replay", run_dir / "replay"),
         ("see an episode", summary.get("viz_command", f"bash launch/viz.sh {run_dir.name}")),
     ]
+    if (report := run_dir / "report.html").is_file():
+        rows.append(("report", report))
     if summary.get("stopped_early"):
         rows.insert(6, ("ended early", summary["stopped_early"]))
     return "\n".join([f"run {run_dir.name} is over", *(f"  {key:<15} {value}" for key, value in rows)])

@@ -142,7 +142,16 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             for index in range(actor.index, actor.index + actor.count)
         ),
         command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        Command("page", "page", _page_argv(config)),
     ]
+
+
+def _page_argv(config: Config) -> tuple[str, ...]:
+    """Serves the run's page and writes its report, or the report alone."""
+    program, run_dir, port = (sys.executable, "-m", "launch"), str(config.run_dir), config.page.port
+    if port is None:
+        return (*program, "report", run_dir, "--follow")
+    return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
 def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) -> int:
@@ -150,7 +159,8 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) 
     log.info("run %s: %s", config.name, config.run_dir)
 
     def echo(name: str, line: str) -> None:
-        if not quiet:
+        # The page says one line: where it is.
+        if not quiet or name == "page":
             sys.stdout.write(f"{name:<9} | {line}\n")
             sys.stdout.flush()
 

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from pathlib import Path
 
 from config.files import replace_text
@@ -34,24 +33,22 @@ def write_report(run_dir: Path, out: Path | None = None, record: Record | None =
 
 
 def keep_report(run_dir: Path, stop: threading.Event) -> None:
-    """Write the report after each evaluation, and a last time when the run is over or `stop` is set."""
-    reader, evaluations = RecordReader(run_dir), 0
+    """Write the report after each evaluation, until the run is over or `stop` is set."""
+    reader, stamp, evaluations = RecordReader(run_dir), None, 0
     while not stop.wait(_LOOK_EVERY_S):
+        if stamp == (stamp := reader.stamp()):
+            continue
         record = reader.read()
-        if record.is_over:
-            break
-        if len(record.evaluations) != evaluations:
+        if record.is_over or len(record.evaluations) != evaluations:
             evaluations = len(record.evaluations)
             _write(run_dir, record)
-    _write(run_dir, reader.read())
+        if record.is_over:
+            return
 
 
 def _write(run_dir: Path, record: Record) -> None:
     """A disk that is full, or a folder that is gone, must not end the page of a run."""
-    begin_s = time.monotonic()
     try:
-        path = write_report(run_dir, record=record)
+        write_report(run_dir, record=record)
     except OSError as error:
-        log.warning("no report: %s", error)
-    else:
-        log.info("wrote %s in %.1f s", path, time.monotonic() - begin_s)
+        log.warning("%s/%s cannot be written: %s", run_dir, NAME, error.strerror)
