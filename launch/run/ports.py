@@ -17,5 +17,7 @@ def listen_near(host: str, port: int) -> socket.socket:
             return socket.create_server((host, candidate))
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise UsageError(f"{host}:{candidate} cannot be used: {error.strerror}: give another --host") from error
+                raise UsageError(
+                    f"{host}:{candidate} cannot be used: {error.strerror}: give another --host"
+                ) from error
     raise UsageError(f"no free port on {host} from {port} on: give another --port")

@@ -52,7 +52,7 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
 
 
 def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
-    """What differs from the defaults: first the files that were chosen (task=stack_cube), then single keys."""
+    """What differs from the defaults: first the files that were chosen (task=stack_cube), then keys."""
     chosen = {group: name for group, key in _GROUPS.items() if (name := _file_of(settings, group, key))}
     standard = OmegaConf.to_container(_composed())
     assert isinstance(standard, dict)

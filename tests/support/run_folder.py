@@ -31,7 +31,8 @@ def training_point(frames: int, **more: Any) -> dict[str, Any]:
         "t_s": frames / 50, "frames": frames, "updates": frames // 16, "episodes": frames // 80,
         "frames_per_s": 50.0 + done, "updates_per_s": 3.0, "success_behaviour": 0.3 + 0.5 * done,
         "policy_lag": 1.5, "loss/critic": 0.02, "loss/actor": -0.4 * done, "q_mean": 0.5 * done,
-        "target_mean": 0.51 * done, "return_earned": 0.4 * done, "residual_size": 0.07, "residual_at_bound": 0.01,
+        "target_mean": 0.51 * done, "return_earned": 0.4 * done, "residual_size": 0.07,
+        "residual_at_bound": 0.01,
         "decisions": frames // 4, "version": frames // 100, "mask_probability": 0.5, "policy_lag_s": 2.0,
         "waiting_for": "" if frames else "first experience, 0 actors connected",
     } | more  # fmt: skip

@@ -20,8 +20,8 @@ def is_loopback(host: str) -> bool:
 
 
 class TokenRequired:
-    """Answers 401 without the token: in the address (`?token=`), which leaves it in a cookie, in that cookie, or
-    in a header `Authorization: Bearer`."""
+    """Answers 401 without the token: in the address (`?token=`), which leaves it in a cookie, in that cookie,
+    or in a header `Authorization: Bearer`."""
 
     def __init__(self, app: ASGIApp, token: str, cookie: str) -> None:
         self._app, self._token, self._cookie = app, token, cookie

@@ -14,30 +14,34 @@ MOST_POINTS = 1500
 """Of a line; of more, every second, third, ... is drawn, and always the newest."""
 BLUE, GREEN, ORANGE, GREY = "#1f6fb4", "#2a8f4d", "#d9772b", "#6b7280"
 
-_PERCENT = {"yaxis": {"range": [0, 1.03], "tickformat": ".0%"}}
-_FROM_ZERO = {"yaxis": {"rangemode": "tozero"}}
+PERCENT = {"yaxis": {"range": [0, 1.03], "tickformat": ".0%"}}
+FROM_ZERO = {"yaxis": {"rangemode": "tozero"}}
 
 
 class Lines:
     """Traces over frames and, the same, over minutes."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        self._points = thinned(points)
+    def __init__(self) -> None:
         self.data: list[Trace] = []
-        self.minutes: list[list[float]] = []
+        self.minutes: list[Trace] = []
 
-    def add(self, key: str, name: str, **more: Any) -> None:
+    def add(self, key: str, name: str, points: Sequence[Point], **more: Any) -> None:
         """A line for one figure; none where it was not measured."""
-        points = [point for point in self._points if _is_drawn(point, key)]
+        points = [point for point in thinned(points) if _is_drawn(point, key)]
         if points:
             frames = [point["frames"] for point in points]
             minutes = [point["t_s"] / 60 for point in points]
             values = [float(f"{point[key]:.6g}") for point in points]
-            self.put({"mode": "lines", "name": name, "y": values, **more}, frames, minutes)
+            self.put({"mode": "lines", "name": html.escape(name), "y": values, **more}, frames, minutes)
 
     def put(self, trace: Trace, frames: Sequence[float], minutes: Sequence[float]) -> None:
-        self.data.append({"type": "scatter", "x": list(frames), **trace})
-        self.minutes.append([round(value, 3) for value in minutes])
+        """A trace with one y for both."""
+        over_minutes = {"x": [round(value, 3) for value in minutes]}
+        self.put_both({"x": list(frames), **trace}, over_minutes)
+
+    def put_both(self, trace: Trace, over_minutes: Trace) -> None:
+        self.data.append({"type": "scatter", **trace})
+        self.minutes.append(over_minutes)
 
     def chart(self, name: str, title: str, note: str, layout: dict[str, Any]) -> Chart:
         return Chart(name, title, note, self.data, self.minutes, layout)
@@ -49,9 +53,9 @@ def run_charts(record: Record) -> list[Chart]:
         _success(record),
         _plain(
             record, "behaviour", "Behaviour of the actors",
-            "Success of the last 100 training episodes, and the probability that the residual acts in an episode "
-            "or decision.",
-            {"success_behaviour": "success", "mask_probability": "residual acts"}, _PERCENT,
+            "Success of the last 100 training episodes, and the probability that the residual acts in one "
+            "or, by decisions, in each of them.",
+            {"success_behaviour": "success", "mask_probability": "residual acts"}, PERCENT,
         ),
         _plain(
             record, "losses", "Losses", "Of the newest batch at each point.",
@@ -59,23 +63,23 @@ def run_charts(record: Record) -> list[Chart]:
         ),
         _plain(
             record, "q", "Value: expected and earned",
-            "Mean value that the critics expect of a batch, its target, and the discounted reward that really "
-            "followed the decisions of such a batch.",
+            "Mean value that the critics expect of a batch, its target, and the discounted reward that "
+            "really followed the decisions of such a batch.",
             {"q_mean": "expected (Q)", "target_mean": "target", "return_earned": "earned"}, {},
         ),
         _plain(
             record, "residual", "Residual",
-            "Mean size of the residual in a batch (1 is its bound), and the share of it that is at the bound.",
-            {"residual_size": "size", "residual_at_bound": "share at the bound"}, _FROM_ZERO,
+            "Mean size of the residual in a batch (1 is its bound), and its share at the bound.",
+            {"residual_size": "size", "residual_at_bound": "share at the bound"}, FROM_ZERO,
         ),
         _plain(
             record, "lag", "Policy lag",
             "How much older the weights behind the received decisions are than the newest.",
-            {"policy_lag": "versions", "policy_lag_s": "seconds"}, _FROM_ZERO,
+            {"policy_lag": "versions", "policy_lag_s": "seconds"}, FROM_ZERO,
         ),
         _plain(
             record, "speed", "Speed", "Since the point before.",
-            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"}, _FROM_ZERO,
+            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"}, FROM_ZERO,
         ),
         _waits(record.points),
     ]  # fmt: skip
@@ -102,8 +106,10 @@ def evaluations_trace(evaluations: Sequence[Evaluated], name: str, colour: str) 
 
 
 def _success(record: Record) -> Chart:
-    lines, layout = Lines(record.points), dict(_PERCENT)
-    lines.add("success_behaviour", "behaviour while exploring", line={"color": ORANGE, "width": 1.2})
+    lines, layout = Lines(), dict(PERCENT)
+    lines.add(
+        "success_behaviour", "behaviour while exploring", record.points, line={"color": ORANGE, "width": 1.2}
+    )
     full = record.full
     if full:
         trace = evaluations_trace(full, "base + residual (95 % interval)", BLUE)
@@ -112,7 +118,7 @@ def _success(record: Record) -> Chart:
         low, high = base.interval
         trace = {"mode": "lines", "name": "base alone (95 % interval)", "y": [base.rate] * 2,
                  "line": {"color": GREY, "dash": "dash"}}  # fmt: skip
-        lines.put(trace, [0, _last(lines.data, 1)], [0, _last([{"x": x} for x in lines.minutes], 1)])
+        lines.put(trace, [0, _last(lines.data)], [0, _last(lines.minutes)])
         layout |= {"shapes": [{
             "type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high,
             "fillcolor": GREY, "opacity": 0.15, "line": {"width": 0}, "layer": "below",
@@ -124,9 +130,9 @@ def _success(record: Record) -> Chart:
 def _plain(
     record: Record, name: str, title: str, note: str, keys: dict[str, str], layout: dict[str, Any]
 ) -> Chart:
-    lines = Lines(record.points)
+    lines = Lines()
     for key, label in keys.items():
-        lines.add(key, html.escape(label))
+        lines.add(key, label, record.points)
     return lines.chart(name, title, note, layout)
 
 
@@ -164,5 +170,6 @@ def _keys(points: Sequence[Point], prefix: str) -> list[str]:
     return sorted({key for point in points for key in point if key.startswith(prefix)})
 
 
-def _last(data: Sequence[Trace], least: float) -> float:
-    return max((x for trace in data for x in trace["x"]), default=least) or least
+def _last(traces: Sequence[Trace]) -> float:
+    """Where the axis ends."""
+    return max((x for trace in traces for x in trace["x"]), default=0) or 1

@@ -19,13 +19,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chart:
-    """A Plotly figure. Its x is frames; `minutes` has another x for each trace, None: there is no other."""
+    """A Plotly figure over frames. `minutes` has what each trace has instead over minutes; None: there is no
+    such choice."""
 
     id: str
     title: str
     note: str
     data: Sequence[Trace]
-    minutes: Sequence[Sequence[float]] | None
+    minutes: Sequence[Trace] | None
     layout: dict[str, Any] = field(default_factory=dict)
 
 

@@ -42,7 +42,9 @@ class RunCollector(Collector):
         yield _gauge(record, "success", "Success of the newest evaluation", full[-1].rate if full else None)
         yield _gauge(record, "over", "1 if the run is over", float(record.is_over))
         last = record.last_word_unix
-        yield _gauge(record, "silent_seconds", "Since the last point", None if last is None else time.time() - last)
+        yield _gauge(
+            record, "silent_seconds", "Since the last point", None if last is None else time.time() - last
+        )
 
 
 def exposition(record: Callable[[], Record]) -> bytes:

@@ -1,4 +1,4 @@
-"""What a run's folder says, read without trust: it may be empty, half written, damaged, or of an older release."""
+"""What a run's folder says. It may be empty, half written, damaged, or of an older release."""
 
 import contextlib
 import json

@@ -85,8 +85,8 @@ def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:
 
 def _tiles(record: Record) -> Iterator[Tile]:
     full = record.full
-    yield _success_tile("base alone", record.base)
-    yield _success_tile("base + residual", full[-1] if full else None)
+    yield success_tile("base alone", record.base)
+    yield success_tile("base + residual", full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
     yield Tile("frames", count(record.newest("frames")), f"of {count(total)} at most" if total else "")
     seconds = record.newest("t_s")
@@ -96,7 +96,7 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield Tile("episodes", count(record.newest("episodes")), "played by the actors")
 
 
-def _success_tile(label: str, evaluated: Evaluated | None) -> Tile:
+def success_tile(label: str, evaluated: Evaluated | None) -> Tile:
     if evaluated is None:
         return Tile(label, "not measured")
     low, high = map(percent, evaluated.interval)

@@ -120,7 +120,12 @@ def serve(run_dir: Path, host: str, port: int, stop: threading.Event, *, reports
     token = None if is_loopback(host) else secrets.token_urlsafe(16)
     app = make_app(run_dir, token, cookie=f"residual_rl_{port}")
     settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
     )
     if port != port_taken:
         log.info("port %d is taken, this is the next free one", port_taken)

@@ -35,7 +35,9 @@ def served_by(run_dir: Path, token: str | None = None) -> Iterator[httpx.Client]
     """A client of a real server in this process."""
     listening = listen_near("127.0.0.1", 24_000)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(make_app(run_dir, token, "name"), lifespan="off", log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(run_dir, token, "name"), lifespan="off", log_level="warning")
+    )
     with running(server, listening), httpx.Client(base_url=url) as client:
         yield client
 

@@ -14,7 +14,7 @@ function drawCharts() {
   const axis = document.querySelector("input[name=axis]:checked").value;
   for (const chart of page.charts) {
     const swapped = axis === "minutes" && chart.minutes;
-    const data = chart.data.map((trace, i) => swapped ? {...trace, x: chart.minutes[i]} : {...trace});
+    const data = chart.data.map((trace, i) => ({...trace, ...(swapped ? chart.minutes[i] : {})}));
     const xaxis = {gridcolor: "#e2e5ea", ...(chart.minutes ? {title: {text: axis}, rangemode: "tozero"} : {}),
                    ...chart.layout.xaxis};
     const yaxis = {gridcolor: "#e2e5ea", ...chart.layout.yaxis};
