@@ -8,7 +8,7 @@ from typing import Any
 
 from launch.show.page.charts import run_charts
 from launch.show.page.model import Episodes, Page, Table, Tile
-from launch.show.page.record import Evaluated, Record, episode_films, read_episodes
+from launch.show.page.record import Evaluated, Record, episode_films, is_number, read_episodes
 from launch.show.settings import Changed, changed_settings, hydra_value, run_words
 
 
@@ -89,9 +89,10 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield success_tile("base + residual", full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
     yield Tile("frames", count(record.newest("frames")), f"of {count(total)} at most" if total else "")
-    seconds = record.newest("t_s")
-    minutes = "unknown" if seconds is None else f"{seconds / 60:.1f}"
-    yield Tile("minutes", minutes, "since the first experience")
+    # The points go on during the final evaluation, which is no training.
+    wall_s = record.summary.get("wall_s", record.newest("t_s"))
+    minutes = f"{wall_s / 60:.1f}" if is_number(wall_s) else "unknown"
+    yield Tile("minutes", minutes, "of training, from the first experience on")
     yield Tile("updates", count(record.newest("updates")))
     yield Tile("episodes", count(record.newest("episodes")), "played by the actors")
 

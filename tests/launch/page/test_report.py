@@ -72,7 +72,7 @@ def test_the_large_figures_are_those_of_the_metrics(made: Path, tmp_path: Path) 
         assert said and [float(said[1]), float(said[2])] == pytest.approx([100 * low, 100 * high], abs=0.06)
         assert int(said[3]) == newest["eval_episodes"]
     assert shown["frames"] == (f"{training['frames']:,}", "of 50,000 at most")
-    assert shown["minutes"][0] == f"{training['t_s'] / 60:.1f}"
+    assert shown["minutes"][0] == f"{json.loads((made / 'summary.json').read_text())['wall_s'] / 60:.1f}"
     assert shown["updates"][0] == f"{training['updates']:,}"
 
 
@@ -199,6 +199,12 @@ def test_a_run_without_an_evaluation_says_so(run_dir: Path) -> None:
     assert "no evaluation yet: success is not known" in report_problems(run_dir)
     assert tiles(run_dir / "report.html")["base alone"][0] == "not measured"
     assert tiles(run_dir / "report.html")["frames"][0] == "1,000"
+
+
+def test_the_minutes_of_a_run_that_goes_on_are_those_of_its_newest_point(run_dir: Path) -> None:
+    (run_dir / "summary.json").unlink()
+    write_report(run_dir)
+    assert tiles(run_dir / "report.html")["minutes"][0] == "13.0"
 
 
 def test_a_torn_line_waits_and_a_damaged_one_is_left_out(run_dir: Path) -> None:

@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ import uvicorn
 from launch.run.ports import listen_near
 from launch.show.page.access import is_loopback
 from launch.show.page.server import make_app, running
+from tests.support.page_process import PageProcess
 from tests.support.program import residual_rl
 from tests.support.run_folder import evaluation_point, make_run, training_point, write_points
 
@@ -144,23 +142,6 @@ def test_an_address_of_another_host_and_a_run_that_is_not_there_are_one_line(
 # --- the process ------------------------------------------------------------------------------------
 
 
-class Served:
-    """residual-rl page in a process of its own."""
-
-    def __init__(self, run_dir: Path, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "launch", "page", str(run_dir), *words],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.said = [self.process.stdout.readline()]
-        if "is taken" in self.said[0]:
-            self.said.append(self.process.stdout.readline())
-        found = re.match(r"(http://[^ ]+) shows", self.said[-1])
-        assert found, self.said
-        self.url = found[1]
-
-
 @pytest.fixture
 def port() -> int:
     with listen_near("127.0.0.1", 23_456) as free:
@@ -168,16 +149,13 @@ def port() -> int:
 
 
 @pytest.fixture
-def served(made: Path, port: int) -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", port)):
-        one = Served(made, "--port", str(port))
-    yield one
-    one.process.kill()
-    one.process.wait()
+def served(made: Path, port: int) -> Iterator[PageProcess]:
+    with socket.create_server(("127.0.0.1", port)), PageProcess(made, "--port", str(port)) as one:
+        yield one
 
 
 def test_it_says_where_it_is_runs_at_the_lowest_priority_and_ends_on_a_signal(
-    served: Served, port: int, made: Path
+    served: PageProcess, port: int, made: Path
 ) -> None:
     assert served.said[0].startswith(f"port {port} is taken")
     assert httpx.get(f"{served.url}healthz").text == "ok\n"
