@@ -3,8 +3,13 @@
 import contextlib
 import fcntl
 import os
+import socket
+import time
 from collections.abc import Generator
 from pathlib import Path
+
+# Longer than `is_locked` keeps a file.
+_QUESTION_S = 0.02
 
 
 @contextlib.contextmanager
@@ -48,12 +53,30 @@ def try_lock(path: Path) -> int | None:
     ends: no lock is ever left behind.
     """
     descriptor = os.open(path, os.O_RDONLY)
+    for pause_s in (_QUESTION_S, 0.0):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(pause_s)
+    os.close(descriptor)
+    return None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process has locked the file; False where there is none. It takes a shared lock for a moment,
+    which `try_lock` bears."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
+        return True
+    finally:
         os.close(descriptor)
-        return None
-    return descriptor
+    return False
 
 
 @contextlib.contextmanager
@@ -66,3 +89,9 @@ def locked(path: Path, taken: Exception) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def name_holder(path: Path) -> None:
+    """Write into a file that this process has locked who that is: process id and host."""
+    with contextlib.suppress(OSError):  # the lock holds without it, on a full disk too
+        path.write_text(f"{os.getpid()} {socket.gethostname()}\n")

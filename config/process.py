@@ -76,9 +76,20 @@ def set_up_logging(log_format: str) -> None:
     reports, troubles = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
     reports.addFilter(lambda record: record.levelno < logging.WARNING)
     troubles.setLevel(logging.WARNING)
+    troubles.setFormatter(
+        _LowerLevel(log_format.replace("%(message)s", "%(levelname)s: %(message)s"), "%H:%M:%S")
+    )
     logging.basicConfig(
         level=logging.INFO, format=log_format, datefmt="%H:%M:%S", handlers=[reports, troubles]
     )
+
+
+class _LowerLevel(logging.Formatter):
+    """With `warning: ` and `error: ` in front of the message, as `fail` has it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        named = logging.makeLogRecord(record.__dict__ | {"levelname": record.levelname.lower()})
+        return super().format(named)
 
 
 def fail(error: Exception, code: int) -> NoReturn:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from config.files import locked
+from config.files import locked, name_holder
 from config.main import Config
 from config.process import UsageError
 
@@ -48,4 +48,5 @@ def sole_learner(run_dir: Path) -> Generator[None]:
         raise RunError(f"{run_dir} cannot be used: {error.strerror}") from error
     taken = RunError(f"{run_dir} is in use by another learner: choose another name=<run>, or end that one")
     with locked(place, taken):
+        name_holder(place)
         yield

@@ -30,6 +30,7 @@ FAST = (
     "source <(residual-rl completion bash)",
     "residual-rl run --print-config",
     "residual-rl monitor",
+    "residual-rl runs",
     "residual-rl plot",
     "residual-rl replay",
     "residual-rl viz my-run --all",

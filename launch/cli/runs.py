@@ -33,8 +33,8 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
 def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> int:
     """One run on this machine, from start to summary: a learner, its actors, an evaluator.
 
-    In a terminal with tmux the run lives in a tmux session: Ctrl-C in its first pane ends the run, Ctrl-B D
-    leaves it running. Elsewhere the lines of all its processes appear one after the other.
+    In a terminal with tmux the run lives in a tmux session: a monitor, and below it the lines of all its
+    processes. Ctrl-C ends the run, Ctrl-B D leaves it running. Elsewhere the lines alone appear.
     """
     from config.compose import asked_config, config_text
     from launch.run.launcher import launch

@@ -1,25 +1,46 @@
 """Reading a run's folder: metrics and summary."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from config.process import UsageError
 
 Point = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 """The project: where its scripts, shipped bases and environments are."""
+SETTINGS = ("launch.yaml", "config.yaml")
+"""The files of which a run's folder has at least one."""
+# All other values of a point are numbers.
+TEXTS = ("waiting_for",)
+# Of the summary at a run's end: a terminal of 80 columns cuts no word of it.
+COLUMNS = 78
 
 
 def find_run(name: str) -> Path:
     """The folder of a run given by its name under runs/ or by its path; it need not exist yet.
-    Raises UsageError: an empty name."""
+    Raises UsageError: an empty name, or one that means two runs."""
     path, named = Path(name), Path("runs") / name
     if not name:
         raise UsageError("the name of a run is empty: name a folder under runs/")
-    if len(path.parts) == 1 and named.is_dir():
-        return named
-    return path if path.is_dir() or len(path.parts) > 1 else named
+    if "/" in name:
+        return path
+    if is_run(path) and is_run(named):
+        raise UsageError(f"two runs are named {name}: name the folder, {named} or ./{name}")
+    return path if path.is_dir() and not named.is_dir() else named
+
+
+def name_of(run_dir: Path) -> str:
+    """The word by which `find_run` finds the folder from here."""
+    return run_dir.name if run_dir.parent == Path("runs") else str(run_dir)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run was started in the folder."""
+    return any((folder / name).is_file() for name in SETTINGS)
 
 
 class MetricsReader:
@@ -27,31 +48,67 @@ class MetricsReader:
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "metrics.jsonl"
+        self.damaged: list[str] = []
+        """Why each line that is no point was left out, so far."""
         self._offset = 0
-        self.began_again = False
-        """Whether the last call found another file, shorter than what was read before."""
 
     def read(self) -> list[Point]:
         """Points written since the last call; a line without its end is left for the next one.
-        Raises UsageError: a line that is no JSON."""
-        try:
-            return [json.loads(line) for line in self.lines() if line.strip()]
-        except ValueError as error:
-            raise UsageError(f"{self.path} has a damaged line: {error}") from error
+        Raises UsageError: a line that is no point."""
+        points = self.read_good()
+        if self.damaged:
+            raise UsageError(f"{self.path} has a damaged line: {self.damaged[0]}")
+        return points
 
-    def lines(self) -> list[bytes]:
-        """The same, as they are in the file."""
-        self.began_again = False
+    def read_good(self) -> list[Point]:
+        """The same, without the damaged lines."""
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:
-            self.began_again = self._offset > file.seek(0, 2)
-            if self.began_again:
-                self._offset = 0
+            if self._offset > file.seek(0, 2):
+                self._offset = 0  # the run began again
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
-        return whole.splitlines()
+        points: list[Point] = []
+        for line in filter(bytes.strip, whole.splitlines()):
+            try:
+                points.append(_read_point(line))
+            except (ValueError, RecursionError) as error:
+                self.damaged.append(str(error))
+        return points
+
+
+def _read_point(line: bytes) -> Point:
+    """Each value a finite number, a text of TEXTS, or None. Raises ValueError: no JSON object."""
+    point = json.loads(line)
+    if not isinstance(point, dict):
+        raise ValueError(f"{type(point).__name__} instead of an object")
+    return {key: _suitable(key, value) for key, value in point.items()}
+
+
+def _suitable(key: str, value: object) -> float | int | str | None:
+    if key in TEXTS:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if -(2**63) < value < 2**63 else None
+
+
+class _Summary(msgspec.Struct):
+    """Types of those entries of summary.json that are shown."""
+
+    base_success: float | None = None
+    final_success: float | None = None
+    best_success: float | None = None
+    best_episodes: int | None = None
+    best_checkpoint: str | None = None
+    evaluation_episodes: int | None = None
+    stopped_early: str | None = None
+    episodes: int | None = None
+    frames: int | None = None
+    updates: int | None = None
+    wall_s: float | None = None
 
 
 def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:
@@ -61,14 +118,21 @@ def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:
     if not path.is_file() or path.stat().st_mtime < newer_than:
         return None
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        summary = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        msgspec.convert(summary, _Summary)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
+    return summary
 
 
 def percent(value: float | None) -> str:
     """A success rate as people read it."""
     return "not measured" if value is None else f"{100 * value:.0f} %"
+
+
+def count(value: float | None) -> str:
+    """A count as people read it."""
+    return "unknown" if value is None else f"{value:,.0f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -79,28 +143,51 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{s:02d}"
 
 
-def _best(summary: Point) -> str:
+def places(run_dir: Path) -> dict[str, str]:
+    """What of a run can be looked at, and where it is: report, films and best weights that are there."""
+    named = {"report": "report.html", "films": "videos", "best weights": "checkpoints/best.pt"}
+    return {what: str(run_dir / name) for what, name in named.items() if (run_dir / name).exists()}
+
+
+def _best(summary: Point, place: str | None) -> str:
     if summary.get("best_checkpoint") is None:
-        return "not measured"
-    success, episodes = percent(summary["best_success"]), summary["best_episodes"]
-    return f"{success} of {episodes} episodes: {summary['best_checkpoint']}"
+        return place or "not measured"
+    success, episodes = percent(summary.get("best_success")), summary.get("best_episodes", "unknown")
+    return f"{summary['best_checkpoint']} ({success} of {episodes} episodes)"
+
+
+def summary_rows(run_dir: Path, summary: Point) -> dict[str, str]:
+    """The final figures of a run and where its results are: what each is, and how it reads."""
+    there = places(run_dir)
+    rows = {
+        "base success": percent(summary.get("base_success")),
+        "final success": percent(summary.get("final_success")),
+        "evaluated over": f"{summary.get('evaluation_episodes', 'unknown')} episodes",
+        "episodes": count(summary.get("episodes")),
+        "frames": count(summary.get("frames")),
+        "wall time": duration(summary.get("wall_s")),
+        "ended early": summary.get("stopped_early"),
+        "report": there.get("report"),
+        "films": there.get("films"),
+        "best weights": _best(summary, there.get("best weights")),
+        "replay": str(run_dir / "replay"),
+        "see an episode": f"bash launch/viz.sh {name_of(run_dir)}",
+    }
+    return {what: text for what, text in rows.items() if text is not None}
 
 
 def describe_summary(run_dir: Path, summary: Point) -> str:
     """The lines that a person sees at a run's end."""
-    rows = [
-        ("base success", percent(summary.get("base_success"))),
-        ("final success", percent(summary.get("final_success"))),
-        ("evaluated over", f"{summary.get('evaluation_episodes', 'unknown')} episodes"),
-        ("best weights", _best(summary)),
-        ("episodes", summary.get("episodes", "unknown")),
-        ("frames", summary.get("frames", "unknown")),
-        ("wall time", duration(summary.get("wall_s"))),
-        ("replay", run_dir / "replay"),
-        ("see an episode", summary.get("viz_command", f"bash launch/viz.sh {run_dir.name}")),
-    ]
-    if (report := run_dir / "report.html").is_file():
-        rows.append(("report", report))
-    if summary.get("stopped_early"):
-        rows.insert(6, ("ended early", summary["stopped_early"]))
-    return "\n".join([f"run {run_dir.name} is over", *(f"  {key:<15} {value}" for key, value in rows)])
+    lines = [f"run {run_dir.name} is over"]
+    for what, text in summary_rows(run_dir, summary).items():
+        lines += wrapped(text, f"  {what:<15} ", COLUMNS)
+    return "\n".join(lines)
+
+
+def wrapped(text: str, prefix: str, columns: int) -> list[str]:
+    """Lines of at most `columns`, broken between words alone; the first begins with `prefix`, the others
+    are indented as far. A word that does not fit is left whole."""
+    return textwrap.wrap(
+        text, max(columns, len(prefix) + 1), initial_indent=prefix, subsequent_indent=" " * len(prefix),
+        break_long_words=False, break_on_hyphens=False,
+    ) or [prefix.rstrip()]  # fmt: skip

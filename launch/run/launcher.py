@@ -1,12 +1,13 @@
 """One run on this machine: a learner, its actors and an evaluator, from start to summary.
 
-With a terminal and tmux the run lives in a tmux session:
-Ctrl-C in its first pane ends the run, Ctrl-B D leaves it running. Without, its lines appear here.
+With a terminal and tmux the run lives in a tmux session: a monitor, and below it the lines of all processes.
+Ctrl-C in either ends the run, Ctrl-B D leaves it running. Without tmux the lines appear here.
 """
 
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import sys
 import time
@@ -18,14 +19,15 @@ import msgspec
 from actor.policy.dimensions import dimensions_of
 from config.base import DiffusionBaseConfig
 from config.compose import write_config
-from config.files import locked
+from config.files import locked, name_holder
 from config.main import Config
 from config.process import DONE, FAILED, FailedError, StopRequest, UsageError, stop_on_signals
 from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
 from launch.run import tmux
-from launch.run.folder import MetricsReader, describe_summary, read_summary
+from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
+from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
@@ -49,8 +51,9 @@ def launch(config: Config) -> int:
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:
             return run_inside_tmux(config, launch_file, stop)
+        note_machine(config)
         if not tmux.usable():
-            return run_here(config, launch_file, stop, quiet=False)
+            return run_here(config, launch_file, stop)
     # The launcher inside tmux locks the folder again.
     return run_in_tmux(config, launch_file)
 
@@ -99,6 +102,7 @@ def sole_launcher(config: Config) -> Generator[None]:
     place.touch()
     taken = RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
     with locked(place, taken):
+        name_holder(place)
         yield
 
 
@@ -125,6 +129,14 @@ def write_launch_file(config: Config) -> Path:
     return path.resolve()
 
 
+def note_machine(config: Config) -> None:
+    """Write down which code, packages and machine this start of the run has."""
+    try:
+        write_machine(config.run_dir, sys.argv[1:])
+    except OSError as error:
+        raise LaunchError(f"{config.run_dir}/machine.json cannot be written: {error.strerror}") from error
+
+
 def make_commands(config: Config, launch_file: Path) -> list[Command]:
     """The processes of a run. All read the same file; an actor is told its index."""
 
@@ -148,21 +160,24 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
 
 def _page_argv(config: Config) -> tuple[str, ...]:
     """Serves the run's page and writes its report, or the report alone."""
-    program, run_dir, port = (sys.executable, "-m", "launch"), str(config.run_dir), config.page.port
+    program, port = (sys.executable, "-m", "launch"), config.page.port
+    run_dir = f"{config.runs_dir}/{config.name}"
     if port is None:
         return (*program, "report", run_dir, "--follow")
     return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
-def run_here(config: Config, launch_file: Path, stop: StopRequest, quiet: bool) -> int:
+def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     """Start all processes, wait for the end, show the summary; returns the exit code."""
     log.info("run %s: %s", config.name, config.run_dir)
 
     def echo(name: str, line: str) -> None:
-        # The page says one line: where it is.
-        if not quiet or name == "page":
-            sys.stdout.write(f"{name:<9} | {line}\n")
-            sys.stdout.flush()
+        prefix = f"{name:<9} | "
+        shown = wrapped(line, prefix, shutil.get_terminal_size().columns) if terminal else [prefix + line]
+        sys.stdout.write("\n".join(shown) + "\n")
+        sys.stdout.flush()
+
+    terminal = sys.stdout.isatty()
 
     # A folder that is used again may hold an older summary, and points of an earlier process.
     begin, points = time.time(), MetricsReader(config.run_dir)
@@ -189,14 +204,14 @@ def run_in_tmux(config: Config, launch_file: Path) -> int:
     """The same inside a tmux session; returns when it ends or the person detaches."""
     session = tmux.Session(f"residual-rl-{config.name}")
     supervisor = (sys.executable, "-m", "launch", "run", "--config", str(launch_file))
-    actors = [f"{c.name}.log" for c in make_commands(config, launch_file) if c.role == "actor"]
+    monitor = (sys.executable, "-m", "launch", "monitor", f"{config.runs_dir}/{config.name}")
     logs = config.run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     code_file, report = logs / "exit_code", logs / "launch.log"
     for earlier in (code_file, report):
         earlier.unlink(missing_ok=True)
     try:
-        session.start(supervisor, tmux.panes_for(config.run_dir, actors), tmux.monitor_for(config.run_dir))
+        session.start(supervisor, monitor)
     except RuntimeError as error:
         raise LaunchError(str(error)) from error
     if session.attach():
@@ -207,7 +222,8 @@ def run_in_tmux(config: Config, launch_file: Path) -> int:
     if code_file.is_file():
         return int(code_file.read_text())
     raise FailedError(
-        "the run's first pane was killed: its processes end by themselves; resume=must goes on with it"
+        "the pane with the run's lines was killed: its processes end by themselves; "
+        "resume=must goes on with it"
     )
 
 
@@ -219,7 +235,7 @@ def run_inside_tmux(config: Config, launch_file: Path, stop: StopRequest) -> int
     report.setFormatter(logging.Formatter("launch    | %(message)s"))
     log.addHandler(report)
     try:
-        code = run_here(config, launch_file, stop, quiet=True)
+        code = run_here(config, launch_file, stop)
         (logs / "exit_code").write_text(f"{code}\n")
     finally:
         tmux.Session(os.environ[tmux.SOCKET_VARIABLE]).kill()

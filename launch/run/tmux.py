@@ -6,13 +6,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 SOCKET_VARIABLE = "RESIDUAL_RL_TMUX"
 """Environment variable that tells the supervisor inside the session the name of its socket."""
-SIDE_COLUMNS = 44
-# Of the supervisor's pane: it writes a line at the start and a few at the end.
-SUPERVISOR_LINES = 3
+# Of the height: the monitor's part.
+MONITOR_SHARE = 0.72
 
 
 def usable() -> bool:
@@ -27,15 +25,6 @@ def usable() -> bool:
 
 
 @dataclass(frozen=True)
-class Pane:
-    """A pane below the supervisor's; `share` is its part of the height, relative to that of the others."""
-
-    title: str
-    argv: Sequence[str]
-    share: int
-
-
-@dataclass(frozen=True)
 class Session:
     """One tmux server with one session; `socket` is its name (tmux -L)."""
 
@@ -47,10 +36,8 @@ class Session:
             ["tmux", "-L", self.socket, *argv], env={**inherited, **env}, capture_output=True, text=True
         )
 
-    def start(
-        self, supervisor: Sequence[str], panes: Sequence[Pane], side: tuple[str, Sequence[str]]
-    ) -> None:
-        """Run `supervisor` in the first pane, `panes` below it, `side` (title and command) on the right.
+    def start(self, supervisor: Sequence[str], monitor: Sequence[str]) -> None:
+        """Run `supervisor`, which prints the lines of all processes, and `monitor` above it.
         Raises RuntimeError: tmux cannot start; with tmux's message."""
         size = shutil.get_terminal_size()
         lines = size.lines - 1  # tmux has a status line
@@ -61,32 +48,26 @@ class Session:
         )  # fmt: skip
         if first.returncode:
             raise RuntimeError(f"tmux: {first.stderr.strip()}")
-        top = first.stdout.strip()
-        # The other panes only show logs. When the supervisor ends, even killed, the session ends.
-        its_end = f"#{{==:#{{hook_pane}},{top}}}"
+        below = first.stdout.strip()
+        # When the supervisor ends, even killed, the session ends.
+        its_end = f"#{{==:#{{hook_pane}},{below}}}"
         self._tmux("set-hook", "-g", "pane-exited", f"if-shell -F '{its_end}' kill-server")
         # From here on tmux may end at any time: a run that fails at once ends the session.
         self._tmux("set-option", "-g", "pane-border-status", "top")
         self._tmux("set-option", "-g", "pane-border-format", " #{pane_title} ")
         self._tmux("set-option", "-g", "mouse", "on")
-        self._tmux("select-pane", "-t", top, "-T", "run (Ctrl-C ends it, Ctrl-B D detaches)")
-        self._split(top, "-h", min(SIDE_COLUMNS, size.columns // 2), *side)
-        above, left, shares = top, lines - SUPERVISOR_LINES, sum(pane.share for pane in panes)
-        for pane in panes:
-            above = self._split(above, "-v", left, pane.title, pane.argv)
-            left -= left * pane.share // shares
-            shares -= pane.share
+        self._tmux("set-option", "-g", "status-right", "")
+        self._tmux("select-pane", "-t", below, "-T", "log (Ctrl-C ends the run, Ctrl-B D detaches)")
+        above = self._tmux(
+            "split-window", "-t", below, "-v", "-b", "-l", str(int(lines * MONITOR_SHARE)),
+            "-P", "-F", "#{pane_id}", *monitor,
+        )  # fmt: skip
+        top = above.stdout.strip()
+        self._tmux("select-pane", "-t", top, "-T", "monitor")
         for event in ("client-attached", "client-resized"):
             # tmux divides another size evenly.
-            self._tmux("set-hook", "-g", event, f"resize-pane -t {top} -y {SUPERVISOR_LINES}")
-        self._tmux("select-pane", "-t", top)
-
-    def _split(self, pane: str, direction: str, cells: int, title: str, argv: Sequence[str]) -> str:
-        """Split a new pane of `cells` lines or columns off `pane`; returns its id."""
-        where = ("-t", pane, direction, "-l", str(cells), "-P", "-F", "#{pane_id}")
-        new = self._tmux("split-window", *where, *argv).stdout.strip()
-        self._tmux("select-pane", "-t", new, "-T", title)
-        return new
+            share = f"resize-pane -t {top} -y {MONITOR_SHARE:.0%}"
+            self._tmux("set-hook", "-g", event, f"if-shell -F '#{{==:#{{window_panes}},2}}' '{share}'")
 
     def attach(self) -> bool:
         """Show the session until it ends or the person detaches; True if it still runs."""
@@ -96,23 +77,3 @@ class Session:
 
     def kill(self) -> None:
         self._tmux("kill-server")
-
-
-def panes_for(run_dir: Path, actor_logs: Sequence[str]) -> list[Pane]:
-    """Panes that follow the logs of a run. Missing log files are made: tail complains about them."""
-
-    def follow(title: str, names: Sequence[str], share: int) -> Pane:
-        paths = [run_dir / "logs" / name for name in names]
-        for path in paths:
-            path.touch()
-        return Pane(title, ("tail", "-q", "-n", "200", "-F", *map(str, paths)), share)
-
-    return [
-        follow("learner", ["learner.log"], share=2),
-        follow("actors", actor_logs, share=1),
-        follow("evaluator", ["evaluator.log"], share=1),
-    ]
-
-
-def monitor_for(run_dir: Path) -> tuple[str, Sequence[str]]:
-    return "monitor", (sys.executable, "-m", "launch", "monitor", str(run_dir), "--wait")

@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from config.compose import CONFIG_DIR, compose_config
 from config.process import StopRequest
 from config.section import ConfigError, Section
+from launch.run.code_version import CodeVersion
 from launch.run.processes import Command, Team
-from launch.study.code_version import CodeVersion
 from launch.study.records import add_row, append_record, describe, measure, read_records
 
 log = logging.getLogger("study")

@@ -37,7 +37,10 @@ EXAMPLES = [
 
 
 def test_every_verb_of_the_specification_is_there() -> None:
-    wanted = "run study learner actor evaluate demos train-base inspect convert replay viz monitor plot keys"
+    wanted = (
+        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot "
+        "report page compare keys"
+    )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from launch.run.guard import PATIENCE_S
-from launch.run.tmux import SUPERVISOR_LINES
+from launch.run.tmux import MONITOR_SHARE
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,8 +74,8 @@ class Terminal:
         return {line.split()[0]: int(line.split()[-1]) for line in listed}
 
     def supervisor(self) -> int:
-        """The process in the first pane."""
-        return int(self.tmux("list-panes", "-t", "run", "-F", "#{pane_pid}").split()[0])
+        """The process in the pane below the monitor."""
+        return int(self.tmux("list-panes", "-t", "run", "-F", "#{pane_pid}").split()[1])
 
     def left(self) -> list[str]:
         """Command lines of everybody that this terminal has started, whoever is the parent now."""
@@ -126,27 +126,31 @@ def terminal(repository: Path, tmp_path: Path, free_ports: tuple[int, int]) -> I
 def test_killed_launcher_in_tmux_leaves_neither_processes_nor_panes(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    wait_for(lambda: "listening on" in terminal.pane("learner"), "the learner's pane shows its lines")
-    wait_for(lambda: "connected" in terminal.pane("actors"), "the actor's pane shows its lines")
-    assert "run in-tmux:" in terminal.pane("run")
-    assert "metrics.jsonl" in terminal.pane("monitor") or "running for" in terminal.pane("monitor")
+    wait_for(lambda: "learner   | " in terminal.pane("log"), "the log has the learner's lines")
+    wait_for(lambda: "actor-0   | " in terminal.pane("log"), "the log has the actor's lines")
+    assert "run in-tmux:" in terminal.pane("log")
+    wait_for(lambda: "PickCube-v1" in terminal.pane("monitor"), "the monitor shows the run")
+    wait_for(lambda: "running" in terminal.pane("monitor"), "the monitor knows that it runs")
     assert any("-m learner" in line for line in terminal.left())
-    assert not any("cannot open" in terminal.pane(title) for title in ("learner", "actors", "evaluator"))
     heights = terminal.heights()
-    assert heights["run"] == SUPERVISOR_LINES and heights["learner"] >= 10, heights
-    assert heights["learner"] > max(heights["actors"], heights["evaluator"]) >= 5, heights
+    assert heights["monitor"] > 2 * heights["log"] >= 2 * 8, heights
+    assert heights["monitor"] / sum(heights.values()) == pytest.approx(MONITOR_SHARE, abs=0.05)
     os.kill(terminal.supervisor(), signal.SIGKILL)
     shown = terminal.end()
     assert terminal.process.returncode == 1
-    assert "the run's first pane was killed" in shown
+    assert "the pane with the run's lines was killed" in shown
     assert terminal.tmux("list-panes") == ""
     wait_for(lambda: not terminal.left(), "nobody is left running", PATIENCE_S + 20)
 
 
 def test_killed_terminal_leaves_the_run_to_be_seen_again_and_ended(terminal: Terminal) -> None:
-    wait_for(lambda: "listening on" in terminal.pane("learner"), "the learner listens")
+    wait_for(lambda: "listening on" in terminal.pane("log"), "the learner listens")
+    wait_for(lambda: "PickCube-v1" in terminal.pane("monitor"), "the monitor shows the run")
     terminal.process.kill()
     terminal.end()
-    assert "listening on" in terminal.pane("learner")
-    terminal.tmux("send-keys", "-t", "run:0.0", "C-c")
-    wait_for(lambda: not terminal.left(), "Ctrl-C in the first pane ended everybody")
+    assert "listening on" in terminal.pane("log")
+    # The monitor has the keys: it asks, and a second Ctrl-C says yes.
+    terminal.tmux("send-keys", "-t", "run", "C-c")
+    wait_for(lambda: "Stop run in-tmux?" in terminal.pane("monitor"), "the monitor asks")
+    terminal.tmux("send-keys", "-t", "run", "C-c")
+    wait_for(lambda: not terminal.left(), "everybody has ended")

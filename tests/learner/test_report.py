@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import wandb
-from rich.console import Console
 
 from config.learner import WandbConfig
 from config.process import UsageError
 from launch.run.folder import MetricsReader
 from launch.show import plot
-from launch.show.monitor import Newest, make_table
 from learner.report.metrics import Metrics
 from tests.support.wandb_records import offline_records
 
@@ -163,18 +161,6 @@ def test_reader_leaves_an_unfinished_line_for_later(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write(": 2}\n")
     assert reader.read() == [{"frames": 2}]
-
-
-def test_monitor_shows_the_newest_known_value_of_every_figure() -> None:
-    newest = Newest()
-    newest.add([{"frames": 1000, "success_base": 0.4, "waiting_for": "0 actors connected"}])
-    newest.add([{"frames": 2500, "success_base": None, "waiting_for": None, "loss/critic": 0.25}])
-    console = Console(record=True, width=80)
-    console.print(make_table("a run", newest.values))
-    shown = console.export_text()
-    for expected in ("a run", "2 500", "40 %", "loss/critic", "0.25"):
-        assert expected in shown
-    assert "0 actors connected" not in shown
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Record:
     status: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     points: Sequence[Point] = ()
-    """Those of training; each value is a finite number, a text, or missing."""
+    """Those of training, without what was not measured."""
     evaluations: Sequence[Evaluated] = ()
     films: Sequence[str] = ()
     """Names below videos/."""
@@ -80,10 +80,13 @@ class RecordReader:
     """Reads a run's folder again and again; of metrics.jsonl only what is new."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder, self._metrics = run_dir, MetricsReader(run_dir)
+        self._folder = run_dir
+        self._begin()
+
+    def _begin(self) -> None:
+        self._metrics, self._size = MetricsReader(self._folder), 0
         self._points: list[Point] = []
         self._evaluations: list[Evaluated] = []
-        self._damaged = 0
 
     def stamp(self) -> tuple[object, ...]:
         """Changes whenever there may be something new."""
@@ -91,11 +94,12 @@ class RecordReader:
         return tuple(_modified_ns(self._folder / name) for name in names)
 
     def read(self) -> Record:
-        first = self._metrics.lines()
-        if self._metrics.began_again:
-            self._points, self._evaluations, self._damaged = [], [], 0
-        for line in first:
-            self._add(line)
+        size = _size(self._metrics.path)
+        if size < self._size:
+            self._begin()  # the run began anew
+        self._size = size
+        for point in self._metrics.read_good():
+            self._add({key: value for key, value in point.items() if value is not None})
         problems = list(self._problems())
         described = {name: self._json(f"{name}.json", problems) for name in ("machine", "status", "summary")}
         settings = read_settings(self._folder)
@@ -114,11 +118,7 @@ class RecordReader:
             problems=problems,
         )
 
-    def _add(self, line: bytes) -> None:
-        point = clean_point(line)
-        if point is None:
-            self._damaged += bool(line.strip())
-            return
+    def _add(self, point: Point) -> None:
         evaluations = list(_evaluations(point))
         self._evaluations += evaluations
         if not evaluations:
@@ -131,8 +131,8 @@ class RecordReader:
             yield "metrics.jsonl is missing: nothing was measured yet"
         elif not self._points:
             yield "metrics.jsonl has no point yet"
-        if self._damaged:
-            yield f"metrics.jsonl has damaged lines, which are left out: {self._damaged}"
+        if self._metrics.damaged:
+            yield f"metrics.jsonl has damaged lines, which are left out: {len(self._metrics.damaged)}"
         if not self._evaluations:
             yield "no evaluation yet: success is not known"
 
@@ -153,17 +153,6 @@ class RecordReader:
         """Whether the file is from after the newest start of the run."""
         started = _modified_ns(self._folder / "launch.yaml") or 0
         return (_modified_ns(self._folder / name) or 0) >= started
-
-
-def clean_point(line: bytes) -> Point | None:
-    """A line of metrics.jsonl: finite numbers and texts alone. None: it is no JSON object."""
-    try:
-        point = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(point, dict):
-        return None
-    return {key: value for key, value in point.items() if isinstance(value, str) or is_number(value)}
 
 
 def is_number(value: object) -> bool:
@@ -209,6 +198,12 @@ def episode_films(films: Sequence[str]) -> dict[int, str]:
     """Episode -> its film, for films that are named after an episode of the replay."""
     found = ((re.search(r"episode[-_ ]?0*(\d+)", name), name) for name in films)
     return {int(match[1]): name for match, name in found if match}
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _modified_ns(path: Path) -> int | None:

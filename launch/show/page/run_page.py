@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from launch.run.folder import count, name_of
 from launch.show.page.charts import run_charts
 from launch.show.page.model import Episodes, Page, Table, Tile
 from launch.show.page.record import Evaluated, Record, episode_films, is_number, read_episodes
@@ -43,23 +44,14 @@ def run_episodes(run_dir: Path, films: list[str]) -> Episodes:
             "actor": [each.actor for each in outcomes],
         },
         films=episode_films(films),
-        command=f"residual-rl viz {run_word(run_dir)}",
+        command=f"residual-rl viz {shlex.quote(name_of(run_dir))}",
         note=note,
     )
-
-
-def run_word(run_dir: Path) -> str:
-    """How a run is named on the command line: its name if it is below runs/, else its folder."""
-    return shlex.quote(run_dir.name if run_dir.parent == Path("runs") else str(run_dir))
 
 
 def percent(value: float) -> str:
     """With one digit behind the point where there is something to say."""
     return f"{100 * value:.1f}".removesuffix(".0") + " %"
-
-
-def count(value: Any) -> str:
-    return "unknown" if value is None else f"{value:,.0f}"
 
 
 def _rounded(value: float | None) -> float | None:
@@ -150,6 +142,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key} ")
+        elif key == "earlier":
+            yield "earlier starts of this run", str(len(value) if isinstance(value, list) else 0)
         elif key == "started_unix" and isinstance(value, int | float):
             yield "started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
         else:
@@ -169,6 +163,6 @@ def _commands(record: Record, changed: list[Changed]) -> list[tuple[str, str]]:
         words = " ".join(["bash launch/start.sh", name, *run_words(changed)])
         commands.append(("the same run under another name", words))
     best = "its best weights over 100 fresh seeds"
-    commands.append((best, f"residual-rl evaluate {run_word(record.folder)} "
+    commands.append((best, f"residual-rl evaluate {shlex.quote(name_of(record.folder))} "
                            "learner.evaluation.first_seed=2000000"))  # fmt: skip
     return commands
