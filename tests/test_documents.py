@@ -34,6 +34,8 @@ FAST = (
     "residual-rl plot",
     "residual-rl replay",
     "residual-rl viz my-run --all",
+    "residual-rl report",
+    "residual-rl compare",
     "bash launch/keys.sh",
     "touch",
 )

@@ -47,6 +47,7 @@ class Browser:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Runtime", "Log", "Page", "Network"):
             self._call(f"{domain}.enable")
+        self._call("Page.setLifecycleEventsEnabled", enabled=True)
         self.resize(1280, 900)
 
     def __enter__(self) -> "Browser":
@@ -63,8 +64,10 @@ class Browser:
         """Load a page; returns the seconds until all its scripts have run."""
         self.events.clear()
         begin_s = time.monotonic()
-        self._call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        answer = self._call("Page.navigate", url=url)
+        assert "errorText" not in answer, answer
+        loaded = {"name": "load", "loaderId": answer["loaderId"]}
+        while not any(loaded.items() <= event["params"].items() for event in self.events):
             self._read()
         return time.monotonic() - begin_s
 

@@ -20,6 +20,7 @@ from tests.support.program import residual_rl
 from tests.support.run_folder import evaluation_point, make_run, training_point, write_points
 
 TOKEN = "a-token"
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def served_by(run_dir: Path, token: str | None = None) -> Iterator[httpx.Client]
     server = uvicorn.Server(
         uvicorn.Config(make_app(run_dir, token, "name"), lifespan="off", log_level="warning")
     )
-    with running(server, listening), httpx.Client(base_url=url) as client:
+    with running(server, listening), httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
         yield client
 
 
@@ -158,10 +159,10 @@ def test_it_says_where_it_is_runs_at_the_lowest_priority_and_ends_on_a_signal(
     served: PageProcess, port: int, made: Path
 ) -> None:
     assert served.said[0].startswith(f"port {port} is taken")
-    assert httpx.get(f"{served.url}healthz").text == "ok\n"
+    assert httpx.get(f"{served.url}healthz", timeout=TIMEOUT_S).text == "ok\n"
     assert os.getpriority(os.PRIO_PROCESS, served.process.pid) == 19
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
-    httpx.get(served.url)
+    httpx.get(served.url, timeout=TIMEOUT_S)
     begin_s = time.monotonic()
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(10) == 128 + signal.SIGTERM and time.monotonic() - begin_s < 5
