@@ -18,12 +18,12 @@ LOWEST_PRIORITY = 19
     examples={
         "report my-run": "writes runs/my-run/report.html",
         "report my-run --out elsewhere.html": "",
-        "report my-run --follow": "after each evaluation, until the run is over",
+        "report my-run --follow": "after each evaluation, until the run ends",
     },
 )
 @click.argument("run", type=RunName())
 @click.option("--out", type=PATH, help="The file to write. Default: report.html in the run's folder.")
-@click.option("--follow", is_flag=True, help="Write it after each evaluation, until the run is over.")
+@click.option("--follow", is_flag=True, help="Write it after each evaluation, until the run ends.")
 def report(run: str, out: Path | None, follow: bool) -> int:
     """Writes a run's page as one file, which needs neither a server nor a network.
 

@@ -18,6 +18,9 @@ from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 
+# Files of a folder that was copied are this close to each other.
+_COPIED_NS = 10 * 10**9
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -110,7 +113,7 @@ class RecordReader:
             settings=settings,
             machine=described["machine"],
             status=described["status"],
-            summary=described["summary"] if self._is_newest("summary.json") else {},
+            summary=described["summary"] if self._has_ended() else {},
             points=tuple(self._points),
             evaluations=tuple(self._evaluations),
             films=sorted(path.name for path in (self._folder / "videos").glob("*.mp4")),
@@ -149,10 +152,12 @@ class RecordReader:
             return {}
         return content
 
-    def _is_newest(self, name: str) -> bool:
-        """Whether the file is from after the newest start of the run."""
-        started = _modified_ns(self._folder / "launch.yaml") or 0
-        return (_modified_ns(self._folder / name) or 0) >= started
+    def _has_ended(self) -> bool:
+        """Whether the summary is not that of an earlier end: the run has gone on since then."""
+        summary, metrics = (
+            _modified_ns(self._folder / name) or 0 for name in ("summary.json", "metrics.jsonl")
+        )
+        return summary >= metrics - _COPIED_NS
 
 
 def is_number(value: object) -> bool:

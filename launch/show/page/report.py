@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from pathlib import Path
 
 from config.files import replace_text
@@ -33,17 +34,24 @@ def write_report(run_dir: Path, out: Path | None = None, record: Record | None =
 
 
 def keep_report(run_dir: Path, stop: threading.Event) -> None:
-    """Write the report after each evaluation, until the run is over or `stop` is set."""
-    reader, stamp, evaluations = RecordReader(run_dir), None, 0
+    """Write the report after each evaluation, until the run ends or `stop` is set."""
+    reader, stamp, evaluations, begin_s = RecordReader(run_dir), None, 0, time.time()
     while not stop.wait(_LOOK_EVERY_S):
         if stamp == (stamp := reader.stamp()):
             continue
+        over = _ended_since(run_dir, begin_s)
         record = reader.read()
-        if record.is_over or len(record.evaluations) != evaluations:
+        if over or len(record.evaluations) != evaluations:
             evaluations = len(record.evaluations)
             _write(run_dir, record)
-        if record.is_over:
+        if over:
             return
+
+
+def _ended_since(run_dir: Path, begin_s: float) -> bool:
+    """Whether there is a summary that is not of an earlier end of the run."""
+    summary = run_dir / "summary.json"
+    return summary.is_file() and summary.stat().st_mtime > begin_s
 
 
 def _write(run_dir: Path, record: Record) -> None:

@@ -1,8 +1,10 @@
 """report.html: its figures are those of metrics.jsonl and the replay; what is missing is said."""
 
 import json
+import os
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from launch.run.folder import MetricsReader
 from launch.show.intervals import wilson_interval
 from launch.show.page.charts import MOST_POINTS, run_charts, waits
 from launch.show.page.record import RecordReader
-from launch.show.page.report import write_report
+from launch.show.page.report import keep_report, write_report
 from launch.show.page.run_page import changed_of, run_page
 from learner.replay.tools.outcomes import read_outcomes
 from tests.support.program import residual_rl
@@ -26,6 +28,7 @@ from tests.support.run_folder import (
     write_metadata,
     write_points,
 )
+from tests.support.runs import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -248,11 +251,39 @@ def test_a_run_of_the_release_before_has_a_page(tmp_path: Path) -> None:
     assert data_of(old / "report.html")["episodes"]["columns"]["episode"]
 
 
-def test_a_summary_of_before_the_newest_start_does_not_end_a_run(run_dir: Path) -> None:
+def test_a_summary_of_before_the_newest_points_does_not_end_a_run(run_dir: Path) -> None:
     assert RecordReader(run_dir).read().is_over
-    time.sleep(0.01)
-    (run_dir / "launch.yaml").touch()
+    later = time.time() + 60
+    os.utime(run_dir / "metrics.jsonl", (later, later))
     assert not RecordReader(run_dir).read().is_over
+
+
+def test_the_report_is_kept_until_the_run_ends(run_dir: Path) -> None:
+    """In a folder with the summary of an earlier end."""
+    report, stop = run_dir / "report.html", threading.Event()
+    keeper = threading.Thread(target=keep_report, args=(run_dir, stop))
+    keeper.start()
+    wait_for(report.exists)
+    before = report.stat().st_mtime_ns
+    write_points(run_dir, [training_point(41_000), evaluation_point("full", 41_000, 0.97)], resume=True)
+    wait_for(lambda: report.stat().st_mtime_ns != before)
+    assert tiles(report)["base + residual"][0] == "97 %" and keeper.is_alive()
+    finish(run_dir)
+    keeper.join(60)
+    assert not keeper.is_alive() and not (run_dir / "report.html.new").exists()
+
+
+def test_a_report_that_cannot_be_written_is_said_and_ends_nothing(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run_dir / "report.html.new").mkdir()
+    keeper = threading.Thread(target=keep_report, args=(run_dir, stop := threading.Event()))
+    keeper.start()
+    wait_for(lambda: caplog.messages)
+    assert keeper.is_alive()
+    stop.set()
+    keeper.join(60)
+    assert caplog.messages == [f"{run_dir}/report.html cannot be written: Is a directory"]
 
 
 def test_a_reader_sees_what_is_new_and_a_run_that_began_again(run_dir: Path) -> None:
