@@ -40,7 +40,7 @@ def _actor(peer: PeerStatus, version: int) -> dict[str, Any]:
         "sub_envs": said.get("sub_envs"),
         "frames": said.get("frames"),
         "frames_per_s": said.get("frames_per_s"),
-        "lag_versions": None if adopted is None else version - adopted,
+        "lag_versions": version - adopted if isinstance(adopted, int | float) else None,
         "last_heard_s": round(peer.last_seen_s, 3),
         "alive": peer.alive,
     }

@@ -50,5 +50,6 @@ class TokenRequired:
 
     def _new_cookie(self) -> str:
         cookie = SimpleCookie({self._cookie: self._token})
-        cookie[self._cookie].update({"httponly": True, "samesite": "Strict", "path": "/"})
-        return cookie[self._cookie].OutputString()
+        morsel = cookie[self._cookie]
+        morsel["httponly"], morsel["samesite"], morsel["path"] = True, "Strict", "/"
+        return morsel.OutputString()

@@ -54,7 +54,8 @@ def _actor_names(folder: Path) -> dict[int, str]:
     """Value of the column `actor` -> the actor's id; empty where something else wrote the dataset."""
     if not (folder / ORIGIN_PATH).exists():
         return {}
-    return dict(enumerate(read_json(folder, ORIGIN_PATH).get("actors", [])))
+    names: list[str] = read_json(folder, ORIGIN_PATH).get("actors", [])
+    return dict(enumerate(names))
 
 
 def read_repo_id(folder: Path) -> str:

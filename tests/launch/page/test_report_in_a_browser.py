@@ -34,8 +34,10 @@ def column(browser: Browser, number: int) -> list[str]:
 
 
 def test_it_opens_without_a_complaint_and_its_charts_have_their_points(browser: Browser, many: Path) -> None:
-    # The first page of a browser's life also warms it up, and other processes may disturb one.
-    assert min(browser.open(many.as_uri()) for _ in range(3)) < 3
+    begin_s = browser.processor_s()
+    browser.open(many.as_uri())
+    # Not by the clock, which other processes of a busy machine disturb.
+    assert browser.processor_s() - begin_s < 3
     assert browser.complaints() == []
     charts = json.loads(browser.ask("JSON.stringify(page.charts)"))
     for chart in charts:
