@@ -31,7 +31,8 @@ def write_status(
 
 
 def _actor(peer: PeerStatus, version: int) -> dict[str, Any]:
-    """None is what the actor did not say; its figures come from another host, so they may be anything."""
+    """None is what the actor did not say, or has not been heard since this learner started. Its figures come
+    from another host, so they may be anything."""
     said = {name: json_value(value) for name, value in peer.figures.items()}
     adopted = said.get("version")
     return {
@@ -41,6 +42,6 @@ def _actor(peer: PeerStatus, version: int) -> dict[str, Any]:
         "frames": said.get("frames"),
         "frames_per_s": said.get("frames_per_s"),
         "lag_versions": version - adopted if isinstance(adopted, int | float) else None,
-        "last_heard_s": round(peer.last_seen_s, 3),
+        "last_heard_s": json_value(peer.last_seen_s),
         "alive": peer.alive,
     }

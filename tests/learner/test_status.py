@@ -1,6 +1,7 @@
 """status.json: what people see of the actors, whatever these say of themselves."""
 
 import json
+import math
 from pathlib import Path
 
 from learner.intake.status import PeerStatus
@@ -36,6 +37,11 @@ def test_an_actor_is_shown_with_what_it_said(tmp_path: Path) -> None:
 def test_figures_that_are_missing_or_no_numbers_are_null(tmp_path: Path) -> None:
     [actor] = written(tmp_path, peer("two", figures={"frames": float("nan")}))["actors"]  # pyright: ignore
     assert [actor[key] for key in ("sub_envs", "frames", "frames_per_s", "lag_versions")] == [None] * 4
+
+
+def test_an_actor_of_before_a_restart_of_the_learner_was_not_heard_yet(tmp_path: Path) -> None:
+    [actor] = written(tmp_path, peer("two", last_seen_s=math.inf, alive=False))["actors"]  # pyright: ignore
+    assert (actor["last_heard_s"], actor["alive"]) == (None, False)
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:

@@ -108,12 +108,13 @@ def _actors(record: Record) -> Table:
 
 
 def _actor(actor: Mapping[str, Any]) -> tuple[str, ...]:
-    heard = _plain(actor.get("last_heard_s"))
+    heard_s = actor.get("last_heard_s")
+    heard = f"{heard_s:.1f} s before" if is_number(heard_s) else "not since the learner started"
     return (
         str(actor.get("name")),
         str(actor.get("host")),
         *(_plain(actor.get(key)) for key in ("sub_envs", "frames", "frames_per_s", "lag_versions")),
-        f"{heard} s before" if actor.get("alive") else f"gone, {heard} s before",
+        heard if actor.get("alive") else f"gone ({heard})",
     )
 
 

@@ -38,6 +38,7 @@ def test_it_opens_without_a_complaint_and_its_charts_have_their_points(browser: 
     browser.open(many.as_uri())
     # Not by the clock, which other processes of a busy machine disturb.
     assert browser.processor_s() - begin_s < 3
+    browser.wait_until("page.charts.every(chart => byId('chart-' + chart.id).data)")
     assert browser.complaints() == []
     charts = json.loads(browser.ask("JSON.stringify(page.charts)"))
     for chart in charts:
@@ -49,9 +50,9 @@ def test_it_opens_without_a_complaint_and_its_charts_have_their_points(browser: 
 def test_the_switch_shows_minutes(browser: Browser, many: Path) -> None:
     browser.open(many.as_uri())
     browser.ask("document.querySelector('input[value=minutes]').click()")
+    browser.wait_until("byId('chart-success').layout.xaxis.title.text === 'minutes'")
     [expected, *_] = browser.ask("page.charts[0].minutes.map(trace => trace.x)")
     assert browser.ask("byId('chart-success').data[0].x") == expected
-    assert browser.ask("byId('chart-success').layout.xaxis.title.text") == "minutes"
 
 
 def test_a_click_on_a_heading_sorts_and_a_second_one_the_other_way_round(
@@ -102,6 +103,7 @@ def test_names_from_outside_are_not_run(browser: Browser, tmp_path: Path) -> Non
     origin = run_dir / "replay/meta/residual_rl.json"
     origin.write_text(origin.read_text().replace("actor-0", evil.replace('"', "'")))
     browser.open(write_report(run_dir).as_uri())
+    browser.wait_until("byId('chart-waits').data")
     assert browser.complaints() == []
     assert browser.ask("window.ran") is None
     assert column(browser, 5)[0] == evil

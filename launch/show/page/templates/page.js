@@ -10,17 +10,22 @@ const LAYOUT = {
 };
 const NOTHING = {text: "not measured yet", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5};
 
-function drawCharts() {
+function drawChart(chart) {
   const axis = document.querySelector("input[name=axis]:checked").value;
+  const swapped = axis === "minutes" && chart.minutes;
+  const data = chart.data.map((trace, i) => ({...trace, ...(swapped ? chart.minutes[i] : {})}));
+  const xaxis = {gridcolor: "#e2e5ea", ...(chart.minutes ? {title: {text: axis}, rangemode: "tozero"} : {}),
+                 ...chart.layout.xaxis};
+  const yaxis = {gridcolor: "#e2e5ea", ...chart.layout.yaxis};
+  const annotations = data.length ? [] : [NOTHING];
+  Plotly.react("chart-" + chart.id, data, {...LAYOUT, ...chart.layout, xaxis, yaxis, annotations},
+               {displayModeBar: false, responsive: true});
+}
+
+async function drawCharts() {
   for (const chart of page.charts) {
-    const swapped = axis === "minutes" && chart.minutes;
-    const data = chart.data.map((trace, i) => ({...trace, ...(swapped ? chart.minutes[i] : {})}));
-    const xaxis = {gridcolor: "#e2e5ea", ...(chart.minutes ? {title: {text: axis}, rangemode: "tozero"} : {}),
-                   ...chart.layout.xaxis};
-    const yaxis = {gridcolor: "#e2e5ea", ...chart.layout.yaxis};
-    const annotations = data.length ? [] : [NOTHING];
-    Plotly.react("chart-" + chart.id, data, {...LAYOUT, ...chart.layout, xaxis, yaxis, annotations},
-                 {displayModeBar: false, responsive: true});
+    drawChart(chart);
+    await new Promise(done => setTimeout(done));  // the page can be used meanwhile
   }
 }
 
