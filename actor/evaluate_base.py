@@ -15,6 +15,7 @@ from actor.evaluation import EvaluationResult, evaluated_policy, prepare_base, r
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
+from actor.policy.finite import non_finite_value
 from config.main import Config
 from protocol.messages import BASE_ALONE
 
@@ -63,6 +64,8 @@ def make_policy(config: Config, base: BasePolicy, residual: Path | None, num_env
         return evaluated_policy(config, base, num_envs, "base")
     policy = evaluated_policy(config, base, num_envs, "full")
     content = read_checkpoint(residual)
+    if (found := non_finite_value(content)) is not None:
+        raise CheckpointError(f"residual {residual}: {found}: choose another checkpoint of its run")
     try:
         policy.adopt(content["version"], content["actor"], BASE_ALONE)
     except (KeyError, TypeError, RuntimeError) as error:

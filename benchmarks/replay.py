@@ -309,7 +309,6 @@ def compared(ours: float, peer: float | None, ceiling: float) -> dict[str, float
 
 
 def main(argv: list[str]) -> None:
-    logging.disable(logging.WARNING)
     parser = make_parser("benchmarks.replay", __doc__, KEYS)
     parser.add_argument("--rounds", type=int, default=3, help="%(default)s by default")
     parser.add_argument(
@@ -339,4 +338,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     main(sys.argv[1:])

@@ -12,7 +12,7 @@ from config.compose import read_config
 from config.main import Config
 from config.process import UsageError
 from launch.run.folder import find_run
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 log = logging.getLogger("evaluate")
 

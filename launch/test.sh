@@ -20,4 +20,5 @@ check ruff check .
 check ruff format --check .
 check pyright
 check lint-imports
-check python -m pytest "$@"
+# Two at a time, since many tests wait for processes; tests of one file share what they set up.
+check python -m pytest -n 2 --dist loadfile "$@"

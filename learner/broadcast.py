@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from actor.policy.finite import non_finite_value
 from actor.policy.residual import ResidualActor
+from learner.algorithms.finite import NonFiniteError
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
 from protocol.arrays import weights_digest
@@ -38,7 +40,11 @@ class Broadcast:
     def publish(
         self, actor: ResidualActor, behaviour: Behaviour, *, now_s: float, final: bool = False
     ) -> Weights:
-        """Send the residual alone, never the frozen base. Returns what is sent; its arrays never change."""
+        """Send the residual alone, never the frozen base. Returns what is sent; its arrays never change.
+        Raises NonFiniteError: a weight is not finite; nothing is sent."""
+        state = actor.state_dict()
+        if (found := non_finite_value(state)) is not None:
+            raise NonFiniteError(f"nothing is published: {found}; lower algo.actor_lr, and start again")
         self._last_s = self._published_s[self.version + 1] = now_s
         if len(self._published_s) > _REMEMBERED:
             del self._published_s[next(iter(self._published_s))]
@@ -46,7 +52,7 @@ class Broadcast:
         if self._journal is not None:
             self._journal.use_version(self.version)
         # `Intake.publish` copies: the learner goes on training while the message waits.
-        columns = {name: value.detach().cpu().numpy() for name, value in actor.state_dict().items()}
+        columns = {name: value.detach().cpu().numpy() for name, value in state.items()}
         return self._intake.publish(
             Weights(
                 version=self.version,

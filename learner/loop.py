@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from config.learner import LearnerConfig
 from config.process import FailedError
+from learner.algorithms.finite import NonFinite, NonFiniteError
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
-from learner.replay.memory.batches import Batches
+from learner.replay.memory.batches import Batches, Drawn
 from learner.replay.run import RunReplay
 from learner.report.report import Report
 from learner.schedule.pace import Pace
@@ -27,6 +28,14 @@ UPDATES_PER_TURN = 8
 
 class StalledError(FailedError):
     """Nothing has arrived that the run needs to go on or to end."""
+
+
+class DivergedError(NonFiniteError):
+    """An update was skipped because it was not finite; `batch` is what it was to learn from."""
+
+    def __init__(self, step: NonFinite, batch: Drawn) -> None:
+        super().__init__(str(step))
+        self.step, self.batch = step, batch
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class Loop:
 
     def train(self) -> None:
         """Until the frame budget is used and every update due for it was made, until evaluations reach
-        `learner.stop_at`, or until `stop` is set."""
+        `learner.stop_at`, or until `stop` is set.
+        Raises NonFiniteError, StalledError: see their messages."""
         pace, progress = self._parts.pace, self._parts.report.progress
         while progress.frames < self._settings.total_frames and not self._is_over():
             self._receive()
@@ -116,10 +126,15 @@ class Loop:
         self._parts.replay.end_sessions(self._parts.intake.ended_sessions())
 
     def _update(self) -> None:
-        """Some of the updates that are due."""
+        """Some of the updates that are due.
+        Raises DivergedError: one of them was not finite; nothing has changed since the one before it."""
         for _ in range(min(self._parts.pace.updates_due, UPDATES_PER_TURN)):
             self._figures |= self._parts.algorithm.update(self._parts.batches.next())
             self._parts.pace.updates += 1
+        skipped = self._parts.algorithm.first_skipped()
+        if skipped is not None:
+            later = self._parts.algorithm.updates - skipped.update
+            raise DivergedError(skipped, self._parts.batches.drawn(later))
 
     def _publish_and_save(self) -> None:
         """What is due of publishing, saving and reporting."""

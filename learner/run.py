@@ -15,14 +15,16 @@ from actor.policy.spec import experience_spec
 from config.compose import write_config
 from config.main import Config
 from config.shared import describe_run
+from learner.algorithms.finite import NonFiniteError
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.files import Checkpoints
+from learner.diverged import explain
 from learner.folder import is_begun, make_run_dir, sole_learner
 from learner.intake.intake import Intake
-from learner.loop import Loop, Parts
+from learner.loop import DivergedError, Loop, Parts
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
@@ -44,8 +46,8 @@ log = logging.getLogger(__name__)
 
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
-    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, RunError,
-    StalledError: see their messages."""
+    Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, NonFiniteError,
+    RunError, StalledError: see their messages."""
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
@@ -53,7 +55,11 @@ def run_learner(config: Config, stop: threading.Event) -> None:
         use_fast_products()
         base = make_base(config.base, config.task, config.learner.device)
         prior = load_prior(config, base)
-        _run(config, base, prior, stop)
+        try:
+            _run(config, base, prior, stop)
+        except DivergedError as error:
+            spec = experience_spec(config, base)
+            raise NonFiniteError(explain(error.step, error.batch, config, spec, prior)) from error
 
 
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:

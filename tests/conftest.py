@@ -26,13 +26,29 @@ def repository() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def unused_ports(worker_id: str) -> Iterator[int]:
+    """Loopback ports that nobody listens on, each given once.
+    They lie below those that the system gives to connections, and those of each process of pytest-xdist apart."""
+    worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 15
+    ports = [10_000 + worker * 1_000 + number for number in range(1_000)]
+    start = os.getpid() % len(ports)  # another suite may run beside
+    return (port for port in ports[start:] + ports[:start] if _is_free(port))
+
+
 @pytest.fixture
-def free_ports() -> tuple[int, int]:
+def free_ports(unused_ports: Iterator[int]) -> tuple[int, int]:
     """Two loopback ports that nobody listens on."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+    return next(unused_ports), next(unused_ports)
 
 
 @pytest.fixture(scope="session", autouse=True)

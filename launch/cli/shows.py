@@ -98,7 +98,7 @@ def runs(folder: Path, as_csv: bool) -> None:
     (Wilson), frames, minutes, what differs from the defaults, the W&B id and the commit. A run that has not
     finished has its newest figures. What cannot be read is a line on standard error.
     """
-    from launch.show.runs.table import show_runs
+    from launch.show.table.show import show_runs
 
     show_runs(folder, as_csv)
 

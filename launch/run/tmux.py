@@ -31,9 +31,8 @@ class Session:
     socket: str
 
     def _tmux(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
-        inherited = {key: value for key, value in os.environ.items() if key != "TMUX"}
         return subprocess.run(
-            ["tmux", "-L", self.socket, *argv], env={**inherited, **env}, capture_output=True, text=True
+            ["tmux", "-L", self.socket, *argv], env={**_environment(), **env}, capture_output=True, text=True
         )
 
     def start(self, supervisor: Sequence[str], monitor: Sequence[str]) -> None:
@@ -71,9 +70,13 @@ class Session:
 
     def attach(self) -> bool:
         """Show the session until it ends or the person detaches; True if it still runs."""
-        inherited = {key: value for key, value in os.environ.items() if key != "TMUX"}
-        subprocess.run(["tmux", "-L", self.socket, "attach-session"], env=inherited, stdout=None)
+        subprocess.run(["tmux", "-L", self.socket, "attach-session"], env=_environment(), stdout=None)
         return self._tmux("has-session").returncode == 0
 
     def kill(self) -> None:
         self._tmux("kill-server")
+
+
+def _environment() -> dict[str, str]:
+    """Without what is true of this terminal alone: a pane has a size of its own."""
+    return {key: value for key, value in os.environ.items() if key not in ("TMUX", "COLUMNS", "LINES")}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from config.process import UsageError
 from launch.run.folder import MetricsReader, Point, find_run
 from launch.show.figure import finish_axes, picture
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 
 @dataclass(frozen=True)

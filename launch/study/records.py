@@ -8,7 +8,7 @@ from typing import Any
 
 from config.files import replace_text
 from launch.run.folder import MetricsReader, Point, duration, read_summary
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 LEVELS = (0.5, 0.75, 0.9)
 # A behaviour this far below the base is one that a user would stop.

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from learner.algorithms import losses
 from learner.algorithms.critic import CriticEnsemble
+from learner.algorithms.finite import NonFinite, finite_steps
 from learner.algorithms.observation_scale import ObservationScale
 
 # What to show of an update, each computed when somebody looks; tensors without gradient.
@@ -39,8 +40,8 @@ class ResidualSAC:
         self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
         self.critic = CriticEnsemble(algo, self.actor.related.observation_dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._actor_optimizer = self._adam(self.actor, algo.actor_lr)
-        self._critic_optimizer = self._adam(self.critic, algo.critic_lr)
+        self._actor_optimizer = self._adam(self.actor.parameters(), algo.actor_lr)
+        self._critic_optimizer = self._adam(self.critic.parameters(), algo.critic_lr)
         start = algo.initial_temperature
         self.log_temperature = torch.tensor(
             math.log(start) if start > 0 else -math.inf,
@@ -49,8 +50,9 @@ class ResidualSAC:
         )
         self.target_entropy = -float(self.actor.outputs)
         self._temperature_optimizer = (
-            torch.optim.Adam([self.log_temperature], lr=algo.critic_lr) if algo.learn_temperature else None
+            self._adam([self.log_temperature], algo.critic_lr) if algo.learn_temperature else None
         )
+        self._steps = finite_steps(self.device)
         self.updates = 0
 
     @property
@@ -81,18 +83,14 @@ class ResidualSAC:
         if len(state["optimizers"]) != len(self._optimizers()):
             raise ValueError("algo.learn_temperature was another")
         for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
-            settings = [dict(group) for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
-            for group, own in zip(optimizer.param_groups, settings, strict=True):
-                group.update(own)
+            optimizer.load_state_dict(saved | {"param_groups": optimizer.state_dict()["param_groups"]})
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
 
-    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
-        fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(network.parameters(), lr=rate, fused=fused)
+    def _adam(self, parameters: Iterable[Tensor], rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=rate, fused=self.device.type in ("cpu", "cuda"))
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers = (self._actor_optimizer, self._critic_optimizer, self._temperature_optimizer)
@@ -107,14 +105,20 @@ class ResidualSAC:
             network.observation_scale.copy_(scale)
 
     def update(self, batch: dict[str, Tensor]) -> Figures:
-        """One update from a batch with the fields of `TransitionBatch`; returns its figures."""
+        """One update from a batch with the fields of `TransitionBatch`; returns its figures.
+
+        It and all later ones change no weight if a loss or a gradient is not finite: see `first_skipped`."""
         batch = self._seen(batch)
-        figures = self._step_critic(batch)
         self.updates += 1
+        figures = self._step_critic(batch)
         if self._actor_is_due():
             figures |= self._step_actor(batch)
         self._track_targets()
         return figures
+
+    def first_skipped(self) -> NonFinite | None:
+        """The first step that was skipped because it was not finite, if any was; on a GPU this waits."""
+        return self._steps.first_skipped()
 
     def _seen(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch with observations as the networks see them."""
@@ -144,7 +148,7 @@ class ResidualSAC:
         target = self.bootstrap_target(batch)
         q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
         loss = losses.critic_loss(q, target)
-        self._step(self._critic_optimizer, loss, self.critic.clip_gradients)
+        self._step(self._critic_optimizer, loss, self.critic.clip_gradients, "critic")
         q, loss = q.detach(), loss.detach()
         return {
             "loss/critic": lambda: loss,
@@ -189,7 +193,7 @@ class ResidualSAC:
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
         )
-        self._step(self._actor_optimizer, loss, self._clip_actor)
+        self._step(self._actor_optimizer, loss, self._clip_actor, "actor")
         self.critic.requires_grad_(True)
         residual = sample.residual.detach()
         return _actor_figures(loss.detach(), residual) | self._step_temperature(sample.log_prob)
@@ -198,10 +202,10 @@ class ResidualSAC:
         if self._temperature_optimizer is None:
             return {}
         loss = losses.temperature_loss(self.log_temperature, log_prob, self.target_entropy)
-        self._temperature_optimizer.zero_grad(set_to_none=True)
+        self._temperature_optimizer.zero_grad()
         loss.backward()
-        self._temperature_optimizer.step()
         loss = loss.detach()
+        self._steps.step(self._temperature_optimizer, loss, "temperature", self.updates)
         return {"loss/temperature": lambda: loss, "temperature": lambda: self.temperature}
 
     def _track_targets(self) -> None:
@@ -214,12 +218,14 @@ class ResidualSAC:
         executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
 
-    def _step(self, optimizer: torch.optim.Adam, loss: Tensor, clip: Callable[[float], object]) -> None:
+    def _step(
+        self, optimizer: torch.optim.Adam, loss: Tensor, clip: Callable[[float], object], network: str
+    ) -> None:
         optimizer.zero_grad()
         loss.backward()
         if self.algo.grad_clip is not None:
             clip(self.algo.grad_clip)
-        optimizer.step()
+        self._steps.step(optimizer, loss.detach(), network, self.updates)
 
     def _clip_actor(self, limit: float) -> None:
         nn.utils.clip_grad_norm_(self.actor.parameters(), limit)

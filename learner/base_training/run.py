@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     """One training, from its start or from where it was stopped.
-    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, ResumeError: see their messages."""
+    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, NonFiniteError, ResumeError: see
+    their messages."""
     torch.set_num_threads(settings.threads)
     require_device("device", settings.device)
     require_own_folder(settings)

@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -13,14 +14,21 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from actor.policy.finite import non_finite_value
 from config.process import UsageError
 from config.train_base import TrainBaseConfig
+from learner.algorithms.finite import NonFinite, finite_steps
 from learner.base_training.windows import Windows, fit_ranges
+from learner.replay.prior.demonstration import DemonstrationError
 
 log = logging.getLogger(__name__)
 
 # What may change between a stop and its resume without changing a single update.
 FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos", "keep_demos"}
+
+
+# Updates whose windows are remembered: more than are made between two looks at what came of them.
+REMEMBERED = 64
 
 
 class ResumeError(UsageError):
@@ -53,7 +61,8 @@ def denoising_loss(
 
 class BaseTrainer:
     """Network, moving average, optimiser and random numbers of a training.
-    `data`: moved to `settings.device` as a whole."""
+    `data`: moved to `settings.device` as a whole.
+    Raises DemonstrationError: values beyond what float32 can scale."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
         self.settings, self.step = settings, 0
@@ -62,6 +71,8 @@ class BaseTrainer:
         agent = DiffusionAgent(_spec(settings, data))
         if settings.normalize:
             fit_ranges(agent, data)
+        if (found := non_finite_value(agent.state_dict())) is not None:
+            raise DemonstrationError(f"the demonstrations' values are too large to be scaled: {found}")
         self.agent = agent.to(self._device)
         self.ema = copy.deepcopy(self.agent).requires_grad_(False)
         self._data = data.to(self._device)
@@ -74,22 +85,36 @@ class BaseTrainer:
         self._rate = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: learning_rate_factor(step, settings.warmup, settings.iterations)
         )
+        self._steps = finite_steps(self._device)
+        self._rows: deque[Tensor] = deque(maxlen=REMEMBERED)
         self._loss = torch.compile(denoising_loss) if settings.compile else denoising_loss
 
     def update(self) -> Tensor:
-        """One step of everything; the loss, without gradient."""
+        """One step of everything; the loss, without gradient.
+
+        It and later ones change no weight if the loss or a gradient is not finite: see `first_skipped`."""
         size = self.settings.batch_size
         rows = self._draw_integers(len(self._data.history), size)
+        self._rows.append(rows)
         history, actions = self._data.history[rows], self._data.actions[rows]
         noise = torch.randn(actions.shape, generator=self._rng, device=self._device)
         loss = self._loss_of(history, actions, noise, self._draw_integers(TRAIN_STEPS, size))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._optimizer.step()
-        self._rate.step()
-        self._track()
+        loss = loss.detach()
+        if self._steps.step(self._optimizer, loss, "base", self.step + 1):
+            self._rate.step()
+            self._track()
         self.step += 1
-        return loss.detach()
+        return loss
+
+    def first_skipped(self) -> NonFinite | None:
+        """The first step that was skipped because it was not finite, if any was; on a GPU this waits."""
+        return self._steps.first_skipped()
+
+    def windows_of(self, step: NonFinite) -> list[int]:
+        """Which windows the update learned from, one of the last `REMEMBERED`."""
+        return self._rows[-1 - (self.step - step.update)].tolist()
 
     def state(self) -> dict[str, Any]:
         """All that the next update depends on, but for the demonstrations; `weights_only` readable."""

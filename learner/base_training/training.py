@@ -10,12 +10,17 @@ import msgspec
 from rich.progress import Progress, TaskID, TextColumn
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.checkpoint import save_agent
+from actor.policy.finite import non_finite_value
 from config.train_base import TrainBaseConfig
+from learner.algorithms.finite import NonFiniteError
+from learner.base_training.diverged import explain
 from learner.base_training.evaluation import BaseEvaluations, Evaluated
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows
+from learner.checkpoints.files import require_finite
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +30,10 @@ STEPS_PER_LOOK = 50
 
 class Training:
     """Trains, saves, and evaluates beside the training.
-    Raises ResumeError: `resume` asks for what is not there, or the settings changed since."""
+    Raises CheckpointError, DemonstrationError, ResumeError: see their messages."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows, stop: threading.Event) -> None:
-        self._settings, self._stop = settings, stop
+        self._settings, self._data, self._stop = settings, data, stop
         self._trainer = BaseTrainer(settings, data)
         self._results = Results(settings)
         self._resume()
@@ -36,7 +41,8 @@ class Training:
         self._tracker = BaseTracker(settings)
 
     def run(self) -> None:
-        """To the last iteration, or until `stop` is set; either way everything is saved."""
+        """To the last iteration, or until `stop` is set; either way everything is saved.
+        Raises NonFiniteError: an update was not finite; what was saved before stays."""
         columns = (*Progress.get_default_columns(), TextColumn("{task.fields[figures]}"))
         try:
             with Progress(*columns) as progress:
@@ -54,6 +60,7 @@ class Training:
         if step % self._settings.save_every == 0:
             self._save()
         if step % STEPS_PER_LOOK == 0:
+            self._require_finite()
             self._tracker.log(step, loss=loss.item())
             self._take_evaluation(wait=False)
             progress.update(bar, completed=step, figures=f"loss {loss.item():.4f}{self._results}")
@@ -75,6 +82,7 @@ class Training:
         log.info("finished: base.path=%s%s", self._settings.out, self._results)
 
     def _evaluate(self) -> None:
+        self._require_finite()
         self._results.newest_step = self._trainer.step
         self._write("best", evaluated=True)
         self._evaluations.start(self._trainer.step)
@@ -93,15 +101,27 @@ class Training:
 
     def _save(self) -> None:
         """The newest checkpoint and the training's state; the newest is the best while none was evaluated."""
+        self._require_finite()
+        state = self._trainer.state()
+        require_finite(state, self._settings.folder)
         self._write("newest")
-        write_checkpoint(self._settings.folder / "training.pt", self._trainer.state())
+        write_checkpoint(self._settings.folder / "training.pt", state)
         if self._results.best is None:
             self._write("best")
+
+    def _require_finite(self) -> None:
+        """Before anything is kept. Raises NonFiniteError: an update was skipped."""
+        skipped = self._trainer.first_skipped()
+        if skipped is not None:
+            raise NonFiniteError(
+                explain(skipped, self._trainer.windows_of(skipped), self._data, self._settings)
+            )
 
     def _write(self, name: str, *, evaluated: bool = False) -> None:
         """Write the base as it is now, into the training's folder or into that of the evaluation."""
         folder = self._evaluations.folder if evaluated else self._settings.folder
         trainer = self._trainer
+        require_finite({"agent": trainer.agent.state_dict(), "ema_agent": trainer.ema.state_dict()}, folder)
         save_agent(folder, trainer.agent, trainer.ema, _arguments(self._settings), name)
 
     def _resume(self) -> None:
@@ -111,7 +131,12 @@ class Training:
             return
         if not state.is_file():
             raise ResumeError(f"resume=must, but there is no {state}")
-        self._trainer.load_state(read_checkpoint(state))
+        saved = read_checkpoint(state)
+        if (found := non_finite_value(saved)) is not None:
+            raise CheckpointError(
+                f"{state}: {found}: begin anew with resume=new, or choose another out=<folder>"
+            )
+        self._trainer.load_state(saved)
         log.info("resumed from step %d of %s", self._trainer.step, self._settings.out)
 
 

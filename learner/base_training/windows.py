@@ -15,11 +15,22 @@ class Windows:
 
     history: Tensor
     actions: Tensor
-    episodes: int
+    counts: tuple[int, ...]
+    """Windows of each episode, in the order of the episodes."""
+
+    @property
+    def episodes(self) -> int:
+        return len(self.counts)
+
+    def place(self, window: int) -> tuple[int, int]:
+        """Number of the window's episode, and the frame that its history begins with."""
+        firsts = np.cumsum([0, *self.counts])
+        episode = int(np.searchsorted(firsts, window, side="right")) - 1
+        return episode, max(0, int(window - firsts[episode]) - self.history.shape[1] + 1)
 
     def to(self, device: torch.device) -> "Windows":
         """The same on `device`."""
-        return Windows(self.history.to(device), self.actions.to(device), self.episodes)
+        return Windows(self.history.to(device), self.actions.to(device), self.counts)
 
 
 def make_windows(
@@ -44,7 +55,7 @@ def make_windows(
     return Windows(
         history=torch.from_numpy(np.concatenate(histories)),
         actions=torch.from_numpy(np.concatenate(chunks)),
-        episodes=len(episodes),
+        counts=tuple(map(len, histories)),
     )
 
 

@@ -1,4 +1,7 @@
-"""`best.pt`: the residual of the published version with the highest evaluated success."""
+"""`best.pt`: the residual of the published version whose evaluation promises the highest success.
+
+Evaluations differ in their number of episodes: 40 successes of 40 promise less than 99 of 100. What counts is
+the lower end of the rate's 95 % interval (Wilson 1927)."""
 
 import logging
 from collections.abc import Iterable
@@ -10,7 +13,9 @@ import torch
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
+from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
+from learner.intervals import wilson_interval
 from protocol.arrays import Columns
 from protocol.messages import Evaluation, Weights
 
@@ -26,6 +31,11 @@ class Score(NamedTuple):
     version: int
     success: float
     episodes: int
+
+    @property
+    def promised(self) -> float:
+        """The lower end of the success rate's 95 % interval."""
+        return wilson_interval(self.success, self.episodes)[0]
 
 
 class BestCheckpoint:
@@ -59,7 +69,7 @@ class BestCheckpoint:
             score = Score(evaluation.version, evaluation.success, len(evaluation.seeds))
             if evaluation.policy != "full" or score.version not in self._recent:
                 continue
-            if self.score is None or score.success >= self.score.success:
+            if self.score is None or score.promised >= self.score.promised:
                 self._write(score)
 
     def _write(self, score: Score) -> None:
@@ -85,7 +95,9 @@ def _read_score(place: Path) -> Score | None:
         return None
     try:
         content = read_checkpoint(place)
+        if (found := non_finite_value(content)) is not None:
+            raise CheckpointError(found)
         return Score(int(content["version"]), float(content["success"]), int(content["episodes"]))
     except (CheckpointError, KeyError, TypeError, ValueError) as error:
-        log.warning("%s cannot be read (%s): the next evaluated residual replaces it", place, error)
+        log.warning("%s cannot be used (%s): the next evaluated residual replaces it", place, error)
         return None

@@ -8,7 +8,9 @@ import msgspec
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
+from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
+from learner.algorithms.finite import NonFiniteError
 from learner.algorithms.residual_sac import ResidualSAC
 
 
@@ -40,7 +42,9 @@ class Checkpoints:
         self._state = TrainingState(folder, resumable)
 
     def save(self, version: int) -> None:
-        """Replace both files; `version` is the newest one that was published."""
+        """Replace both files; `version` is the newest one that was published.
+        Raises NonFiniteError: a value is not finite; both files stay as they are."""
+        require_finite(self._state.content(), self._folder)
         save_checkpoint(self._folder, self._algorithm, version, self._algo)
         self._state.save()
 
@@ -71,16 +75,22 @@ class TrainingState:
     def __init__(self, folder: Path, parts: Mapping[str, Stateful]) -> None:
         self._place, self._parts = folder / "training.pt", parts
 
+    def content(self) -> dict[str, Any]:
+        return {name: part.state() for name, part in self._parts.items()}
+
     def save(self) -> None:
-        write_checkpoint(self._place, {name: part.state() for name, part in self._parts.items()})
+        write_checkpoint(self._place, self.content())
 
     def load(self) -> bool:
         """Resume what was saved; False if nothing was.
-        Raises CheckpointError: the file belongs to another configuration or release, or is broken."""
+        Raises CheckpointError: the file belongs to another configuration or release, is broken, or has values
+        that are not finite."""
         if not self._place.exists():
             return False
         try:
             saved = read_checkpoint(self._place)
+            if (found := non_finite_value(saved)) is not None:
+                raise CheckpointError(f"{self._place}: {found}")
         except CheckpointError as error:
             raise CheckpointError(
                 f"{error}: remove it, and the run goes on with its replay and new networks, or choose "
@@ -95,3 +105,12 @@ class TrainingState:
                 "choose another name=<run>"
             ) from error
         return True
+
+
+def require_finite(content: Any, folder: Path) -> None:
+    """Raise NonFiniteError if a checkpoint with this content would have a value that is not finite."""
+    if (found := non_finite_value(content)) is not None:
+        raise NonFiniteError(
+            f"nothing is saved to {folder}: {found}; lower the learning rates and start again, which goes on "
+            "from the last checkpoint"
+        )

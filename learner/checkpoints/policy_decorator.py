@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.contract import CheckpointError
+from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
 from config.process import UsageError
 
@@ -179,14 +181,21 @@ def export_file(source: Path, target: Path) -> None:
     """Write our checkpoint `source` in the published layout.
     Raises CheckpointError, LayoutError: not a residual's checkpoint, or networks that the layout lacks."""
     with _named(source):
-        write_checkpoint(target, export_checkpoint(read_checkpoint(source)))
+        write_checkpoint(target, export_checkpoint(_read(source)))
 
 
 def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
     """Write the published checkpoint `source` as one of ours.
     Raises CheckpointError, LayoutError: not a published checkpoint, or not of the networks of `algo`."""
     with _named(source):
-        write_checkpoint(target, import_checkpoint(read_checkpoint(source), algo))
+        write_checkpoint(target, import_checkpoint(_read(source), algo))
+
+
+def _read(source: Path) -> Any:
+    content = read_checkpoint(source)
+    if (found := non_finite_value(content)) is not None:
+        raise CheckpointError(f"{source}: {found}: convert another checkpoint of its run")
+    return content
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from config.keys import configuration_of
 from launch.cli.main import cli
 from launch.cli.verb import PROGRAM, Verb
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 SCREEN_LINES, SCREEN_COLUMNS = 40, 100
 

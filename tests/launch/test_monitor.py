@@ -296,7 +296,8 @@ def test_without_a_name_it_is_the_run_that_was_started_last(
     assert "no run under runs/" in capsys.readouterr().err
     for age, name in enumerate(("newer", "older")):
         run_dir = unfinished_run(tmp_path / "runs" / name, 3)
-        os.utime(run_dir / "launch.yaml", (NOW - age, NOW - age))
+        for settings in ("launch.yaml", "config.yaml"):
+            os.utime(run_dir / settings, (NOW - age, NOW - age))
     assert residual_rl("monitor", "--once") == 0
     assert capsys.readouterr().out.startswith("newer ")
     assert residual_rl("monitor", "--json") == 2

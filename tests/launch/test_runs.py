@@ -10,13 +10,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from launch.show.runs.rows import Row
-from launch.show.runs.settings import as_words, differences
-from launch.show.runs.table import write_table
 
 from config.compose import compose_config, config_text
 from config.main import Config
+from launch.run.launcher import LaunchError, note_machine
 from launch.run.machine import read_machine, write_machine
+from launch.show.table.rows import Row
+from launch.show.table.settings import as_words, differences
+from launch.show.table.show import write_table
 from tests.support.program import residual_rl
 from tests.support.watched_run import (
     FINISHED,
@@ -212,6 +213,13 @@ def test_each_start_is_written_down_and_no_earlier_one_is_lost(tmp_path: Path) -
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
     assert first.commit == head.strip() and first.packages["torch"] and first.python.startswith("3.")
     assert first.cpu.endswith(f"{len(os.sched_getaffinity(0))} cores")
+
+
+def test_a_folder_in_which_it_cannot_be_written_refuses_the_run_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a/machine.json").mkdir(parents=True)
+    with pytest.raises(LaunchError, match=r"a/machine\.json cannot be written: Is a directory$"):
+        note_machine(compose_config(["name=a", f"runs_dir={tmp_path}"]))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["machine.json"]
 
 
 def test_a_machine_json_that_cannot_be_read_counts_as_none(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
         train_base(compose_training([*SMALL, f"out={tmp_path}", *words, "lr=1e-3"]), StopRequest())
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_the_same_command(tmp_path: Path) -> None:
     words = ["iterations=600", "save_every=50", "evaluation.every=0"]
     stopped = subprocess.Popen(command(tmp_path / "a", *words), stdout=subprocess.PIPE, text=True)

@@ -71,6 +71,7 @@ def assert_ran(tmp_path: Path) -> None:
     assert summary["evaluation_episodes"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1100)
 def test_demonstrations_become_a_base_and_a_run(repository: Path, tmp_path: Path, places: list[str]) -> None:
     train = page("train-base").replace("StackCube-v1", "PickCube-v1")
@@ -98,6 +99,7 @@ def test_a_published_checkpoint_of_maniskill2_runs(
     assert_ran(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1100)
 def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
     episodes = read_maniskill(repository / "bases" / "PickCube-v1" / "demos.h5", 3)

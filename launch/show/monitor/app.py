@@ -71,8 +71,6 @@ class Monitor(App[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        # In the run's tmux session the lines of all processes are in the pane below.
-        self.query_one("#logs").set_class(SOCKET_VARIABLE in os.environ, "-elsewhere")
         self.call_after_refresh(self.show)
         self.look()
 
@@ -106,7 +104,9 @@ class Monitor(App[None]):
         self._fill(main, "#details", words.details(shown) if tall and shown.figures else None)
         self._fill(main, "#warnings", words.warnings(shown, half - 3, 8 if tall else 2) or None)
         per_process = max(1, (lines - TALL_LINES) // max(4, len(shown.logs)))
-        logs = words.logs(shown, columns, per_process) if lines >= LEAST_LINES else None
+        # In the run's tmux session the pane below has the lines of all processes.
+        has_room = lines >= LEAST_LINES and SOCKET_VARIABLE not in os.environ
+        logs = words.logs(shown, columns, per_process) if has_room else None
         self._fill(main, "#logs", logs or None)
         if isinstance(self.screen, Logs):
             self.screen.show(shown)

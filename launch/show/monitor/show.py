@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console, Group, RenderableType
 
 from config.process import FailedError, UsageError
-from launch.run.folder import COLUMNS, describe_summary, is_run, read_summary
+from launch.run.folder import COLUMNS, SETTINGS, describe_summary, is_run, read_summary
 from launch.show.monitor import words
 from launch.show.monitor.chart import draw_success
 from launch.show.monitor.follower import Follower
@@ -21,7 +21,7 @@ CHART_LINES = 9
 
 def newest_run() -> Path:
     """The run under runs/ that was started last. Raises UsageError: there is none."""
-    begun = [path for path in Path("runs").glob("*/launch.yaml") if path.is_file()]
+    begun = [path for name in SETTINGS for path in Path("runs").glob(f"*/{name}") if path.is_file()]
     if not begun:
         raise UsageError("no run under runs/: name a run's folder, or start one with residual-rl run")
     return max(begun, key=lambda path: path.stat().st_mtime).parent

@@ -2,17 +2,33 @@
 
 import json
 import math
+from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from config.algo import AlgoConfig
-from learner.replay.memory.ring import Ring
+from learner.replay.memory.ring import Ring, Sampled
+from learner.replay.memory.rows import Flags, Slots
 from learner.replay.memory.transitions import TransitionBatch
 
 # A reward this many decisions away counts for nothing to speak of, or is too expensive to look for.
 _LEAST_WEIGHT, _MOST_DECISIONS = 0.01, 200
+# Batches whose places are remembered: more than the learner draws between two looks at what came of them.
+REMEMBERED = 64
+
+
+class Drawn(NamedTuple):
+    """A batch of B transitions, on the CPU, and where they are from."""
+
+    transitions: TransitionBatch
+    is_prior: Flags
+    """b1 (B,): whether they are prior data."""
+    start: Slots
+    """i8 (B,), the position of the row that each begins with, in the online or in the prior ring."""
+    end: Slots
 
 
 class Batches:
@@ -28,6 +44,7 @@ class Batches:
         self._rng = np.random.default_rng(seed)
         self._looks = np.random.default_rng(seed)  # of its own: looking changes no batch
         self._device = torch.device(device)
+        self._places: deque[list[tuple[Slots, Slots]]] = deque(maxlen=REMEMBERED)
 
     def state(self) -> str:
         """State of the random draws, for `load_state` of another process."""
@@ -40,7 +57,8 @@ class Batches:
     def next(self) -> dict[str, Tensor]:
         """The fields of `TransitionBatch` as tensors (batch_size, ...)."""
         parts = [self._draw(ring, rows) for ring, rows in self._sources]
-        columns = zip(*parts, strict=True)
+        self._places.append([(part.start, part.end) for part in parts])
+        columns = zip(*(part.transitions for part in parts), strict=True)
         return {
             name: self._here(torch.cat(column))
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
@@ -67,8 +85,27 @@ class Batches:
             return _MOST_DECISIONS
         return min(math.ceil(math.log(_LEAST_WEIGHT) / math.log(self._gamma)), _MOST_DECISIONS)
 
-    def _draw(self, ring: Ring, rows: int) -> TransitionBatch:
-        return ring.sample(
+    def drawn(self, later: int) -> Drawn:
+        """The batch after which `later` more were drawn, less than `REMEMBERED`, and no rows added."""
+        rings, places = [ring for ring, _ in self._sources], self._places[-1 - later]
+        parts = [
+            ring.transitions(start, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset)
+            for ring, (start, _) in zip(rings, places, strict=True)
+        ]
+        starts, ends = (
+            np.concatenate([ring.rows.positions(slots) for ring, slots in zip(rings, side, strict=True)])
+            for side in zip(*places, strict=True)
+        )
+        counts = [len(start) for start, _ in places]
+        return Drawn(
+            TransitionBatch(*(torch.cat(column).cpu() for column in zip(*parts, strict=True))),
+            np.repeat([False, True][: len(counts)], counts),
+            starts,
+            ends,
+        )
+
+    def _draw(self, ring: Ring, rows: int) -> Sampled:
+        return ring.sample_with_places(
             rows, self._rng, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset
         )
 

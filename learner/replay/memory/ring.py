@@ -8,6 +8,7 @@ whose successor has not arrived is never sampled.
 
 import threading
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,14 @@ from learner.replay.memory.succession import Succession
 from learner.replay.memory.transitions import TransitionBatch, find_ends, gather
 from protocol.arrays import Columns
 from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
+
+
+class Sampled(NamedTuple):
+    """Transitions, and the slots at which they begin and end."""
+
+    transitions: TransitionBatch
+    start: Slots
+    end: Slots
 
 
 class Ring:
@@ -121,9 +130,18 @@ class Ring:
         """`count` transitions, uniform over all rows that have a successor.
         `reward_offset`: added to every decision's reward (-1 for "sparse minus one").
         Raises ValueError: nothing can be sampled yet."""
+        return self.sample_with_places(
+            count, rng, n_step=n_step, gamma=gamma, reward_offset=reward_offset
+        ).transitions
+
+    def sample_with_places(
+        self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
+    ) -> Sampled:
+        """As `sample`, the same rows for the same `rng`, with the slots at both ends of each transition."""
         with self._lock:
             start = draw_linked(self.rows, count, rng)
-            return self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)[0]
+            batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            return Sampled(batch, start, end)
 
     def sample_with_optional(
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float

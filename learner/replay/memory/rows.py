@@ -46,6 +46,10 @@ class Rows:
         """Rows at positions below were overwritten."""
         return self.position - self.capacity
 
+    def positions(self, slots: Slots) -> Slots:
+        """Of the rows that are in `slots`."""
+        return self.position - 1 - (self.position - 1 - slots) % self.capacity
+
     @property
     def nbytes(self) -> int:
         """All of them allocated at the start."""

@@ -25,6 +25,8 @@ class PriorData:
     columns: Columns
     clipped_share: float
     """Share of the residuals' values that had to be clipped to [-1, 1] to reproduce the recorded actions."""
+    sources: tuple[tuple[str, int], ...]
+    """Name and number of episodes of each source, in the order of the columns."""
 
 
 def read_prior(
@@ -99,7 +101,7 @@ def prior_columns(
         "prior data from %s: %d episodes, %d decisions, %.1f %% of the residual clipped",
         source, len(parts), len(columns["frames"]), 100 * share,
     )  # fmt: skip
-    return PriorData(columns, share)
+    return PriorData(columns, share, ((source, len(parts)),))
 
 
 def _decisions(
@@ -144,4 +146,5 @@ def join_prior(parts: Sequence[PriorData]) -> PriorData:
     columns["episode"] = [e + o for e, o in zip(columns["episode"], episodes, strict=False)]
     share = float(np.average([part.clipped_share for part in parts], weights=rows))
     merged = {name: np.concatenate(values) for name, values in columns.items()}
-    return PriorData(merged | {"final_row": merged["final_row"].astype(np.int32)}, share)
+    sources = tuple(source for part in parts for source in part.sources)
+    return PriorData(merged | {"final_row": merged["final_row"].astype(np.int32)}, share, sources)

@@ -11,9 +11,9 @@ from typing import Any
 
 import plotly.graph_objects
 import pytest
+from launch.show.intervals import wilson_interval
 
 from launch.run.folder import MetricsReader
-from launch.show.intervals import wilson_interval
 from launch.show.page.charts import MOST_POINTS, run_charts, waits
 from launch.show.page.record import RecordReader
 from launch.show.page.report import keep_report, write_report

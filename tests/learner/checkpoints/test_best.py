@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from actor.evaluate_base import make_policy
+from actor.policy.contract import CheckpointError
 from actor.policy.residual import ResidualActor
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.policy_decorator import LayoutError, export_checkpoint
@@ -19,10 +20,10 @@ from tests.support.wire import make_weights
 ALGO = make_config().algo
 
 
-def evaluation(version: int, successes: int, policy: str = "full") -> Evaluation:
+def evaluation(version: int, successes: int, policy: str = "full", episodes: int = 10) -> Evaluation:
     return Evaluation(
         session=1, sequence=version, policy=policy, version=version, wall_s=1.0,
-        successes=[i < successes for i in range(10)], seeds=list(range(10)),
+        successes=[i < successes for i in range(episodes)], seeds=list(range(episodes)),
     )  # fmt: skip
 
 
@@ -48,6 +49,18 @@ def test_the_best_evaluated_version_is_kept_and_of_equals_the_newer(tmp_path: Pa
     assert best.score == (6, 0.8, 10)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [((40, 40), (99, 100), 2), ((40, 40), (90, 100), 1), ((99, 100), (40, 40), 1), ((8, 10), (80, 100), 2)],
+)
+def test_a_rate_over_few_episodes_promises_less_than_nearly_the_same_over_many(
+    first: tuple[int, int], second: tuple[int, int], kept: int, tmp_path: Path
+) -> None:
+    counts = enumerate((first, second), start=1)
+    best = after(tmp_path, *(evaluation(v, s, episodes=n) for v, (s, n) in counts))
+    assert best.score is not None and best.score.version == content(tmp_path)["version"] == kept
+
+
 def test_the_base_and_versions_that_are_not_remembered_are_never_the_best(tmp_path: Path) -> None:
     best = after(tmp_path, evaluation(2, 10, policy="base"), evaluation(77, 10))
     assert best.score is None and not (tmp_path / "best.pt").exists()
@@ -64,7 +77,21 @@ def test_a_restarted_learner_replaces_the_best_only_by_one_as_good(tmp_path: Pat
 def test_a_broken_file_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "best.pt").write_bytes(b"broken")
     after(tmp_path, evaluation(3, 1))
-    assert "best.pt cannot be read" in caplog.text
+    assert "best.pt cannot be used" in caplog.text
+    assert content(tmp_path)["version"] == 3
+
+
+def test_a_file_with_nan_is_said_and_replaced_and_plays_no_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    after(tmp_path, evaluation(5, 10))
+    kept = content(tmp_path)
+    kept["actor"]["layer.weight"][2, 1] = float("nan")
+    torch.save(kept, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"best\.pt: actor\.layer\.weight\[2, 1\] is nan"):
+        make_policy(make_config(), CountingBase(), tmp_path / "best.pt", num_envs=1)
+    after(tmp_path, evaluation(3, 1))
+    assert "actor.layer.weight[2, 1] is nan" in caplog.text
     assert content(tmp_path)["version"] == 3
 
 

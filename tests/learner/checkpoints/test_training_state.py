@@ -1,14 +1,19 @@
 """The next update after a resume is the one that would have come without the stop."""
 
+import functools
+import math
+import operator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from actor.policy.contract import CheckpointError
+from learner.algorithms.finite import NonFiniteError
 from learner.algorithms.residual_sac import ResidualSAC
-from learner.checkpoints.files import TrainingState
+from learner.checkpoints.files import Checkpoints, TrainingState
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.ring import Ring
 from learner.report.progress import RunProgress
@@ -144,6 +149,33 @@ def test_other_networks_are_refused_by_the_files_name(word: str, tmp_path: Path)
     Parts().state(tmp_path).save()
     with pytest.raises(CheckpointError, match=r"training\.pt does not fit this configuration"):
         Parts(word).state(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("critic", "layers.0.bias"), math.nan, r"critic\.layers\.0\.bias\[0, 0, 0\] is nan"),
+        (("optimizers", 1, "state", 0, "exp_avg_sq"), math.inf, r"optimizers\.1\..*exp_avg_sq.* is inf"),
+        (("log_temperature",), math.inf, "log_temperature is inf"),
+    ],
+)
+def test_a_value_that_is_not_finite_is_neither_saved_nor_resumed(
+    place: tuple[Any, ...], value: float, says: str, tmp_path: Path
+) -> None:
+    parts = Parts()
+    parts.update(2)
+    checkpoints = Checkpoints(tmp_path, parts.algorithm, {"algorithm": parts.algorithm}, parts.config.algo)
+    checkpoints.save(1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    functools.reduce(operator.getitem, place, parts.algorithm.state()).fill_(value)
+    with pytest.raises(NonFiniteError, match=says):
+        checkpoints.save(2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    # As a release that did not look would have left it.
+    TrainingState(tmp_path, {"algorithm": parts.algorithm}).save()
+    with pytest.raises(CheckpointError, match=rf"training\.pt: algorithm\.{says}: remove it") as refused:
+        Parts().state(tmp_path).load()
+    assert "\n" not in str(refused.value)
 
 
 def test_a_broken_file_is_refused_by_its_name(tmp_path: Path) -> None:

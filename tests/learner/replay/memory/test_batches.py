@@ -43,3 +43,24 @@ def test_what_was_earned_is_the_discounted_reward_up_to_the_episodes_end():
     before = batches.state()
     assert batches.return_earned() == pytest.approx((0.25 + 0.5 + 1) / 3, abs=0.03)
     assert batches.state() == before, "looking changes no batch"
+
+
+def test_a_batch_drawn_before_is_found_again_with_the_positions_of_its_rows() -> None:
+    algo = make_config("algo.prior_fraction=0.25", "algo.batch_size=16", "algo.n_step=1").algo
+    online, prior = Ring(12, 3, 8), Ring(30, 3, 8)
+    for ring, episodes in ((online, 9), (prior, 10)):
+        for number in range(episodes):
+            columns = episode_of([[0, 0, 0, 0]] * 2, frames=[4, 4])
+            # Each row, final observations included, says its position.
+            first = 3 * number
+            columns["observation"][:] = first + np.arange(2)[:, None, None]
+            ring.add("a", columns | {"final_observation": np.full((1, 3), first + 2, np.float32)})
+    batches = Batches(algo, online, prior, seed=0, device="cpu")
+    wanted = [batches.next() for _ in range(3)]
+    for later, batch in enumerate(reversed(wanted)):
+        drawn = batches.drawn(later)
+        for name, values in drawn.transitions._asdict().items():
+            np.testing.assert_array_equal(values, batch[name])
+        assert drawn.is_prior.tolist() == [False] * 12 + [True] * 4
+        np.testing.assert_array_equal(drawn.start, batch["observation"][:, 0])
+        np.testing.assert_array_equal(drawn.end, batch["next_observation"][:, 0])
