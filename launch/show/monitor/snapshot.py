@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from launch.show.intervals import wilson_interval
+from learner.intervals import wilson_interval
 
 State = Literal["starting", "running", "over", "not running"]
 

@@ -12,8 +12,8 @@ from typing import Any, TypeGuard
 import pyarrow as pa
 
 from launch.run.folder import MetricsReader, Point
-from launch.show.intervals import wilson_interval
 from launch.show.settings import read_settings
+from learner.intervals import wilson_interval
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes

@@ -12,8 +12,8 @@ from config.process import UsageError, one_line
 from launch.run.folder import SETTINGS, MetricsReader, Point, is_run, read_summary
 from launch.run.holder import is_alive
 from launch.run.machine import read_machine
-from launch.show.intervals import wilson_interval
 from launch.show.table.settings import as_words, differences
+from learner.intervals import wilson_interval
 
 # Folders beside runs that are none: docs/reference/run-folder.md
 NO_RUNS = ("spools",)

@@ -11,13 +11,13 @@ from typing import Any
 
 import plotly.graph_objects
 import pytest
-from launch.show.intervals import wilson_interval
 
 from launch.run.folder import MetricsReader
 from launch.show.page.charts import MOST_POINTS, run_charts, waits
 from launch.show.page.record import RecordReader
 from launch.show.page.report import keep_report, write_report
 from launch.show.page.run_page import changed_of, run_page
+from learner.intervals import wilson_interval
 from learner.replay.tools.outcomes import read_outcomes
 from tests.support.program import residual_rl
 from tests.support.run_folder import (
