@@ -34,11 +34,14 @@ def column(browser: Browser, number: int) -> list[str]:
 
 
 def test_it_opens_without_a_complaint_and_its_charts_have_their_points(browser: Browser, many: Path) -> None:
+    drawn = "page.charts.every(chart => byId('chart-' + chart.id).data)"
+    browser.open(many.as_uri())  # what a browser does once in its life is not the page's
+    browser.wait_until(drawn)
     begin_s = browser.processor_s()
     browser.open(many.as_uri())
     # Not by the clock, which other processes of a busy machine disturb.
     assert browser.processor_s() - begin_s < 3
-    browser.wait_until("page.charts.every(chart => byId('chart-' + chart.id).data)")
+    browser.wait_until(drawn)
     assert browser.complaints() == []
     charts = json.loads(browser.ask("JSON.stringify(page.charts)"))
     for chart in charts:
