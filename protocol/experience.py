@@ -8,7 +8,6 @@ O = observation_dim, A = action_dim, H and W the height and width of a camera's 
 
 import enum
 import functools
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -20,6 +19,10 @@ from numpy.typing import NDArray
 from protocol.arrays import DTYPES, Columns, ProtocolError
 
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
+
+LARGEST_VALUE = 1e9
+"""Bound of the size of every number that is checked as finite: what a simulator that blew up returns must not
+reach an update, where it would stop the learner."""
 
 Dim = int | str
 """A number, or a letter for one."""
@@ -222,13 +225,16 @@ class ExperienceCheck:
         return {each.name: (DTYPES[each.dtype], each.shape(sizes)) for each in self._columns}
 
     def _check_finite(self, columns: Columns) -> None:
-        # One NaN or infinity makes the sum of squares one, at a fraction of the cost of looking at each.
-        suspects = [name for name in self._finite if not math.isfinite(np.vdot(each := columns[name], each))]
+        # The sum of squares shows NaN, infinity and large values, and costs less than a look at each.
+        bound = LARGEST_VALUE**2
+        suspects = [name for name in self._finite if not np.vdot(each := columns[name], each) < bound]
         for name in suspects:
-            finite = np.isfinite(columns[name])
-            if not finite.all():
-                place = tuple(np.argwhere(~finite)[0].tolist())
-                raise ProtocolError(f"{name}{list(place)} is {columns[name][place]}")
+            usable = np.abs(columns[name]) < LARGEST_VALUE
+            if not usable.all():
+                place = tuple(np.argwhere(~usable)[0].tolist())
+                raise ProtocolError(
+                    f"{name}{list(place)} is {columns[name][place]:g}, not a number below {LARGEST_VALUE:g}"
+                )
 
 
 def _length(columns: Columns, name: str) -> int:

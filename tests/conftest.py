@@ -38,7 +38,7 @@ def _is_free(port: int) -> bool:
 @pytest.fixture(scope="session")
 def unused_ports(worker_id: str) -> Iterator[int]:
     """Loopback ports that nobody listens on, each given once.
-    They lie below those that the system gives to connections, and those of each process of pytest-xdist apart."""
+    They lie below those that the system gives to connections; each process of pytest-xdist has its own."""
     worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 15
     ports = [10_000 + worker * 1_000 + number for number in range(1_000)]
     start = os.getpid() % len(ports)  # another suite may run beside

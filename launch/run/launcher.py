@@ -8,9 +8,7 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -31,6 +29,8 @@ from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from protocol.channel.addresses import ChannelError
+from protocol.channel.sockets import Endpoint, require_free
 
 log = logging.getLogger("launch")
 
@@ -69,17 +69,11 @@ def require_one_name_each(config: Config) -> None:
 
 def require_free_ports(wire: WireConfig) -> None:
     """Raise LaunchError if the learner could not bind its ports."""
-    host = "0.0.0.0" if wire.host == "*" else wire.host
-    for key in ("experience_port", "weights_port"):
-        port: int = getattr(wire, key)
-        try:
-            # Closed at once: the learner binds it for good.
-            socket.create_server((host, port)).close()
-        except OSError as error:
-            raise LaunchError(
-                f"wire.{key}={port} on {host} cannot be used: {error.strerror} "
-                f"(another run? choose other ports: wire.experience_port=<port> wire.weights_port=<port>)"
-            ) from error
+    try:
+        # Closed at once: the learner binds them for good.
+        require_free(msgspec.convert(wire, Endpoint, from_attributes=True))
+    except ChannelError as error:
+        raise LaunchError(str(error)) from error
 
 
 def require_base(config: Config) -> None:
@@ -179,9 +173,8 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
 
     terminal = sys.stdout.isatty()
 
-    # A folder that is used again may hold an older summary, and points of an earlier process.
-    begin, points = time.time(), MetricsReader(config.run_dir)
-    points.read()
+    points = MetricsReader(config.run_dir)
+    points.read()  # those of an earlier process
 
     def has_experience() -> bool:
         # What an evaluator imports and builds would delay the first frames.
@@ -189,7 +182,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
 
     commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
     code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
-    summary = read_summary(config.run_dir, newer_than=begin - 1.0)
+    summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
     elif code == DONE:

@@ -77,7 +77,9 @@ def _stopped(stop: StopRequest) -> int:
 
 
 def _report(ended: Ended) -> None:
-    if ended.code:
+    if ended.code == 128 + signal.SIGKILL:
+        log.error("%s was killed: by a person, or by the system because memory was short", ended.command.name)
+    elif ended.code:
         log.error("%s ended with exit code %d", ended.command.name, ended.code)
     else:
         log.info("%s ended", ended.command.name)

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from mani_skill.utils import download_demo
 
 from actor.simulators.headless import prepare_simulator
 from config.demos import compose_demos
+from config.limits import usable_processors
 from launch.demos.disturbance import Pushes
 from launch.demos.files import to_lerobot
 from launch.demos.make_demos import DemosError, download, read_settings
@@ -182,7 +182,7 @@ def test_a_task_without_an_archive_is_named_beside_those_that_have_one() -> None
 def test_settings_arrive_as_they_were_checked(tmp_path: Path) -> None:
     settings = settings_of("lerobot=true", "episodes=3", f"out={tmp_path}")
     assert (settings.lerobot, settings.episodes, settings.out) == (True, 3, tmp_path)
-    assert settings.processes == os.cpu_count()
+    assert settings.processes == usable_processors()
 
 
 @pytest.mark.slow

@@ -248,7 +248,7 @@ def test_port_in_use_is_one_line_and_starts_nothing(
             f"wire.{other}={free_ports[1]}",
         )
     assert ended.returncode == 2
-    assert f"wire.{key}={free_ports[0]} on 127.0.0.1 cannot be used: Address already in use" in ended.stderr
+    assert f"wire.{key}={free_ports[0]} on 127.0.0.1 is in use (another run?)" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

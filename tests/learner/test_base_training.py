@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
 from actor.policy.checkpoint_file import write_checkpoint
 from actor.policy.diffusion.checkpoint import save_agent
@@ -261,3 +262,18 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(
     assert [set(artifact.aliases) for artifact in artifacts] == expected
     for artifact in artifacts:
         assert {entry.path for entry in artifact.manifest.contents} == {"args.json", "checkpoints/best.pt"}
+
+
+def test_training_starts_without_a_network_and_says_how_to_send_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    wandb.teardown()  # it reads the environment once
+    tracker = BaseTracker(settings_of(tmp_path, "wandb.mode=online"))
+    tracker.log(1, loss=0.5)
+    tracker.close()
+    wandb.teardown()  # later tests read it anew
+    assert "nothing goes to wandb online: [Errno 111] Connection refused" in caplog.text
+    assert f"wandb sync {tmp_path}" in caplog.text
+    assert len(offline_records(tmp_path, "history")) == 1

@@ -9,7 +9,14 @@ import pytest
 
 from protocol.arrays import Columns, Limits, ProtocolError
 from protocol.codec import decode_from_client, encode
-from protocol.experience import COLUMNS, ExperienceCheck, columns_of, describe_columns, zeros
+from protocol.experience import (
+    COLUMNS,
+    LARGEST_VALUE,
+    ExperienceCheck,
+    columns_of,
+    describe_columns,
+    zeros,
+)
 from protocol.messages import Experience
 from tests.support.optional_columns import OPTIONAL, declare, offered
 from tests.support.spec import SPEC, make_spec
@@ -103,7 +110,10 @@ def test_what_is_wrong_with_experience_is_said(change: Callable[[Columns], None]
         CHECK(columns)
 
 
-def test_large_but_finite_numbers_are_accepted() -> None:
+def test_many_large_values_are_accepted_and_one_beyond_the_bound_is_not() -> None:
     columns = make_columns(0)
-    columns["observation"][:] = 3e38  # its square is not
+    columns["observation"][:] = 0.99 * LARGEST_VALUE
     CHECK(columns)
+    columns["observation"].flat[0] = -3e38  # its square is infinite
+    with pytest.raises(ProtocolError, match=r"observation\[0, .* is -3e\+38, not a number below 1e\+09"):
+        CHECK(columns)
