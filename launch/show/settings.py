@@ -20,6 +20,8 @@ from config.compose import CONFIG_DIR, compose_raw
 _NAMES = ("name", "resume")
 # A map with keys of the user's own.
 _OPEN = "task.relations."
+# Keys of these sections appear in the defaults of others.
+_FIRST = ("name", "task", "base", "algo")
 # Group -> the key of the configuration that has the name of the group's file.
 _GROUPS = {"task": "name", "base": "type", "algo": "name"}
 
@@ -61,16 +63,14 @@ def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
 
     defaults = copy.deepcopy(_composed(*(f"{group}={name}" for group, name in chosen.items())))
     differing = list(_differences(OmegaConf.to_container(defaults), settings))
-    # What a default refers to, such as ${learner.device}, is as this run has it.
-    for each in differing:
-        if each.key in _NAMES or (each.known and not _refers(each.default)):
-            OmegaConf.update(defaults, each.key, each.value, merge=False, force_add=True)
-    own = {each.key for each in _differences(_resolved(defaults), settings)}
-    return groups + [
-        each
-        for each in differing
-        if each.key not in _NAMES and (each.key in own or not _refers(each.default))
-    ]
+    own = set[str]()
+    for each in sorted(differing, key=lambda each: each.key.split(".")[0] not in _FIRST):
+        if each.key in _NAMES or not each.known or not _is_default(defaults, each):
+            own.add(each.key)
+            # What a default refers to, such as ${learner.device}, is as this run has it.
+            with contextlib.suppress(OmegaConfBaseException):  # a date, in a damaged file
+                OmegaConf.update(defaults, each.key, each.value, merge=False, force_add=True)
+    return groups + [each for each in differing if each.key in own and each.key not in _NAMES]
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def hydra_value(value: Any) -> str:
         return "[" + ",".join(map(hydra_value, value)) + "]"
     if isinstance(value, str) and value and not set(value) & set(" ,:='\"[]{}()$\\"):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _file_of(settings: Mapping[str, Any], group: str, key: str) -> str | None:
@@ -103,11 +103,14 @@ def _file_of(settings: Mapping[str, Any], group: str, key: str) -> str | None:
     return name if known else None
 
 
-def _resolved(defaults: Any) -> Any:
+def _is_default(defaults: DictConfig, each: Changed) -> bool:
+    """Whether the value is what the default refers to."""
     try:
-        return OmegaConf.to_container(defaults, resolve=True)
-    except OmegaConfBaseException:  # a key that others refer to has a value of another kind
-        return OmegaConf.to_container(defaults)
+        default = OmegaConf.select(defaults, each.key)
+    except OmegaConfBaseException:  # what it refers to has a value of another kind
+        return False
+    plain = OmegaConf.to_container(default, resolve=True) if OmegaConf.is_config(default) else default
+    return _comparable(plain) == _comparable(each.value)
 
 
 def _differences(default: Any, actual: Any, prefix: str = "") -> Iterator[Changed]:
@@ -127,7 +130,3 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, str) and "bases/" in value:
         return value[value.rfind("bases/") :]
     return list(value) if isinstance(value, tuple) else value
-
-
-def _refers(default: Any) -> bool:
-    return isinstance(default, str) and "${" in default
