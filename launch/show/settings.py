@@ -107,9 +107,9 @@ def _is_default(defaults: DictConfig, each: Changed) -> bool:
     """Whether the value is what the default refers to."""
     try:
         default = OmegaConf.select(defaults, each.key)
+        plain = OmegaConf.to_container(default, resolve=True) if OmegaConf.is_config(default) else default
     except OmegaConfBaseException:  # what it refers to has a value of another kind
         return False
-    plain = OmegaConf.to_container(default, resolve=True) if OmegaConf.is_config(default) else default
     return _comparable(plain) == _comparable(each.value)
 
 

@@ -322,6 +322,7 @@ def test_ten_thousand_episodes_are_a_small_file_written_quickly(tmp_path: Path) 
 
 
 def test_the_page_names_nothing_of_settings_it_cannot_read(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("learner: 3\ntask: [1]\nalgo: {name: 4}\nseed: 2020-01-01\n1: 2\nwire: {a: b}\n")
+    odd = "learner: 3\ntask: [1]\nalgo: {name: 4}\nseed: 2020-01-01\n1: 2\nwire: {a: b}\n"
+    (tmp_path / "config.yaml").write_text(odd)
     record = RecordReader(tmp_path).read()
     assert run_page(record, changed_of(record)).title == tmp_path.name
