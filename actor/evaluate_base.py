@@ -86,4 +86,4 @@ def run(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.compose import run_configured
 
-    run_configured(__doc__ or "", run)
+    run_configured(__doc__ or "", lambda: run)

@@ -8,13 +8,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from actor.link.ask import ask_run
-from actor.loop import name_of, prepare_process, run_with_base
-from actor.malloc import keep_freed_memory
-from actor.remote_base import load_base, require_folder
 from config.compose import compose_config
 from config.process import UsageError
 from config.shared import host_keys, join_run, read_run
+from config.words import quoted
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +39,14 @@ def run_remote_actor(
         CheckpointError: this host lacks the learner's base; says what to copy.
         and what `run_actor` raises.
     """
-    keep_freed_memory()
     host = compose_config(make_overrides(address, keys, overrides, socket.gethostname()))
+    # Later than the words are checked: this takes seconds.
+    from actor.link.ask import ask_run
+    from actor.loop import name_of, prepare_process, run_with_base
+    from actor.malloc import keep_freed_memory
+    from actor.remote_base import load_base, require_folder
+
+    keep_freed_memory()
     described = ask_run(host.wire, name_of(host.actor), stop)
     if described is None:
         return
@@ -74,8 +77,7 @@ def make_overrides(address: str, keys: Path | None, overrides: Sequence[str], ho
         "actor.index": FIRST_INDEX + zlib.crc32(plain_name.encode()) % INDICES,
     }
     if keys is not None:
-        quoted = str(keys).replace("'", r"\'")
-        derived["wire.keys_dir"] = f"'{quoted}'"
+        derived["wire.keys_dir"] = quoted(str(keys))
     given = host_keys(overrides)
     return [f"{key}={value}" for key, value in derived.items() if key not in given] + [*overrides]
 

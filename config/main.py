@@ -45,5 +45,13 @@ class Config(Section, frozen=True):
             )
 
     @property
+    def prior_sources(self) -> tuple[str, ...]:
+        """Where prior data comes from, one after the other; nothing where the recipe takes none."""
+        demos = self.learner.demos
+        if self.algo.prior_fraction == 0 or demos is None:
+            return ()
+        return (demos,) if isinstance(demos, str) else demos
+
+    @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name

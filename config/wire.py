@@ -33,6 +33,7 @@ class WireConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.require(_is_host(self.host), "host", "a name, or an address without tcp://, brackets and port")
+        self.filled("host", "keys_dir")
         for key in ("experience_port", "weights_port"):
             self.require(1 <= getattr(self, key) <= 65535, key, "in 1 .. 65535")
         self.require(self.experience_port != self.weights_port, "weights_port", "another port")

@@ -14,7 +14,7 @@ import click
 from config.files import replace_text
 from config.keys import Configuration, Group, Key, KeyFile, configuration_of
 from config.process import FAILED, run_main
-from launch.cli.main import cli
+from launch.cli.group import cli
 from launch.cli.verb import PROGRAM
 
 log = logging.getLogger(__name__)

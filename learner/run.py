@@ -31,7 +31,7 @@ from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
 from learner.replay.memory.ring import Ring
-from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.prior.prior import PriorData
 from learner.replay.run import RunReplay, load_prior, make_prior_ring, make_ring, make_store
 from learner.report.metrics import Metrics

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from launch.cli.verb import RunName, Verb
+from launch.cli.verb import FilePath, RunName, Verb
 
-PATH = click.Path(path_type=Path)
+PATH = FilePath()
 # Whatever shows a run yields to it.
 LOWEST_PRIORITY = 19
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from launch.cli.verb import Verb, Verbs
+from launch.cli.verb import FilePath, Verb, Verbs
 
-PATH = click.Path(path_type=Path)
+PATH = FilePath()
 
 
 def _verb(*examples: str) -> Any:

@@ -1,13 +1,14 @@
 """Verbs that show runs: viz, monitor, runs, plot."""
 
+import re
 from pathlib import Path
 
 import click
 
 from launch.cli.pages import write
-from launch.cli.verb import RunName, Verb
+from launch.cli.verb import FilePath, RunName, Verb
 
-PATH = click.Path(path_type=Path)
+PATH = FilePath()
 RUNS_FOLDER = "the run's folder"
 
 
@@ -25,11 +26,11 @@ RUNS_FOLDER = "the run's folder"
 @click.argument("run", type=RunName())
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[EPISODE]")
 @click.option(
-    "--save", type=click.Path(), is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
+    "--save", type=PATH, is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
     help="Write a .rrd file there, or to the run's folder; open no window.",
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Write report.html instead, which lists all.")
-def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
+def viz(run: str, words: tuple[str, ...], save: Path | None, every: bool) -> int:
     """Shows an episode of a run's replay in LeRobot's visualiser: curves, and pictures if it has any.
 
     Pictures need task.cameras, set before the run. RUN is a name under runs/, or the path of a run's folder.
@@ -41,10 +42,11 @@ def viz(run: str, words: tuple[str, ...], save: str | None, every: bool) -> int:
     from launch.show.viz import show_episode
 
     run_dir = find_run(run)
-    folder = run_dir if save == RUNS_FOLDER else None if save is None else Path(save)
+    folder = run_dir if save == Path(RUNS_FOLDER) else save
     if every:
         return write(run_dir, folder and folder / "report.html")
-    episode = words[0] if words and not words[0].startswith("-") else None
+    # A negative number is an episode too, which the replay does not have.
+    episode = words[0] if words and not re.match("-(?![0-9])", words[0]) else None
     passed_on = words if episode is None else words[1:]
     return show_episode(run_dir, episode or "last", folder, list(passed_on))
 

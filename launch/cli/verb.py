@@ -1,5 +1,7 @@
 """What all verbs share: one style of help, `key=value` words, and completion of keys and names of runs."""
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,13 @@ class Verb(click.Command):
         super().__init__(*args, **kwargs)
         self.examples, self.keys, self.log_format = examples, keys or {}, log_format
         self.keeps_traces = keeps_traces
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click forgets it where an option lacks its value
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         set_up_logging(self.log_format)
@@ -94,6 +103,30 @@ class Words(click.ParamType):
     ) -> list[CompletionItem]:
         names = [*_runs(incomplete)] if self._also == "RUN" else []
         return [CompletionItem(word) for word in (*names, *_assignments(self._section, incomplete))]
+
+
+class FilePath(click.Path):
+    """The path of a file or folder. Raises click.BadParameter: it is empty, or a pipe that has a name.
+
+    Nobody may ever write into such a pipe, and no file that a verb takes can be read from one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("the path is empty", param, ctx)
+        # What this process was given, such as /dev/stdin, is read to its end.
+        if stat.S_ISFIFO(_mode(value)) and not str(value).startswith(("/dev/", "/proc/")):
+            self.fail(f"{value} is a pipe, not a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:  # whoever uses it will say so
+        return 0
 
 
 class RunName(click.ParamType):

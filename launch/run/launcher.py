@@ -31,6 +31,7 @@ from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
+from learner.replay.prior.source import require_prior_sources
 
 log = logging.getLogger("launch")
 
@@ -47,6 +48,7 @@ def launch(config: Config) -> int:
     require_free_ports(config.wire)
     config = with_sizes(config)
     require_base(config)
+    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:

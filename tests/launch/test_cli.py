@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from config.keys import configuration_of
-from launch.cli.main import cli
+from launch.cli.group import cli
 from launch.cli.verb import PROGRAM, Verb
 from learner.intervals import wilson_interval
 

@@ -279,12 +279,19 @@ def test_a_second_launcher_of_a_name_is_refused_before_it_writes_anything(
     assert read_config(place) == config
 
 
-def test_a_base_that_is_not_there_starts_nothing(
-    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("base.path=bases/nope", "no folder bases/nope with a base"),
+        ("learner.demos=bases", "learner.demos: no demonstrations at bases"),
+    ],
+)
+def test_what_a_run_needs_and_is_not_there_starts_nothing(
+    override: str, said: str, repository: Path, free_ports: tuple[int, int], tmp_path: Path
 ) -> None:
     words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
-    ended = launch(repository, f"runs_dir={tmp_path}/runs", "base.path=bases/nope", *words)
-    assert ended.returncode == 2 and "no folder bases/nope with a base" in ended.stderr
+    ended = launch(repository, f"runs_dir={tmp_path}/runs", override, *words)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and said in ended.stderr
     assert not (tmp_path / "runs").exists()
 
 

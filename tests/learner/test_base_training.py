@@ -26,8 +26,8 @@ from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
-from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.wandb_records import offline_records
@@ -166,7 +166,7 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
     for name in ("best", "newest"):
         content = torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
         assert set(content) == {"agent", "ema_agent"}
-    assert len(read_maniskill(tmp_path / "demos.h5")) == 5
+    assert len(read_demonstrations(tmp_path / "demos.h5").episodes) == 5
     config = make_config(f"base.path={tmp_path}")
     base = make_base(config.base, config.task, "cpu")
     assert base.plan(torch.zeros(2, 2, 42), base_keys(2)).shape == (2, 4, 7)
@@ -215,7 +215,7 @@ def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) ->
 def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     from learner.replay.prior.lerobot import write_lerobot
 
-    episodes = read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
+    episodes = read_demonstrations(Path("bases/PickCube-v1/demos.h5")).episodes[:5]
     write_lerobot(tmp_path / "demos", episodes, task="PickCube-v1", robot_type="panda", fps=20)
     ours = read_windows(settings_of(tmp_path))
     settings = settings_of(tmp_path, f"demos={tmp_path / 'demos'}")

@@ -25,7 +25,8 @@ from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.dataset.writer import LeRobotWriter
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.lerobot import read_lerobot, write_lerobot
+from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.read import read_demonstrations
 from learner.replay.tools.merge import Selection, export, merge
 from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import verify
@@ -402,7 +403,7 @@ def test_tools_see_whole_prefixes_of_a_replay_that_grows(
             lengths.append(export(folder, copy, Selection()).episodes)
             assert residual_rl("replay", "info", str(folder)) == 0
             assert [outcome.frames for outcome in read_replay(tmp_path)[0]][:5] == LENGTHS
-            assert len(read_lerobot(str(folder))) % 5 == 0
+            assert len(read_demonstrations(folder).episodes) % 5 == 0
     assert lengths == sorted(lengths) and not any(count % 5 for count in lengths)
     assert len(set(lengths)) > 1
     told = re.findall(r"episodes +[|│] (\d+)", capfd.readouterr().out)

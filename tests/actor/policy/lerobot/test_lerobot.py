@@ -16,7 +16,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.policy.noise import normal
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ENVIRONMENT, STATE, install_plugin, make_policy, save, train_act
@@ -28,7 +28,7 @@ ROBOT = 18
 @pytest.fixture(scope="module")
 def episodes() -> list[Demonstration]:
     """Real demonstrations."""
-    return read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
+    return read_demonstrations(Path("bases/PickCube-v1/demos.h5")).episodes[:5]
 
 
 @pytest.fixture(scope="module")
