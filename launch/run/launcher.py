@@ -29,9 +29,9 @@ from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from learner.replay.prior.source import require_prior_sources
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
-from learner.replay.prior.source import require_prior_sources
 
 log = logging.getLogger("launch")
 

@@ -80,6 +80,7 @@ def _report(ended: Ended) -> None:
     if ended.code == 128 + signal.SIGKILL:
         log.error("%s was killed: by a person, or by the system because memory was short", ended.command.name)
     elif ended.code:
-        log.error("%s ended with exit code %d", ended.command.name, ended.code)
+        said = f": {ended.error}" if ended.error else ""
+        log.error("%s ended with exit code %d%s", ended.command.name, ended.code, said)
     else:
         log.info("%s ended", ended.command.name)

@@ -7,11 +7,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import pyarrow as pa
-
 from config.process import UsageError
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot
+from learner.replay.dataset.read import BrokenError, open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
@@ -63,19 +61,22 @@ def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     """The episodes of a run's replay, and its repo id.
     Raises VizError: there is no such run, or no episode yet."""
     replay = run_dir / "replay"
-    if not run_dir.is_dir():
-        raise VizError(f"no run {run_dir}: name a folder under runs/")
-    if not replay.exists():
-        raise VizError(f"{replay} has no episode yet: the first ones are written within a minute")
     try:
-        with open_snapshot(replay) as view:
-            return read_outcomes(view), read_repo_id(replay)
+        if not run_dir.is_dir():
+            raise VizError(f"no run {run_dir}: name a folder under runs/")
+        outcomes: list[EpisodeOutcome] = []
+        if replay.exists():
+            with open_snapshot(replay) as view:
+                outcomes = read_outcomes(view)
+    except BrokenError as error:
+        raise VizError(f"{error}: residual-rl replay verify {shlex.quote(str(replay))}") from None
     except DatasetError as error:
         raise VizError(str(error)) from None
-    except pa.ArrowException as error:
-        raise VizError(
-            f"{replay} is damaged ({str(error).splitlines()[0]}): residual-rl replay verify {replay}"
-        ) from None
+    except PermissionError as error:
+        raise VizError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if not outcomes:
+        raise VizError(f"{replay} has no episode yet: the first ones are written within a minute")
+    return outcomes, read_repo_id(replay)
 
 
 def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:

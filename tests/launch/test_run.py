@@ -137,6 +137,13 @@ def test_last_actor_that_dies_ends_the_run(start: Callable[..., Run]) -> None:
     assert "no actor is left" in output
 
 
+def test_what_ended_the_last_actor_is_said_with_the_runs_end(start: Callable[..., Run]) -> None:
+    run = start(learner=POLITE, actor="sys.exit('error: task.env_id=Odd-v1 reports no success')")
+    code, output = run.finish()
+    assert code == 1
+    assert "launch | actor ended with exit code 1: task.env_id=Odd-v1 reports no success" in output
+
+
 def test_run_goes_on_while_another_actor_lives(start: Callable[..., Run]) -> None:
     run = start(learner="time.sleep(1.5); print('done')", actor_0="sys.exit(3)", actor_1=POLITE)
     code, output = run.finish()

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import pyarrow as pa
-
 from launch.run.folder import MetricsReader, Point
 from launch.show.settings import read_settings
 from learner.intervals import wilson_interval
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot
+from learner.replay.dataset.read import BrokenError, open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 
 # Files of a folder that was copied are this close to each other.
@@ -192,11 +190,10 @@ def read_episodes(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     try:
         with open_snapshot(replay) as view:
             return read_outcomes(view), ""
-    except DatasetError as error:
+    except BrokenError as error:
+        return [], f"{error}: residual-rl replay verify {replay}"
+    except (DatasetError, OSError) as error:
         return [], str(error)
-    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
-        return [], f"{replay} is damaged ({why}): residual-rl replay verify {replay}"
 
 
 def episode_films(films: Sequence[str]) -> dict[int, str]:
