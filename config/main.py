@@ -8,6 +8,7 @@ from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
+from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
 from config.wire import WireConfig
@@ -23,6 +24,7 @@ class Config(Section, frozen=True):
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig
+    page: PageConfig
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
     algo: AlgoConfig

@@ -150,7 +150,17 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             for index in range(actor.index, actor.index + actor.count)
         ),
         command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        Command("page", "page", _page_argv(config)),
     ]
+
+
+def _page_argv(config: Config) -> tuple[str, ...]:
+    """Serves the run's page and writes its report, or the report alone."""
+    program, port = (sys.executable, "-m", "launch"), config.page.port
+    run_dir = f"{config.runs_dir}/{config.name}"
+    if port is None:
+        return (*program, "report", run_dir, "--follow")
+    return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
 def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:

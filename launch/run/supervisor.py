@@ -20,7 +20,7 @@ def supervise(
     grace_s: float = 30.0,
     may_evaluate: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Run one learner, its actors and its evaluators until the learner ends; nothing is left running.
+    """Run a learner, its actors, evaluators and page until the learner ends; nothing is left running.
 
     `echo` gets (name, line) of everything that they write. Evaluators start once `may_evaluate` says so. Once
     the learner ended well, the others have `grace_s` seconds to end by themselves. Returns the exit code of

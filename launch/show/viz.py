@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 from config.process import UsageError
-from launch.show.overview import write_overview
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import BrokenError, open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
@@ -19,11 +18,6 @@ log = logging.getLogger("viz")
 
 class VizError(UsageError):
     """An episode that cannot be shown; one line that says why."""
-
-
-def show_overview(run_dir: Path, folder: Path) -> None:
-    """Write the page of all episodes into `folder` and say where it is. Raises VizError."""
-    log.info("%s", make_overview(run_dir, folder))
 
 
 def show_episode(run_dir: Path, episode: str, folder: Path | None, passed_on: list[str]) -> int:
@@ -61,14 +55,6 @@ def saved_file(folder: Path, command: list[str]) -> Path:
     """The file that the visualiser writes when it is called with `command`."""
     words = dict(itertools.pairwise(command))
     return folder / f"{words['--repo-id'].replace('/', '_')}_episode_{words['--episode-index']}.rrd"
-
-
-def make_overview(run_dir: Path, folder: Path) -> Path:
-    """Write the page of all episodes; returns where it is.
-    Raises VizError: there is no such run or episode."""
-    outcomes, _ = read_replay(run_dir)
-    path = folder / "episodes.html"
-    return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
 
 
 def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:

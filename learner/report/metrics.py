@@ -44,7 +44,7 @@ class Metrics:
 
     def log(self, point: Mapping[str, Value]) -> None:
         """Keep one point; `frames` is wandb's step. NaN and infinity become null: JSON has neither."""
-        plain = {key: _plain(value) for key, value in point.items()}
+        plain = {key: json_value(value) for key, value in point.items()}
         self._file.write(json.dumps(plain, allow_nan=False) + "\n")
         self._file.flush()
         if self._mirror is not None and plain.get("frames"):
@@ -92,7 +92,7 @@ def _run_id(run_dir: Path, resume: bool) -> str:
     return name
 
 
-def _plain(value: Any) -> Value:
+def json_value(value: Any) -> Value:
     """A number of numpy or torch as Python's own; what JSON cannot say as None."""
     if value is None or isinstance(value, str | int):
         return value

@@ -340,8 +340,8 @@ def test_an_evaluator_starts_once_it_may(tmp_path: Path) -> None:
 def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
     config = compose_config([f"runs_dir={tmp_path}", "name=one", "actor.count=2", "seed=7"])
     commands = make_commands(config, write_launch_file(config))
-    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator"]
-    read = [asked_config(c.argv[3:]) for c in commands]
+    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator", "page"]
+    read = [asked_config(c.argv[3:]) for c in commands if c.role != "page"]
     assert read == [config, config, replaced_index(config, 1), config]
 
 
