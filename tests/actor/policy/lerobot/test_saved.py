@@ -19,7 +19,7 @@ from actor.policy.lerobot.policy import LeRobotBase
 from actor.policy.make import make_base
 from actor.policy.weights import Weights
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import make_policy, save, statistics
@@ -31,7 +31,7 @@ WEIGHTS, CONFIG, BEFORE = "model.safetensors", "config.json", "policy_preprocess
 
 @pytest.fixture(scope="module")
 def episodes() -> list[Demonstration]:
-    return read_maniskill(Path("bases/PickCube-v1/demos.h5"), 2)
+    return read_demonstrations(Path("bases/PickCube-v1/demos.h5")).episodes[:2]
 
 
 @pytest.fixture(scope="module")
