@@ -3,8 +3,8 @@
 import itertools
 import os
 import shutil
-import tempfile
 import socket
+import tempfile
 from pathlib import Path
 
 import huggingface_hub
