@@ -37,6 +37,13 @@ def replace_text(path: Path, text: str) -> None:
         fresh.write_text(text)
 
 
+def cut_torn_line(path: Path) -> None:
+    """Drop a last line that a killed process left unfinished; no file is no error."""
+    if path.is_file():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
 def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
