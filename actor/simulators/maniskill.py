@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 import torch
 
-from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
+from actor.simulators.cameras import CameraObservation, filmed, missing_cameras, rendered
 from actor.simulators.contract import TaskError
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
@@ -36,14 +36,19 @@ class SeededEpisodes(gymnasium.Wrapper):
         return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
 
 
-def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
+def make_simulator(
+    task: TaskConfig, backend: str, num_envs: int, picture: tuple[int, int] | None = None
+) -> gymnasium.Env:
     """ManiSkill's own environment for `task`.
+
+    Args:
+        picture: width and height of what `render` returns; None: it returns nothing.
 
     Raises:
         TaskError: ManiSkill knows no such task, control mode or camera.
-        RenderError: cameras, and nothing here that renders.
+        RenderError: cameras or `picture`, and nothing here that renders.
     """
-    render_backend = choose_renderer() if task.cameras else prepare_simulator()
+    render_backend = choose_renderer() if task.cameras or picture else prepare_simulator()
     settings = dict(
         obs_mode=task.obs_mode,
         control_mode=task.control_mode,
@@ -55,7 +60,7 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
         # the scene of only one sub-environment.
         reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
     )
-    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))
+    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task) | filmed(picture))
     problem = missing_cameras(task, made)
     if problem is not None:
         made.close()
@@ -75,14 +80,16 @@ def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
         raise TaskError(f"task.env_id={env_id} with {chosen} cannot be made: {error!r}") from error
 
 
-def single_environment(task: TaskConfig, first_seed: int, stride: int) -> gymnasium.Env:
-    """One CPU simulator with numpy at its border, in this process."""
+def single_environment(
+    task: TaskConfig, first_seed: int, stride: int, picture: tuple[int, int] | None = None
+) -> gymnasium.Env:
+    """One CPU simulator with numpy at its border, in this process; `picture`: see `make_simulator`."""
     from mani_skill.utils.wrappers import CPUGymWrapper
 
     from actor.simulators.quick import quicken
 
     torch.set_num_threads(1)
-    env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1))
+    env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1, picture))
     quicken()
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 

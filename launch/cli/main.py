@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from config.process import USAGE_ERROR, UsageError, run_main
-from launch.cli import bases, completion, hosts, replays, runs, shows
+from launch.cli import bases, completion, films, hosts, replays, runs, shows
 from launch.cli.verb import PROGRAM, Verbs
 from launch.run.folder import ROOT
 
@@ -30,7 +30,7 @@ def cli() -> None:
     """
 
 
-for module in (runs, bases, replays, shows, hosts):
+for module in (runs, bases, replays, shows, films, hosts):
     for verb in module.VERBS:
         cli.add_command(verb)
 
