@@ -29,7 +29,10 @@ def config_of_film(run_dir: Path, overrides: Sequence[str]) -> Config:
         plain = _read(run_dir)
         if not isinstance(plain, Mapping):
             raise
-    config, left_out = adapted(plain, overrides)
+    try:
+        config, left_out = adapted(plain, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{run_dir}: {error}; name another value after the run: key=value") from error
     if left_out:
         log.info("%s is of another release; left out: %s", run_dir, ", ".join(left_out))
     return config
