@@ -107,4 +107,4 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
 if __name__ == "__main__":
     from config.compose import run_configured
 
-    run_configured(__doc__ or "", run_evaluator)
+    run_configured(__doc__ or "", lambda: run_evaluator)

@@ -7,20 +7,19 @@ import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from actor.link.ask import ask_run
-from actor.loop import name_of, prepare_process, run_with_base
-from actor.malloc import keep_freed_memory
-from actor.remote_base import load_base, require_folder
 from config.compose import compose_config
 from config.process import UsageError
 from config.shared import host_keys, join_run, read_run
+from config.words import quoted
 
 log = logging.getLogger(__name__)
 
 # A remote actor gets its index from its host's name, above the indices of the learner's own actors.
 FIRST_INDEX, INDICES = 100, 100_000
+
+_ADDRESS = re.compile(r"tcp://(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>[A-Za-z0-9._-]+|\*)):(?P<port>[0-9]{1,6})")
+_ALL_INTERFACES = ("*", "0.0.0.0", "::")
 
 
 def run_remote_actor(
@@ -40,8 +39,14 @@ def run_remote_actor(
         CheckpointError: this host lacks the learner's base; says what to copy.
         and what `run_actor` raises.
     """
-    keep_freed_memory()
     host = compose_config(make_overrides(address, keys, overrides, socket.gethostname()))
+    # Later than the words are checked: this takes seconds.
+    from actor.link.ask import ask_run
+    from actor.loop import name_of, prepare_process, run_with_base
+    from actor.malloc import keep_freed_memory
+    from actor.remote_base import load_base, require_folder
+
+    keep_freed_memory()
     described = ask_run(host.wire, name_of(host.actor), stop)
     if described is None:
         return
@@ -72,19 +77,24 @@ def make_overrides(address: str, keys: Path | None, overrides: Sequence[str], ho
         "actor.index": FIRST_INDEX + zlib.crc32(plain_name.encode()) % INDICES,
     }
     if keys is not None:
-        quoted = str(keys).replace("'", r"\'")
-        derived["wire.keys_dir"] = f"'{quoted}'"
+        derived["wire.keys_dir"] = quoted(str(keys))
     given = host_keys(overrides)
     return [f"{key}={value}" for key, value in derived.items() if key not in given] + [*overrides]
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """(host, port) of tcp://HOST:PORT. Raises UsageError for anything else."""
-    parts = urlsplit(text)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "tcp" or not parts.hostname or port is None or parts.path:
-        raise UsageError(f"{text} is no address: write tcp://HOST:PORT")
-    return parts.hostname, port
+    """(host, port) of tcp://HOST:PORT, with brackets around an IPv6 address.
+    Raises UsageError for anything else, and for addresses where a learner listens that lead nowhere."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text} is no address: write tcp://HOST:PORT, or tcp://[IPV6]:PORT")
+    # In a URL the % before an interface is written %25.
+    host, port = found["ipv6"] or found["name"], int(found["port"])
+    if host in _ALL_INTERFACES:
+        raise UsageError(
+            f"{text}: a learner listens at {host}, but nobody can connect to it: give the address of the "
+            "learner's host, or 127.0.0.1 on that host"
+        )
+    if not 1 <= port < 65535:
+        raise UsageError(f"{text}: the port must be in 1 .. 65534, and the next one is for weights")
+    return host.replace("%25", "%"), port

@@ -50,7 +50,9 @@ def _copied_from(host: str) -> str:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    return "<learner host>" if loopback else host
+    if loopback:
+        return "<learner host>"
+    return f"[{host}]" if ":" in host else host
 
 
 def _short(fingerprint: str) -> str:

@@ -23,4 +23,5 @@ class ActorConfig(Section, frozen=True):
     def __post_init__(self) -> None:
         self.at_least(0, "index", "nice")
         self.at_least(1, "count", "num_envs", "threads", "rows_per_batch")
+        self.filled("id", "device", "spool")
         self.require(self.processes is None or self.processes >= 1, "processes", "at least 1, or null")

@@ -120,7 +120,15 @@ class AlgoConfig(Section, frozen=True):
         self.positive("residual_scale", "utd", "actor_lr", "critic_lr")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
-        self.require(len(self.hidden) > 0, "hidden", "one width or more")
+        self.at_least(0, "last_layer_gain", "residual_penalty")
+        self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
+        dims = self.residual_dims
+        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
+        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+        self.require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", "above 0, or null")
+        # An infinite end does not clip.
+        ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
+        self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
 
     @property
     def target_range(self) -> tuple[float, float] | None:

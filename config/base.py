@@ -12,6 +12,7 @@ class BaseConfig(Section, frozen=True, tag_field="type"):
     act_horizon: int
 
     def __post_init__(self) -> None:
+        self.filled("path")
         self.at_least(1, "act_horizon")
 
 
@@ -26,6 +27,7 @@ class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100")
+        self.require(self.pad_obs_to is None or self.pad_obs_to >= 1, "pad_obs_to", "at least 1, or null")
 
 
 class ZeroBaseConfig(BaseConfig, frozen=True, tag="zero"):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -16,8 +17,17 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from config.algo import refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.main import Config
-from config.process import TIMED, StopRequest, one_line, run_main, stop_on_signals, wants_help
-from config.section import ConfigError
+from config.process import (
+    TIMED,
+    StopRequest,
+    end_on_interrupt,
+    one_line,
+    run_main,
+    stop_on_signals,
+    wants_help,
+)
+from config.section import ConfigError, require_finite
+from config.words import read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
 
@@ -47,14 +57,12 @@ def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) ->
     """`folder`/main.yaml with Hydra overrides as a `kind`. Raises ConfigError."""
     if own := [word for word in overrides if word.lstrip("+~").startswith(("hydra.", "hydra/"))]:
         raise ConfigError(f"configuration: {own[0]}: Hydra's own keys have no effect here")
+    words = [word.input_line or "" for word in read_words(overrides, kind)]
     try:
-        raw = compose_raw(folder, overrides)
+        raw = compose_raw(folder, words)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        said = one_line(error)
-        if any(word in said for word in ("Lexer", "mismatched input", "extraneous input")):
-            said += """ (a value with such characters needs quotes of its own: "name='my value'")"""
         # Hydra raises a plain ValueError where a group, such as algo, is given a number.
-        raise ConfigError(f"configuration: {said}") from error
+        raise ConfigError(f"configuration: {one_line(error)}") from error
     return convert_section(raw, kind)
 
 
@@ -69,6 +77,7 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
     Raises ConfigError: unknown, missing or unsuitable key, named with its place."""
     try:
         plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        require_finite(plain)
         return msgspec.convert(plain, kind, strict=True)
     except InterpolationKeyError as error:
         key = str(error.full_key)
@@ -77,7 +86,7 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
             f"configuration: {key} (config/{section}) refers to a key that does not exist: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    except (msgspec.ValidationError, OmegaConfBaseException) as error:
+    except (msgspec.ValidationError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"configuration: {one_line(error)}") from error
 
 
@@ -93,7 +102,8 @@ def write_config(path: Path, config: Config) -> None:
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """A configuration that `write_config` wrote, checked again, with single keys (a.b=value) set anew.
-    Raises ConfigError: no such file, or not a configuration of this release; in one line, naming the key."""
+    Raises ConfigError: no such file, not a configuration of this release, or a word that sets no single key;
+    in one line, naming the key."""
     try:
         # YAML raises a plain ValueError for a date or number that is none.
         plain = yaml.safe_load(path.read_text())
@@ -101,11 +111,27 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
+    for override in read_words(overrides, Config):
+        _set(plain, override)
     try:
-        changed = OmegaConf.merge(plain, OmegaConf.from_dotlist([*overrides]))
-        return msgspec.convert(OmegaConf.to_container(changed), Config, strict=True)
-    except (msgspec.ValidationError, OmegaConfBaseException) as error:
+        require_finite(plain)
+        return msgspec.convert(plain, Config, strict=True)
+    except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
+
+
+def _set(plain: dict[str, Any], override: Override) -> None:
+    """Set one key in what a file holds. Raises ConfigError: the word chooses a file, or removes a key."""
+    *sections, key = override.key_or_group.split(".")
+    for section in sections:
+        inner: dict[str, Any] | None = plain.get(section)
+        plain[section] = plain = inner if isinstance(inner, dict) else {}
+    if override.is_delete() or (isinstance(plain.get(key), dict) and isinstance(override.value(), str)):
+        raise ConfigError(
+            f"configuration: {override.input_line}: a run keeps its {override.key_or_group}: give "
+            "single keys, such as task.max_episode_steps=200, or no run"
+        )
+    plain[key] = override.value()
 
 
 def asked_config(argv: Sequence[str]) -> Config:
@@ -140,14 +166,20 @@ def show_help(description: str) -> int:
     return 0
 
 
-def run_configured(description: str, run: Callable[[Config, StopRequest], None]) -> None:
-    """The entry point of a process of a run: its configuration from the command line, stopped by signals."""
+Run = Callable[[Config, StopRequest], None]
+
+
+def run_configured(description: str, load: Callable[[], Run]) -> None:
+    """The entry point of a process of a run: its configuration from the command line, stopped by signals.
+    `load` imports what runs: it takes seconds, and a wrong word is refused before."""
 
     def main(argv: list[str]) -> int:
         if wants_help(argv):
             return show_help(description)
-        stop = stop_on_signals()
-        run(asked_config(argv), stop)
+        config = asked_config(argv)
+        end_on_interrupt()
+        run = load()
+        run(config, stop_on_signals())
         return 0
 
     run_main(main, log_format=TIMED)

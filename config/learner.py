@@ -80,6 +80,8 @@ class LearnerConfig(Section, frozen=True):
     stall_timeout_s: float
     max_updates_behind: int
     demos: str | tuple[str, ...] | None
+    demos_without_success: Literal["refuse", "last_frame"]
+    demos_of_other_tasks: Literal["refuse", "accept"]
     robot_type: str
     fps: int
     record_images: Literal["video", "image"] | None
@@ -97,6 +99,8 @@ class LearnerConfig(Section, frozen=True):
         self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
         self.positive("publish_every_s", "checkpoint_every_s", "log_every_s", "wait_log_every_s")
         self.positive("stall_timeout_s", "store_flush_s")
+        self.at_least(0, "max_updates_behind")
+        self.filled("demos", "device", "replay_device", "robot_type")
         for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
             value = getattr(self, key)
             self.require(value is None or value > 0, key, "above 0, or null")

@@ -8,6 +8,7 @@ from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
+from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
 from config.wire import WireConfig
@@ -23,6 +24,7 @@ class Config(Section, frozen=True):
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig
+    page: PageConfig
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
     algo: AlgoConfig
@@ -41,6 +43,14 @@ class Config(Section, frozen=True):
                 f"task.reward_mode must be sparse for algo.reward={self.algo.reward}, "
                 f"got {self.task.reward_mode}"
             )
+
+    @property
+    def prior_sources(self) -> tuple[str, ...]:
+        """Where prior data comes from, one after the other; nothing where the recipe takes none."""
+        demos = self.learner.demos
+        if self.algo.prior_fraction == 0 or demos is None:
+            return ()
+        return (demos,) if isinstance(demos, str) else demos
 
     @property
     def run_dir(self) -> Path:

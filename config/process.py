@@ -1,12 +1,15 @@
 """What every entry point does first and last: log, stop on signals, and end with one of three exit codes."""
 
+import contextlib
 import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
+
+from config.streams import OutputError, open_streams
 
 DONE, FAILED, USAGE_ERROR = 0, 1, 2
 """Exit codes: all done; it failed; it cannot be started as asked. A signal gives 128 + its number."""
@@ -49,31 +52,69 @@ def stop_on_signals() -> StopRequest:
     return stop
 
 
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end this process at once and without a trace, until `stop_on_signals` or `run_main`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_main(main: Callable[[list[str]], int | None], log_format: str | None = PLAIN) -> NoReturn:
     """Run an entry point's `main` with the command line's arguments and end this process.
 
     A UsageError is one line on stderr and exit code 2, a FailedError one line and exit code 1.
-    Every other error is a defect and keeps its trace.
+    Every other error is a defect and keeps its trace. Standard output that is closed or full is no defect:
+    the exit code is not 0.
 
     Args:
         main: returns an exit code; None counts as done.
         log_format: of standard output; None: `main` sets logging up. Warnings go to standard error.
     """
-    if log_format is not None:
-        set_up_logging(log_format)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    plain, output = sys.stdout, open_streams()
     try:
-        sys.exit(main(sys.argv[1:]) or DONE)
+        code = USAGE_ERROR if output.failure is not None else _exit_code(main, log_format)
+        if (failure := output.finish()) is not None:
+            _say(f"standard output cannot be written: {failure.strerror}")
+        sys.exit(code if output.failure is None else code or FAILED)
+    finally:
+        sys.stdout = plain
+
+
+def _exit_code(main: Callable[[list[str]], int | None], log_format: str | None) -> int:
+    try:
+        if log_format is not None:
+            set_up_logging(log_format)
+        return main(sys.argv[1:]) or DONE
     except UsageError as error:
-        fail(error, USAGE_ERROR)
+        _say(one_line(error))
+        return USAGE_ERROR
     except FailedError as error:
-        fail(error, FAILED)
+        _say(one_line(error))
+        return FAILED
+    except OutputError:
+        return FAILED
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
+
+
+def _say(text: str) -> None:
+    """One line on standard error."""
+    with contextlib.suppress(OSError):  # the exit code says it as well
+        sys.stderr.write(f"error: {text}\n")
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """A line that cannot be written is lost: `run_main` says at the end that there were some."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError | OutputError):
+            super().handleError(record)
 
 
 def set_up_logging(log_format: str) -> None:
     """Reports to standard output, warnings and errors to standard error."""
-    reports, troubles = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    reports, troubles = _Lines(sys.stdout), _Lines(sys.stderr)
     reports.addFilter(lambda record: record.levelno < logging.WARNING)
     troubles.setLevel(logging.WARNING)
     troubles.setFormatter(
@@ -85,17 +126,11 @@ def set_up_logging(log_format: str) -> None:
 
 
 class _LowerLevel(logging.Formatter):
-    """With `warning: ` and `error: ` in front of the message, as `fail` has it."""
+    """With `warning: ` and `error: ` in front of the message, as an error at the end has it."""
 
     def format(self, record: logging.LogRecord) -> str:
         named = logging.makeLogRecord(record.__dict__ | {"levelname": record.levelname.lower()})
         return super().format(named)
-
-
-def fail(error: Exception, code: int) -> NoReturn:
-    """End this process with the error in one line."""
-    sys.stderr.write(f"error: {one_line(error)}\n")
-    sys.exit(code)
 
 
 def one_line(error: Exception) -> str:

@@ -1,5 +1,8 @@
 """The base class of all configuration sections: typed, frozen, and no key may be missing."""
 
+import math
+from typing import Any, cast
+
 import msgspec
 
 from config.process import UsageError
@@ -22,7 +25,22 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for key in keys:
             self.require(getattr(self, key) >= smallest, key, f"at least {smallest}")
 
+    def filled(self, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` that is empty, or has an empty item; null is not empty."""
+        for key in keys:
+            value = getattr(self, key)
+            self.require(value is None or (len(value) > 0 and all(value)), key, "given, not empty")
+
     def positive(self, *keys: str) -> None:
         """Raise ValueError for the first of `keys` that is not above zero."""
         for key in keys:
             self.require(getattr(self, key) > 0, key, "above 0")
+
+
+def require_finite(plain: Any, name: str = "") -> None:
+    """Raise ValueError for a number in `plain`, a tree of dicts, that is infinite or NaN."""
+    if isinstance(plain, dict):
+        for key, value in cast(dict[str, Any], plain).items():
+            require_finite(value, f"{name}.{key}".lstrip("."))
+    elif isinstance(plain, float) and not math.isfinite(plain):
+        raise ValueError(f"{name} must be a finite number, got {plain}")

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
@@ -18,6 +16,7 @@ from config.main import Config
 from config.process import UsageError, one_line
 from config.section import ConfigError, Section
 from config.task import TaskConfig
+from config.words import read_words
 
 # Of the base: where it is on a host, and how that host computes its plans.
 _OF_HOST = ("path", "native", "cuda_graph")
@@ -74,11 +73,7 @@ def read_run(described: dict[str, Any]) -> SharedConfig:
 def host_keys(overrides: Sequence[str]) -> set[str]:
     """The keys that a remote actor's overrides set.
     Raises UsageError: words that are no overrides, or keys that come from the learner; names them."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UsageError(f"command line: {one_line(error)}") from error
-    keys = [override.key_or_group for override in parsed]
+    keys = [override.key_or_group for override in read_words(overrides, Config)]
     allowed = [f"base.{key}" for key in _OF_HOST]
     if foreign := [key for key in keys if not key.startswith(("actor.", "wire.")) and key not in allowed]:
         raise UsageError(

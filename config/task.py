@@ -24,6 +24,7 @@ class TaskConfig(Section, frozen=True):
     reconfigure: bool
 
     def __post_init__(self) -> None:
+        self.filled("env_id", "control_mode")
         self.at_least(1, "max_episode_steps")
         self.positive("residual_scale")
         self.require(self.sizes is None or min(self.sizes) >= 1, "sizes", "numbers of 1 or more, or null")

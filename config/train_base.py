@@ -38,6 +38,8 @@ class TrainBaseConfig(Section, frozen=True):
     task: str
     control_mode: str
     demos: str | tuple[str, ...]
+    demos_without_success: Literal["refuse", "last_frame"]
+    demos_of_other_tasks: Literal["refuse", "accept"]
     max_episodes: int | None
     observation: tuple[str, ...] | None
     out: str
@@ -68,7 +70,12 @@ class TrainBaseConfig(Section, frozen=True):
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
         self.at_least(1, "batch_size", "save_every", "threads")
         self.at_least(0, "warmup", "seed", "keep_demos")
-        self.require(len(self.demos) > 0, "demos", "a file or dataset, or several of them")
+        most = self.max_episodes
+        self.require(most is None or most >= 1, "max_episodes", "at least 1, or null")
+        self.filled("task", "demos", "observation", "out", "device")
+        widths_fit = all(width >= 1 and width % self.n_groups == 0 for width in self.unet_dims)
+        rule = f"one width or more, each a multiple of n_groups={self.n_groups}"
+        self.require(widths_fit and len(self.unet_dims) > 0, "unet_dims", rule)
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
         self.require("delta" in self.control_mode, "control_mode", "a delta mode")

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from actor.evaluate_base import evaluate_base
 from config.compose import read_config
 from config.main import Config
 from config.process import UsageError
@@ -43,6 +42,9 @@ def evaluate_and_report(config: Config, residual: Path | None, stop: threading.E
     Returns:
         the success rate; None if `stop` was set meanwhile.
     """
+    # Later than the words are checked: this takes seconds.
+    from actor.evaluate_base import evaluate_base
+
     plays = f"base {config.base.path}" if residual is None else f"base {config.base.path} with {residual}"
     log.info("evaluating %s on %s", plays, config.task.env_id)
     result = evaluate_base(config, residual, stop)

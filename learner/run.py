@@ -13,6 +13,7 @@ from actor.policy.device import require_device
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import write_config
+from config.limits import usable_memory
 from config.main import Config
 from config.shared import describe_run
 from learner.algorithms.finite import NonFiniteError
@@ -31,7 +32,7 @@ from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
 from learner.replay.memory.ring import Ring
-from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.prior.prior import PriorData
 from learner.replay.run import RunReplay, load_prior, make_prior_ring, make_ring, make_store
 from learner.report.evaluations import EvaluationLog
@@ -67,12 +68,13 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
+        # Closed last: what is received is safe by then, however long wandb takes.
+        shown = msgspec.to_builtins(config)
+        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
         limits = msgspec.convert(config.wire, Limits, from_attributes=True)
         journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
         opened.enter_context(contextlib.closing(journal))
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
-        shown = msgspec.to_builtins(config)
-        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
         with _opened_store(config, base, stop) as store:
             replay = RunReplay(config.run_dir / "replay", _make_ring(config, base), journal, store)
             evaluations = EvaluationLog(config.run_dir, resume=resumes)
@@ -85,6 +87,7 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
             loop.train()
             if not stop.is_set():
                 loop.conclude()
+            metrics.end(hurried=stop.is_set())
         if not stop.is_set():
             write_summary(config.run_dir, config, parts.report.progress, store, parts.best)
             loop.announce(finished=True)
@@ -114,7 +117,7 @@ def _join(
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     clipped = None if prior is None else prior.clipped_share
-    sources = Sources(pace, broadcast, intake, replay, clipped)
+    sources = Sources(pace, broadcast, intake, replay, batches, clipped)
     report = Report(config, progress, metrics, evaluations, sources)
     best = BestCheckpoint(folder, config.algo)
     evaluated = EvaluatedCheckpoints(folder, best.residual_of, config.learner.evaluation.keep_versions)
@@ -148,6 +151,12 @@ def _make_ring(config: Config, base: BasePolicy) -> Ring:
     optional = optional_shapes(experience_spec(config, base))
     ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
+    available = usable_memory()
+    if settings.replay_device == "cpu" and available is not None and ring.nbytes > available:
+        log.warning(
+            "this host or container allows %.0f MB: the learner is killed when that is full; set a lower "
+            "learner.replay_capacity", available / 1e6,
+        )  # fmt: skip
     return ring
 
 

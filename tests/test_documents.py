@@ -34,6 +34,8 @@ FAST = (
     "residual-rl plot",
     "residual-rl replay",
     "residual-rl viz my-run --all",
+    "residual-rl report",
+    "residual-rl compare",
     "bash launch/keys.sh",
     "touch",
 )
@@ -123,7 +125,7 @@ def is_module(name: str) -> bool:
 
 
 def test_every_verb_that_is_named_exists() -> None:
-    from launch.cli.main import cli
+    from launch.cli.group import cli
 
     text = "".join(page.read_text() for page in of_today())
     verbs = set(re.findall(r"(?m)(?:^|`|\()residual-rl ([a-z][a-z-]+)", text))
@@ -137,4 +139,4 @@ def test_no_page_of_today_tells_of_days() -> None:
 
 
 def test_pages_with_commands_are_known() -> None:
-    assert len(command_pages()) == 11
+    assert len(command_pages()) == 12

@@ -12,9 +12,10 @@ from actor.link.spool import Spool
 from config.process import FailedError, UsageError
 from config.wire import WireConfig
 from protocol.arrays import Limits, ProtocolError
+from protocol.channel.addresses import ChannelError
 from protocol.channel.client import ClientChannel
 from protocol.channel.keys import KeyFileError
-from protocol.channel.sockets import ChannelError, Endpoint
+from protocol.channel.sockets import Endpoint
 from protocol.codec import VersionError, decode_from_learner, encode
 from protocol.messages import Evaluation, Experience, FromClient, Hello, Weights
 from protocol.session.client import ClientSession
@@ -57,7 +58,7 @@ class Connection:
         spool: Spool | None,
         left_over: Sequence[Experience | Evaluation] = (),
     ) -> None:
-        self.where = f"{wire.host}:{wire.experience_port}"
+        self.where = wire.address
         self._limits = msgspec.convert(wire, Limits, from_attributes=True)
         self._spool = spool
         self._silence = Silence(wire, self.where)

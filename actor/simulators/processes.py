@@ -5,7 +5,7 @@ all wait for the last one, which waits for a processor.
 """
 
 import itertools
-import os
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,16 @@ from torch import Tensor
 from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
-from actor.simulators.contract import Step, TaskError, require_unit_actions
+from actor.simulators.contract import Step, TaskError
 from actor.simulators.workers import Maker, ask_for_spaces, start_method
+from config.limits import usable_processors
 from config.task import TaskConfig
 
 
 def part_of_processors(actors: int) -> int:
     """Simulator processes for one of several actors on this host: its share of all processors but the
     learner's. Rounded up, since simulators leave their processors to others while their actor plans."""
-    return max(1, -(-(len(os.sched_getaffinity(0)) - 1) // actors))
+    return max(1, -(-(usable_processors() - 1) // actors))
 
 
 def shares(num_envs: int, asked: int | None) -> list[range]:
@@ -62,11 +63,15 @@ class ProcessEnvironment:
         except (EOFError, ConnectionError) as error:
             # By a signal to the whole group, or by the kernel when memory is short.
             raise TaskError(f"simulator processes were ended while they started: {error}") from error
+        except OSError as error:
+            raise TaskError(
+                f"simulator processes cannot start: {error.strerror}: they need room in /dev/shm and in "
+                f"{tempfile.gettempdir()}, memory, and open files (docs/how-to/containers.md)"
+            ) from error
         spaces: Any = self._bundles
         self.action_dim: int = spaces.single_action_space.shape[1]
         self.observation_dim: int = spaces.single_observation_space[STATE].shape[1]
         self.images: Images = NO_IMAGES
-        require_unit_actions(self._bundles.single_action_space)
 
     def reset(self, seed: int | None = None) -> Tensor:
         seeds = [None if seed is None else seed + first for first in self._firsts]

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import Verb, Words, overrides_argument
+from launch.cli.verb import FilePath, Verb, Words, overrides_argument
 
-PATH = click.Path(path_type=Path)
+PATH = FilePath()
 PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
 
 
@@ -34,9 +34,11 @@ def demos(overrides: tuple[str, ...]) -> None:
     of its own: the first call makes .venv-demos. Stopped, the same command goes on with what is missing.
     """
     from config.demos import compose_demos
+
+    config = compose_demos(overrides)
     from launch.demos.start import make_demos
 
-    make_demos(compose_demos(overrides))
+    make_demos(config)
 
 
 @click.command(
@@ -64,10 +66,11 @@ def train_base(overrides: tuple[str, ...]) -> None:
     """
     from config.process import stop_on_signals
     from config.train_base import compose_training
+
+    config = compose_training(overrides)
     from learner.base_training.run import train_base as train
 
-    stop = stop_on_signals()
-    train(compose_training(overrides), stop)
+    train(config, stop_on_signals())
 
 
 @click.command(
@@ -89,12 +92,14 @@ def inspect(overrides: tuple[str, ...]) -> None:
     It builds one simulator. The indices are those of algo.relations, base.observation and
     learner.robot_state_dim.
     """
+    from config.compose import compose_config
+
+    config = compose_config(overrides)
     from rich.console import Console
 
     from actor.simulators.inspect import show
-    from config.compose import compose_config
 
-    show(compose_config(overrides), Console())
+    show(config, Console())
 
 
 @click.command(
@@ -116,20 +121,35 @@ def inspect(overrides: tuple[str, ...]) -> None:
     help="What TARGET becomes.",
 )  # fmt: skip
 @click.option("--episodes", type=click.IntRange(1), help="For h5: the first N alone.")
-def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, episodes: int | None) -> None:
+@click.option(
+    "--without-success", type=click.Choice(["refuse", "last_frame"]), default="refuse", show_default=True,
+    help="Demonstrations that mark no successful frames: refuse them, or count each one's last frame.",
+)  # fmt: skip
+def convert(
+    source: Path,
+    target: Path,
+    overrides: tuple[str, ...],
+    kind: str,
+    episodes: int | None,
+    without_success: str,
+) -> None:
     """Converts a residual's checkpoint, or a file of demonstrations.
 
     \b
     published   ours -> Policy Decorator's layout
     residual    Policy Decorator's layout -> ours
-    lerobot     ManiSkill h5 -> LeRobot v3.0 dataset with reward, done and success
-    h5          ManiSkill h5 -> a smaller one: only state, actions and success, each episode
-                cut at its first success
+    lerobot     demonstrations -> LeRobot v3.0 dataset with reward, done and success
+    h5          demonstrations -> a small ManiSkill h5: only state, actions and success, each
+                episode cut at its first success
+
+    Demonstrations are a ManiSkill h5 or a LeRobot dataset.
     """
     if overrides and kind != "residual":
         raise click.UsageError(f"--to {kind} takes no key=value")
     if episodes is not None and kind != "h5":
         raise click.UsageError(f"--to {kind} takes no --episodes")
+    if without_success != "refuse" and kind not in ("lerobot", "h5"):
+        raise click.UsageError(f"--to {kind} takes no --without-success")
     match kind:
         case "published":
             from learner.checkpoints.policy_decorator import export_file
@@ -137,17 +157,19 @@ def convert(source: Path, target: Path, overrides: tuple[str, ...], kind: str, e
             export_file(source, target)
         case "residual":
             from config.compose import compose_config
+
+            algo = compose_config(overrides).algo
             from learner.checkpoints.policy_decorator import import_file
 
-            import_file(source, target, compose_config(overrides).algo)
+            import_file(source, target, algo)
         case "lerobot":
             from launch.demos.files import to_lerobot
 
-            to_lerobot(source, target)
+            to_lerobot(source, target, last_frame_succeeds=without_success == "last_frame")
         case _:
             from launch.demos.files import pack
 
-            pack(source, target, episodes)
+            pack(source, target, episodes, last_frame_succeeds=without_success == "last_frame")
     click.echo(f"wrote {target}")
 
 

@@ -7,10 +7,8 @@ from typing import Any, Literal
 
 import click
 
+from launch.cli.pages import LOWEST_PRIORITY
 from launch.cli.verb import Verb, single_name, split_words, words_argument
-
-# Whatever shows a run yields to it.
-LOWEST_PRIORITY = 19
 
 
 class _List(click.ParamType):

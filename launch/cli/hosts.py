@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from launch.cli.verb import Verb
+from launch.cli.verb import FilePath, Verb
 
 
 def _host_name(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def _host_name(ctx: click.Context, param: click.Parameter, names: tuple[str, ...
     },
 )
 @click.argument("names", nargs=-1, callback=_host_name, metavar="[NAME]...")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("keys"), show_default=True,
+@click.option("--dir", "folder", type=FilePath(), default=Path("keys"), show_default=True,
               help="Where the keys are, or will be.")  # fmt: skip
 def keys(names: tuple[str, ...], folder: Path) -> None:
     """Makes CURVE keys that are missing: for the learner, for actors on its host and for each host NAME.

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import Verb, overrides_argument, single_name, split_words, words_argument
+from launch.cli.verb import FilePath, Verb, overrides_argument, single_name, split_words, words_argument
 
 PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine"}
 
@@ -28,7 +28,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
     },
 )
 @overrides_argument()
-@click.option("--config", "file", type=click.Path(path_type=Path), hidden=True)
+@click.option("--config", "file", type=FilePath(), hidden=True)
 @click.option("--print-config", is_flag=True, help="Print the configuration as YAML and leave.")
 def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> int:
     """One run on this machine, from start to summary: a learner, its actors, an evaluator.
@@ -37,12 +37,13 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
     processes. Ctrl-C ends the run, Ctrl-B D leaves it running. Elsewhere the lines alone appear.
     """
     from config.compose import asked_config, config_text
-    from launch.run.launcher import launch
 
     config = asked_config([*overrides, *([] if file is None else ["--config", str(file)])])
     if print_config:
         click.echo(config_text(config), nl=False)
         return 0
+    from launch.run.launcher import launch
+
     return launch(config)
 
 
@@ -88,10 +89,11 @@ def learner(overrides: tuple[str, ...]) -> None:
     """The learner alone: receives experience, trains, publishes weights. `residual-rl run` starts it too."""
     from config.compose import compose_config
     from config.process import stop_on_signals
+
+    config = compose_config(overrides)
     from learner.run import run_learner
 
-    stop = stop_on_signals()
-    run_learner(compose_config(overrides), stop)
+    run_learner(config, stop_on_signals())
 
 
 @click.command(
@@ -111,7 +113,7 @@ def learner(overrides: tuple[str, ...]) -> None:
     },
 )
 @words_argument("tcp://HOST:PORT")
-@click.option("--keys", type=click.Path(path_type=Path), help="Folder with this host's keys.")
+@click.option("--keys", type=FilePath(), help="Folder with this host's keys.")
 def actor(words: tuple[str, ...], keys: Path | None) -> None:
     """One actor: simulates with the newest weights and sends its experience.
 
@@ -121,22 +123,23 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
     """
     from config.process import stop_on_signals
 
-    stop = stop_on_signals()
     names, overrides = split_words(words)
     address = single_name(names, "address")
     if address is not None:
         from actor.remote import run_remote_actor
 
-        run_remote_actor(address, keys, overrides, stop)
+        run_remote_actor(address, keys, overrides, stop_on_signals())
     elif keys is not None:
         raise click.UsageError("--keys belongs to an address; without one, set wire.keys_dir=FOLDER")
     else:
-        from actor.loop import run_actor
-        from actor.malloc import keep_freed_memory
         from config.compose import compose_config
 
+        config = compose_config(overrides)
+        from actor.loop import run_actor
+        from actor.malloc import keep_freed_memory
+
         keep_freed_memory()
-        run_actor(compose_config(overrides), stop)
+        run_actor(config, stop_on_signals())
 
 
 @click.command(
@@ -156,7 +159,7 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
 )
 @words_argument("RUN")
 @click.option(
-    "--residual", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--residual", type=FilePath(exists=True, dir_okay=False),
     help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
 )  # fmt: skip
 @click.option("--bar", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit code 1 if success is below.")
@@ -170,13 +173,13 @@ def evaluate(words: tuple[str, ...], residual: Path | None, bar: float | None) -
     from config.process import DONE, FAILED, stop_on_signals
     from launch.evaluate import config_of_run, evaluate_and_report, residual_of_run
 
-    stop = stop_on_signals()
     names, overrides = split_words(words)
     run = single_name(names, "run")
     if run is None:
         config = compose_config(overrides)
     else:
         config, residual = config_of_run(run, overrides), residual or residual_of_run(run)
+    stop = stop_on_signals()
     success = evaluate_and_report(config, residual, stop)
     if success is None:
         return stop.exit_code

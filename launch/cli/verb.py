@@ -1,5 +1,7 @@
 """What all verbs share: one style of help, `key=value` words, and completion of keys and names of runs."""
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ class Verb(click.Command):
         examples: command line after `residual-rl`, and what it does.
         keys: keys that matter most, and what each is for; none for a verb without `key=value`.
         log_format: of the lines on standard output.
-        keeps_traces: a file that cannot be read or written is not one that the words named.
+        keeps_traces: a file that cannot be read or written is a defect, unless the words named it.
     """
 
     def __init__(
@@ -37,12 +39,19 @@ class Verb(click.Command):
         self.examples, self.keys, self.log_format = examples, keys or {}, log_format
         self.keeps_traces = keeps_traces
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click forgets it where an option lacks its value
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         set_up_logging(self.log_format)
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if self.keeps_traces or error.filename is None:
+            if error.filename is None or (self.keeps_traces and not _names(ctx, str(error.filename))):
                 raise
             raise UsageError(f"{error.filename} cannot be used: {error.strerror}") from error
 
@@ -52,6 +61,15 @@ class Verb(click.Command):
             _table(formatter, "Keys that matter", self.keys)
             formatter.write_paragraph()
             formatter.write_text(f"All keys, with defaults and meanings: {ALL_KEYS}")
+
+
+def _names(ctx: click.Context, file: str) -> bool:
+    """Whether a word or option is `file`, or a folder above it."""
+    values = [
+        word for value in ctx.params.values() for word in (value if isinstance(value, tuple) else (value,))
+    ]
+    named = [str(value).partition("=")[2] or str(value) for value in values if value]
+    return any(Path(file).is_relative_to(path) for path in named)
 
 
 class Verbs(click.Group):
@@ -87,6 +105,8 @@ class Words(click.ParamType):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if self._also is None and not is_override(value):
             self.fail(f"{value!r} is no key=value", param, ctx)
+        if self._also == "FILE" and not is_override(value):
+            FilePath().convert(value, param, ctx)
         return value
 
     def shell_complete(
@@ -94,6 +114,30 @@ class Words(click.ParamType):
     ) -> list[CompletionItem]:
         names = [*_runs(incomplete)] if self._also == "RUN" else []
         return [CompletionItem(word) for word in (*names, *_assignments(self._section, incomplete))]
+
+
+class FilePath(click.Path):
+    """The path of a file or folder. Raises click.BadParameter: it is empty, or a pipe that has a name.
+
+    Nobody may ever write into such a pipe, and no file that a verb takes can be read from one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail("the path is empty", param, ctx)
+        # What this process was given, such as /dev/stdin, is read to its end.
+        if stat.S_ISFIFO(_mode(value)) and not str(value).startswith(("/dev/", "/proc/")):
+            self.fail(f"{value} is a pipe, not a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:  # whoever uses it will say so
+        return 0
 
 
 class RunName(click.ParamType):

@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import multiprocessing
-import os
 import queue
 import shutil
 import signal
@@ -22,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from actor.simulators.headless import prepare_simulator
+from config.limits import usable_processors
 from config.process import FailedError, run_main
 from launch.demos.parts import PLANNED, Parts, converted_name
 from launch.demos.plan import convert, work
@@ -37,7 +37,7 @@ def read_settings(text: str) -> SimpleNamespace:
     """The settings of config/demos (`config.demos.DemosConfig`), which another process checked, from JSON."""
     settings = SimpleNamespace(**json.loads(text))
     settings.out = Path(settings.out)
-    settings.processes = settings.processes or os.cpu_count()
+    settings.processes = settings.processes or usable_processors()
     return settings
 
 

@@ -8,9 +8,7 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -32,6 +30,9 @@ from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from learner.replay.prior.source import require_prior_sources
+from protocol.channel.addresses import ChannelError
+from protocol.channel.sockets import Endpoint, require_free
 
 log = logging.getLogger("launch")
 
@@ -48,6 +49,7 @@ def launch(config: Config) -> int:
     require_free_ports(config.wire)
     config = with_sizes(config)
     require_base(config)
+    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:
@@ -70,22 +72,16 @@ def require_one_name_each(config: Config) -> None:
 
 def require_free_ports(wire: WireConfig) -> None:
     """Raise LaunchError if the learner could not bind its ports."""
-    host = "0.0.0.0" if wire.host == "*" else wire.host
-    for key in ("experience_port", "weights_port"):
-        port: int = getattr(wire, key)
-        try:
-            # Closed at once: the learner binds it for good.
-            socket.create_server((host, port)).close()
-        except OSError as error:
-            raise LaunchError(
-                f"wire.{key}={port} on {host} cannot be used: {error.strerror} "
-                f"(another run? choose other ports: wire.experience_port=<port> wire.weights_port=<port>)"
-            ) from error
+    try:
+        # Closed at once: the learner binds them for good.
+        require_free(msgspec.convert(wire, Endpoint, from_attributes=True))
+    except ChannelError as error:
+        raise LaunchError(str(error)) from error
 
 
 def require_base(config: Config) -> None:
-    """Raise LaunchError if a diffusion base has no folder: children would notice it seconds later."""
-    if isinstance(config.base, DiffusionBaseConfig) and not Path(config.base.path).is_dir():
+    """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
+    if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
         raise LaunchError(
             f"no folder {config.base.path} with a base for task.env_id={config.task.env_id}: check both "
             "names, or set base.path=<folder with args.json and checkpoints/best.pt>"
@@ -155,7 +151,17 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             for index in range(actor.index, actor.index + actor.count)
         ),
         command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        Command("page", "page", _page_argv(config)),
     ]
+
+
+def _page_argv(config: Config) -> tuple[str, ...]:
+    """Serves the run's page and writes its report, or the report alone."""
+    program, port = (sys.executable, "-m", "launch"), config.page.port
+    run_dir = f"{config.runs_dir}/{config.name}"
+    if port is None:
+        return (*program, "report", run_dir, "--follow")
+    return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
 def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
@@ -170,9 +176,8 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
 
     terminal = sys.stdout.isatty()
 
-    # A folder that is used again may hold an older summary, and points of an earlier process.
-    begin, points = time.time(), MetricsReader(config.run_dir)
-    points.read()
+    points = MetricsReader(config.run_dir)
+    points.read()  # those of an earlier process
 
     def has_experience() -> bool:
         # What an evaluator imports and builds would delay the first frames.
@@ -180,7 +185,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
 
     commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
     code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
-    summary = read_summary(config.run_dir, newer_than=begin - 1.0)
+    summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
         make_films(config, logs, stop, echo)

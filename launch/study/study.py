@@ -14,16 +14,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_config
+from config.files import require_writable
 from config.process import StopRequest
-from config.section import ConfigError, Section
+from config.section import ConfigError, Section, require_finite
+from config.words import read_text, texts_of
 from launch.run.code_version import CodeVersion
 from launch.run.processes import Command, Team
 from launch.study.records import add_row, append_record, describe, measure, read_records
@@ -54,6 +54,7 @@ class Study(Section, frozen=True):
         self.require(self.run_budget_min is None or self.run_budget_min > 0, "run_budget_min", "above 0")
         for key in ("tasks", "seeds", "settings"):
             self.require(len(getattr(self, key)) > 0, key, "one or more")
+        self.filled("name", "runs_dir", "record", "table", "tasks")
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,30 @@ def read_study(words: Sequence[str]) -> Study:
     try:
         for file in files:
             plain |= _mapping(Path(file))
-        given = OmegaConf.from_dotlist([word for word in words if "=" in word])
-        plain |= cast(dict[str, Any], OmegaConf.to_container(given))
+        plain |= _given([word for word in words if "=" in word])
+        require_finite(plain)
         study = msgspec.convert(plain, Study, strict=True)
         for trial in trials(study):
             if trial.seed == study.seeds[0]:
                 compose_config([*run_overrides(trial, study), f"name={study.name}-{trial.setting}"])
-    except (msgspec.ValidationError, OmegaConfBaseException, yaml.YAMLError) as error:
+    except ConfigError:
+        raise
+    # YAML raises a plain ValueError for a date that is none.
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"study: {' '.join(str(error).split())}") from error
     return study
+
+
+def _given(words: Sequence[str]) -> dict[str, Any]:
+    """What key=value words set; other values than text are YAML."""
+    given: dict[str, Any] = {}
+    for key, _, value in (word.partition("=") for word in words):
+        text, place = texts_of(Study).get(key), given
+        *above, last = key.split(".")
+        for name in above:
+            place = place.setdefault(name, {})
+        place[last] = yaml.safe_load(value) if text is None else read_text(value, text)
+    return given
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -168,9 +184,13 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s:
 
 
 def run_study(study: Study, stop: StopRequest) -> int:
-    """All runs that are not in the record yet; returns the exit code."""
+    """All runs that are not in the record yet; returns the exit code.
+    Raises UsageError: the record, the table or the folder of runs cannot be written."""
     until_s = time.monotonic() + 60 * study.budget_min
     record, table = Path(study.record), Path(study.table)
+    require_writable(Path(study.runs_dir), folder=True)
+    for file in (record, table):
+        require_writable(file, folder=False)
     planned = list(trials(study))
     for number, trial in enumerate(planned, 1):
         code = CodeVersion.here()

@@ -3,22 +3,32 @@
 from pathlib import Path
 
 from actor.policy.dimensions import named_dimensions
+from config.process import UsageError
 from config.section import ConfigError
 from config.spaces import known_spaces
 from config.train_base import TrainBaseConfig
 from learner.base_training.windows import Windows, make_windows
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill, write_maniskill
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.maniskill import write_maniskill
+from learner.replay.prior.origin import Origin
+from learner.replay.prior.read import Wanted, read_demonstrations
 
 
 def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:
     """The demonstrations of all sources in turn, whatever their format.
     Raises DemonstrationError: none there, not readable, or of sources that do not go together."""
+    wanted = Wanted(
+        env_id=settings.task,
+        control_mode=settings.control_mode,
+        observation=settings.observation,
+        limit=settings.max_episodes,
+        last_frame_succeeds=settings.demos_without_success == "last_frame",
+        other_tasks=settings.demos_of_other_tasks == "accept",
+    )
     episodes: list[Demonstration] = []
     for source in settings.sources:
-        found = _read_source(settings, source)
-        if not found:
-            raise DemonstrationError(f"{source} holds no episodes")
+        found = read_demonstrations(source, wanted).episodes
         if episodes and _dims(found[0]) != _dims(episodes[0]):
             raise DemonstrationError(
                 f"{source} has observation and action dimensions {_dims(found[0])}, "
@@ -26,15 +36,6 @@ def read_episodes(settings: TrainBaseConfig) -> list[Demonstration]:
             )
         episodes += found
     return episodes
-
-
-def _read_source(settings: TrainBaseConfig, source: str) -> list[Demonstration]:
-    if source.endswith(".h5"):
-        return read_maniskill(Path(source), settings.max_episodes)
-    # Here, since LeRobot takes seconds to import.
-    from learner.replay.prior.lerobot import read_lerobot
-
-    return read_lerobot(source, settings.observation, settings.max_episodes)
 
 
 def _dims(episode: Demonstration) -> tuple[int, int]:
@@ -54,7 +55,7 @@ def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration])
     if settings.evaluation.every:
         try:
             known = named_dimensions(settings.task, settings.control_mode)
-        except ConfigError as error:
+        except UsageError as error:
             raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, found in (
         ("observation", known.observation_dim, episodes[0].observations.shape[1]),
@@ -72,4 +73,5 @@ def keep_demonstrations(settings: TrainBaseConfig, episodes: list[Demonstration]
     """Write some of the demonstrations beside the base, as the prior data of a run on it."""
     place = settings.folder / "demos.h5"
     if settings.keep_demos and place.resolve() not in {Path(source).resolve() for source in settings.sources}:
-        write_maniskill(place, [episode.cut_at_success() for episode in episodes[: settings.keep_demos]])
+        kept = [episode.cut_at_success() for episode in episodes[: settings.keep_demos]]
+        write_maniskill(place, kept, Origin(settings.task, (settings.control_mode,)))

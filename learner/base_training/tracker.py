@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from dotenv import find_dotenv, load_dotenv
@@ -25,18 +25,11 @@ class BaseTracker:
         if settings.wandb.mode == "disabled":
             return
         load_dotenv(find_dotenv(usecwd=True))
-        import wandb
-
-        try:
-            self._run = wandb.init(
-                project=settings.wandb.project_name(),
-                mode=settings.wandb.mode,
-                dir=settings.folder,
-                job_type="train_base",
-                config=msgspec.to_builtins(settings),
-            )
-        except (wandb.Error, OSError) as error:
-            log.warning("nothing goes to wandb: %s", error)
+        self._run = _start(settings, settings.wandb.mode)
+        if self._run is None and settings.wandb.mode == "online":
+            self._run = _start(settings, "offline")
+            if self._run is not None:
+                log.warning("to send this training later: wandb sync %s", Path(self._run.dir).parent)
 
     def log(self, step: int, **figures: float) -> None:
         if self._run is not None:
@@ -58,3 +51,24 @@ class BaseTracker:
     def close(self) -> None:
         if self._run is not None:
             self._run.finish()
+
+
+def _start(settings: TrainBaseConfig, mode: Literal["online", "offline", "disabled"]) -> Any:
+    """The run; None where wandb cannot start in this mode, which is said."""
+    import wandb
+
+    from learner.report.wandb_process import require_server
+
+    try:
+        if mode == "online":
+            require_server()
+        return wandb.init(
+            project=settings.wandb.project_name(),
+            mode=mode,
+            dir=settings.folder,
+            job_type="train_base",
+            config=msgspec.to_builtins(settings),
+        )
+    except (wandb.Error, OSError) as error:
+        log.warning("nothing goes to wandb %s: %s", mode, error)
+        return None

@@ -15,9 +15,10 @@ from learner.intake.queue import Received
 from learner.intake.status import PeerStatus, peer_statuses
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits, ProtocolError
+from protocol.channel.addresses import ChannelError
 from protocol.channel.keys import KeyFileError
 from protocol.channel.learner import LearnerChannel
-from protocol.channel.sockets import ChannelError, Endpoint
+from protocol.channel.sockets import Endpoint
 from protocol.codec import encode
 from protocol.experience import ExperienceSpec
 from protocol.messages import Evaluation, Progress, Weights, Welcome
@@ -99,7 +100,7 @@ class Intake:
             self._journal.start(self._became_durable)
         self._thread = threading.Thread(target=self._run, args=(channel,), name="intake", daemon=True)
         self._thread.start()
-        log.info("listening on %s:%d", self._wire.host, self._wire.experience_port)
+        log.info("listening on %s", self._wire.address)
 
     def drain(self, max_rows: int | None = None, timeout_s: float = 0.0) -> list[Received]:
         """Take admitted batches, oldest first; their actors get the credit back.

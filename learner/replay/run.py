@@ -17,6 +17,8 @@ from learner.replay.journal.journal import Journal
 from learner.replay.memory.columns import Shapes
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
+from learner.replay.prior.read import Wanted
+from learner.replay.prior.source import require_prior_sources
 from learner.replay.restore.ring import restore_ring
 from protocol.arrays import Columns
 
@@ -94,24 +96,26 @@ def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     """Episodes recorded earlier, or None where the recipe takes none.
     Raises DemonstrationError, RunError: they are missing, or do not fit."""
-    demos = config.learner.demos
-    if config.algo.prior_fraction == 0 or demos is None:
+    if not config.prior_sources:
         return None
     if base.cameras:
         raise RunError(
             f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "
             "set learner.demos=null algo.prior_fraction=0"
         )
-    sources = [demos] if isinstance(demos, str) else demos
-    for source in sources:
-        if source.endswith(".h5") and not Path(source).is_file():
-            raise RunError(
-                f"no prior data at {source}: name other demonstrations in learner.demos, make some with "
-                "bash launch/demos.sh, or go without: learner.demos=null algo.prior_fraction=0"
-            )
+    require_prior_sources(config)
     plan_key = msgspec.json.encode(config.base).decode()
-    fps = config.learner.fps
-    return join_prior([read_prior(source, base, plan_key, config.algo, fps=fps) for source in sources])
+    wanted = Wanted(
+        env_id=config.task.env_id,
+        control_mode=config.task.control_mode,
+        fps=config.learner.fps,
+        last_frame_succeeds=config.learner.demos_without_success == "last_frame",
+        other_tasks=config.learner.demos_of_other_tasks == "accept",
+        success_allowed_by="learner.demos_without_success=last_frame",
+        tasks_allowed_by="learner.demos_of_other_tasks=accept",
+    )
+    sources = config.prior_sources
+    return join_prior([read_prior(source, base, plan_key, config.algo, wanted) for source in sources])
 
 
 def make_ring(

@@ -1,13 +1,9 @@
 """What a run measures: a line in metrics.jsonl and a wandb point for each log step."""
 
 import contextlib
-import itertools
 import json
-import logging
 import math
 import os
-import queue
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,23 +12,17 @@ from dotenv import find_dotenv, load_dotenv
 
 from config.files import cut_torn_line
 from config.learner import WandbConfig
-
-log = logging.getLogger(__name__)
+from learner.report.mirror import WandbMirror
 
 Value = float | int | str | None
-
-# Points that wait for wandb. More than a slow network may owe: newer ones are dropped then.
-_WAITING_POINTS = 10_000
-# Ctrl-C has to end the run within ten seconds, whatever wandb does.
-_FINISH_TIMEOUT_S = 5.0
 
 
 class Metrics:
     """Writes `run_dir/metrics.jsonl`, one flushed line a point, and mirrors the numbers to wandb.
 
-    wandb runs on a thread of its own and may fail without harm: that is said once. Its key, entity and
+    wandb runs in a process of its own and may fail without harm: that is said once. Its key, entity and
     server come from the environment or a .env file, and so does its project where none is configured.
-    A context manager: wandb.finish() is always reached.
+    A context manager: what it has is always sent, or kept where that takes too long.
 
     Args:
         run_dir: the run's folder; made if missing. wandb keeps its files here too.
@@ -49,15 +39,22 @@ class Metrics:
         if resume:
             cut_torn_line(path)
         self._file = path.open("a" if resume else "w", encoding="utf-8")
-        self._mirror = None if wandb.mode == "disabled" else _WandbMirror(run_dir, wandb, config, resume)
+        self._mirror = None
+        if wandb.mode != "disabled":
+            self._mirror = WandbMirror(path, _arguments(run_dir, wandb, config, resume), step_key="frames")
 
     def log(self, point: Mapping[str, Value]) -> None:
         """Keep one point; `frames` is wandb's step. NaN and infinity become null: JSON has neither."""
-        plain = {key: _plain(value) for key, value in point.items()}
+        plain = {key: json_value(value) for key, value in point.items()}
         self._file.write(json.dumps(plain, allow_nan=False) + "\n")
         self._file.flush()
+        if self._mirror is not None and plain.get("frames"):
+            self._mirror.begin()
+
+    def end(self, *, hurried: bool) -> None:
+        """There are no more points: wandb may finish while the rest of the run ends."""
         if self._mirror is not None:
-            self._mirror.offer(plain)
+            self._mirror.end(hurried=hurried)
 
     def close(self) -> None:
         """Finish both; may be called twice."""
@@ -72,61 +69,18 @@ class Metrics:
         self.close()
 
 
-class _WandbMirror:
-    """wandb on a thread of its own: starting, sending and failing there cost the run nothing."""
-
-    def __init__(self, run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], resume: bool) -> None:
-        load_dotenv(find_dotenv(usecwd=True))
-        self._points: queue.Queue[dict[str, Value] | None] = queue.Queue(_WAITING_POINTS)
-        self._thread = threading.Thread(
-            target=self._run, args=(run_dir, wandb, dict(config), resume), name="wandb", daemon=True
-        )
-        self._thread.start()
-
-    def offer(self, point: dict[str, Value]) -> None:
-        if self._thread.is_alive() and not self._points.full():
-            self._points.put_nowait(point)
-
-    def close(self) -> None:
-        if self._thread.is_alive() and not self._points.full():
-            self._points.put_nowait(None)
-        self._thread.join(_FINISH_TIMEOUT_S)
-        if self._thread.is_alive():
-            log.warning("wandb did not finish within %.0f s; wandb sync sends the rest", _FINISH_TIMEOUT_S)
-
-    def _run(self, run_dir: Path, settings: WandbConfig, config: dict[str, Any], resume: bool) -> None:
-        try:
-            self._follow(run_dir, settings, config, resume)
-        except Exception as error:  # whatever a figure's mirror suffers from, training goes on
-            log.warning("no wandb from here on: %s: %s", type(error).__name__, error)
-
-    def _follow(self, run_dir: Path, settings: WandbConfig, config: dict[str, Any], resume: bool) -> None:
-        points, early = iter(self._points.get, None), list[dict[str, Value]]()
-        for point in points:
-            early.append(point)
-            if point.get("frames"):
-                break
-        # Seconds of processor time, which actors need until their first frames.
-        import wandb
-
-        run = wandb.init(
-            dir=run_dir,
-            project=settings.project_name(),
-            name=run_dir.name,
-            id=_run_id(run_dir, resume),
-            resume="allow" if resume else None,
-            mode=settings.mode,
-            config=config,
-            settings=wandb.Settings(console="off", silent=True, init_timeout=60),
-        )
-        try:
-            step = 0
-            for point in itertools.chain(early, points):
-                # wandb refuses steps that go back, as those of a late evaluation would.
-                step = max(step, int(point.get("frames") or 0))
-                run.log({k: v for k, v in point.items() if isinstance(v, int | float)}, step=step)
-        finally:
-            run.finish()
+def _arguments(run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], resume: bool) -> dict[str, Any]:
+    """Of wandb.init."""
+    load_dotenv(find_dotenv(usecwd=True))
+    return {
+        "dir": str(run_dir),
+        "project": wandb.project_name(),
+        "name": run_dir.name,
+        "id": _run_id(run_dir, resume),
+        "resume": "allow" if resume else None,
+        "mode": wandb.mode,
+        "config": dict(config),
+    }
 
 
 def _run_id(run_dir: Path, resume: bool) -> str:
@@ -139,7 +93,7 @@ def _run_id(run_dir: Path, resume: bool) -> str:
     return name
 
 
-def _plain(value: Any) -> Value:
+def json_value(value: Any) -> Value:
     """A number of numpy or torch as Python's own; what JSON cannot say as None."""
     if value is None or isinstance(value, str | int):
         return value

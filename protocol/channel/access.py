@@ -1,5 +1,7 @@
 """Which clients a learner with keys admits, and a log line about those that it refuses."""
 
+import contextlib
+import ipaddress
 import logging
 import math
 import os
@@ -26,7 +28,7 @@ _HANDSHAKE_FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | _HANDSHAKE_FAILED
-_KERNELS_CONNECTIONS = Path("/proc/self/net/tcp")
+_KERNELS_CONNECTIONS = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 # FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
 _CLOSED = {"04", "05", "06", "07", "08", "09", "0B"}
 _MOST_NAMED = 4
@@ -149,17 +151,22 @@ def _peer_of(descriptor: int, port: int) -> str | None:
             ours, theirs = duplicate.getsockname(), duplicate.getpeername()
     except OSError:
         return None
-    return str(theirs[0]) if ours[1] == port else None
+    return plain_address(str(theirs[0])) if ours[1] == port else None
+
+
+def plain_address(address: str) -> str:
+    """An IPv4 address as such, where a socket for IPv6 too reports it."""
+    return address.removeprefix("::ffff:")
 
 
 def _closed_peers(port: int) -> str:
     """Addresses whose connections to `port` are closing or have just closed. The kernel remembers them for a
     minute, at the end that closed first. The refused client is one of them, and nearly always the only one;
     the address of a client on another host that closed first is unknown."""
-    try:
-        lines = _KERNELS_CONNECTIONS.read_text().splitlines()[1:]
-    except OSError:  # not Linux
-        return "an unknown address"
+    lines: list[str] = []
+    for table in _KERNELS_CONNECTIONS:
+        with contextlib.suppress(OSError):  # no IPv6, or not Linux
+            lines += table.read_text().splitlines()[1:]
     found: set[str] = set()
     for line in lines:
         ours, theirs, state = line.split()[1:4]
@@ -167,6 +174,12 @@ def _closed_peers(port: int) -> str:
             continue
         for near, far in ((ours, theirs), (theirs, ours)):  # a client on this host is listed from both ends
             if int(near.rpartition(":")[2], 16) == port:
-                found.add(sockets.inet_ntoa(struct.pack("=I", int(far.rpartition(":")[0], 16))))
+                found.add(_address_in_table(far.rpartition(":")[0]))
     named = sorted(found)[:_MOST_NAMED]
     return " or ".join(named) or "an unknown address"
+
+
+def _address_in_table(digits: str) -> str:
+    """IPv4 or IPv6, as the kernel writes it: words of four bytes in this machine's order."""
+    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
+    return plain_address(str(ipaddress.ip_address(struct.pack(f"={len(words)}I", *words))))

@@ -6,11 +6,11 @@ from pathlib import Path
 import zmq
 
 from protocol.arrays import Buffer, Limits
+from protocol.channel.addresses import ChannelError, place_to_connect, reason_of
 from protocol.channel.keys import find_client_secret, read_pair, read_public
 from protocol.channel.sockets import (
     LINGER_MS,
     WAITING_WEIGHTS,
-    ChannelError,
     Endpoint,
     require_protection,
     set_common_options,
@@ -91,10 +91,13 @@ class ClientChannel:
             socket.setsockopt_string(zmq.CURVE_SERVERKEY, read_public(keys_dir / "learner.public"))
             socket.setsockopt_string(zmq.CURVE_PUBLICKEY, pair.public)
             socket.setsockopt_string(zmq.CURVE_SECRETKEY, pair.secret)
+        place = place_to_connect(endpoint.host)
+        socket.setsockopt(zmq.IPV6, place.is_ipv6)
         try:
-            socket.connect(f"tcp://{endpoint.host}:{port}")
+            socket.connect(f"tcp://{place.host}:{port}")
         except zmq.ZMQError as error:
-            raise ChannelError(f"wire.host={endpoint.host} is no address to connect to: {error}") from error
+            reason = reason_of(error.errno)
+            raise ChannelError(f"wire.host={endpoint.host} is no address to connect to: {reason}") from error
         return socket
 
 

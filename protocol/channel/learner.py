@@ -14,11 +14,11 @@ from typing import NamedTuple
 import zmq
 
 from protocol.arrays import Buffer, Limits
-from protocol.channel.access import AccessControl
+from protocol.channel.access import AccessControl, plain_address
+from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import (
     LINGER_MS,
     WAITING_WEIGHTS,
-    ChannelError,
     Endpoint,
     bind,
     require_protection,
@@ -104,7 +104,7 @@ class LearnerChannel:
         while frame.more:
             frame = self._router.recv(_NOBLOCK, copy=False)
             frames.append(frame.bytes if len(frame) <= _SHARED_BYTES else frame.buffer.toreadonly())
-        return Arrival(first.bytes, str(first.get("Peer-Address") or ""), frames)
+        return Arrival(first.bytes, plain_address(str(first.get("Peer-Address") or "")), frames)
 
     def send(self, identity: bytes, frames: list[Buffer]) -> None:
         """To one client; dropped if it is gone or does not read."""

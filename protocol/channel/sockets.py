@@ -1,19 +1,16 @@
 """What both ends of a connection have in common: where it goes, its protection and its options."""
 
 import errno
-import ipaddress
 
 import msgspec
 import zmq
+
+from protocol.channel.addresses import ChannelError, is_loopback, place_to_listen, reason_of
 
 # How long a closing process may still try to deliver.
 LINGER_MS = 500
 # Publications that may wait in a socket: slow subscribers skip versions instead of queueing stale ones.
 WAITING_WEIGHTS = 8
-
-
-class ChannelError(RuntimeError):
-    """Sockets that cannot be opened or used; the message names the key to change."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +27,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 def require_protection(endpoint: Endpoint) -> None:
     """Refuse to leave this machine without keys.
     Raises ChannelError: neither loopback, nor keys, nor insecure."""
-    if _is_loopback(endpoint.host) or endpoint.keys_dir is not None or endpoint.insecure:
+    if is_loopback(endpoint.host) or endpoint.keys_dir is not None or endpoint.insecure:
         return
     raise ChannelError(
         f"wire.host={endpoint.host} is not loopback and there are no keys: make them with "
@@ -56,25 +53,36 @@ def bind(socket: zmq.Socket[bytes], endpoint: Endpoint, key: str) -> None:
     Raises ChannelError: a port in use, or a host that is not this machine's."""
     port = getattr(endpoint, key)
     try:
-        socket.bind(f"tcp://{_numeric(endpoint.host)}:{port}")
+        place = place_to_listen(endpoint.host)
+        socket.setsockopt(zmq.IPV6, place.is_ipv6)
+        socket.bind(f"tcp://{place.host}:{port}")
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise ChannelError(_bind_problem(error, endpoint.host, key, port)) from error
+        raise ChannelError(_bind_problem(error.errno, endpoint.host, key, port)) from error
+    except ChannelError:
+        socket.close(linger=0)
+        raise
 
 
-def _is_loopback(host: str) -> bool:
+def require_free(endpoint: Endpoint) -> None:
+    """Raise ChannelError if a learner could not bind its ports."""
+    context = zmq.Context()
     try:
-        return ipaddress.ip_address(_numeric(host)).is_loopback
-    except ValueError:
-        return False
+        for key in ("experience_port", "weights_port"):
+            bind(context.socket(zmq.PUB), endpoint, key)
+    finally:
+        context.destroy(linger=0)
 
 
-def _numeric(host: str) -> str:
-    """ZeroMQ binds to addresses, not to names."""
-    return "127.0.0.1" if host == "localhost" else host
-
-
-def _bind_problem(error: zmq.ZMQError, host: str, key: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"wire.{key}={port} on {host} is in use: end the process that has it or choose another port"
-    return f"wire.host={host} cannot be bound (wire.{key}={port}): {error}"
+def _bind_problem(number: int | None, host: str, key: str, port: int) -> str:
+    if number == errno.EADDRINUSE:
+        return (
+            f"wire.{key}={port} on {host} is in use (another run?): end the process that has it, or choose "
+            "other ports: wire.experience_port=<port> wire.weights_port=<port>"
+        )
+    if number == errno.EACCES:
+        return f"wire.{key}={port} on {host} is not permitted to this user: choose a port above 1023"
+    return (
+        f"wire.host={host} is no address of this host ({reason_of(number)}): correct it; "
+        "0.0.0.0 (IPv4) or :: (IPv6) are all its addresses"
+    )

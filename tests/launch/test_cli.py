@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from config.keys import configuration_of
-from launch.cli.main import cli
+from launch.cli.group import cli
 from launch.cli.verb import PROGRAM, Verb
 from learner.intervals import wilson_interval
 
@@ -38,7 +38,8 @@ EXAMPLES = [
 
 def test_every_verb_of_the_specification_is_there() -> None:
     wanted = (
-        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot keys"
+        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot "
+        "report page compare keys"
     )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,17 +23,19 @@ import msgspec
 import numpy as np
 import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from mani_skill.trajectory import replay_trajectory
 from mani_skill.utils import download_demo
 
 from actor.simulators.headless import prepare_simulator
 from config.demos import compose_demos
-from launch.demos.disturbance import Pushes
+from config.limits import usable_processors
+from launch.demos.disturbance import Pushes, failures_forgotten
 from launch.demos.files import to_lerobot
 from launch.demos.make_demos import DemosError, download, read_settings
 from launch.demos.parts import PLANNED, SEEDS_PER_PART, Part, Parts, _write, converted_name, finish_part
 from launch.demos.plan import convert
-from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.read import read_demonstrations
 from tests.support.helpers import left_running
 
 REAL = Path("tests/data/PickCube-v1/planned.h5")
@@ -101,7 +102,7 @@ def test_demonstrations_are_read_and_merged_where_the_volume_refuses_locks(tmp_p
     shipped = Path("bases/PickCube-v1/demos.h5")
     with shipped.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert len(read_maniskill(shipped, 2)) == 2
+        assert len(read_demonstrations(shipped).episodes[:2]) == 2
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def converted(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_downloaded_archive_becomes_states_and_the_chosen_control_mode(converted: Path) -> None:
     assert converted.name == f"planned.state.{MODE}.physx_cpu.h5"
-    episodes = read_maniskill(converted)
+    episodes = read_demonstrations(converted).episodes
     assert len(episodes) == 2
     for episode in episodes:
         assert episode.observations.shape == (len(episode.actions) + 1, 42)
@@ -153,9 +154,9 @@ def test_a_downloaded_archive_becomes_states_and_the_chosen_control_mode(convert
 
 
 def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp_path: Path) -> None:
-    to_lerobot(converted, tmp_path / "lerobot")
+    to_lerobot(converted, tmp_path / "lerobot", last_frame_succeeds=False)
     dataset = LeRobotDataset("local/lerobot", root=tmp_path / "lerobot")
-    episodes = read_maniskill(converted)
+    episodes = read_demonstrations(converted).episodes
     assert dataset.num_frames == sum(len(episode.actions) for episode in episodes)
     last = dataset[dataset.num_frames - 1]
     assert last["task"] == "PickCube-v1"
@@ -165,7 +166,7 @@ def test_demonstrations_become_a_dataset_that_lerobot_reads(converted: Path, tmp
         1.0,
     )
     with pytest.raises(DemonstrationError):
-        to_lerobot(converted, tmp_path / "lerobot")
+        to_lerobot(converted, tmp_path / "lerobot", last_frame_succeeds=False)
 
 
 @pytest.mark.parametrize("task", ["StackCube-v1", "PushCube-v1"])
@@ -182,7 +183,7 @@ def test_a_task_without_an_archive_is_named_beside_those_that_have_one() -> None
 def test_settings_arrive_as_they_were_checked(tmp_path: Path) -> None:
     settings = settings_of("lerobot=true", "episodes=3", f"out={tmp_path}")
     assert (settings.lerobot, settings.episodes, settings.out) == (True, 3, tmp_path)
-    assert settings.processes == os.cpu_count()
+    assert settings.processes == usable_processors()
 
 
 @pytest.mark.slow
@@ -206,7 +207,8 @@ def test_a_planning_that_was_stopped_goes_on_and_ends_with_what_one_go_gives(tmp
         assert done.returncode == 0, done.stderr
         assert f"conversion to {MODE}: 15 of 15 (100 %)" in done.stdout
     one, other = (
-        read_maniskill(tmp_path / out / "PickCube-v1" / f"{converted_name(MODE)}.h5") for out in "ab"
+        read_demonstrations(tmp_path / out / "PickCube-v1" / f"{converted_name(MODE)}.h5").episodes
+        for out in "ab"
     )
     assert len(one) == len(other) == 15
     for ours, theirs in zip(one, other, strict=True):
@@ -249,10 +251,25 @@ def test_a_plan_whose_conversion_fails_leaves_nothing_in_the_next_one(planned: P
     assert all(item["elapsed_steps"] == lengths[item["episode_seed"]] for item in kept)
 
 
+def test_observations_in_parts_are_put_together_as_the_simulator_does(planned: Path, converted: Path) -> None:
+    """ManiSkill's own conversion of real plans, as it comes in groups, and flat."""
+    kind = replay_trajectory.Args(
+        str(planned), "physx_cpu", obs_mode="state_dict", target_control_mode=MODE, use_first_env_state=True,
+        save_traj=True,
+    )  # fmt: skip
+    with failures_forgotten():
+        replay_trajectory.main(kind)
+    parts = read_demonstrations(planned.with_name(f"{PLANNED}.state_dict.{MODE}.physx_cpu.h5")).episodes
+    assert len(parts) == 3
+    for one, other in zip(read_demonstrations(converted).episodes, parts, strict=False):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_array_equal(one.actions, other.actions)
+
+
 def test_a_disturbed_conversion_records_the_way_back_and_what_was_executed(planned: Path) -> None:
     """ManiSkill's own conversion of three real plans: what leads from state to state is `executed`."""
     convert(planned, MODE, "all", noise=0.15, seed=1)
-    episodes = read_maniskill(planned.with_name(f"{converted_name(MODE)}.h5"))
+    episodes = read_demonstrations(planned.with_name(f"{converted_name(MODE)}.h5")).episodes
     assert len(episodes) == 3
     off = np.concatenate([episode.taken - episode.actions for episode in episodes])
     pushed = np.abs(off).max(axis=1) > 1e-3

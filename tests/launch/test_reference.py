@@ -2,7 +2,7 @@
 
 import click
 
-from launch.cli.main import cli
+from launch.cli.group import cli
 from launch.reference import command_line_page, configuration_page, stale_pages
 
 

@@ -137,6 +137,13 @@ def test_last_actor_that_dies_ends_the_run(start: Callable[..., Run]) -> None:
     assert "no actor is left" in output
 
 
+def test_what_ended_the_last_actor_is_said_with_the_runs_end(start: Callable[..., Run]) -> None:
+    run = start(learner=POLITE, actor="sys.exit('error: task.env_id=Odd-v1 reports no success')")
+    code, output = run.finish()
+    assert code == 1
+    assert "launch | actor ended with exit code 1: task.env_id=Odd-v1 reports no success" in output
+
+
 def test_run_goes_on_while_another_actor_lives(start: Callable[..., Run]) -> None:
     run = start(learner="time.sleep(1.5); print('done')", actor_0="sys.exit(3)", actor_1=POLITE)
     code, output = run.finish()
@@ -248,7 +255,7 @@ def test_port_in_use_is_one_line_and_starts_nothing(
             f"wire.{other}={free_ports[1]}",
         )
     assert ended.returncode == 2
-    assert f"wire.{key}={free_ports[0]} on 127.0.0.1 cannot be used: Address already in use" in ended.stderr
+    assert f"wire.{key}={free_ports[0]} on 127.0.0.1 is in use (another run?)" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
@@ -279,12 +286,19 @@ def test_a_second_launcher_of_a_name_is_refused_before_it_writes_anything(
     assert read_config(place) == config
 
 
-def test_a_base_that_is_not_there_starts_nothing(
-    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("base.path=bases/nope", "no folder bases/nope with a base"),
+        ("learner.demos=bases", "learner.demos: no demonstrations at bases"),
+    ],
+)
+def test_what_a_run_needs_and_is_not_there_starts_nothing(
+    override: str, said: str, repository: Path, free_ports: tuple[int, int], tmp_path: Path
 ) -> None:
     words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
-    ended = launch(repository, f"runs_dir={tmp_path}/runs", "base.path=bases/nope", *words)
-    assert ended.returncode == 2 and "no folder bases/nope with a base" in ended.stderr
+    ended = launch(repository, f"runs_dir={tmp_path}/runs", override, *words)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1) and said in ended.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -326,8 +340,8 @@ def test_an_evaluator_starts_once_it_may(tmp_path: Path) -> None:
 def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
     config = compose_config([f"runs_dir={tmp_path}", "name=one", "actor.count=2", "seed=7"])
     commands = make_commands(config, write_launch_file(config))
-    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator"]
-    read = [asked_config(c.argv[3:]) for c in commands]
+    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator", "page"]
+    read = [asked_config(c.argv[3:]) for c in commands if c.role != "page"]
     assert read == [config, config, replaced_index(config, 1), config]
 
 
@@ -373,6 +387,7 @@ def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
 ) -> None:
     # A folder without a base: the learner refuses, and the session ends by itself.
     (tmp_path / "no-base").mkdir()
+    (tmp_path / "no-base/args.json").write_text("{}")
     overrides = [
         f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",

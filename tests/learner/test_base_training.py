@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
 from actor.policy.checkpoint_file import write_checkpoint
 from actor.policy.diffusion.checkpoint import save_agent
@@ -25,8 +26,8 @@ from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
-from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.wandb_records import offline_records
@@ -165,7 +166,7 @@ def test_a_training_ends_with_a_base_evaluated_on_the_simulator(tmp_path: Path) 
     for name in ("best", "newest"):
         content = torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
         assert set(content) == {"agent", "ema_agent"}
-    assert len(read_maniskill(tmp_path / "demos.h5")) == 5
+    assert len(read_demonstrations(tmp_path / "demos.h5").episodes) == 5
     config = make_config(f"base.path={tmp_path}")
     base = make_base(config.base, config.task, "cpu")
     assert base.plan(torch.zeros(2, 2, 42), base_keys(2)).shape == (2, 4, 7)
@@ -214,7 +215,7 @@ def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) ->
 def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
     from learner.replay.prior.lerobot import write_lerobot
 
-    episodes = read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
+    episodes = read_demonstrations(Path("bases/PickCube-v1/demos.h5")).episodes[:5]
     write_lerobot(tmp_path / "demos", episodes, task="PickCube-v1", robot_type="panda", fps=20)
     ours = read_windows(settings_of(tmp_path))
     settings = settings_of(tmp_path, f"demos={tmp_path / 'demos'}")
@@ -261,3 +262,18 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(
     assert [set(artifact.aliases) for artifact in artifacts] == expected
     for artifact in artifacts:
         assert {entry.path for entry in artifact.manifest.contents} == {"args.json", "checkpoints/best.pt"}
+
+
+def test_training_starts_without_a_network_and_says_how_to_send_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    wandb.teardown()  # it reads the environment once
+    tracker = BaseTracker(settings_of(tmp_path, "wandb.mode=online"))
+    tracker.log(1, loss=0.5)
+    tracker.close()
+    wandb.teardown()  # later tests read it anew
+    assert "nothing goes to wandb online: [Errno 111] Connection refused" in caplog.text
+    assert f"wandb sync {tmp_path}" in caplog.text
+    assert len(offline_records(tmp_path, "history")) == 1

@@ -2,45 +2,20 @@
 
 import json
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import wandb
 
 from config.learner import WandbConfig
 from config.process import UsageError
 from launch.run.folder import MetricsReader
 from launch.show import plot
 from learner.report.metrics import Metrics
-from tests.support.wandb_records import offline_records
 
 DISABLED = WandbConfig(mode="disabled", project="test")
 OFFLINE = WandbConfig(mode="offline", project="test")
-
-
-class FakeRun:
-    """Stands in for a wandb run and remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.points: list[tuple[int, dict[str, Any]]] = []
-        self.finished = threading.Event()
-
-    def log(self, point: dict[str, Any], step: int) -> None:
-        assert not self.points or step >= self.points[-1][0], "wandb drops steps that go back"
-        self.points.append((step, point))
-
-    def finish(self) -> None:
-        self.finished.set()
-
-
-@pytest.fixture
-def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
-    run = FakeRun()
-    monkeypatch.setattr(wandb, "init", lambda **_: run)
-    return run
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -69,51 +44,31 @@ def test_resume_goes_on_and_drops_a_torn_line_and_new_begins_anew(tmp_path: Path
     assert lines(tmp_path) == [{"frames": 3}]
 
 
-def test_wandb_gets_every_point_at_its_frames_never_going_back(tmp_path: Path, fake_run: FakeRun) -> None:
-    with Metrics(tmp_path, OFFLINE, {}) as metrics:
-        for frames in (0, 10, 30, 20):
-            metrics.log({"frames": frames, "waiting_for": "text stays out", "q_mean": None})
-    assert fake_run.points == [
-        (0, {"frames": 0}),
-        (10, {"frames": 10}),
-        (30, {"frames": 30}),
-        (30, {"frames": 20}),
-    ]
+@pytest.fixture
+def init_arguments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What would have been given to wandb.init."""
+    found: list[dict[str, Any]] = []
+
+    class Mirror:
+        def __init__(self, path: Path, arguments: dict[str, Any], step_key: str) -> None:
+            found.append(arguments)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("learner.report.metrics.WandbMirror", Mirror)
+    return found
 
 
-def test_wandb_is_finished_when_the_run_fails(tmp_path: Path, fake_run: FakeRun) -> None:
-    with pytest.raises(RuntimeError, match="the run failed"), Metrics(tmp_path, OFFLINE, {}) as metrics:
-        metrics.log({"frames": 1})
-        raise RuntimeError("the run failed")
-    assert fake_run.finished.is_set()
-
-
-def test_failing_wandb_is_said_once_and_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(**_: Any) -> None:
-        raise wandb.errors.CommError("no server")
-
-    monkeypatch.setattr(wandb, "init", refuse)
-    with Metrics(tmp_path, OFFLINE, {}) as metrics:
-        for frames in range(5):
-            metrics.log({"frames": frames})
-    assert len(lines(tmp_path)) == 5
-    assert [r.message for r in caplog.records if "wandb" in r.message] == [
-        "no wandb from here on: CommError: no server"
-    ]
-
-
-def test_wandb_resumes_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = []
-    monkeypatch.setattr(wandb, "init", lambda **k: ids.append(k["id"]) or FakeRun())
+def test_wandb_resumes_in_the_same_run(tmp_path: Path, init_arguments: list[dict[str, Any]]) -> None:
     for resume in (False, True, False):
         Metrics(tmp_path, OFFLINE, {}, resume=resume).close()
+    ids = [arguments["id"] for arguments in init_arguments]
     assert ids[0] == ids[1] != ids[2]
 
 
 def test_settings_come_from_a_dotenv_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_run: FakeRun
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init_arguments: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setenv("WANDB_ENTITY", "to be removed again")
     monkeypatch.delenv("WANDB_ENTITY")
@@ -121,12 +76,6 @@ def test_settings_come_from_a_dotenv_file(
     monkeypatch.chdir(tmp_path)
     Metrics(tmp_path / "run", OFFLINE, {}).close()
     assert os.environ.pop("WANDB_ENTITY") == "somebody"
-
-
-def test_real_wandb_keeps_an_offline_run_in_the_run_folder(tmp_path: Path) -> None:
-    with Metrics(tmp_path / "run", OFFLINE, {"seed": 0}) as metrics:
-        metrics.log({"frames": 1, "success_base": 0.4})
-    assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
 
 
 @pytest.mark.parametrize(
@@ -137,19 +86,19 @@ def test_real_wandb_keeps_an_offline_run_in_the_run_folder(tmp_path: Path) -> No
         ("configured-one", {"WANDB_PROJECT": "from-the-environment"}, "configured-one"),
     ],
 )
-def test_real_wandb_uses_the_configured_project_else_that_of_the_environment(
+def test_wandb_uses_the_configured_project_else_that_of_the_environment(
     configured: str | None,
     environment: dict[str, str],
     used: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    init_arguments: list[dict[str, Any]],
 ) -> None:
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with Metrics(tmp_path / "run", WandbConfig(mode="offline", project=configured), {}) as metrics:
-        metrics.log({"frames": 1})
-    assert {run.project for run in offline_records(tmp_path / "run", "run")} == {used}
+    Metrics(tmp_path / "run", WandbConfig(mode="offline", project=configured), {}).close()
+    assert [arguments["project"] for arguments in init_arguments] == [used]
 
 
 def test_reader_leaves_an_unfinished_line_for_later(tmp_path: Path) -> None:

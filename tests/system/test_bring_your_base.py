@@ -14,7 +14,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.read import read_demonstrations
 from tests.support.camera_policies import save_policy
 from tests.support.documents import ROOT, commands
 from tests.support.helpers import left_running
@@ -103,7 +103,7 @@ def test_a_published_checkpoint_of_maniskill2_runs(
 @pytest.mark.slow
 @pytest.mark.timeout(1100)
 def test_a_policy_of_lerobot_runs(repository: Path, tmp_path: Path, places: list[str]) -> None:
-    episodes = read_maniskill(repository / "bases" / "PickCube-v1" / "demos.h5", 3)
+    episodes = read_demonstrations(repository / "bases" / "PickCube-v1" / "demos.h5").episodes[:3]
     folder = save(tmp_path / "act", *make_policy("act", episodes, 18))
     command = page("base.path=my-policy").replace("my-policy", str(folder))
     run(repository, command, *RUN, *places)

@@ -80,10 +80,15 @@ def save_published(folder: Path) -> None:
 
 def save_lerobot(folder: Path) -> None:
     """A policy of LeRobot's for PickCube."""
-    from learner.replay.prior.maniskill import read_maniskill
+    from learner.replay.prior.read import read_demonstrations
     from tests.support.lerobot_policies import make_policy, save
 
-    save(folder, *make_policy("act", read_maniskill(ROOT / "bases" / "PickCube-v1" / "demos.h5", 3), 18))
+    save(
+        folder,
+        *make_policy(
+            "act", read_demonstrations(ROOT / "bases" / "PickCube-v1" / "demos.h5").episodes[:3], 18
+        ),
+    )
 
 
 def save_lerobot_with_camera(folder: Path) -> None:

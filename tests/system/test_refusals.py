@@ -28,7 +28,7 @@ from config.section import ConfigError
 from learner.folder import RunError, make_run_dir, sole_learner
 from learner.intake.intake import Intake, IntakeError
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.prior.demonstration import DemonstrationError
+from learner.replay.prior.error import DemonstrationError
 from learner.run import run_learner
 from tests.support.helpers import left_running, make_config
 

@@ -41,7 +41,8 @@ def compiled(source: Path, *headers: Path) -> ctypes.CDLL:
             _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NativeError(f"{path} cannot be made or loaded: {error}") from error
+        why = error.strerror or error
+        raise NativeError(f"{path} cannot be made or loaded: {why}: set XDG_CACHE_HOME=<folder>") from error
 
 
 def compiled_if_possible(without: str, source: Path, *headers: Path) -> ctypes.CDLL | None:

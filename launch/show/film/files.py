@@ -1,15 +1,13 @@
 """The films in a run's folder, and their list."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from config.files import replace_text, replaced
-from config.process import UsageError
+from config.files import replace_text, replaced, require_writable
 from launch.show.film.captions import Take
 from launch.show.film.player import Picture
 from learner.replay.dataset.format.video import VideoWriter
@@ -23,12 +21,8 @@ _WEBP = {"quality": 50, "method": 4, "loop": 0, "minimize_size": False}
 def make_folder(run_dir: Path) -> Path:
     """The folder of a run's films. Raises UsageError: nothing can be written there."""
     folder = run_dir / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} cannot be written: Permission denied")
+    require_writable(folder, folder=True)
+    folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from learner.replay.dataset.content import why_no_content
+
 type Array = NDArray[Any]
 type Cells = pa.Array[Any]
 
@@ -27,6 +29,10 @@ def column_names(path: Path) -> list[str]:
     return pq.read_schema(path).names
 
 
+def row_count(path: Path) -> int:
+    return pq.read_metadata(path).num_rows
+
+
 def write_parquet(table: pa.Table, path: Path) -> None:
     """A table in one piece; its numbers hardly repeat, and nobody searches it by bounds."""
     with path.open("wb") as file:
@@ -38,11 +44,14 @@ def why_unreadable(path: Path) -> str | None:
     try:
         pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4))
-            ended = file.read() == b"PAR1"
-        return f"broken: {error}" if ended else "no footer: it was not closed"
+        return why_no_content(path) or _why_no_footer(path) or f"broken: {str(error).splitlines()[0]}"
     return None
+
+
+def _why_no_footer(path: Path) -> str | None:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4))
+        return None if file.read() == b"PAR1" else "no footer: it was not closed"
 
 
 def make_table(columns: Mapping[str, Array | Cells]) -> pa.Table:
@@ -63,8 +72,9 @@ def column(table: pa.Table, name: str) -> Array:
 
 
 def matrix(table: pa.Table, name: str) -> Array:
-    """(N, width) of a column of lists of one size, or of plain values."""
-    return _plain_cells(table, name).to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    """(N, width) of a column of lists of one size, of lists of lists, or of plain values."""
+    numbers = _plain_cells(table, name).to_numpy(zero_copy_only=False)
+    return numbers.reshape(len(table), -1 if len(table) else 0)
 
 
 def floats(table: pa.Table, name: str) -> Array | None:
@@ -72,16 +82,33 @@ def floats(table: pa.Table, name: str) -> Array | None:
     return matrix(table, name) if pa.types.is_floating(_plain_cells(table, name).type) else None
 
 
+def is_whole(table: pa.Table, name: str) -> bool:
+    """Whether a column is of whole numbers."""
+    return pa.types.is_integer(table.schema.field(name).type)
+
+
 def null_count(table: pa.Table, name: str) -> int:
     """Empty cells, those in lists and structs too."""
-    cells = _plain_cells(table, name)
-    return cells.field("bytes").null_count if isinstance(cells, pa.StructArray) else cells.null_count
+    cells, count = one_piece(table, name), 0
+    while (inner := _inner(cells)) is not None:
+        count, cells = count + cells.null_count, inner
+    return count + (cells.field("bytes") if isinstance(cells, pa.StructArray) else cells).null_count
 
 
 def _plain_cells(table: pa.Table, name: str) -> Cells:
-    """Those of a column, or of its lists end to end."""
+    """Those of a column, or of its lists end to end, however deep they are."""
     cells = one_piece(table, name)
-    return cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else cells
+    while (inner := _inner(cells)) is not None:
+        cells = inner
+    return cells
+
+
+def _inner(cells: Cells) -> Cells | None:
+    """What is in the lists of a column, one level down; None if it has no lists."""
+    # What LeRobot calls Array2D is an extension type over lists of lists.
+    if isinstance(cells, pa.ExtensionArray):
+        return cells.storage
+    return cells.flatten() if isinstance(cells, pa.ListArray | pa.FixedSizeListArray) else None
 
 
 def values(table: pa.Table, name: str) -> list[Any]:

@@ -209,4 +209,11 @@ def remove(path: Path) -> None:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
+    """Raises UnreadableError: a folder in it cannot be listed."""
+    walk = os.walk(folder, onerror=_not_listed)
+    return [Path(parent) / name for parent, _, names in walk for name in names]
+
+
+def _not_listed(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise UnreadableError(f"{error.filename} cannot be read: {error.strerror}") from error

@@ -1,16 +1,12 @@
 """A recorded episode, wherever it comes from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from config.process import UsageError
 from learner.replay.dataset.arrow import Array
-
-
-class DemonstrationError(UsageError):
-    """Demonstrations that cannot be used; the message says which and why."""
+from learner.replay.prior.error import DemonstrationError
 
 
 @dataclass(frozen=True)
@@ -25,6 +21,8 @@ class Demonstration:
     """b1 (T,)"""
     executed: Array | None = None
     """f4 (T, A), where pushes disturbed the episode: the actions that were executed."""
+    base_actions: Array | None = None
+    """f4 (T, A), in a run's replay: what its base planned."""
 
     @property
     def taken(self) -> Array:
@@ -36,38 +34,45 @@ class Demonstration:
         if not self.success.any():
             return self
         frames = int(np.argmax(self.success)) + 1
-        return Demonstration(
-            self.observations[: frames + 1],
-            self.actions[:frames],
-            self.success[:frames],
-            None if self.executed is None else self.executed[:frames],
-        )
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut = {name: array[:frames] for name, array in arrays.items() if array is not None}
+        return replace(self, **cut | {"observations": self.observations[: frames + 1]})
 
 
 def require_usable(episodes: Sequence[Demonstration], source: str) -> None:
     """Look at every episode before anything is trained on it.
-    Raises DemonstrationError: lengths that do not fit each other, dimensions that differ between episodes, or
-    a value that is not finite; names source, episode, frame and feature."""
+    Raises DemonstrationError: no episodes or an empty one, lengths that do not fit each other, dimensions
+    that differ between episodes, or a value that is not finite; names source, episode, frame and feature."""
+    if not episodes:
+        raise DemonstrationError(f"{source} holds no episodes")
     for number, episode in enumerate(episodes):
         where = f"{source}, episode {number}"
-        frames = len(episode.actions)
-        lengths = {"observations": frames + 1, "success": frames}
-        for name, wanted in lengths.items():
-            if (found := len(getattr(episode, name))) != wanted:
-                raise DemonstrationError(
-                    f"{where}: {found} {name} for {frames} actions, there must be {wanted} (an observation "
-                    "before every action and one after the last)"
-                )
-        for name in ("observations", "actions", "executed"):
+        _require_lengths(episode, where)
+        for name in ("observations", "actions", "executed", "base_actions"):
             values, first = getattr(episode, name), getattr(episodes[0], name)
             if values is not None:
                 _require_like_first(values, first, f"{where}: {name}")
 
 
+def _require_lengths(episode: Demonstration, where: str) -> None:
+    frames = len(episode.actions)
+    if not frames:
+        raise DemonstrationError(f"{where} has no actions: remove it")
+    lengths = {"observations": frames + 1, "success": frames, "executed": frames, "base_actions": frames}
+    for name, wanted in lengths.items():
+        values = getattr(episode, name)
+        if values is not None and len(values) != wanted:
+            raise DemonstrationError(
+                f"{where}: {len(values)} {name} for {frames} actions, there must be {wanted} (an observation "
+                "before every action and one after the last)"
+            )
+
+
 def _require_like_first(values: Array, first: Array | None, what: str) -> None:
     """Raise DemonstrationError unless `values` (T, D) are finite and as wide as the first episode's."""
-    if values.ndim != 2 or first is None or values.shape[1:] != first.shape[1:]:
-        wanted = "(frames, dimensions)" if first is None or first.ndim != 2 else f"(frames, {first.shape[1]})"
+    if values.ndim != 2 or first is None or values.shape[1:] != first.shape[1:] or not values.shape[1]:
+        known = first is not None and first.ndim == 2 and first.shape[1]
+        wanted = f"(frames, {known})" if known else "(frames, dimensions)"
         raise DemonstrationError(f"{what} have shape {values.shape}, not {wanted}")
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):

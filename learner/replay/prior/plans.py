@@ -3,11 +3,11 @@
 import hashlib
 import logging
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 
@@ -15,12 +15,8 @@ from actor.policy.contract import BasePolicy
 from actor.policy.noise import Use, keys_at
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.demonstration import Demonstration
-from protocol.experience import ExperienceSpec
 
 log = logging.getLogger(__name__)
-
-SPEC_FILE = "spec.json"
-"""In a run's folder, beside its replay: what its learner and actors agreed on."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +51,11 @@ def cached_plans(
     digest = hashlib.sha256(f"{base.fingerprint} {base.act_horizon} {plan_key}".encode())
     for episode in episodes:
         digest.update(episode.observations.tobytes())
+    # Resolved: `.` has no name.
+    path = path.resolve()
     cache = path.with_name(f"{path.stem}.plans-{base.fingerprint}-{digest.hexdigest()[:8]}.npz")
-    if cache.is_file():
-        with np.load(cache, allow_pickle=False) as file:
-            ends = np.cumsum(file["lengths"])[:-1]
-            along = np.split(file["along"], ends)
-            return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
+    if (known := _read_plans(cache)) is not None:
+        return known
     plans = [plans_along(base, episode, number) for number, episode in enumerate(episodes)]
     try:
         _write_plans(cache, plans)
@@ -68,6 +63,17 @@ def cached_plans(
         # The folder may be read-only: the plans are then computed again next time.
         log.info("the base's plans along %s are not cached: %s", path, error)
     return plans
+
+
+def _read_plans(cache: Path) -> list[Plans] | None:
+    """None: there are none, or the file is cut short."""
+    try:
+        with np.load(cache, allow_pickle=False) as file:
+            ends = np.cumsum(file["lengths"])[:-1]
+            along = np.split(file["along"], ends)
+            return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _write_plans(cache: Path, plans: Sequence[Plans]) -> None:
@@ -82,35 +88,14 @@ def _write_plans(cache: Path, plans: Sequence[Plans]) -> None:
     fresh.rename(cache)
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What a run's replay has that other datasets have not."""
-
-    base_actions: list[Array]
-    """f4 (T, A) of each episode."""
-    base_fingerprint: str
-
-
-def read_recorded(replay: Path, view: Path) -> Recorded | None:
-    """That of the replay in a run's folder, from a snapshot of it (`view`); None for any other dataset."""
-    spec_file, config_file = replay.parent / SPEC_FILE, replay.parent / "config.yaml"
-    if not (spec_file.is_file() and config_file.is_file()):
-        return None
-    from learner.replay.prior.lerobot import read_folder
-
-    spec = msgspec.json.decode(spec_file.read_bytes(), type=ExperienceSpec)
-    # Any column can be read as an observation; the reader then adds a final one.
-    actions = [episode.observations[:-1] for episode in read_folder(view, str(replay), ["base_action"])]
-    return Recorded(actions, spec.base_fingerprint)
-
-
-def executed_plans(recorded: Recorded, episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:
+def executed_plans(episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:
     """The plans that were executed in a run's replay, and the base's at the end of each episode."""
     plans: list[Plans] = []
-    for number, (episode, actions) in enumerate(zip(episodes, recorded.base_actions, strict=True)):
+    for number, episode in enumerate(episodes):
+        assert episode.base_actions is not None
         frames = len(episode.actions)
         rows = -(-frames // base.act_horizon) * base.act_horizon
         # The rest of a last plan that the episode's end cut short was not executed, and not recorded.
-        along = np.pad(actions[:frames], ((0, rows - frames), (0, 0)), mode="edge")
+        along = np.pad(episode.base_actions, ((0, rows - frames), (0, 0)), mode="edge")
         plans.append(Plans(along, plans_along(base, episode, number).final))
     return plans

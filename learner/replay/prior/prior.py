@@ -10,9 +10,10 @@ import numpy as np
 from actor.policy.contract import BasePolicy
 from config.algo import AlgoConfig
 from learner.replay.dataset.arrow import Array
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
-from learner.replay.prior.maniskill import read_maniskill
-from learner.replay.prior.plans import Plans, cached_plans, executed_plans, read_recorded
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.plans import Plans, cached_plans, executed_plans
+from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from protocol.arrays import Columns
 
 log = logging.getLogger(__name__)
@@ -30,43 +31,34 @@ class PriorData:
 
 
 def read_prior(
-    source: str, base: BasePolicy, plan_key: str, algo: AlgoConfig, *, fps: int | None = None
+    source: str, base: BasePolicy, plan_key: str, algo: AlgoConfig, wanted: Wanted = ANY
 ) -> PriorData:
-    """Read one source: a ManiSkill h5, a LeRobot dataset's folder or hub id, or a run's replay.
+    """Read one source, see `learner.replay.prior.read`.
 
     A replay that was made with the same base has the plans that were executed; for all other data they are
     computed once and cached beside it.
 
     Args:
         plan_key: what plans depend on beyond the base's weights.
-        fps: what a LeRobot dataset must have; None: anything.
 
     Raises:
         DemonstrationError: no data, or none that fits the base.
     """
-    path = Path(source)
-    if path.suffix == ".h5":
-        episodes, recorded = read_maniskill(path), None
+    read = read_demonstrations(source, wanted)
+    check_dimensions(source, read.episodes[0], base)
+    episodes = [episode.cut_at_success() for episode in read.episodes]
+    recorded = episodes[0].base_actions
+    same_base = read.origin.base_fingerprint == base.fingerprint
+    if same_base and recorded is not None and recorded.shape[1] == base.action_dim:
+        plans = executed_plans(episodes, base)
     else:
-        # Importing lerobot takes seconds.
-        from learner.replay.prior.lerobot import opened, read_folder
-
-        with opened(source) as folder:
-            episodes, recorded = read_folder(folder, source, fps=fps), read_recorded(path, folder)
-    check_episodes(source, episodes, base)
-    episodes = [episode.cut_at_success() for episode in episodes]
-    if recorded is not None and recorded.base_fingerprint == base.fingerprint:
-        plans = executed_plans(recorded, episodes, base)
-    else:
-        plans = cached_plans(path, episodes, base, plan_key)
+        plans = cached_plans(Path(source), episodes, base, plan_key)
     return prior_columns(episodes, plans, algo, source)
 
 
-def check_episodes(source: str, episodes: Sequence[Demonstration], base: BasePolicy) -> None:
-    """Raise DemonstrationError unless there are episodes, of the base's dimensions."""
-    if not episodes:
-        raise DemonstrationError(f"{source} has no episode")
-    there = episodes[0].observations.shape[1], episodes[0].actions.shape[1]
+def check_dimensions(source: str, episode: Demonstration, base: BasePolicy) -> None:
+    """Raise DemonstrationError unless an episode has the base's dimensions."""
+    there = episode.observations.shape[1], episode.actions.shape[1]
     wanted = base.observation_dim, base.action_dim
     if there != wanted:
         raise DemonstrationError(
@@ -98,8 +90,9 @@ def prior_columns(
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     share = clipped / max(1, total)
     log.info(
-        "prior data from %s: %d episodes, %d decisions, %.1f %% of the residual clipped",
-        source, len(parts), len(columns["frames"]), 100 * share,
+        "prior data from %s: %d episodes (%d successful), %d decisions, %.1f %% of the residual clipped",
+        source, len(parts), sum(bool(episode.success.any()) for episode in episodes),
+        len(columns["frames"]), 100 * share,
     )  # fmt: skip
     return PriorData(columns, share, ((source, len(parts)),))
 

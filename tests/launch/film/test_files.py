@@ -76,11 +76,9 @@ def test_a_film_made_again_replaces_its_entry_and_one_that_is_gone_leaves_the_li
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "videos").touch()
-    with pytest.raises(UsageError, match=r"videos cannot be written: File exists"):
+    with pytest.raises(UsageError, match=r"videos cannot be written: .* is no folder"):
         make_folder(tmp_path)
-    with pytest.raises(UsageError, match=r"gone/videos cannot be written: No such file"):
-        make_folder(tmp_path / "gone")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     (tmp_path / "videos").unlink()
-    with pytest.raises(UsageError, match=r"videos cannot be written: Permission denied"):
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write anywhere
+    with pytest.raises(UsageError, match=r"videos cannot be written: no permission"):
         make_folder(tmp_path)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from actor.simulators.headless import RenderError
 from config.compose import compose_config, write_config
 from config.process import UsageError, one_line
-from launch.cli.main import cli
+from launch.cli.group import cli
 from launch.show.film import make
 
 
@@ -66,7 +66,7 @@ def as_it_is(run_dir: Path) -> None:
     [
         (shutil.rmtree, (), "no run "),
         (without_checkpoints, (), "checkpoints has no residual yet"),
-        (with_a_file_as_folder, (), "videos cannot be written: File exists"),
+        (with_a_file_as_folder, (), "videos cannot be written: "),
         (with_a_damaged_configuration, (), "config.yaml: "),
         (as_it_is, (), "need a Vulkan device (apt-get install chromium)"),
         (as_it_is, ("--timelapse",), "has 0 evaluated residuals, a time lapse needs two"),

@@ -12,9 +12,10 @@ import yaml
 from actor.policy.spec import experience_spec
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.demonstration import Demonstration, DemonstrationError
+from learner.replay.prior.demonstration import Demonstration
+from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.maniskill import write_maniskill
-from learner.replay.prior.plans import SPEC_FILE
+from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.run import load_prior, make_prior_ring
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy, make_rollout
@@ -171,6 +172,31 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(
     base.fingerprint = "another"
     other = load_prior(prior_config(run_dir / "replay"), base)
     assert other is not None and (other.columns["base_plan"] == np.float32(0.9)).all()
+
+
+def test_a_replay_of_another_task_is_refused_unless_a_key_accepts_it(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    base = base_alone(tmp_path / "run", make_config(*WORDS, "task=stack_cube"))
+    with pytest.raises(DemonstrationError, match="task StackCube-v1, this is PickCube.*learner.*=accept"):
+        load_prior(prior_config(tmp_path / "run/replay"), base)
+    accepting = prior_config(tmp_path / "run/replay", more=("learner.demos_of_other_tasks=accept",))
+    assert load_prior(accepting, base) is not None
+    (tmp_path / "run/spec.json").write_text("{")
+    with pytest.raises(DemonstrationError, match="spec.json, which describes demonstrations, is broken"):
+        load_prior(accepting, base)
+
+
+def test_plans_that_were_cut_short_are_computed_again(tmp_path: Path) -> None:
+    write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 6)])
+    first = load_prior(prior_config(tmp_path / "demos.h5"), CountingBase())
+    [cache] = tmp_path.glob("*.npz")
+    whole = cache.read_bytes()
+    for content in (b"", whole[:100], whole[:-30]):
+        cache.write_bytes(content)
+        again = load_prior(prior_config(tmp_path / "demos.h5"), CountingBase())
+        assert first is not None and again is not None
+        np.testing.assert_array_equal(first.columns["base_plan"], again.columns["base_plan"])
+        assert cache.read_bytes() == whole
 
 
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """ManiSkill demonstrations as LeRobot datasets and back, through LeRobot's own reader and writer."""
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from learner.replay.dataset.store import LeRobotStore
-from learner.replay.prior.demonstration import DemonstrationError
-from learner.replay.prior.lerobot import read_lerobot, write_lerobot
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.error import DemonstrationError
+from learner.replay.prior.lerobot import write_lerobot
+from learner.replay.prior.read import Wanted, read_demonstrations
 from tests.support.identifiable import ACT, OBS, Truth, make_stream, pack
 
 DEMOS = Path("bases/PickCube-v1/demos.h5")
@@ -20,13 +19,15 @@ DEMOS = Path("bases/PickCube-v1/demos.h5")
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demos") / "pick_cube"
-    write_lerobot(folder, read_maniskill(DEMOS, 3), task="PickCube-v1", robot_type="panda", fps=20)
+    write_lerobot(
+        folder, read_demonstrations(DEMOS).episodes[:3], task="PickCube-v1", robot_type="panda", fps=20
+    )
     return folder
 
 
 def test_lerobot_reads_reward_done_and_success_of_every_frame(dataset: Path) -> None:
     loaded = LeRobotDataset("local/pick_cube", root=dataset)
-    episodes = read_maniskill(DEMOS, 3)
+    episodes = read_demonstrations(DEMOS).episodes[:3]
     assert loaded.num_episodes == 3
     assert loaded.num_frames == sum(len(episode.actions) for episode in episodes)
     assert loaded.fps == 20 and loaded.meta.robot_type == "panda"
@@ -43,7 +44,9 @@ def test_lerobot_reads_reward_done_and_success_of_every_frame(dataset: Path) -> 
 
 def test_demonstrations_come_back_as_they_were_but_for_the_last_observation(dataset: Path) -> None:
     for before, after in zip(
-        read_maniskill(DEMOS, 3), read_lerobot(str(dataset), ["observation.state"]), strict=True
+        read_demonstrations(DEMOS).episodes[:3],
+        read_demonstrations(dataset, Wanted(observation=["observation.state"])).episodes,
+        strict=True,
     ):
         assert np.array_equal(before.observations[:-1], after.observations[:-1])
         assert np.array_equal(after.observations[-1], before.observations[-2])
@@ -55,12 +58,12 @@ def test_a_missing_feature_is_named_beside_those_that_are_there(dataset: Path) -
     with pytest.raises(
         DemonstrationError, match="no feature observation.environment_state.*observation.state"
     ):
-        read_lerobot(str(dataset), ["observation.environment_state"])
+        read_demonstrations(dataset, Wanted(observation=["observation.environment_state"]))
 
 
 def test_nothing_is_overwritten(dataset: Path) -> None:
     with pytest.raises(DemonstrationError, match="exists already"):
-        write_lerobot(dataset, read_maniskill(DEMOS, 1), task="t", robot_type="panda", fps=20)
+        write_lerobot(dataset, read_demonstrations(DEMOS).episodes[:1], task="t", robot_type="panda", fps=20)
 
 
 KIND = {"observation_dim": OBS, "action_dim": ACT, "fps": 20}
@@ -79,7 +82,7 @@ def make_replay(folder: Path, state_dim: int | None = None) -> list[Truth]:
 @pytest.mark.parametrize("state_dim", [None, 2])
 def test_replay_of_our_own_gives_whole_episodes(state_dim: int | None, tmp_path: Path) -> None:
     truths = make_replay(tmp_path / "replay", state_dim)
-    seen = read_lerobot(str(tmp_path / "replay"))
+    seen = read_demonstrations(tmp_path / "replay").episodes
     assert len(seen) == 3
     for episode, truth in zip(seen, truths, strict=True):
         np.testing.assert_array_equal(episode.observations[:-1], truth.frames["observation"])
@@ -88,8 +91,8 @@ def test_replay_of_our_own_gives_whole_episodes(state_dim: int | None, tmp_path:
         np.testing.assert_array_equal(episode.success, truth.frames["success"])
 
 
-def test_foreign_dataset_repeats_its_last_observation_and_ends_in_success(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_foreign_dataset_repeats_its_last_observation_and_ends_in_success_if_one_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -105,9 +108,11 @@ def test_foreign_dataset_repeats_its_last_observation_and_ends_in_success(
             made.add_frame(numbers | {"task": "push"})
         made.save_episode()
     made.finalize()
-    with caplog.at_level(logging.WARNING):
-        seen = read_lerobot(str(tmp_path / "theirs"), fps=20)
-    assert "lacks next.success: the last frame of each episode counts as its success" in caplog.text
+    with pytest.raises(
+        DemonstrationError, match="no success and no reward.*demos_without_success=last_frame"
+    ):
+        read_demonstrations(tmp_path / "theirs")
+    seen = read_demonstrations(tmp_path / "theirs", Wanted(fps=20, last_frame_succeeds=True)).episodes
     assert [len(episode.actions) for episode in seen] == [4, 6]
     for episode in seen:
         assert len(episode.observations) == len(episode.actions) + 1
@@ -120,7 +125,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "replay"
     make_replay(folder)
     with pytest.raises(DemonstrationError, match="has fps 20, this run 30"):
-        read_lerobot(str(folder), fps=30)
+        read_demonstrations(folder, Wanted(fps=30))
     info = json.loads((folder / "meta/info.json").read_text())
     without = {name: feature for name, feature in info["features"].items() if name != "action"}
     for change, said in (
@@ -129,6 +134,6 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     ):
         (folder / "meta/info.json").write_text(json.dumps(info | change))
         with pytest.raises(DemonstrationError, match=said):
-            read_lerobot(str(folder))
+            read_demonstrations(folder)
     with pytest.raises(DemonstrationError, match="no demonstrations at"):
-        read_lerobot(str(tmp_path / "nothing"))
+        read_demonstrations(tmp_path / "nothing")

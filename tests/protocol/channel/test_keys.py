@@ -1,18 +1,14 @@
-"""Laws of the key files, launch.make_keys and the protection of protocol.channel."""
+"""Laws of the key files, launch.make_keys and who is let in."""
 
-import contextlib
-import secrets
 import shutil
 import socket
 import stat
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from launch.make_keys import make_keys
-from protocol.arrays import Limits
 from protocol.channel.client import ClientChannel
 from protocol.channel.keys import (
     KeyFileError,
@@ -24,45 +20,16 @@ from protocol.channel.keys import (
     write_pair,
 )
 from protocol.channel.learner import LearnerChannel
-from protocol.channel.sockets import ChannelError, Endpoint
+from tests.support.channels import LIMITS, endpoint, talk
 
 # What a ZMTP 3 client without security says first.
 NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-LIMITS = Limits(max_header_bytes=4096, max_arrays=8, max_rank=4, max_message_bytes=1 << 20)
 
 
 @pytest.fixture
 def keys_dir(tmp_path: Path) -> Path:
     make_keys(tmp_path / "keys", ["box"])
     return tmp_path / "keys"
-
-
-def endpoint(ports: tuple[int, int], keys_dir: Path | None, **changes: object) -> Endpoint:
-    made = Endpoint(
-        host="127.0.0.1",
-        experience_port=ports[0],
-        weights_port=ports[1],
-        insecure=False,
-        keys_dir=None if keys_dir is None else str(keys_dir),
-        lease_s=2.0,
-    )
-    return msgspec.structs.replace(made, **changes)
-
-
-def talk(learner: LearnerChannel, client: ClientChannel, timeout_s: float) -> tuple[bool, bool]:
-    """Whether a word of now reached the learner, and one the client, before the timeout."""
-    deadline_s = time.monotonic() + timeout_s
-    word = secrets.token_bytes(8)  # what is still on its way from earlier talk does not count
-    heard = published = False
-    while time.monotonic() < deadline_s and not (heard and published):
-        with contextlib.suppress(ChannelError):  # ZeroMQ gives up on who was turned away
-            client.send([word])
-        learner.publish([word])
-        learner.wait(0.02)
-        for arrival in learner.receive(most=8):
-            heard = heard or arrival.frames == [word]
-        published = published or client.receive_newest_weights() == [word]
-    return heard, published
 
 
 def client_folder(tmp_path: Path, keys_dir: Path) -> Path:
@@ -240,48 +207,3 @@ def test_a_client_uses_its_own_key_then_the_local_one_then_the_only_one(keys_dir
     write_pair(keys_dir, "actor-b", new_pair())
     with pytest.raises(KeyFileError, match=r"several keys \(actor-b, actor-box\)"):
         find_client_secret(keys_dir, "actor-7")
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "*", "example.org"])
-@pytest.mark.parametrize("side", [LearnerChannel, lambda at, limits: ClientChannel(at, limits, "a")])
-def test_beyond_loopback_needs_keys_or_insecure(side, host: str, free_ports: tuple[int, int]) -> None:
-    with pytest.raises(ChannelError, match="launch/keys.sh .*wire.insecure=true"):
-        side(endpoint(free_ports, None, host=host), LIMITS)
-
-
-def assert_both_ways(learner_at: Endpoint, client_at: Endpoint) -> None:
-    learner, client = LearnerChannel(learner_at, LIMITS), ClientChannel(client_at, LIMITS, "actor-0")
-    try:
-        assert talk(learner, client, timeout_s=10.0) == (True, True)
-    finally:
-        client.close()
-        learner.close()
-
-
-def test_insecure_binds_beyond_loopback(free_ports: tuple[int, int]) -> None:
-    assert_both_ways(endpoint(free_ports, None, host="0.0.0.0", insecure=True), endpoint(free_ports, None))
-
-
-def test_localhost_is_loopback(free_ports: tuple[int, int]) -> None:
-    at = endpoint(free_ports, None, host="localhost")
-    assert_both_ways(at, at)
-
-
-@pytest.mark.parametrize("key", ["experience_port", "weights_port"])
-def test_a_port_in_use_is_named_with_its_key(key: str, free_ports: tuple[int, int]) -> None:
-    at = endpoint(free_ports, None)
-    other = endpoint((free_ports[0], 1), None) if key == "experience_port" else at
-    learner = LearnerChannel(at, LIMITS)
-    try:
-        if key == "weights_port":
-            other = endpoint(_and_a_free_port(free_ports[1]), None)
-        with pytest.raises(ChannelError, match=rf"wire.{key}={getattr(other, key)} on 127.0.0.1 is in use"):
-            LearnerChannel(other, LIMITS)
-    finally:
-        learner.close()
-
-
-def _and_a_free_port(weights_port: int) -> tuple[int, int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1], weights_port

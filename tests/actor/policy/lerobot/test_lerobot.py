@@ -16,7 +16,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.policy.noise import normal
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.maniskill import read_maniskill
+from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
 from tests.support.lerobot_policies import ENVIRONMENT, STATE, install_plugin, make_policy, save, train_act
@@ -28,7 +28,7 @@ ROBOT = 18
 @pytest.fixture(scope="module")
 def episodes() -> list[Demonstration]:
     """Real demonstrations."""
-    return read_maniskill(Path("bases/PickCube-v1/demos.h5"), 5)
+    return read_demonstrations(Path("bases/PickCube-v1/demos.h5")).episodes[:5]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_what_gives_no_actions_is_no_base(tmp_path: Path) -> None:
 
 def test_a_reward_model_is_no_base(tmp_path: Path) -> None:
     RewardClassifierConfig(device="cpu").save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="nor a hub id of a LeRobot policy.*reward_classifier"):
+    with pytest.raises(CheckpointError, match="cannot use its config.json.*reward_classifier"):
         load(tmp_path)
 
 

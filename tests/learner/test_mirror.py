@@ -1,0 +1,209 @@
+"""Laws of the way to Weights & Biases: training never waits for it, and what it did not get is said."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.learner import WandbConfig
+from learner.report import mirror, wandb_process
+from learner.report.metrics import Metrics
+from tests.support.wandb_records import offline_records
+
+ONLINE = WandbConfig(mode="online", project="test")
+KEY = "0123456789" * 4
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No account of whoever runs this, and a server that is none."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # no .env file
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that others use, wandb alone takes long to start."""
+    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 60.0)
+
+
+@pytest.fixture
+def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Accepts and never replies."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
+
+
+def record(run_dir: Path, settings: WandbConfig, points: int = 5) -> float:
+    """Log points at once; how long `close` then took."""
+    metrics = Metrics(run_dir, settings, {"seed": 0})
+    for frames in range(points):
+        metrics.log({"frames": frames, "success_base": 0.4})
+    begin_s = time.monotonic()
+    metrics.close()
+    return time.monotonic() - begin_s
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def kept(run_dir: Path) -> int:
+    """Points in what wandb kept for later."""
+    return len(offline_records(run_dir, "history", count=5))
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
+    """Instead of wandb."""
+    (tmp_path / "program.py").write_text(f"import sys, time\n{program}\n")
+    monkeypatch.setattr(mirror, "_PROGRAM", tmp_path / "program.py")
+
+
+def test_every_point_goes_to_wandb_at_its_step_never_going_back() -> None:
+    logged: list[tuple[int, dict[str, Any]]] = []
+
+    class Run:
+        def log(self, point: dict[str, Any], step: int) -> None:
+            logged.append((step, point))
+
+    points = [{"frames": frames, "waiting_for": "stays out", "q_mean": None} for frames in (0, 10, 30, 20)]
+    wandb_process.send(Run(), iter(points), "frames")
+    assert logged == [(0, {"frames": 0}), (10, {"frames": 10}), (30, {"frames": 30}), (30, {"frames": 20})]
+
+
+def test_real_wandb_keeps_an_offline_run_in_the_run_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, patient: None
+) -> None:
+    record(tmp_path / "run", WandbConfig(mode="offline", project="test"))
+    assert kept(tmp_path / "run") == 5
+    assert {run.project for run in offline_records(tmp_path / "run", "run")} == {"test"}
+    assert said(caplog) == []
+
+
+def test_a_resumed_run_sends_its_new_points_alone(tmp_path: Path, patient: None) -> None:
+    record(tmp_path / "run", WandbConfig(mode="disabled", project=None))
+    with Metrics(tmp_path / "run", WandbConfig(mode="offline", project=None), {}, resume=True) as metrics:
+        metrics.log({"frames": 7})
+    assert len(offline_records(tmp_path / "run", "history", count=1)) == 1
+
+
+def test_without_a_network_a_run_ends_in_time_and_says_how_to_send_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    took_s = record(tmp_path / "run", ONLINE)
+    assert took_s < mirror.FINISH_TIMEOUT_S + 1.0
+    line = said(caplog)[0]
+    if len(said(caplog)) == 1 and "wandb sync" in line:  # else the machine is very busy
+        assert line.startswith("W&B is not available (ConnectionRefusedError [Errno 111] Connection refused)")
+        assert Path(line.rpartition(" ")[2]).is_dir()
+        assert kept(tmp_path / "run") == 5
+
+
+@pytest.mark.slow
+def test_a_server_that_never_replies_is_given_up_and_the_run_kept(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    silent_server: None,
+    patient: None,
+) -> None:
+    monkeypatch.setattr(mirror, "START_TIMEOUT_S", 10.0)
+    with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
+        for frames in range(5):
+            metrics.log({"frames": frames})
+        deadline_s = time.monotonic() + 60.0
+        while not said(caplog):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+    assert "to send this run later: wandb sync" in said(caplog)[0]
+    assert kept(tmp_path / "run") == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        # github.com/wandb/wandb: "api_key not configured (no-tty)", the most frequent report of all.
+        (None, "No API key configured"),
+        ("short", "API key must have"),
+        (f"{KEY} ", "cannot start or end with whitespace"),
+    ],
+)
+@pytest.mark.slow
+def test_a_key_that_wandb_refuses_keeps_the_run_offline(
+    key: str | None,
+    says: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    silent_server: None,
+    patient: None,
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    if key is not None:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    record(tmp_path / "run", ONLINE)
+    [line] = said(caplog)
+    assert says in line and "wandb sync" in line
+    assert kept(tmp_path / "run") == 5
+
+
+def test_what_wandb_did_not_finish_in_time_is_said_with_the_command_that_sends_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # github.com/wandb/wandb/issues/5601: finish() hangs in some of many runs.
+    started = tmp_path / "started"
+    program = f"print('+', '/runs/my run/wandb/run-1', flush=True); open('{started}', 'w'); time.sleep(600)"
+    pretend(monkeypatch, tmp_path, program)
+    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(mirror, "_OFFLINE_S", 0.0)
+    with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
+        metrics.log({"frames": 1})
+        while not started.exists():
+            time.sleep(0.01)
+    assert said(caplog) == [
+        "W&B has not got everything; to send the rest: wandb sync '/runs/my run/wandb/run-1'"
+    ]
+
+
+def test_wandb_that_dies_or_never_starts_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # github.com/wandb/wandb/issues/4155: the backend process has shut down.
+    pretend(monkeypatch, tmp_path, "print('- CommError no server', flush=True)")
+    record(tmp_path / "run", ONLINE)
+    [line] = said(caplog)
+    assert line == f"nothing goes to W&B (CommError no server): {tmp_path}/run/metrics.jsonl has every point"
+
+
+def test_a_run_without_frames_starts_no_wandb(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, tmp_path, "print('- was started', flush=True)")
+    Metrics(tmp_path / "run", ONLINE, {}).close()
+    assert said(caplog) == []
+
+
+def test_the_program_ends_by_itself_when_its_learner_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read) as source:
+        monkeypatch.setattr("sys.stdin", source)
+        ends: list[int] = []
+        monkeypatch.setattr(wandb_process, "PATIENCE_S", 0.0)
+        monkeypatch.setattr(os, "_exit", ends.append)
+        ended = wandb_process.end_of_input()
+        assert not ended.wait(0.1)
+        os.close(write)
+        assert ended.wait(10.0)
+        while not ends:
+            time.sleep(0.01)
+    assert ends == [1]
