@@ -8,6 +8,7 @@ import gymnasium
 import torch
 
 from actor.simulators.cameras import CameraObservation, filmed, missing_cameras, rendered
+from actor.simulators.contacts import no_contacts
 from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
@@ -28,7 +29,8 @@ class SeededEpisodes(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         if seed is not None:
             self._next_seed = seed
-        observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
+        with no_contacts(self.env.unwrapped):
+            observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
         self._next_seed += self._stride
         return observation, {}
 

@@ -17,15 +17,13 @@ log = logging.getLogger("launch")
 NAME = "films"
 
 
-def film_commands(config: Config) -> list[Command]:
-    """The process that makes them, and the one that shows them in the run's report."""
+def film_command(config: Config) -> Command:
+    """The process that makes them."""
     run_dir, pairs = f"{config.runs_dir}/{config.name}", str(config.learner.evaluation.videos)
     env = (("OMP_NUM_THREADS", "1"), ("PYTHONUNBUFFERED", "1"))
     program = (sys.executable, "-m", "launch")
-    return [
-        Command(NAME, NAME, (*program, "film", run_dir, "--pairs", pairs, "--if-possible"), env),
-        Command(NAME, NAME, (*program, "report", run_dir), env),
-    ]
+    film = (*program, "film", run_dir, "--pairs", pairs, "--if-possible")
+    return Command(NAME, NAME, film, env)
 
 
 def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[[str, str], None]) -> None:
@@ -38,16 +36,13 @@ def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[
     by_hand = f"residual-rl film {shlex.quote(name_of(config.run_dir))}"
     team, deadline_s = Team(log_dir, echo), time.monotonic() + settings.videos_s
     try:
-        for command in film_commands(config):
-            team.start(command)
-            while team.alive() and not stop.is_set() and time.monotonic() < deadline_s:
-                for ended in team.pump(0.1):
-                    if ended.code:
-                        log.warning("not all films could be made (exit code %d): %s", ended.code, by_hand)
-                        return
-            if team.alive():
-                why = "skipped" if stop.is_set() else "no time is left (learner.evaluation.videos_s)"
-                log.info("films: %s; make them later: %s", why, by_hand)
-                return
+        team.start(film_command(config))
+        while team.alive() and not stop.is_set() and time.monotonic() < deadline_s:
+            for ended in team.pump(0.1):
+                if ended.code:
+                    log.warning("not all films could be made (exit code %d): %s", ended.code, by_hand)
+        if team.alive():
+            why = "skipped" if stop.is_set() else "no time is left (learner.evaluation.videos_s)"
+            log.info("films: %s; make them later: %s", why, by_hand)
     finally:
         team.end()

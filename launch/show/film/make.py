@@ -23,6 +23,8 @@ from launch.show.film.files import add_to_index, entry, make_folder, write_mp4, 
 from launch.show.film.player import Player, Stopped
 from launch.show.film.roles import Policy, Role, base_role, newest_role, timelapse_roles
 from launch.show.film.settings import config_of_film
+from launch.show.page.report import NAME as REPORT
+from launch.show.page.report import write_report
 from learner.report.evaluations import read_evaluations
 
 log = logging.getLogger("film")
@@ -176,6 +178,9 @@ class Director:
             write_webp(path.with_suffix(".webp"), film, self._fps)
         listed = entry(path.name, kind, [role.policy for role in self._roles], takes)
         add_to_index(self._folder, listed)
+        report = self._folder.parent / REPORT
+        if report.is_file():  # it shows the films
+            write_report(self._folder.parent)
         ends = ", ".join(f"{take.title} {_word(take.success)}" for take in takes)
         log.info("%s: %s (%s)", what, path, ends)
         return listed["as_evaluated"]

@@ -13,7 +13,7 @@ from config.compose import compose_config
 from config.main import Config
 from config.process import StopRequest
 from launch.run import films
-from launch.run.films import film_commands, make_films
+from launch.run.films import film_command, make_films
 from launch.run.processes import Command
 from launch.study.study import read_study, run_overrides, trials
 
@@ -30,7 +30,7 @@ def end(
     def run(source: str, *words: str, stop: StopRequest | None = None) -> tuple[list[str], str]:
         config, lines = compose_config([f"runs_dir={tmp_path}", "name=a", *words]), list[str]()
         made = Command("films", "films", (sys.executable, "-c", source))
-        monkeypatch.setattr(films, "film_commands", lambda _: [made])
+        monkeypatch.setattr(films, "film_command", lambda _: made)
 
         def echo(_: str, line: str) -> None:
             lines.append(line)
@@ -69,11 +69,11 @@ def test_it_ends_at_its_limit_and_at_ctrl_c(end) -> None:
     assert time.monotonic() - began_s < 15
 
 
-def test_as_many_are_made_as_the_configuration_asks_for_and_then_the_report_shows_them() -> None:
+def test_as_many_are_made_as_the_configuration_asks_for() -> None:
     config: Config = compose_config(["runs_dir=there", "name=a", "learner.evaluation.videos=5"])
-    assert [command.argv[3:] for command in film_commands(config)] == [
-        ("film", "there/a", "--pairs", "5", "--if-possible"), ("report", "there/a"),
-    ]  # fmt: skip
+    assert film_command(config).argv[3:] == (
+        "film", "there/a", "--pairs", "5", "--if-possible",
+    )  # fmt: skip
 
 
 def test_a_study_makes_none_unless_it_is_told_to() -> None:
