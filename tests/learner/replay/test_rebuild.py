@@ -29,7 +29,7 @@ def dataset(lerobot_dataset: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(lerobot_dataset, tmp_path / "dataset"))
 
 
-@pytest.mark.parametrize("name", corners.BROKEN.keys() - LOST)
+@pytest.mark.parametrize("name", sorted(corners.BROKEN.keys() - LOST))
 def test_what_the_frames_say_is_made_anew(name: str, dataset: Path, tmp_path: Path) -> None:
     change, _ = corners.BROKEN[name]
     change(dataset)
@@ -42,7 +42,7 @@ def test_what_the_frames_say_is_made_anew(name: str, dataset: Path, tmp_path: Pa
     assert repair(dataset).written == ()
 
 
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize("name", sorted(LOST))
 def test_what_nothing_says_is_named_and_nothing_changed(name: str, dataset: Path) -> None:
     change, _ = corners.BROKEN[name]
     change(dataset)
