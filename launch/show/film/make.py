@@ -41,7 +41,7 @@ class Size(NamedTuple):
     height: int
 
 
-# A processor draws a picture of the smaller size in 0.35 s.
+# A processor draws a picture of the smaller size in 0.2 to 0.4 s.
 SMALL, LARGE = Size(384, 288), Size(640, 480)
 
 
