@@ -30,7 +30,7 @@ def write_mp4(path: Path, pictures: Sequence[Picture], fps: int) -> None:
     """H.264, as a whole or not at all."""
     height, width, _ = pictures[0].shape
     with replaced(path) as fresh:
-        writer = VideoWriter(fresh, fps, height, width, _OPTIONS)
+        writer = VideoWriter(fresh, fps, height, width, options=_OPTIONS)
         for picture in pictures:
             writer.add(picture[None])
         writer.close()

@@ -28,7 +28,7 @@ class VideoWriter:
     """One camera's frames, encoded as they come; `close` makes the file whole. `options`: of the encoder."""
 
     def __init__(
-        self, path: Path, fps: int, height: int, width: int, options: dict[str, str] = _OPTIONS
+        self, path: Path, fps: int, height: int, width: int, *, options: dict[str, str] = _OPTIONS
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.frames, self._fps = path, 0, fps
