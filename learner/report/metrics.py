@@ -10,6 +10,7 @@ from typing import Any
 
 from dotenv import find_dotenv, load_dotenv
 
+from config.files import cut_torn_line
 from config.learner import WandbConfig
 from learner.report.mirror import WandbMirror
 
@@ -36,7 +37,7 @@ class Metrics:
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "metrics.jsonl"
         if resume:
-            _cut_torn_line(path)
+            cut_torn_line(path)
         self._file = path.open("a" if resume else "w", encoding="utf-8")
         self._mirror = None
         if wandb.mode != "disabled":
@@ -98,13 +99,6 @@ def json_value(value: Any) -> Value:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a killed process left unfinished."""
-    if path.is_file():
-        data = path.read_bytes()
-        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def size_mb(folder: Path) -> float:

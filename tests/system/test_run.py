@@ -16,6 +16,7 @@ SMALL = (
     "learner.total_frames=1200", "algo.learning_starts=100", "algo.critic_warmup_updates=20",
     "learner.evaluation.episodes=4", "learner.evaluation.num_envs=2", "actor.count=1", "actor.num_envs=2",
     "actor.rows_per_batch=8", "learner.publish_every_s=0.5", "learner.log_every_s=1.0",
+    "learner.evaluation.videos=0",
 )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_a_run_whose_evaluations_are_good_enough_ends_before_its_frame_budget(
     summary = json.loads((tmp_path / "small" / "summary.json").read_text())
     assert summary["frames"] < 1_000_000 and summary["evaluation_episodes"] == 4
     assert "reach learner.stop_at.success=0.1" in summary["stopped_early"]
-    assert "training ends early" in output and f"ended early     {summary['stopped_early']}" in output
+    assert "training ends early" in output and summary["stopped_early"] in " ".join(output.split())
 
 
 @pytest.mark.timeout(400)
