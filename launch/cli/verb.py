@@ -152,8 +152,9 @@ class RunName(click.ParamType):
 
 
 def is_override(word: str) -> bool:
-    """Whether a word sets, adds (+) or removes (~) a key."""
-    return "=" in word or word.startswith("~")
+    """Whether a word sets, adds (+) or removes (~) a key. A path with a `/` before its `=` does not."""
+    key, assigned, _ = word.partition("=")
+    return "/" not in key and (bool(assigned) or word.startswith("~"))
 
 
 def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:

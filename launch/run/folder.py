@@ -1,6 +1,7 @@
 """Reading a run's folder: metrics and summary."""
 
 import json
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def summary_rows(run_dir: Path, summary: Point) -> dict[str, str]:
         "films": there.get("films"),
         "best weights": _best(summary, there.get("best weights")),
         "replay": str(run_dir / "replay"),
-        "see an episode": f"bash launch/viz.sh {name_of(run_dir)}",
+        "see an episode": f"bash launch/viz.sh {shlex.quote(name_of(run_dir))}",
     }
     return {what: text for what, text in rows.items() if text is not None}
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from config.keys import configuration_of
 from launch.cli.group import cli
-from launch.cli.verb import PROGRAM, Verb
+from launch.cli.verb import PROGRAM, Verb, split_words
 from learner.intervals import wilson_interval
 
 SCREEN_LINES, SCREEN_COLUMNS = 40, 100
@@ -34,6 +34,12 @@ EXAMPLES = [
     for name, verb in VERBS.items()
     for words in verb.examples  # pyright: ignore
 ]
+
+
+def test_a_path_with_an_equals_sign_is_a_name_and_no_key() -> None:
+    names, overrides = split_words(["runs/x=1/a", "seed=1", "~/b", "~algo.tau", "base.path=bases/x=1"])
+    assert names == ["runs/x=1/a", "~/b"]
+    assert overrides == ["seed=1", "~algo.tau", "base.path=bases/x=1"]
 
 
 def test_every_verb_of_the_specification_is_there() -> None:
