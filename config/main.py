@@ -10,6 +10,7 @@ from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
 from config.section import Section
 from config.task import TaskConfig
+from config.tracking import TrackerName
 from config.wire import WireConfig
 
 
@@ -20,6 +21,7 @@ class Config(Section, frozen=True):
     runs_dir: str
     resume: Literal["auto", "new", "must"]
     seed: int
+    tracking: tuple[TrackerName, ...]
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig

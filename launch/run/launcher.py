@@ -29,9 +29,11 @@ from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
+from learner.replay.prior.source import require_prior_sources
+from learner.tracking.results import send_results
+from learner.tracking.trackers import require_trackers
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
-from learner.replay.prior.source import require_prior_sources
 
 log = logging.getLogger("launch")
 
@@ -42,8 +44,9 @@ class LaunchError(UsageError):
 
 def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
-    Raises ConfigError, LaunchError, RunError: it cannot be started like this."""
+    Raises ConfigError, LaunchError, RunError, TrackerError: it cannot be started like this."""
     stop = stop_on_signals()
+    require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
@@ -177,6 +180,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
+        send_results(config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")
         return FAILED
