@@ -27,6 +27,8 @@ def evaluate_base(config: Config, residual: Path | None, stop: threading.Event) 
         residual: checkpoint of a residual of the same algo, base and task; None: the base alone.
 
     Raises CheckpointError, DeviceError, TaskError: see their messages."""
+    if residual is not None:
+        read_checkpoint(residual)  # a wrong file is refused before simulators are built
     settings = config.learner.evaluation
     os.nice(settings.nice)
     base = prepare_base(config)

@@ -132,6 +132,7 @@ def simulate(
             "frames_per_s": rollout.frames / (time.monotonic() - started),
             "episodes": float(rollout.episodes),
             "version": float(policy.weights_version),
+            "sub_envs": float(rollout.sub_envs),
         }
 
     while not stop.is_set():

@@ -31,6 +31,7 @@ class Rollout:
         first_seed: int | None = None,
     ) -> None:
         self._envs, self._policy, self._spec = envs, policy, spec
+        self.sub_envs = envs.num_envs
         self._dtypes = {column.name: DTYPES[column.dtype] for column in columns_of(spec)}
         n, empty = envs.num_envs, zeros(spec, rows=envs.num_envs, ends=0)
         # Of the decisions under way.

@@ -42,7 +42,7 @@ def plain_way(agent: DiffusionAgent, history: Tensor) -> Callable[[], None]:
     scheduler = DDIMScheduler(
         num_train_timesteps=TRAIN_STEPS,
         beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample" if agent.spec.prediction_type == "sample" else "epsilon",
+        prediction_type=agent.spec.prediction_type,
     )
     scheduler.set_timesteps(STEPS)
     shape = (len(history), agent.spec.pred_horizon, agent.spec.act_dim)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+from config.process import UsageError
+
 # Longer than `is_locked` keeps a file.
 _QUESTION_S = 0.02
 
@@ -35,6 +37,26 @@ def replace_text(path: Path, text: str) -> None:
     """Write `text` as the whole of `path`."""
     with replaced(path) as fresh:
         fresh.write_text(text)
+
+
+def require_writable(path: Path, *, folder: bool) -> None:
+    """Raise UsageError unless `path` is a file, or a folder, that can be written or made: to know it before
+    hours of work."""
+    there = next(place for place in (path, *path.absolute().parents) if _is_there(place))
+    what = "folder" if folder or there != path else "file"
+    if not (there.is_dir() if what == "folder" else there.is_file()):
+        raise UsageError(f"{path} cannot be written: {there} is no {what}")
+    if not os.access(there, os.W_OK, effective_ids=True):
+        raise UsageError(f"{path} cannot be written: no permission to write {there}")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file, a folder or a link has this name. Raises OSError: a name that no file can have."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def sync(path: Path) -> None:

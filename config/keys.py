@@ -84,7 +84,7 @@ class Configuration:
 def configuration_of(section: str) -> Configuration:
     """All files of `section`: run, or a folder or file of its own, such as train_base and study."""
     if section == "run":
-        sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire")]
+        sections = [read_file(f"{name}.yaml", f"{name}.") for name in ("learner", "actor", "wire", "page")]
         return Configuration(
             (read_file("main.yaml"), *sections), _read_groups("main.yaml", "", prefixed=True)
         )

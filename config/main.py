@@ -8,6 +8,7 @@ from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.learner import LearnerConfig
+from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
 from config.tracking import TrackerName
@@ -25,6 +26,7 @@ class Config(Section, frozen=True):
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig
+    page: PageConfig
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
     algo: AlgoConfig

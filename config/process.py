@@ -126,7 +126,7 @@ def set_up_logging(log_format: str) -> None:
 
 
 class _LowerLevel(logging.Formatter):
-    """With `warning: ` and `error: ` in front of the message, as `fail` has it."""
+    """With `warning: ` and `error: ` in front of the message, as an error at the end has it."""
 
     def format(self, record: logging.LogRecord) -> str:
         named = logging.makeLogRecord(record.__dict__ | {"levelname": record.levelname.lower()})

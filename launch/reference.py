@@ -28,7 +28,11 @@ _CONFIGURATION = f"""# Configuration
 {_MADE}
 
 Every default is in a YAML file of `config/`. Any key can be set on the command line with `key=value`; an
-unknown key is an error. Lists and maps are YAML in quotes: `'task.cameras=[base_camera]'`.
+unknown key is an error. Lists and maps are YAML in quotes: `'task.cameras=[base_camera]'`. The value of a
+key that is text is what stands behind `=`, whatever it looks like: `name=1e3`,
+`'learner.demos=my path/a=b.h5'`, or `'learner.demos=[one path/a=b.h5, "with, comma.h5"]'` for several.
+Quotes around a whole text are taken off, `null` is null where the key may be null, and `${{key}}` is the
+value of another key.
 `residual-rl run --print-config` prints what is composed from given words. `config/spaces.yaml` has no keys to
 set: it lists the dimensions of tasks and control modes.
 

@@ -118,7 +118,7 @@ def _join(
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     clipped = None if prior is None else prior.clipped_share
-    report = Report(config, progress, metrics, Sources(pace, broadcast, intake, replay, clipped))
+    report = Report(config, progress, metrics, Sources(pace, broadcast, intake, replay, batches, clipped))
     best = BestCheckpoint(folder, config.algo)
     return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, report)
 

@@ -36,10 +36,10 @@ def _is_free(port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def unused_ports(worker_id: str) -> Iterator[int]:
+def unused_ports() -> Iterator[int]:
     """Loopback ports that nobody listens on, each given once.
     They lie below those that the system gives to connections; each process of pytest-xdist has its own."""
-    worker = int(worker_id.removeprefix("gw")) if worker_id != "master" else 15
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw"))
     ports = [10_000 + worker * 1_000 + number for number in range(1_000)]
     start = os.getpid() % len(ports)  # another suite may run beside
     return (port for port in ports[start:] + ports[:start] if _is_free(port))

@@ -34,6 +34,8 @@ FAST = (
     "residual-rl plot",
     "residual-rl replay",
     "residual-rl viz my-run --all",
+    "residual-rl report",
+    "residual-rl compare",
     "bash launch/keys.sh",
     "touch",
 )
@@ -137,4 +139,4 @@ def test_no_page_of_today_tells_of_days() -> None:
 
 
 def test_pages_with_commands_are_known() -> None:
-    assert len(command_pages()) == 11
+    assert len(command_pages()) == 13

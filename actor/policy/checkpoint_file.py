@@ -1,5 +1,8 @@
 """Checkpoint files: read without running code from them, and replaced as a whole."""
 
+import re
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +11,61 @@ import torch
 from actor.policy.contract import CheckpointError
 from config.files import replaced
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST = 300  # characters of a library's message
+
+
+class Unread:
+    """Stands where a file has an object that is neither a tensor nor plain data, such as a numpy scalar or an
+    argparse.Namespace. It takes what the file gives it and keeps nothing; the object's class is not imported.
+    """
+
+    def __init__(self, *parts: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of `path`, on the CPU. Raises CheckpointError: the file is missing or not a checkpoint."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
+    """The content of `path`, on the CPU, with `Unread` in place of foreign objects.
+    Raises CheckpointError: the file is missing or not a checkpoint."""
+    require_weights(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_stand_ins(path)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen kinds for files that are not checkpoints
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} is not a readable checkpoint: {reason}") from error
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({reason(error)}): copy it again, or save it again with "
+            "torch.save({'ema_agent': agent.state_dict()}, path) or the like"
+        ) from error
+
+
+def require_weights(path: Path) -> None:
+    """Raise CheckpointError if what should be weights is missing, or is what downloads leave instead."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if not start:
+        raise CheckpointError(f"{path} is not a readable checkpoint: it is empty, copy it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a pointer of git-LFS, not the weights: run git lfs pull in its repository, or "
+            "download the file itself"
+        )
+    if start.startswith(b"<"):
+        raise CheckpointError(f"{path} is a web page, not the weights: download the file itself")
+
+
+def reason(error: Exception) -> str:
+    """What a library says is wrong, in one line, without its colours and without torch's advice to trust the
+    file."""
+    text = _COLOURS.sub("", str(error)).rpartition("WeightsUnpickler error:")[2]
+    words = " ".join(text.partition("Check the documentation of torch.load")[0].split())
+    words = words or type(error).__name__
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
 
 
 def write_checkpoint(path: Path, content: Any) -> None:
@@ -29,3 +77,11 @@ def write_checkpoint(path: Path, content: Any) -> None:
     # torch.save reports errors of the disk as RuntimeError.
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}: make room, then start again") from error
+
+
+def _stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """A class of its own for every name in the file that torch does not read by itself."""
+    if not zipfile.is_zipfile(path):
+        return []
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return [(type(name, (Unread,), {}), name) for name in names]

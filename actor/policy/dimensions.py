@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from typing import NamedTuple
 
+from config.process import UsageError
 from config.section import ConfigError
 from config.spaces import known_spaces
 from config.task import TaskConfig
@@ -34,7 +35,8 @@ def dimensions_of(task: TaskConfig) -> Dimensions:
 @cache
 def named_dimensions(env_id: str, control_mode: str) -> Dimensions:
     """From config/spaces.yaml, else from a simulator in a process of its own.
-    Raises ConfigError: ManiSkill cannot build it here; the message says why."""
+    Raises ConfigError: ManiSkill cannot build it here; the message says why.
+    UsageError: it can, and no run can play the task."""
     known = known_spaces(env_id, control_mode)
     if known.observation_dim is not None and known.action_dim is not None:
         return Dimensions(known.observation_dim, known.action_dim)
@@ -55,4 +57,7 @@ def _ask_simulator(env_id: str, control_mode: str) -> Dimensions:
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
         raise ConfigError(f"the dimensions of {env_id} are not known: {said[-1].removeprefix('error: ')}")
-    return Dimensions(*json.loads(asked.stdout.splitlines()[-1]))
+    answer = json.loads(asked.stdout.splitlines()[-1])
+    if isinstance(answer, str):
+        raise UsageError(answer)
+    return Dimensions(*answer)

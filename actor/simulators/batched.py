@@ -7,8 +7,8 @@ from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.cameras import STATE, images_in, replaced
-from actor.simulators.contract import Step, require_unit_actions
-from actor.simulators.maniskill import make_simulator
+from actor.simulators.contract import Step
+from actor.simulators.maniskill import playable_simulator
 from config.task import TaskConfig
 
 
@@ -24,13 +24,12 @@ class BatchedEnvironment:
         self.observation_dim = (space[STATE] if cameras else space).shape[0]
         self.images: Images = NO_IMAGES
         self.action_dim = envs.single_action_space.shape[0]
-        require_unit_actions(envs.single_action_space)
 
     @classmethod
     def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> "BatchedEnvironment":
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
-        envs = ManiSkillVectorEnv(make_simulator(task, backend, num_envs), auto_reset=True)
+        envs = ManiSkillVectorEnv(playable_simulator(task, backend, num_envs), auto_reset=True)
         return cls(envs, seed, task.cameras)
 
     def reset(self, seed: int | None = None) -> Tensor:

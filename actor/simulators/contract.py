@@ -19,6 +19,10 @@ class TaskError(UsageError):
     """A task that cannot be made; the message names the key."""
 
 
+class UnplayableError(TaskError):
+    """A task that can be made, and that no run can play."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of N sub-environments; tensors on the simulator's device.
@@ -74,11 +78,16 @@ class VectorEnvironment(Protocol):
 
 
 def require_unit_actions(space: Any) -> None:
-    """Raise TaskError unless actions are exactly [-1, 1], the only ones that bases plan."""
+    """Raise UnplayableError unless actions are exactly [-1, 1], the only ones that bases plan."""
     if isinstance(space, gymnasium.spaces.Dict):
-        raise TaskError("task.env_id has the actions of several robots, a base controls one")
+        raise UnplayableError("task.env_id has the actions of several robots, a base controls one")
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise UnplayableError(
+            f"task.env_id has actions of the kind {type(space).__name__}, bases plan numbers: choose a task "
+            "whose actions are a Box"
+        )
     if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
-        raise TaskError(
+        raise UnplayableError(
             "task.control_mode has actions outside [-1, 1]: choose a delta control mode such as "
             "pd_ee_delta_pose"
         )

@@ -1,7 +1,7 @@
 """Observation and action dimension of a task: python -m actor.simulators.dimensions <env_id> <control_mode>.
 
-Builds one simulator on the CPU and prints both as a JSON list. `actor.policy.dimensions` calls this for tasks
-that config/spaces.yaml does not know.
+Builds one simulator on the CPU and prints both as a JSON list, or, as a string, why no run can play the task.
+`actor.policy.dimensions` calls this for tasks that config/spaces.yaml does not know.
 """
 
 import argparse
@@ -9,15 +9,15 @@ import json
 import sys
 from typing import Any
 
-from actor.simulators.contract import require_unit_actions
+from actor.simulators.contract import UnplayableError
 from actor.simulators.headless import prepare_simulator
-from actor.simulators.maniskill import make_maniskill, require_task
+from actor.simulators.maniskill import make_maniskill, require_playable, require_task
 from config.process import run_main
 
 
 def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     """Observation and action dimension.
-    Raises TaskError: ManiSkill does not know or cannot build it, or its actions leave [-1, 1]."""
+    Raises TaskError: ManiSkill does not know or cannot build it, or, UnplayableError, no run can play it."""
     require_task(env_id)
     env = make_maniskill(
         env_id, num_envs=1, obs_mode="state", control_mode=control_mode, sim_backend="physx_cpu",
@@ -25,7 +25,7 @@ def state_dimensions(env_id: str, control_mode: str) -> tuple[int, int]:
     )  # fmt: skip
     try:
         maniskill: Any = env.unwrapped
-        require_unit_actions(maniskill.single_action_space)
+        require_playable(env, env_id)
         return maniskill.single_observation_space.shape[0], maniskill.single_action_space.shape[0]
     finally:
         env.close()
@@ -36,8 +36,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("env_id", help="such as RotateValveLevel0-v1")
     parser.add_argument("control_mode", help="such as pd_joint_delta_pos")
     given = parser.parse_args(argv)
-    dimensions = state_dimensions(given.env_id, given.control_mode)
-    sys.stdout.write(json.dumps(dimensions) + "\n")
+    try:
+        answer = state_dimensions(given.env_id, given.control_mode)
+    except UnplayableError as error:
+        answer = str(error)
+    sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 
 

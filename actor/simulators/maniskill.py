@@ -1,12 +1,14 @@
 """ManiSkill's own environments, made and seeded."""
 
+import difflib
+import inspect
 from typing import Any
 
 import gymnasium
 import torch
 
 from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
-from actor.simulators.contract import TaskError
+from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
 
@@ -63,13 +65,42 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
     return made
 
 
+def playable_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
+    """As `make_simulator`, for episodes. Raises UnplayableError as well, see `require_playable`."""
+    made = make_simulator(task, backend, num_envs)
+    require_playable(made, task.env_id, task.reward_mode)
+    return made
+
+
+def require_playable(made: gymnasium.Env, env_id: str, reward_mode: str = "sparse") -> None:
+    """Raise UnplayableError unless a base can act, episodes can succeed, and the task has the reward."""
+    from mani_skill.envs.sapien_env import BaseEnv
+
+    simulator: Any = made.unwrapped
+    require_unit_actions(simulator.single_action_space)
+    if "success" not in simulator.get_info():
+        raise UnplayableError(
+            f"task.env_id={env_id} reports no success, which training counts: choose another task, or a "
+            "subclass of it whose evaluate() returns success (docs/how-to/your-own-task.md)"
+        )
+    dense: Any = type(simulator).compute_normalized_dense_reward
+    if reward_mode == "normalized_dense" and dense is BaseEnv.compute_normalized_dense_reward:
+        raise UnplayableError(f"task.env_id={env_id} has no dense reward: set task.reward_mode=sparse")
+
+
 def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
-    """gymnasium.make; raises TaskError, which names the keys, if ManiSkill refuses."""
+    """gymnasium.make; raises TaskError, which names the keys, if ManiSkill refuses or asks for a download."""
     try:
         return gymnasium.make(env_id, **settings)
     except gymnasium.error.Error as error:
         raise TaskError(f"task.env_id={env_id}: {error}") from error
-    except (AssertionError, KeyError, NotImplementedError) as error:
+    except EOFError as error:
+        raise TaskError(
+            f"task.env_id={env_id} asks whether to download files of its robot or scene, and nobody can "
+            "answer: its last lines name them, .venv/bin/python -m mani_skill.utils.download_asset <name> "
+            "brings them"
+        ) from error
+    except (AssertionError, FileNotFoundError, KeyError, NotImplementedError) as error:
         modes = ("control_mode", "reward_mode")
         chosen = ", ".join(f"task.{mode}={settings[mode]}" for mode in modes if mode in settings)
         raise TaskError(f"task.env_id={env_id} with {chosen} cannot be made: {error!r}") from error
@@ -82,7 +113,7 @@ def single_environment(task: TaskConfig, first_seed: int, stride: int) -> gymnas
     from actor.simulators.quick import quicken
 
     torch.set_num_threads(1)
-    env: gymnasium.Env = CPUGymWrapper(make_simulator(task, "physx_cpu", 1))
+    env: gymnasium.Env = CPUGymWrapper(playable_simulator(task, "physx_cpu", 1))
     quicken()
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 
@@ -94,20 +125,40 @@ def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
         choose_renderer()
     else:
         prepare_simulator()
-    if env_id not in gymnasium.registry:
-        raise TaskError(f"task.env_id={env_id} is not registered with ManiSkill: check its spelling")
-    if missing := _missing_assets(env_id):
+    # gymnasium's own registry has tasks of others as well.
+    from mani_skill.utils.registration import REGISTERED_ENVS
+
+    if env_id not in REGISTERED_ENVS:
+        similar = difflib.get_close_matches(env_id, REGISTERED_ENVS)
         raise TaskError(
-            f"task.env_id={env_id} needs files that are missing ({', '.join(missing)}): "
-            f".venv/bin/python -m mani_skill.utils.download_asset {env_id}"
+            f"task.env_id={env_id} is not registered with ManiSkill: check its spelling"
+            + (f" ({' or '.join(similar)}?)" if similar else "")
         )
+    for group in (env_id, *_robots(REGISTERED_ENVS[env_id])):
+        if missing := _missing_assets(group):
+            raise TaskError(
+                f"task.env_id={env_id} needs files that are missing ({', '.join(missing)}): "
+                f".venv/bin/python -m mani_skill.utils.download_asset {group}"
+            )
 
 
-def _missing_assets(env_id: str) -> list[str]:
-    """Files that ManiSkill would offer to download at a prompt."""
+def _robots(registered: Any) -> list[str]:
+    """Names of the robots that a task has if nobody chooses others."""
+    parameter = inspect.signature(registered.cls.__init__).parameters.get("robot_uids")
+    default = None if parameter is None else parameter.default
+    chosen = (registered.default_kwargs or {}).get("robot_uids", default)
+    return [
+        robot
+        for robot in (chosen if isinstance(chosen, tuple | list) else [chosen])
+        if isinstance(robot, str)
+    ]
+
+
+def _missing_assets(group: str) -> list[str]:
+    """Files of a task or robot that ManiSkill would offer to download at a prompt."""
     from mani_skill.utils import assets
 
-    if env_id not in assets.DATA_GROUPS:
+    if group not in assets.DATA_GROUPS:
         return []
-    needed = assets.expand_data_group_into_individual_data_source_ids(env_id)
+    needed = assets.expand_data_group_into_individual_data_source_ids(group)
     return sorted(name for name in needed if not assets.is_data_source_downloaded(name))

@@ -15,7 +15,7 @@ from torch import Tensor
 from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
-from actor.simulators.contract import Step, TaskError, require_unit_actions
+from actor.simulators.contract import Step, TaskError
 from actor.simulators.workers import Maker, ask_for_spaces, start_method
 from config.limits import usable_processors
 from config.task import TaskConfig
@@ -72,7 +72,6 @@ class ProcessEnvironment:
         self.action_dim: int = spaces.single_action_space.shape[1]
         self.observation_dim: int = spaces.single_observation_space[STATE].shape[1]
         self.images: Images = NO_IMAGES
-        require_unit_actions(self._bundles.single_action_space)
 
     def reset(self, seed: int | None = None) -> Tensor:
         seeds = [None if seed is None else seed + first for first in self._firsts]

@@ -5,7 +5,6 @@ import sys
 from typing import NoReturn
 
 from config.process import end_on_interrupt, run_main
-from launch.run.folder import ROOT
 
 
 def main() -> NoReturn:
@@ -19,6 +18,8 @@ def main() -> NoReturn:
 
 def _prepare_environment() -> None:
     """For this process and those that it starts."""
+    from launch.run.folder import ROOT
+
     # Before h5py is imported: many volumes refuse HDF5's locks.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     # They find our modules from any folder, and take no package of the same name there for ours.

@@ -18,15 +18,19 @@ def _verb(*examples: str) -> Any:
 def replay() -> None:
     """Checks, mends and cuts replays on disk.
 
-    PATH is a folder that contains meta/; of a run it is runs/NAME/replay. verify and info read any LeRobot
-    v3.0 dataset, the others those that a run wrote. Nothing but repair changes PATH.
+    PATH is a folder that contains meta/; of a run it is runs/NAME/replay. verify, repair and info take any
+    LeRobot v3.0 dataset, the others those that a run wrote. Nothing but repair changes PATH.
     """
 
 
 @_verb("replay verify runs/my-run/replay")
 @click.argument("path", type=PATH)
 def verify(path: Path) -> int:
-    """Prints every problem, one a line. Exit code 1 if there is one."""
+    """Prints every problem, one a line. Exit code 1 if there is one, 2 if PATH is no dataset.
+
+    At the end LeRobot's own reader opens it, without the network. A note is what LeRobot does not mind and
+    training may.
+    """
     from learner.replay.tools import command
 
     return command.verify_and_report(path)
@@ -34,11 +38,15 @@ def verify(path: Path) -> int:
 
 @_verb("replay repair runs/my-run/replay")
 @click.argument("path", type=PATH)
-def repair(path: Path) -> None:
-    """Cuts a damaged replay to its longest whole prefix and says what had to go."""
+def repair(path: Path) -> int:
+    """Mends a damaged dataset and says what was made anew, and what had to go.
+
+    A replay of a run is cut to its longest whole prefix. Of any other dataset no frame is dropped: meta/ is
+    made anew from the frames, or nothing is changed, with the reasons and exit code 1.
+    """
     from learner.replay.tools import command
 
-    command.repair_and_report(path)
+    return command.repair_and_report(path)
 
 
 @_verb("replay info runs/my-run/replay")

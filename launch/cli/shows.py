@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from launch.cli.pages import write
 from launch.cli.verb import FilePath, RunName, Verb
 
 PATH = FilePath()
@@ -18,7 +19,7 @@ RUNS_FOLDER = "the run's folder"
         "viz my-run": "the newest episode, in a window",
         "viz my-run best --save out": "writes out/..._episode_N.rrd, which rerun opens on any machine",
         "viz my-run 12 --mode distant": "serves it; the command that connects is printed",
-        "viz my-run --all": "writes a page of all episodes and says where it is",
+        "viz my-run --all": "writes the run's page, which lists all episodes (residual-rl report)",
     },
     context_settings={"ignore_unknown_options": True},
 )
@@ -28,7 +29,7 @@ RUNS_FOLDER = "the run's folder"
     "--save", type=PATH, is_flag=False, flag_value=RUNS_FOLDER, metavar="[DIR]",
     help="Write a .rrd file there, or to the run's folder; open no window.",
 )  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="Write a page of all episodes instead.")
+@click.option("--all", "every", is_flag=True, help="Write report.html instead, which lists all.")
 def viz(run: str, words: tuple[str, ...], save: Path | None, every: bool) -> int:
     """Shows an episode of a run's replay in LeRobot's visualiser: curves, and pictures if it has any.
 
@@ -38,13 +39,12 @@ def viz(run: str, words: tuple[str, ...], save: Path | None, every: bool) -> int
     here go to lerobot-dataset-viz as they are.
     """
     from launch.run.folder import find_run
-    from launch.show.viz import show_episode, show_overview
+    from launch.show.viz import show_episode
 
     run_dir = find_run(run)
     folder = run_dir if save == Path(RUNS_FOLDER) else save
     if every:
-        show_overview(run_dir, folder or run_dir)
-        return 0
+        return write(run_dir, folder and folder / "report.html")
     # A negative number is an episode too, which the replay does not have.
     episode = words[0] if words and not re.match("-(?![0-9])", words[0]) else None
     passed_on = words if episode is None else words[1:]

@@ -23,7 +23,7 @@ class Verb(click.Command):
         examples: command line after `residual-rl`, and what it does.
         keys: keys that matter most, and what each is for; none for a verb without `key=value`.
         log_format: of the lines on standard output.
-        keeps_traces: a file that cannot be read or written is not one that the words named.
+        keeps_traces: a file that cannot be read or written is a defect, unless the words named it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Verb(click.Command):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if self.keeps_traces or error.filename is None:
+            if error.filename is None or (self.keeps_traces and not _names(ctx, str(error.filename))):
                 raise
             raise UsageError(f"{error.filename} cannot be used: {error.strerror}") from error
 
@@ -61,6 +61,15 @@ class Verb(click.Command):
             _table(formatter, "Keys that matter", self.keys)
             formatter.write_paragraph()
             formatter.write_text(f"All keys, with defaults and meanings: {ALL_KEYS}")
+
+
+def _names(ctx: click.Context, file: str) -> bool:
+    """Whether a word or option is `file`, or a folder above it."""
+    values = [
+        word for value in ctx.params.values() for word in (value if isinstance(value, tuple) else (value,))
+    ]
+    named = [str(value).partition("=")[2] or str(value) for value in values if value]
+    return any(Path(file).is_relative_to(path) for path in named)
 
 
 class Verbs(click.Group):
@@ -96,6 +105,8 @@ class Words(click.ParamType):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if self._also is None and not is_override(value):
             self.fail(f"{value!r} is no key=value", param, ctx)
+        if self._also == "FILE" and not is_override(value):
+            FilePath().convert(value, param, ctx)
         return value
 
     def shell_complete(

@@ -82,8 +82,8 @@ def require_free_ports(wire: WireConfig) -> None:
 
 
 def require_base(config: Config) -> None:
-    """Raise LaunchError if a diffusion base has no folder: children would notice it seconds later."""
-    if isinstance(config.base, DiffusionBaseConfig) and not Path(config.base.path).is_dir():
+    """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
+    if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
         raise LaunchError(
             f"no folder {config.base.path} with a base for task.env_id={config.task.env_id}: check both "
             "names, or set base.path=<folder with args.json and checkpoints/best.pt>"
@@ -153,7 +153,17 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             for index in range(actor.index, actor.index + actor.count)
         ),
         command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        Command("page", "page", _page_argv(config)),
     ]
+
+
+def _page_argv(config: Config) -> tuple[str, ...]:
+    """Serves the run's page and writes its report, or the report alone."""
+    program, port = (sys.executable, "-m", "launch"), config.page.port
+    run_dir = f"{config.runs_dir}/{config.name}"
+    if port is None:
+        return (*program, "report", run_dir, "--follow")
+    return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
 def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 log = logging.getLogger("launch")
@@ -20,6 +20,8 @@ log = logging.getLogger("launch")
 # The first signal goes to the child alone, since a child ends its own workers. It is SIGTERM: a child that is
 # still importing ends silently, while SIGINT would print a traceback.
 ESCALATION = ((signal.SIGTERM, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
+
+ERROR = "error: "  # how the line of a process that cannot go on begins
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -41,6 +43,8 @@ class Ended:
 
     command: Command
     code: int
+    error: str = ""
+    """What its last line with an error said."""
 
 
 def _die_with_parent(parent: int) -> None:
@@ -56,6 +60,7 @@ class Child:
         self.command = command
         self._echo = echo
         self._unfinished = b""
+        self.error = ""
         self._file = log_path.open("ab", buffering=0)
         self._process = subprocess.Popen(
             command.argv,
@@ -96,7 +101,10 @@ class Child:
         if not data and self._unfinished:
             lines, self._unfinished = [self._unfinished], b""
         for line in lines:
-            self._echo(self.command.name, line.decode(errors="replace").rstrip("\r"))
+            text = line.decode(errors="replace").rstrip("\r")
+            if text.startswith(ERROR):
+                self.error = text.removeprefix(ERROR)
+            self._echo(self.command.name, text)
         return bool(data)
 
     def ended(self) -> Ended | None:
@@ -195,4 +203,4 @@ class Team:
         if not self._children:
             self._guard.dismiss()
             self._guard = None
-        return end
+        return replace(end, error=child.error)

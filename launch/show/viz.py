@@ -7,12 +7,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import pyarrow as pa
-
 from config.process import UsageError
-from launch.show.overview import write_overview
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot
+from learner.replay.dataset.read import BrokenError, open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes, read_repo_id
 from learner.replay.tools.visualiser import visualiser_command
 
@@ -21,11 +18,6 @@ log = logging.getLogger("viz")
 
 class VizError(UsageError):
     """An episode that cannot be shown; one line that says why."""
-
-
-def show_overview(run_dir: Path, folder: Path) -> None:
-    """Write the page of all episodes into `folder` and say where it is. Raises VizError."""
-    log.info("%s", make_overview(run_dir, folder))
 
 
 def show_episode(run_dir: Path, episode: str, folder: Path | None, passed_on: list[str]) -> int:
@@ -65,31 +57,26 @@ def saved_file(folder: Path, command: list[str]) -> Path:
     return folder / f"{words['--repo-id'].replace('/', '_')}_episode_{words['--episode-index']}.rrd"
 
 
-def make_overview(run_dir: Path, folder: Path) -> Path:
-    """Write the page of all episodes; returns where it is.
-    Raises VizError: there is no such run or episode."""
-    outcomes, _ = read_replay(run_dir)
-    path = folder / "episodes.html"
-    return write_overview(path, f"Episodes of {run_dir.name}", run_dir.name, outcomes)
-
-
 def read_replay(run_dir: Path) -> tuple[list[EpisodeOutcome], str]:
     """The episodes of a run's replay, and its repo id.
     Raises VizError: there is no such run, or no episode yet."""
     replay = run_dir / "replay"
-    if not run_dir.is_dir():
-        raise VizError(f"no run {run_dir}: name a folder under runs/")
-    if not replay.exists():
-        raise VizError(f"{replay} has no episode yet: the first ones are written within a minute")
     try:
-        with open_snapshot(replay) as view:
-            return read_outcomes(view), read_repo_id(replay)
+        if not run_dir.is_dir():
+            raise VizError(f"no run {run_dir}: name a folder under runs/")
+        outcomes: list[EpisodeOutcome] = []
+        if replay.exists():
+            with open_snapshot(replay) as view:
+                outcomes = read_outcomes(view)
+    except BrokenError as error:
+        raise VizError(f"{error}: residual-rl replay verify {shlex.quote(str(replay))}") from None
     except DatasetError as error:
         raise VizError(str(error)) from None
-    except pa.ArrowException as error:
-        raise VizError(
-            f"{replay} is damaged ({str(error).splitlines()[0]}): residual-rl replay verify {replay}"
-        ) from None
+    except PermissionError as error:
+        raise VizError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if not outcomes:
+        raise VizError(f"{replay} has no episode yet: the first ones are written within a minute")
+    return outcomes, read_repo_id(replay)
 
 
 def choose_episode(outcomes: list[EpisodeOutcome], word: str) -> int:

@@ -21,6 +21,7 @@ import msgspec
 import yaml
 
 from config.compose import CONFIG_DIR, compose_config
+from config.files import require_writable
 from config.process import StopRequest
 from config.section import ConfigError, Section, require_finite
 from config.words import read_text, texts_of
@@ -181,9 +182,13 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s:
 
 
 def run_study(study: Study, stop: StopRequest) -> int:
-    """All runs that are not in the record yet; returns the exit code."""
+    """All runs that are not in the record yet; returns the exit code.
+    Raises UsageError: the record, the table or the folder of runs cannot be written."""
     until_s = time.monotonic() + 60 * study.budget_min
     record, table = Path(study.record), Path(study.table)
+    require_writable(Path(study.runs_dir), folder=True)
+    for file in (record, table):
+        require_writable(file, folder=False)
     planned = list(trials(study))
     for number, trial in enumerate(planned, 1):
         code = CodeVersion.here()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from actor.policy.dimensions import named_dimensions
+from config.process import UsageError
 from config.section import ConfigError
 from config.spaces import known_spaces
 from config.train_base import TrainBaseConfig
@@ -54,7 +55,7 @@ def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration])
     if settings.evaluation.every:
         try:
             known = named_dimensions(settings.task, settings.control_mode)
-        except ConfigError as error:
+        except UsageError as error:
             raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, found in (
         ("observation", known.observation_dim, episodes[0].observations.shape[1]),

@@ -16,13 +16,12 @@ import msgspec
 import torch
 from torch import Tensor
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
+from actor.policy.weights import Weights, plain_weights
 from config.algo import AlgoConfig
 from config.process import UsageError
-
-Weights = dict[str, Tensor]
 
 
 class NetworkKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
         algo = msgspec.convert(ours["algo"], NetworkKeys)
         actor, critic = ours["actor"], ours["target_critic"]
         log_alpha = ours["log_temperature"].reshape(1)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError, msgspec.ValidationError) as error:
         raise LayoutError(f"no checkpoint of a residual: {error}") from error
     _check(algo)
     if (reach := float(actor.get("reach", 1))) < 1:
@@ -180,22 +179,30 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKey
 def export_file(source: Path, target: Path) -> None:
     """Write our checkpoint `source` in the published layout.
     Raises CheckpointError, LayoutError: not a residual's checkpoint, or networks that the layout lacks."""
+    ours = _read(source, "actor", "target_critic")
     with _named(source):
-        write_checkpoint(target, export_checkpoint(_read(source)))
+        theirs = export_checkpoint(ours)
+    write_checkpoint(target, theirs)
 
 
 def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
     """Write the published checkpoint `source` as one of ours.
     Raises CheckpointError, LayoutError: not a published checkpoint, or not of the networks of `algo`."""
+    theirs = _read(source, "res_actor", "qf1", "qf2")
     with _named(source):
-        write_checkpoint(target, import_checkpoint(_read(source), algo))
+        ours = import_checkpoint(theirs, algo)
+    write_checkpoint(target, ours)
 
 
-def _read(source: Path) -> Any:
+def _read(source: Path, *networks: str) -> dict[str, Any]:
+    """A checkpoint whose `networks`, where it has them, are state dicts under plain names."""
     content = read_checkpoint(source)
     if (found := non_finite_value(content)) is not None:
         raise CheckpointError(f"{source}: {found}: convert another checkpoint of its run")
-    return content
+    if not isinstance(content, dict):
+        raise LayoutError(f"{source}: no checkpoint of a residual, it holds one {type(content).__name__}")
+    parts = {name: content[name] for name in networks if name in content}
+    return content | {name: plain_weights(value, f"{source}, {name}") for name, value in parts.items()}
 
 
 @contextmanager
@@ -204,3 +211,6 @@ def _named(source: Path) -> Generator[None]:
         yield
     except LayoutError as error:
         raise LayoutError(f"{source}: {error}") from error
+    # Weights of other shapes.
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise LayoutError(f"{source}: its networks are not those of the layout ({reason(error)})") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from learner.tracking.trackers import Tracked, start_mirrors
 
-Value = float | int | str | dict[str, Any] | None
+Value = float | int | str | None
 
 
 class Metrics:
@@ -33,9 +33,9 @@ class Metrics:
         self._file = path.open("a" if tracked.resume else "w", encoding="utf-8")
         self._mirrors = start_mirrors(tracked)
 
-    def log(self, point: Mapping[str, Value]) -> None:
+    def log(self, point: Mapping[str, Value | dict[str, Any]]) -> None:
         """Keep one point. NaN and infinity become null: JSON has neither."""
-        plain = {key: _plain(value) for key, value in point.items()}
+        plain = {key: value if isinstance(value, dict) else json_value(value) for key, value in point.items()}
         self._file.write(json.dumps(plain, allow_nan=False) + "\n")
         self._file.flush()
         if plain.get(self._axis):
@@ -62,9 +62,9 @@ class Metrics:
         self.close()
 
 
-def _plain(value: Any) -> Value:
+def json_value(value: Any) -> Value:
     """A number of numpy or torch as Python's own; what JSON cannot say as None."""
-    if value is None or isinstance(value, str | int | dict):
+    if value is None or isinstance(value, str | int):
         return value
     number = float(value)
     return number if math.isfinite(number) else None

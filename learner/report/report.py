@@ -1,5 +1,6 @@
 """What people see of a run while it goes on: log lines, and the points of metrics.jsonl and wandb."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,11 @@ from config.main import Config
 from learner.algorithms.residual_sac import Figures
 from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
+from learner.replay.memory.batches import Batches
 from learner.replay.run import RunReplay
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress
+from learner.report.status import write_status
 from learner.schedule.pace import Pace
 from protocol.arrays import Columns
 from protocol.messages import Evaluation
@@ -23,6 +26,7 @@ class Sources:
     broadcast: Broadcast
     intake: Intake
     replay: RunReplay
+    batches: Batches
     prior_clipped_share: float | None
 
 
@@ -52,10 +56,14 @@ class Report:
             return
         self._sources.replay.prune_journal()
         point |= {name: float(value()) for name, value in figures.items()}
+        if figures:
+            point["return_earned"] = self._sources.batches.return_earned()
         point |= self._figures_of_the_parts()
         point["waiting_for"] = self._waiting_for() if waiting_for is None else waiting_for
         self._metrics.log(point)
         self.progress.say(point)
+        peers = self._sources.intake.peers()
+        write_status(self._config.run_dir, time.time(), point["waiting_for"], point["version"], peers)
 
     def _figures_of_the_parts(self) -> dict[str, Any]:
         pace, intake, replay = self._sources.pace, self._sources.intake, self._sources.replay

@@ -38,7 +38,8 @@ EXAMPLES = [
 
 def test_every_verb_of_the_specification_is_there() -> None:
     wanted = (
-        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot keys"
+        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot "
+        "report page compare keys"
     )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 

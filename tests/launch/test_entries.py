@@ -40,7 +40,7 @@ def entries() -> list[str]:
     files = [path for name in ("actor", "learner") for path in (ROOT / name).rglob("*.py")]
     found = [path.relative_to(ROOT) for path in files if 'if __name__ == "__main__":' in path.read_text()]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in found]
-    # What other processes start: the guard of a run, trackers, and demonstrations in the planner's environment.
+    # What other processes start: the guard of a run, trackers, demonstrations in the planner's environment.
     trackers = {f"learner.tracking.{name}_process" for name in ("wandb", "tensorboard", "trackio")}
     started = trackers | {"launch.run.guard", "launch.demos.make_demos"}
     return sorted(set(names) - started)
@@ -154,7 +154,11 @@ REFUSED = [
     ("residual-rl plot broken --out a.png", "broken/metrics.jsonl has a damaged line"),
     ("residual-rl demos task=", "task must be ManiSkill's name of a task"),
     ("residual-rl run hydra.run.dir=x", "Hydra's own keys have no effect"),
-    ("residual-rl run name=ü", "needs quotes of its own"),
+    ("residual-rl run name=ü", "name must be letters, digits and . _ - alone, got 'ü'"),
+    ("residual-rl run base.overrides={text:a=b}", "give it as 'base.overrides={text:\"a=b\"}'"),
+    ("residual-rl convert a b --to", "(residual-rl convert --help)"),
+    ("residual-rl replay export a b --after-version", "(residual-rl replay export --help)"),
+    ("residual-rl plot a --out", "(residual-rl plot --help)"),
     ("residual-rl evaluate --residual empty", "empty"),
     ("residual-rl actor tcp://nohost.invalid:5588", "wire.keys_dir"),
     ("residual-rl actor tcp://127.0.0.1:5588 --keys empty", "empty"),

@@ -137,6 +137,13 @@ def test_last_actor_that_dies_ends_the_run(start: Callable[..., Run]) -> None:
     assert "no actor is left" in output
 
 
+def test_what_ended_the_last_actor_is_said_with_the_runs_end(start: Callable[..., Run]) -> None:
+    run = start(learner=POLITE, actor="sys.exit('error: task.env_id=Odd-v1 reports no success')")
+    code, output = run.finish()
+    assert code == 1
+    assert "launch | actor ended with exit code 1: task.env_id=Odd-v1 reports no success" in output
+
+
 def test_run_goes_on_while_another_actor_lives(start: Callable[..., Run]) -> None:
     run = start(learner="time.sleep(1.5); print('done')", actor_0="sys.exit(3)", actor_1=POLITE)
     code, output = run.finish()
@@ -333,8 +340,8 @@ def test_an_evaluator_starts_once_it_may(tmp_path: Path) -> None:
 def test_everybody_reads_the_one_file_and_actors_get_their_index(tmp_path: Path) -> None:
     config = compose_config([f"runs_dir={tmp_path}", "name=one", "actor.count=2", "seed=7"])
     commands = make_commands(config, write_launch_file(config))
-    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator"]
-    read = [asked_config(c.argv[3:]) for c in commands]
+    assert [c.name for c in commands] == ["learner", "actor-0", "actor-1", "evaluator", "page"]
+    read = [asked_config(c.argv[3:]) for c in commands if c.role != "page"]
     assert read == [config, config, replaced_index(config, 1), config]
 
 
@@ -380,6 +387,7 @@ def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
 ) -> None:
     # A folder without a base: the learner refuses, and the session ends by itself.
     (tmp_path / "no-base").mkdir()
+    (tmp_path / "no-base/args.json").write_text("{}")
     overrides = [
         f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",

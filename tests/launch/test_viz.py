@@ -1,7 +1,6 @@
 """launch/viz.sh and the command that a run's summary names."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -10,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from launch.show.overview import page
 from launch.show.viz import VizError, choose_episode
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 from learner.replay.tools.visualiser import visualiser_command
 from tests.support.identifiable import ACT, OBS, make_stream, pack
+from tests.support.program import residual_rl
 
 REPO = "tests/replay"
 
@@ -98,6 +97,7 @@ def test_what_cannot_be_shown_is_one_clear_line(
         (["no-such-run"], "no run runs/no-such-run: name a folder under runs/"),
         ([str(tmp_path / "young")], "young/replay has no episode yet"),
         ([str(run_dir), "3"], "no episode 3: the replay has episodes 0 to 2"),
+        ([str(run_dir), "-1"], "episode must be a number, best, last or worst, got '-1'"),
         ([str(run_dir), "middle"], "episode must be a number, best, last or worst, got 'middle'"),
         ([str(run_dir)], "no display for a window: add --save for a file"),
     ):
@@ -107,32 +107,25 @@ def test_what_cannot_be_shown_is_one_clear_line(
         assert ended.stderr.count("\n") == 1
 
 
-def test_save_alone_writes_to_the_runs_folder(
-    run_dir: Path, repository: Path, environment: dict[str, str]
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_save_alone_writes_to_the_runs_folder_in_any_locale(
+    locale: dict[str, str], run_dir: Path, repository: Path, environment: dict[str, str]
 ) -> None:
-    ended = viz(repository, environment, str(run_dir), "worst", "--save")
+    run_dir = run_dir.rename(run_dir.with_name("für = ß"))
+    ended = viz(repository, environment | locale, str(run_dir), "worst", "--save")
     assert ended.returncode == 0, ended.stderr
     assert len(list(run_dir.glob("*.rrd"))) == 1
 
 
-def test_page_shows_every_episode_and_stands_alone(
-    run_dir: Path, repository: Path, environment: dict[str, str]
+def test_all_episodes_are_listed_by_the_runs_page(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended = viz(repository, environment, str(run_dir), "--all")
-    assert ended.returncode == 0, ended.stderr
-    path = run_dir / "episodes.html"
-    assert str(path) in ended.stdout
-    page = path.read_text()
-    assert "3 episodes, 14 frames, 100.0 % successful" in page
-    cells = re.findall(r'<td data-value="([^"]*)"', page)
-    rows = [tuple(map(float, cells[i : i + 5])) for i in range(0, len(cells), 5)]
-    assert rows == [(0, 6, 7.5, 1, 0), (1, 3, 1501.5, 1, 7), (2, 5, 5005.0, 1, 14)]
-    assert "http" not in page and "src=" not in page
-    assert "bash launch/viz.sh my run NUMBER" in page
-
-
-def test_names_cannot_become_markup() -> None:
-    assert "<b>" not in page("<b>", "<b>", [EpisodeOutcome(0, 3, True, 1.0)])
+    assert residual_rl("viz", str(run_dir), "--all") == 0
+    assert residual_rl("viz", str(run_dir), "--all", "--save", str(tmp_path / "out")) == 0
+    pages = [run_dir / "report.html", tmp_path / "out/report.html"]
+    assert capsys.readouterr().out == "".join(f"wrote {path}\n" for path in pages)
+    for path in pages:
+        assert '"frames":[6,3,5],"return":[7.5,1501.5,5005.0],"version":[0,7,14]' in path.read_text()
 
 
 def test_outcomes_are_read_from_the_metadata(run_dir: Path) -> None:
@@ -140,6 +133,7 @@ def test_outcomes_are_read_from_the_metadata(run_dir: Path) -> None:
     assert [(o.episode, o.frames) for o in seen] == [(0, 6), (1, 3), (2, 5)]
     assert [o.total_reward for o in seen] == pytest.approx([15 / 2, 3003 / 2, 10010 / 2])
     assert all(o.success for o in seen)
+    assert {o.actor for o in seen} == {"peg"}
 
 
 def test_best_is_a_quick_success_and_worst_a_poor_failure() -> None:

@@ -32,6 +32,7 @@ SLOW = (
 TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
+    "residual-rl page": "tests/launch/page/test_server.py",
 }
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)

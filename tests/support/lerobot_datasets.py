@@ -19,7 +19,7 @@ DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.top/chunk-000/file-000.mp4"
 
-_PICTURE = {"shape": (16, 24, 3), "names": ["height", "width", "channels"]}
+_PICTURE = {"shape": (32, 48, 3), "names": ["height", "width", "channels"]}
 
 type Json = dict[str, Any]
 type Rows = list[dict[str, Any]]
@@ -41,7 +41,7 @@ def make_lerobot(
     values = {name: value for name, (_, _, value) in others.items()}
     if pictures is not None:
         features |= {"observation.images.top": {"dtype": pictures, **_PICTURE}}
-        values |= {"observation.images.top": np.zeros((16, 24, 3), np.uint8)}
+        values |= {"observation.images.top": np.zeros((32, 48, 3), np.uint8)}
     dataset = LeRobotDataset.create(
         f"local/{folder.name}", fps=20, root=folder, robot_type="panda", features=features,
         use_videos=pictures == "video", video_backend="pyav",

@@ -11,25 +11,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint
 from actor.policy.contract import CheckpointError
+from actor.policy.diffusion.arguments import Arguments, read_arguments
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
+from actor.policy.weights import Weights, plain_weights
 from config.files import replace_text
+
+# As long as a level has channels.
+_LEVEL = "noise_pred_net.down_modules.{}.0.blocks.0.block.0.bias"
 
 
 def load_agent(folder: Path) -> DiffusionAgent:
     """The agent of a checkpoint folder; EMA weights where there are any; strict.
     Raises CheckpointError: no such folder, unreadable file, or weights that do not fit `args.json`."""
-    arguments = _read_arguments(folder / "args.json")
+    arguments = read_arguments(folder / "args.json")
     weights = _read_weights(folder / "checkpoints" / "best.pt")
-    agent = DiffusionAgent(_spec(arguments, weights, folder))
     try:
+        agent = DiffusionAgent(_spec(arguments, weights))
+        _require_fit(agent, weights)
         agent.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+        _try_out(agent)
+    except (RuntimeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
-            f"base checkpoint {folder}: weights do not fit its args.json: {error}"
+            f"base checkpoint {folder}: weights do not fit its args.json: {reason(error)}"
         ) from error
     return agent
 
@@ -45,45 +53,92 @@ def save_agent(
     write_checkpoint(folder / "checkpoints" / f"{name}.pt", content)
 
 
-def _read_arguments(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(
-            f"no base checkpoint at {path.parent}: {path.name} is missing. "
-            "base.path must be a folder with args.json and checkpoints/best.pt"
-        )
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> Weights:
     content = read_checkpoint(path)
-    for key in ("ema_agent", "agent"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            return content[key]
-    raise CheckpointError(f"{path} has neither 'ema_agent' nor 'agent': not a base checkpoint")
-
-
-def _spec(arguments: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> DiffusionSpec:
-    """The network's sizes; observation and action dims are read off the weights themselves."""
-    try:
-        obs_horizon = int(arguments["obs_horizon"])
-        step_dim = int(arguments["diffusion_step_embed_dim"])
-        unet_dims = tuple(int(n) for n in arguments["unet_dims"])
-        condition = weights["noise_pred_net.mid_modules.0.cond_encoder.1.weight"].shape[1]
-        return DiffusionSpec(
-            env_id=str(arguments.get("env_id", "")),
-            control_mode=str(arguments["control_mode"]),
-            obs_dim=(condition - step_dim) // obs_horizon,
-            act_dim=weights["noise_pred_net.final_conv.1.weight"].shape[0],
-            obs_horizon=obs_horizon,
-            pred_horizon=int(arguments["pred_horizon"]),
-            diffusion_step_embed_dim=step_dim,
-            unet_dims=unet_dims,
-            n_groups=int(arguments["n_groups"]),
-            prediction_type=str(arguments.get("prediction_type", "epsilon")),
-            normalize=bool(arguments.get("normalize", False)),
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds one {type(content).__name__}: save a state dict instead, "
+            "torch.save({'ema_agent': agent.state_dict()}, path)"
         )
-    except KeyError as error:
-        raise CheckpointError(f"base checkpoint {folder}: {error} is missing") from error
+    for key in ("ema_agent", "agent"):
+        if content.get(key) is not None:
+            return plain_weights(content[key], f"{path}, {key}")
+    raise CheckpointError(
+        f"{path} has neither 'ema_agent' nor 'agent': not a base checkpoint, or save its state dict under "
+        "one of these names"
+    )
+
+
+def _spec(arguments: Arguments, weights: Weights) -> DiffusionSpec:
+    """The network's sizes, which the weights show as well, so that nothing is built that they do not fill.
+    Raises ValueError: they are not there, or are not those of `args.json`."""
+    step_dim = _size(weights, "diffusion_step_encoder.1.weight", 1)
+    condition = _size(weights, "mid_modules.0.cond_encoder.1.weight", 1)
+    obs_dim, rest = divmod(condition - step_dim, arguments.obs_horizon)
+    if rest or obs_dim < 1:
+        raise ValueError(
+            f"the weights are conditioned on {condition - step_dim} numbers, which are no "
+            f"obs_horizon={arguments.obs_horizon} observations"
+        )
+    levels = range(sum(f"{_LEVEL.format(level)}" in weights for level in range(len(weights))))
+    found = {
+        "obs_dim": obs_dim,
+        "act_dim": _size(weights, "final_conv.1.bias", 0),
+        "diffusion_step_embed_dim": step_dim,
+        "unet_dims": tuple(len(weights[_LEVEL.format(level)]) for level in levels),
+    }
+    for key, value in found.items():
+        if getattr(arguments, key) not in (None, value):
+            raise ValueError(f"{key}={_text(getattr(arguments, key))}, the weights are of {_text(value)}")
+    if arguments.pred_horizon % 2 ** (len(levels) - 1):
+        raise ValueError(
+            f"pred_horizon={arguments.pred_horizon} cannot be halved between the {len(levels)} levels of "
+            "unet_dims"
+        )
+    return DiffusionSpec(
+        env_id=arguments.env_id or "",
+        control_mode=arguments.control_mode,
+        obs_dim=obs_dim,
+        act_dim=found["act_dim"],
+        obs_horizon=arguments.obs_horizon,
+        pred_horizon=arguments.pred_horizon,
+        diffusion_step_embed_dim=arguments.diffusion_step_embed_dim,
+        unet_dims=arguments.unet_dims,
+        n_groups=arguments.n_groups,
+        prediction_type=arguments.prediction_type,
+        normalize=arguments.normalize,
+    )
+
+
+def _size(weights: Weights, name: str, axis: int) -> int:
+    shape = weights[f"noise_pred_net.{name}"].shape if f"noise_pred_net.{name}" in weights else ()
+    if len(shape) <= axis:
+        raise ValueError(f"noise_pred_net.{name} is missing: no U-Net of diffusion policy")
+    return shape[axis]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value).replace(" ", "")
+
+
+def _require_fit(agent: DiffusionAgent, weights: Weights) -> None:
+    """Raise ValueError, which names a weight, unless names and shapes are those of the network."""
+    shapes = {name: list(value.shape) for name, value in agent.state_dict().items()}
+    for name in sorted(shapes.keys() - weights.keys()):
+        raise ValueError(f"{name} is missing")
+    for name in sorted(weights.keys() - shapes.keys()):
+        raise ValueError(f"the network of args.json has no {name}")
+    for name, shape in shapes.items():
+        if list(weights[name].shape) != shape:
+            raise ValueError(f"{name} has the shape {list(weights[name].shape)}, args.json asks for {shape}")
+
+
+@torch.no_grad()
+def _try_out(agent: DiffusionAgent) -> None:
+    """Predict once; raises RuntimeError or ArithmeticError: sizes that do not go together, or ranges without
+    an extent."""
+    spec = agent.spec
+    noisy = torch.zeros(1, spec.pred_horizon, spec.act_dim)
+    predicted = agent.predict(noisy, 0, torch.zeros(1, spec.obs_horizon, spec.obs_dim))
+    if not torch.isfinite(agent.unscale_action(predicted)).all():
+        raise ArithmeticError("its prediction is not finite")

@@ -6,9 +6,13 @@ torch, in every process of a run.
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
+"""What a network predicts: the noise, the clean sample, or the velocity (Salimans and Ho 2022, app. D)."""
 
 TRAIN_STEPS = 100
 _LARGEST_BETA = 0.999
@@ -18,12 +22,11 @@ class DDIM:
     """The sampler of Policy Decorator.
 
     Args:
-        prediction_type: what the network predicts, "epsilon" or "sample".
         inference_steps: of the 100 steps of training, evenly spaced.
     """
 
-    def __init__(self, prediction_type: str, inference_steps: int) -> None:
-        self._predicts_noise = prediction_type == "epsilon"
+    def __init__(self, prediction_type: PredictionType, inference_steps: int) -> None:
+        self._predicts: PredictionType = prediction_type
         self._stride = TRAIN_STEPS // inference_steps
         self._alphas = torch.cumprod(1.0 - _cosine_betas(), dim=0)
         self.steps = [self._stride * i for i in reversed(range(inference_steps))]
@@ -31,10 +34,14 @@ class DDIM:
     def next_sample(self, prediction: Tensor, step: int, sample: Tensor) -> Tensor:
         """The sample of the step after `step`."""
         now, then = self._alphas_at(step)
-        if self._predicts_noise:
-            clean, noise = (sample - (1 - now) ** 0.5 * prediction) / now**0.5, prediction
-        else:
-            clean, noise = prediction, (sample - now**0.5 * prediction) / (1 - now) ** 0.5
+        match self._predicts:
+            case "epsilon":
+                clean, noise = (sample - (1 - now) ** 0.5 * prediction) / now**0.5, prediction
+            case "sample":
+                clean, noise = prediction, (sample - now**0.5 * prediction) / (1 - now) ** 0.5
+            case "v_prediction":
+                clean = now**0.5 * sample - (1 - now) ** 0.5 * prediction
+                noise = now**0.5 * prediction + (1 - now) ** 0.5 * sample
         return then**0.5 * clean.clamp(-1, 1) + (1 - then) ** 0.5 * noise
 
     def step_weights(self, step: int) -> tuple[float, float, float, float]:

@@ -4,12 +4,13 @@ Same function as the U-Net of `unet.py` under diffusers' scheduler, an order of 
 small batches and short horizons of a base policy, where a torch operator costs more than its arithmetic.
 """
 
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from actor.policy.diffusion.ddim import PredictionType
 from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.diffusion.unet import ConvBlock, Downsample, FilmResidualBlock, Upsample, levels_of
 from actor.policy.native.build import NativeError
@@ -17,6 +18,7 @@ from actor.policy.native.unet import library
 from actor.policy.tiles import TILE, in_tiles
 
 MARGIN = 4  # frames; as in unet.cpp
+PREDICTIONS = get_args(PredictionType)  # in the order of unet.cpp
 
 
 class NativeSampler:
@@ -66,7 +68,7 @@ class NativeSampler:
         self._library.sampler_run(
             self._handle, self._input, self._output,
             samples.numpy(), len(samples), films.numpy(), self._film_of_step,
-            self._weights, len(self._weights), int(self._spec.prediction_type == "sample"),
+            self._weights, len(self._weights), PREDICTIONS.index(self._spec.prediction_type),
         )  # fmt: skip
         return samples
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from actor.policy.diffusion.ddim import PredictionType
 from actor.policy.diffusion.unet import ConditionalUnet1D
 
 
@@ -22,7 +23,7 @@ class DiffusionSpec:
     diffusion_step_embed_dim: int
     unet_dims: tuple[int, ...]
     n_groups: int
-    prediction_type: str = "epsilon"
+    prediction_type: PredictionType = "epsilon"
     normalize: bool = False
 
 

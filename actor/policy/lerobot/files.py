@@ -1,17 +1,14 @@
-"""Loads a policy of LeRobot or of a plugin, with its processors, and checks that it fits the task."""
-
-from pathlib import Path
-from typing import Any
+"""Makes a base of a saved LeRobot policy, and checks that it fits the task."""
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType
-from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.utils.constants import ACTION, OBS_IMAGES
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from actor.policy.contract import CheckpointError
 from actor.policy.dimensions import dimensions_of
 from actor.policy.lerobot.policy import LeRobotBase, image_features
+from actor.policy.lerobot.saved import load_policy, load_processors, read_config
 from config.base import LeRobotBaseConfig
 from config.task import TaskConfig
 
@@ -24,7 +21,7 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
     Raises CheckpointError: the policy is not available, an extra or weights are missing, or the task's
     observation cannot fill its features."""
     register_third_party_plugins()
-    config = _read_config(settings, device)
+    config = read_config(settings, device)
     if ACTION not in (config.output_features or {}):
         raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
     try:
@@ -39,77 +36,17 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
 def _load(
     config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str
 ) -> LeRobotBase:
-    policy = _load_policy(config, settings.path)
+    policy, statistics = load_policy(config, settings.path)
     observation_dim = dimensions_of(task).observation_dim
     return LeRobotBase(
         policy,
-        _load_processors(config, settings.path, device),
+        load_processors(config, settings.path, device, statistics),
         observation_fields(config, settings, observation_dim),
         settings,
         observation_dim=observation_dim,
         feature_cameras=image_cameras(config, settings, task),
         device=device,
     )
-
-
-def _read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
-    if Path(settings.path).is_dir() and not (Path(settings.path) / "config.json").is_file():
-        raise CheckpointError(f"no LeRobot policy at {settings.path}: config.json is missing")
-    try:
-        config = PreTrainedConfig.from_pretrained(settings.path)
-    except Exception as error:  # a dozen kinds: hub, network, JSON, draccus
-        raise CheckpointError(
-            f"base.path={settings.path} is neither a folder nor a hub id of a LeRobot policy that this "
-            f"environment knows (its plugin may be missing): {error}"
-        ) from error
-    for name, value in (settings.overrides or {}).items():
-        if not hasattr(config, name):
-            raise CheckpointError(f"base.overrides.{name}: a {config.type} policy has no such setting")
-        setattr(config, name, value)
-    config.device = device
-    if hasattr(config, "pretrained_backbone_weights"):
-        # The policy's own weights replace them: nothing to download.
-        setattr(config, "pretrained_backbone_weights", None)  # noqa: B010, a field of some kinds alone
-    return config
-
-
-def _load_policy(config: PreTrainedConfig, path: str) -> Any:
-    policy_class = _policy_class(config.type, path)
-    took_weights: list[Any] = []
-
-    class Watched(policy_class):
-        def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-            keys = super().load_state_dict(*args, **kwargs)
-            took_weights.append(self)
-            return keys
-
-    try:
-        policy = Watched.from_pretrained(path, config=config, strict=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"base {path}: its {config.type} policy cannot be loaded: {error}") from error
-    # pi0 and pi05 print what is wrong with the weights and go on with random ones.
-    if policy not in took_weights:
-        raise CheckpointError(f"base {path}: the weights of its {config.type} policy cannot be loaded")
-    policy.__class__ = policy_class
-    return policy
-
-
-def _policy_class(kind: str, path: str) -> Any:
-    try:
-        return get_policy_class(kind)
-    except ValueError as error:
-        raise CheckpointError(
-            f"base {path} is of type {kind}, which neither LeRobot's factory nor an installed "
-            f"lerobot_policy_* package knows: {error}"
-        ) from error
-
-
-def _load_processors(config: PreTrainedConfig, path: str, device: str) -> tuple[Any, Any]:
-    overrides = {"device_processor": {"device": device}}
-    try:
-        return make_pre_post_processors(config, path, preprocessor_overrides=overrides)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"base {path}: its processors cannot be loaded: {error}") from error
 
 
 def observation_fields(

@@ -17,9 +17,11 @@ from lerobot.policies.utils import populate_queues
 from lerobot.utils.constants import ACTION, OBS_IMAGE, OBS_IMAGES
 from torch import Tensor
 
+from actor.policy.checkpoint_file import reason
 from actor.policy.contract import CheckpointError
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.noise import Keys, Use, keys_at, normal
+from actor.policy.weights import Weights, require_finite
 from config.base import LeRobotBaseConfig
 
 # Kinds whose `predict_action_chunk` takes the noise that sampling starts from, and its shape.
@@ -132,11 +134,19 @@ class LeRobotBase:
         }
         path, kind = self._settings.path, self._policy.config.type
         try:
-            planned = self.plan(probe, keys, pictures).shape
-        except NotImplementedError:
-            # One action at a time (gaussian_actor): a plan of one.
-            self._chunk = lambda batch: self._policy.select_action(batch)[:, None]
-            planned = self.plan(probe, keys, pictures).shape
+            try:
+                plan = self.plan(probe, keys, pictures)
+            except NotImplementedError:
+                # One action at a time (gaussian_actor): a plan of one.
+                self._chunk = lambda batch: self._policy.select_action(batch)[:, None]
+                plan = self.plan(probe, keys, pictures)
+        except Exception as error:  # of the policy's own code, or of a plugin's: any kind
+            raise CheckpointError(f"base {path}, a {kind} policy, cannot plan: {reason(error)}") from error
+        if not torch.isfinite(plan).all():
+            for part in _parts(self._policy, (self._before, self._after)):
+                require_finite(sorted(part.items()), f"base {path}")
+            raise CheckpointError(f"base {path}, a {kind} policy, plans numbers that are not finite")
+        planned = plan.shape
         if planned[1] < self.act_horizon:
             raise CheckpointError(
                 f"base {path}, a {kind} policy, plans {planned[1]} actions, base.act_horizon asks for "
@@ -156,11 +166,15 @@ def _tdmpc_chunk(policy: Any, batch: dict[str, Any]) -> Tensor:
     return (actions if repeats == 1 else actions[:1].repeat(repeats, 1, 1)).transpose(0, 1)
 
 
+def _parts(policy: Any, processors: tuple[Any, Any]) -> list[Weights]:
+    """The states of the policy and of its processors' steps."""
+    return [policy.state_dict(), *(step.state_dict() for pipeline in processors for step in pipeline.steps)]
+
+
 def _fingerprint(policy: Any, processors: tuple[Any, Any]) -> str:
     """Hash of the policy's weights and the processors' statistics."""
     digest = hashlib.sha256(policy.config.type.encode())
-    parts = [policy.state_dict(), *(step.state_dict() for pipeline in processors for step in pipeline.steps)]
-    for part in parts:
+    for part in _parts(policy, processors):
         for name, value in sorted(part.items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())

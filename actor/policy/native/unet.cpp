@@ -209,9 +209,9 @@ void sampler_copy(void* handle, int in, int out, int first, int add) {
 
 // DDIM (Song et al. 2021, eq. 12, eta 0) in place of samples (rows, frames, actions). films: (rows,
 // film_size); of_step: (steps, film_size); weights: (steps, 4) roots of alpha, 1 - alpha, and the same two
-// of the next step's.
+// of the next step's. prediction: what the network predicts, 0 the noise, 1 the clean sample, 2 the velocity.
 void sampler_run(void* handle, int in, int out, float* samples, int rows, const float* films,
-                 const float* of_step, const float* weights, int steps, int predicts_sample) {
+                 const float* of_step, const float* weights, int steps, int prediction) {
     auto& s = *(Sampler*)handle;
     Value *input = s.values[in].get(), *output = s.values[out].get();
     int numbers = input->frames * input->channels;
@@ -226,8 +226,12 @@ void sampler_run(void* handle, int in, int out, float* samples, int rows, const 
             for (int row = 0; row < count; row++) {
                 float *x = samples + size_t(first + row) * numbers, *predicted = output->at(row, 0);
                 for (int i = 0; i < numbers; i++) {
-                    float clean = predicts_sample ? predicted[i] : (x[i] - w[1] * predicted[i]) / w[0];
-                    float noise = predicts_sample ? (x[i] - w[0] * clean) / w[1] : predicted[i];
+                    float clean = prediction == 0   ? (x[i] - w[1] * predicted[i]) / w[0]
+                                  : prediction == 1 ? predicted[i]
+                                                    : w[0] * x[i] - w[1] * predicted[i];
+                    float noise = prediction == 0   ? predicted[i]
+                                  : prediction == 1 ? (x[i] - w[0] * clean) / w[1]
+                                                    : w[0] * predicted[i] + w[1] * x[i];
                     x[i] = w[2] * std::min(std::max(clean, -1.0f), 1.0f) + w[3] * noise;
                 }
             }

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from learner.replay.dataset.format.content import why_no_content
+from learner.replay.dataset.content import why_no_content
 
 type Array = NDArray[Any]
 type Cells = pa.Array[Any]
@@ -27,6 +27,10 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 def column_names(path: Path) -> list[str]:
     return pq.read_schema(path).names
+
+
+def row_count(path: Path) -> int:
+    return pq.read_metadata(path).num_rows
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -76,6 +80,11 @@ def matrix(table: pa.Table, name: str) -> Array:
 def floats(table: pa.Table, name: str) -> Array | None:
     """`matrix` of a column of floating-point numbers, None for any other."""
     return matrix(table, name) if pa.types.is_floating(_plain_cells(table, name).type) else None
+
+
+def is_whole(table: pa.Table, name: str) -> bool:
+    """Whether a column is of whole numbers."""
+    return pa.types.is_integer(table.schema.field(name).type)
 
 
 def null_count(table: pa.Table, name: str) -> int:

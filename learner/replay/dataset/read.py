@@ -5,28 +5,33 @@ import json
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from learner.replay.dataset.format.content import why_no_content
-from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH
-from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
+from learner.replay.dataset.content import why_no_content
+from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH, TASKS_PATH
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec, Feature
 from learner.replay.dataset.swap import UnreadableError, snapshot
+
+# A folder with none of these is something else, and not a damaged dataset.
+_PARTS = (INFO_PATH, TASKS_PATH, ORIGIN_PATH, "meta/episodes", "data")
 
 
 @contextlib.contextmanager
 def open_snapshot(folder: Path) -> Generator[Path]:
     """A dataset's present version, even if a run is writing to it; see `swap.snapshot`.
-    Raises DatasetError: there is no such folder, it changes faster than it can be opened, one of its files
-    cannot be opened, or what was raised inside, with the name of `folder` in it."""
+    Raises DatasetError: there is no such folder, it is no dataset, it changes faster than it can be opened,
+    one of its files cannot be opened, or what was raised inside, with the name of `folder` in it."""
     try:
         if not folder.is_dir():
             reason = "it is a file" if folder.exists() else "there is no such folder"
             raise DatasetError(f"{folder} is no LeRobot dataset: {reason}")
         with snapshot(folder) as view:
+            if not any((view / name).exists() for name in _PARTS):
+                raise DatasetError(f"{folder} is no LeRobot dataset: it has no {INFO_PATH}")
             try:
                 yield view
             except DatasetError as error:
-                raise DatasetError(str(error).replace(str(view), str(folder))) from error
+                raise type(error)(str(error).replace(str(view), str(folder))) from error
     except (BlockingIOError, UnreadableError) as error:
         raise DatasetError(str(error)) from error
     except PermissionError as error:
@@ -41,7 +46,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the dataset. Raises BrokenError: it is missing, cannot be read, or holds no object."""
     path = folder / name
     try:
-        content = json.loads(path.read_bytes())
+        content: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise BrokenError(f"{folder} is no LeRobot dataset: it has no {name}") from None
     except OSError as error:
@@ -50,7 +55,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         raise BrokenError(f"{path} is broken: {why_no_content(path) or error}") from error
     if not isinstance(content, dict):
         raise BrokenError(f"{path} is broken: it is no JSON object")
-    return content
+    return cast("dict[str, Any]", content)
 
 
 class VersionError(DatasetError):
@@ -75,6 +80,13 @@ def read_info(folder: Path) -> dict[str, Any]:
 def _converter(folder: Path) -> str:
     command = "python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=local/dataset"
     return f'convert it with {command} --root="{folder}" --push-to-hub=false'
+
+
+def read_features(info: dict[str, Any]) -> dict[str, Feature] | None:
+    """The features that info.json lists, None if it lists none."""
+    content = info.get("features")
+    features = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    return features if features and all(isinstance(each, dict) for each in features.values()) else None
 
 
 def read_spec(folder: Path) -> DatasetSpec:

@@ -1,6 +1,7 @@
 """Batches for the update: online and prior transitions mixed, as tensors on the device."""
 
 import json
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from learner.replay.memory.ring import Ring, Sampled
 from learner.replay.memory.rows import Flags, Slots
 from learner.replay.memory.transitions import TransitionBatch
 
+# A reward this many decisions away counts for nothing to speak of, or is too expensive to look for.
+_LEAST_WEIGHT, _MOST_DECISIONS = 0.01, 200
 # Batches whose places are remembered: more than the learner draws between two looks at what came of them.
 REMEMBERED = 64
 
@@ -39,6 +42,7 @@ class Batches:
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._rng = np.random.default_rng(seed)
+        self._looks = np.random.default_rng(seed)  # of its own: looking changes no batch
         self._device = torch.device(device)
         self._places: deque[list[tuple[Slots, Slots]]] = deque(maxlen=REMEMBERED)
 
@@ -59,6 +63,27 @@ class Batches:
             name: self._here(torch.cat(column))
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
         }
+
+    def return_earned(self) -> float:
+        """Discounted reward that really followed the decisions of such a batch, as far as it is known: what
+        the critics' mean value (`q_mean`) should be like."""
+        total = 0.0
+        for ring, rows in self._sources:
+            batch = ring.sample(
+                rows,
+                self._looks,
+                n_step=self._horizon(),
+                gamma=self._gamma,
+                reward_offset=self._reward_offset,
+            )
+            total += float(batch.reward.sum())
+        return total / sum(rows for _, rows in self._sources)
+
+    def _horizon(self) -> int:
+        """Decisions until the discount is below `_LEAST_WEIGHT`."""
+        if self._gamma == 1:
+            return _MOST_DECISIONS
+        return min(math.ceil(math.log(_LEAST_WEIGHT) / math.log(self._gamma)), _MOST_DECISIONS)
 
     def drawn(self, later: int) -> Drawn:
         """The batch after which `later` more were drawn, less than `REMEMBERED`, and no rows added."""

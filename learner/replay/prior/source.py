@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config.main import Config
 from learner.folder import RunError
-from learner.replay.dataset.format.content import why_no_content
+from learner.replay.dataset.content import why_no_content
 from learner.replay.dataset.format.layout import INFO_PATH
 from learner.replay.prior.error import DemonstrationError
 

@@ -2,22 +2,18 @@
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from config.process import DONE, FAILED, FailedError
-from learner.replay.dataset.format.layout import ORIGIN_PATH
-from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import open_snapshot, read_info, read_json
+from learner.replay.dataset.read import open_snapshot, read_info
+from learner.replay.tools.facts import describe
 from learner.replay.tools.merge import Selection, export, merge
-from learner.replay.tools.outcomes import read_outcomes
-from learner.replay.tools.repair import repair
-from learner.replay.tools.verify import verify
 
 log = logging.getLogger("replay")
 
@@ -34,13 +30,14 @@ def _damage_named() -> Generator[None]:
 def verify_and_report(path: Path) -> int:
     """Say every problem, a line each; the exit code.
     Raises DatasetError: `path` is no dataset."""
-    if not (path / "meta").is_dir():
-        raise DatasetError(f"{path} is no LeRobot dataset: it has no folder meta/")
-    with _damage_named():
-        problems = verify(path)
-    for problem in problems:
+    from learner.replay.tools.verify import examine
+
+    found = examine(path)
+    for problem in found.problems:
         log.info("%s", problem)
-    if problems:
+    for remark in found.remarks:
+        log.info("note: %s", remark)
+    if found.problems:
         return FAILED
     # May have grown by now.
     info = read_info(path)
@@ -48,14 +45,24 @@ def verify_and_report(path: Path) -> int:
     return DONE
 
 
-def repair_and_report(path: Path) -> None:
-    """Cut to the longest whole prefix, and say what had to go.
-    Raises DatasetError: `path` is no dataset that a run wrote, or is in use."""
+def repair_and_report(path: Path) -> int:
+    """Mend it, and say what was made anew, what had to go, and what cannot be mended; the exit code.
+    Raises DatasetError: `path` is no dataset, or is in use."""
+    from learner.replay.tools.repair import repair
+
     with _damage_named():
         repaired = repair(path)
+    for name in repaired.written:
+        log.info("made anew: %s", name)
     for line in repaired.dropped:
         log.info("dropped: %s", line)
+    for line in repaired.left:
+        log.info("cannot be repaired: %s", line)
+    if repaired.left:
+        log.info("%s was not changed: mend or remove the files above, then repair it again", path)
+        return FAILED
     log.info("%s is whole: %d episodes, %d frames", path, repaired.episodes, repaired.frames)
+    return DONE
 
 
 def export_and_report(
@@ -77,40 +84,18 @@ def merge_and_report(paths: Sequence[Path], target: Path) -> None:
 
 
 def show_info(path: Path) -> None:
-    """Print two tables: facts, and the dataset's columns.
+    """Print two tables: facts, and the dataset's columns; what cannot be read is unknown.
     Raises DatasetError: `path` is no dataset."""
-    with _damage_named(), open_snapshot(path) as view:
-        rows, features = _described(view)
+    with open_snapshot(path) as view:
+        facts = describe(view)
     table = Table(title=str(path), show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, str(value))
+    for name, value in facts.rows.items():
+        table.add_row(name, value)
     columns = Table("column", "type", "shape")
-    for name, feature in features.items():
-        columns.add_row(name, feature["dtype"], " x ".join(map(str, feature["shape"])))
+    for row in facts.columns:
+        columns.add_row(*row)
     Console().print(table, columns)
-
-
-def _described(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is in a dataset: facts in words, and its features."""
-    info, outcomes = read_info(path), read_outcomes(path)
-    known = [outcome.success for outcome in outcomes if outcome.success is not None]
-    lengths = [outcome.frames for outcome in outcomes]
-    files = [file for file in path.rglob("*") if file.is_file()]
-    rows = {
-        "episodes": f"{info['total_episodes']:,}",
-        "frames": f"{info['total_frames']:,}",
-        "frames an episode": f"{min(lengths)} .. {max(lengths)}, mean {sum(lengths) / len(lengths):.1f}",
-        "success": f"{100 * sum(known) / len(known):.1f} %" if known else "not recorded",
-        "frames a second": info["fps"],
-        "robot": info["robot_type"],
-        "on disk": f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB in {len(files)} files",
-    }
-    if (path / ORIGIN_PATH).exists():
-        origin = read_json(path, ORIGIN_PATH)
-        versions = [outcome.version for outcome in outcomes if outcome.version is not None]
-        rows |= {
-            "task": origin["task"],
-            "actors": ", ".join(origin["actors"]),
-            "weights versions": f"{min(versions)} .. {max(versions)}",
-        }
-    return rows, info["features"]
+    for line in facts.troubles:
+        log.warning("%s", line.replace(str(view), str(path)))
+    if facts.troubles:
+        log.warning("all that is wrong: residual-rl replay verify %s", shlex.quote(str(path)))

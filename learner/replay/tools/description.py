@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.arrow import column, floats, null_count, read_parquet, values
+from learner.replay.dataset.arrow import column, floats, is_whole, null_count, read_parquet, values
 from learner.replay.dataset.format.layout import STATS_PATH, TASKS_PATH, VIDEO_PATH, parquet_files
-from learner.replay.dataset.read import read_json
+from learner.replay.dataset.read import read_features, read_json
 from learner.replay.tools.frames import Frames
 from learner.replay.tools.lerobot_reader import (
     NotReadError,
@@ -31,8 +31,8 @@ _PICTURES = ("image", "video")
 
 def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     """What info.json lacks or has of another kind."""
-    features: Any = info.get("features")
-    if not isinstance(features, dict) or not all(isinstance(each, dict) for each in features.values()):
+    features = read_features(info)
+    if features is None:
         yield "meta/info.json lacks features: the columns, each with dtype and shape"
         return
     fps = info.get("fps")
@@ -52,6 +52,9 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     timed = ("timestamp",) if video_keys(info) else ()
     if lacking := [name for name in (*INDICES, *timed) if name not in features]:
         yield f"meta/info.json lacks the features {', '.join(lacking)}"
+    for name in ("episode_index", "task_index"):
+        if name in features and "int" not in str(features[name].get("dtype")):
+            yield f"meta/info.json: the feature {name} must be of whole numbers"
     for key in ("total_episodes", "total_frames", "total_tasks"):
         if not isinstance(info.get(key, 0), int):
             yield f"meta/info.json: {key} must be a whole number, it is {info[key]!r}"
@@ -85,11 +88,10 @@ def wrong_columns(episodes: pa.Table, whole: Collection[str], real: Collection[s
     for name in episodes.column_names:
         if name not in (*whole, *real):
             continue
-        kind = episodes.schema.field(name).type
         if count := null_count(episodes, name):
             yield f"meta/episodes: {name} has {count} empty values"
-        elif name in whole and not pa.types.is_integer(kind):
-            yield f"meta/episodes: {name} must be whole numbers, it is {kind}"
+        elif name in whole and not is_whole(episodes, name):
+            yield f"meta/episodes: {name} must be whole numbers"
         elif name in real and not _finite(episodes, name):
             yield f"meta/episodes: {name} must be numbers"
 

@@ -70,7 +70,7 @@ def scan(folder: Path, info: dict[str, Any], features: Features, strict: bool) -
 def _read(path: Path, features: Features) -> pa.Table:
     """Raises NotReadError, pa.ArrowException, OSError."""
     frames = read_parquet(path)
-    if lacking := set(features) - set(frames.column_names):
+    if lacking := set(map(str, features)) - set(frames.column_names):
         raise NotReadError(f"lacks the columns {', '.join(sorted(lacking))}")
     return cast(frames, features, "info.json")
 

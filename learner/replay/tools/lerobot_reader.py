@@ -15,6 +15,7 @@ from typing import Any
 import datasets
 import pandas as pd
 import pyarrow as pa
+from datasets import config
 from datasets.table import cast_array_to_feature
 from huggingface_hub import constants
 from lerobot.datasets.feature_utils import get_hf_features_from_features
@@ -27,6 +28,7 @@ from learner.replay.dataset.format.layout import TASKS_PATH
 from learner.replay.dataset.format.spec import DatasetError
 
 _Dataset: Any = LeRobotDataset
+_cast_cells: Any = cast_array_to_feature
 type Features = datasets.Features
 
 is_language = is_language_column
@@ -62,7 +64,7 @@ def cast(table: pa.Table, features: Features, listed_in: str) -> pa.Table:
         return table
     for at, name in enumerate(table.column_names):
         try:
-            cells = cast_array_to_feature(table[name], features[name])
+            cells = _cast_cells(table[name], features[name])
         except (TypeError, ValueError, pa.ArrowException) as error:
             raise NotReadError(f"{name} is not {features[name]} as {listed_in} says") from error
         table = table.set_column(at, name, cells)
@@ -106,7 +108,7 @@ def _apart() -> Generator[None]:
     with (
         tempfile.TemporaryDirectory() as cache,
         _set(constants, "HF_HUB_OFFLINE", True),
-        _set(datasets.config, "HF_DATASETS_CACHE", Path(cache)),
+        _set(config, "HF_DATASETS_CACHE", Path(cache)),
         _quiet(),
     ):
         yield

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from learner.replay.dataset.arrow import Array, column, floats, null_count
-from learner.replay.dataset.format.content import why_no_content
+from learner.replay.dataset.content import why_no_content
 from learner.replay.dataset.format.layout import video_name
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.video import BrokenVideoError, count_frames

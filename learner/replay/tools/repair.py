@@ -21,11 +21,12 @@ from learner.replay.dataset.arrow import (
 from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
 from learner.replay.dataset.manifest import Manifest, read_episodes_dropped
-from learner.replay.dataset.read import BrokenError, read_info, read_json, read_spec
+from learner.replay.dataset.read import BrokenError, open_snapshot, read_info, read_json, read_spec
 from learner.replay.dataset.rewrite import remove_unused_videos
 from learner.replay.dataset.shard_files import add_tables, write_description
 from learner.replay.dataset.swap import StagedFolder, recover
 from learner.replay.tools.problems import problem_with_frames, problems_with_videos
+from learner.replay.tools.rebuild import rebuild
 from learner.replay.tools.verify import verify
 
 
@@ -35,18 +36,39 @@ class Repaired:
 
     episodes: int
     frames: int
-    dropped: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
     """A line for each thing that had to go."""
+    written: tuple[str, ...] = ()
+    """Files that were made anew from the frames."""
+    left: tuple[str, ...] = ()
+    """Problems that could not be solved; if there are any, nothing was changed."""
 
 
 def repair(folder: Path) -> Repaired:
-    """Cut a dataset of this replay to its longest whole prefix, in one step; a whole one is not changed.
+    """Mend a dataset in one step; a whole one is not changed.
 
-    Statistics, counts and episode tables are computed again from the frames and the sidecar.
+    One of this replay is cut to its longest whole prefix; statistics, counts, tasks and episode tables are
+    computed again from the frames and the sidecar. Of one that another program wrote no frame is dropped, and
+    meta/ is computed again from the frames.
 
-    Raises DatasetError: not of this replay, not a single episode is whole, or a learner is writing to it."""
+    Raises DatasetError: no dataset, not a single episode is whole, it cannot be written to, or a learner is
+    writing to it."""
     with _nobody_writes(folder):
-        return _repair(folder)
+        try:
+            recover(folder)
+            with open_snapshot(folder) as view:
+                ours = (view / layout.ORIGIN_PATH).exists()
+            return _repair(folder) if ours else _rebuild(folder)
+        except PermissionError as error:
+            raise DatasetError(f"{error.filename} cannot be written: {error.strerror}") from error
+
+
+def _rebuild(folder: Path) -> Repaired:
+    made = rebuild(folder)
+    if made.left:
+        return Repaired(0, 0, left=made.left)
+    info = read_info(folder)
+    return Repaired(info["total_episodes"], info["total_frames"], written=made.written)
 
 
 def _nobody_writes(folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -59,7 +81,6 @@ def _nobody_writes(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _repair(folder: Path) -> Repaired:
-    recover(folder)
     with contextlib.suppress(BrokenError):  # it is made anew
         read_info(folder)
     spec = read_spec(folder)
@@ -92,6 +113,7 @@ def _repair(folder: Path) -> Repaired:
     for path in old:
         staged.remove(str(path.relative_to(folder)))
     remove_unused_videos(staged, manifest, spec)
+    staged.remove(layout.TASKS_PATH)
     write_description(staged, manifest, spec)
     staged.swap_in()
     return Repaired(manifest.episodes, manifest.frames, tuple(dropped))

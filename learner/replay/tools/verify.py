@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from learner.replay.dataset.arrow import Array, column, read_parquet, values, why_unreadable
 from learner.replay.dataset.format.layout import (
-    INFO_PATH,
     ORIGIN_PATH,
     STATS_PATH,
     TASKS_PATH,
@@ -26,7 +25,6 @@ from learner.replay.tools.frames import Frames, scan
 from learner.replay.tools.lerobot_reader import frame_features, why_not_read
 from learner.replay.tools.problems import problems_with_videos
 
-_PARTS = ("data", "meta/episodes", TASKS_PATH, ORIGIN_PATH)
 _PLACES = [f"{kind}/{name}_index" for kind in ("data", "meta/episodes") for name in ("chunk", "file")]
 
 
@@ -35,7 +33,7 @@ class Report:
     """What was found in a dataset, a line each."""
 
     problems: list[str]
-    """None means that LeRobot's reader reads every frame; of a replay, that a learner can go on with it too."""
+    """None: LeRobot's reader reads every frame, and a learner can go on with a replay."""
     remarks: list[str]
     """What LeRobot's reader does not mind, and other tools may."""
 
@@ -52,8 +50,6 @@ def examine(folder: Path, *, opening: bool = True) -> Report:
 
     Raises DatasetError: no dataset, of another version, or it grows faster than its files can be opened."""
     with open_snapshot(folder) as view:
-        if not any((view / name).exists() for name in (INFO_PATH, *_PARTS)):
-            raise DatasetError(f"{folder} is no LeRobot dataset: it has no {INFO_PATH}")
         found = Report([], [])
         try:
             info = read_info(view)

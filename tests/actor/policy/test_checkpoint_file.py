@@ -1,13 +1,22 @@
 """Files of tensors."""
 
+import os
 import pickle
+import shutil
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import Unread, read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
+from tests.support.spoiled import LFS_POINTER, PAGE, cut_short
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -29,7 +38,16 @@ def test_no_code_runs_when_a_file_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "is missing"), (b"junk", "not a readable checkpoint")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is missing"),
+        (b"junk", "not a readable checkpoint"),
+        (b"", "is empty"),
+        (LFS_POINTER, "a pointer of git-LFS.*git lfs pull"),
+        (PAGE, "a web page"),
+    ],
+)
 def test_a_file_that_is_no_checkpoint_is_one_line_with_its_path(
     content: bytes | None, says: str, tmp_path: Path
 ) -> None:
@@ -39,6 +57,70 @@ def test_a_file_that_is_no_checkpoint_is_one_line_with_its_path(
     with pytest.raises(CheckpointError, match=rf"weights\.pt.* {says}") as refused:
         read_checkpoint(path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_folder_in_its_place_and_a_file_that_was_cut_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    write_checkpoint(path, {"weight": torch.rand(3000)})
+    cut_short(path)
+    with pytest.raises(CheckpointError, match=r"weights\.pt is not a readable checkpoint .*copy it again"):
+        read_checkpoint(path)
+    with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
+        read_checkpoint(tmp_path)
+
+
+class Trace:
+    """Saved, it names a function that would remove or leave a file."""
+
+    def __init__(self, call: Callable[[Path], object], place: Path) -> None:
+        self._reduced = call, (place,)
+
+    def __reduce__(self):
+        return self._reduced
+
+
+@dataclass
+class Settings:
+    seed: int = 1
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        np.float64(0.25), np.int64(3), np.arange(3.0), Namespace(seed=1), Path("somewhere"),
+        Settings(), Fraction(1, 3), defaultdict(list), torch.nn.Linear(2, 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_tensors_are_read_beside_objects_of_any_kind_which_are_not(foreign: object, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.arange(3.0), "about": foreign, "again": [foreign]}, path)
+    content = read_checkpoint(path)
+    assert torch.equal(content["weight"], torch.arange(3.0))
+    assert isinstance(content["about"], Unread) and isinstance(content["again"][0], Unread)
+
+
+def test_an_object_that_is_not_read_does_nothing(tmp_path: Path) -> None:
+    path, kept = tmp_path / "weights.pt", tmp_path / "kept"
+    kept.mkdir()
+    torch.save({"weight": torch.arange(3.0), "about": Trace(shutil.rmtree, kept)}, path)
+    assert isinstance(read_checkpoint(path)["about"], Unread)
+    for call in (os.rmdir, Path.rmdir):  # of a module that torch blocks, and found with getattr
+        torch.save({"weight": torch.arange(3.0), "about": Trace(call, kept)}, path)
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            read_checkpoint(path)
+    assert kept.exists()
+    assert not any("rmtree" in str(name) for name in torch.serialization.get_safe_globals())
+
+
+def test_what_torch_saved_before_it_wrote_archives_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"weight": torch.arange(3.0)}, path, _use_new_zipfile_serialization=False)
+    assert torch.equal(read_checkpoint(path)["weight"], torch.arange(3.0))
+    torch.save({"about": np.float64(1)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="numpy") as refused:
+        read_checkpoint(path)
+    assert "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
 
 
 def test_a_full_disk_leaves_the_file_as_it_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from actor.evaluate_base import make_policy
 from actor.policy.contract import CheckpointError
+from config.process import UsageError
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.checkpoints.files import save_checkpoint
 from learner.checkpoints.policy_decorator import (
@@ -173,3 +174,59 @@ def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_no
 
 def _and_version(made):
     return made[0], 1, made[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda saved: None, "holds one NoneType"),
+        (lambda saved: [saved], "holds one list"),
+        (lambda saved: {}, "no checkpoint of a residual"),
+        (lambda saved: saved | {"algo": None}, "no checkpoint of a residual"),
+        (lambda saved: saved | {"log_temperature": 0.5}, "no checkpoint of a residual"),
+        (lambda saved: saved | {"actor": {}}, "networks are not those of the layout"),
+        (lambda saved: saved | {"actor": 3}, "actor is no state dict"),
+        (lambda saved: saved | {"actor": {"head.weight": 1.5}}, "actor is no state dict"),
+        (lambda saved: {**saved, "actor": spoiled(saved["actor"], "head.weight")}, "head.weight.* is nan"),
+        (lambda saved: {**saved, "target_critic": {"layers.0.weight": torch.rand(2)}}, "are not those of"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_cannot_be_converted_is_one_line_with_its_path(
+    change, says, tmp_path: Path
+) -> None:
+    ours, algo = algorithm()
+    place = save_checkpoint(tmp_path, ours, 3, algo)
+    torch.save(change(torch.load(place, weights_only=True)), place)
+    with pytest.raises(UsageError, match=rf"newest\.pt.*{says}") as refused:
+        export_file(place, tmp_path / "out.pt")
+    assert "\n" not in str(refused.value) and not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [dict(qf1={}), dict(qf2=None), dict(res_actor=[]), dict(log_sac_alpha="low")]
+)
+def test_a_published_file_that_lacks_a_part_is_one_line_with_its_path(change, tmp_path: Path) -> None:
+    ours, algo = algorithm()
+    theirs = export_checkpoint(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
+    torch.save(theirs | change, tmp_path / "published.pt")
+    with pytest.raises(UsageError, match=r"published\.pt") as refused:
+        import_file(tmp_path / "published.pt", tmp_path / "out.pt", algo)
+    assert "\n" not in str(refused.value) and not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_names_that_wrappers_gave_are_understood(prefix: str, tmp_path: Path) -> None:
+    ours, algo = algorithm()
+    place = save_checkpoint(tmp_path, ours, 3, algo)
+    export_file(place, tmp_path / "plain.pt")
+    saved = torch.load(place, weights_only=True)
+    for part in ("actor", "target_critic"):
+        saved[part] = {prefix + name: value for name, value in saved[part].items()}
+    torch.save(saved, place)
+    export_file(place, tmp_path / "wrapped.pt")
+    plain, wrapped = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("plain", "wrapped"))
+    assert torch.equal(plain["res_actor"]["fc_mean.weight"], wrapped["res_actor"]["fc_mean.weight"])
+
+
+def spoiled(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return weights | {name: torch.full_like(weights[name], torch.nan)}

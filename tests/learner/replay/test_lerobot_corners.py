@@ -1,197 +1,23 @@
 """Datasets as people have them: verify says what LeRobot's own reader needs, and nothing more."""
 
-import json
+import itertools
 import os
 import shutil
 import socket
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
-from typing import Any
 
+import huggingface_hub
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from launch.show.viz import VizError, read_replay
+from learner.replay.tools.lerobot_reader import why_not_read
+from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import examine
-from tests.support.lerobot_datasets import (
-    DATA,
-    EPISODES,
-    VIDEO,
-    edit_column,
-    edit_info,
-    edit_table,
-    make_lerobot,
-    why_lerobot_fails,
-)
+from tests.support.corners import BROKEN, LFS, WHOLE, column, info
+from tests.support.lerobot_datasets import DATA, EPISODES, VIDEO, make_lerobot, why_lerobot_fails
 from tests.support.program import residual_rl
-
-type Change = Callable[[Path], object]
-
-
-def remove(name: str) -> Change:
-    return lambda folder: (folder / name).unlink()
-
-
-def write(name: str, content: bytes) -> Change:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def info(**changes: Any) -> Change:
-    return lambda folder: edit_info(folder, lambda content: content.update(changes))
-
-
-def info_without(*names: str) -> Change:
-    def change(content: dict[str, Any]) -> None:
-        for name in names:
-            del content[name]
-
-    return lambda folder: edit_info(folder, change)
-
-
-def features(change: Callable[[dict[str, Any]], object]) -> Change:
-    return lambda folder: edit_info(folder, lambda content: change(content["features"]))
-
-
-def episodes_without(*names: str) -> Change:
-    return lambda folder: edit_table(folder / EPISODES, lambda table: table.drop_columns(list(names)))
-
-
-def column(name: str, change: Callable[[list[Any]], list[Any]], path: str = DATA) -> Change:
-    return lambda folder: edit_column(folder / path, name, change)
-
-
-def frames(change: Callable[[pa.Table], pa.Table]) -> Change:
-    return lambda folder: edit_table(folder / DATA, change)
-
-
-def second_file(change: Callable[[pa.Table], pa.Table]) -> Change:
-    """Split the frames: the last episode in a file of its own, which is changed."""
-
-    def split(folder: Path) -> None:
-        table = pq.read_table(folder / DATA)
-        pq.write_table(table.slice(0, 7), folder / DATA)
-        pq.write_table(change(table.slice(7)), folder / DATA.replace("000.parquet", "001.parquet"))
-
-    return split
-
-
-LFS = b"version https://git-lfs.example/spec/v1\noid sha256:0\nsize 9\n"
-
-BROKEN: dict[str, tuple[Change, str]] = {
-    "no tasks": (remove("meta/tasks.parquet"), "meta/tasks.parquet is missing"),
-    "tasks of zero bytes": (write("meta/tasks.parquet", b""), "meta/tasks.parquet: empty: it has 0 bytes"),
-    "tasks without texts": (
-        lambda folder: pq.write_table(pa.table({"task_index": [0, 1]}), folder / "meta/tasks.parquet"),
-        "meta/tasks.parquet: its index must be the tasks' texts",
-    ),
-    "one task of two": (
-        lambda folder: edit_table(folder / "meta/tasks.parquet", lambda table: table.slice(0, 1)),
-        "meta/tasks.parquet has 1 tasks, frames have task_index 1",
-    ),
-    "no task counted": (info(total_tasks=0), "info.json counts 0 tasks"),
-    "no info": (remove("meta/info.json"), "it has no meta/info.json"),
-    "info cut short": (write("meta/info.json", b'{"fps": 20,'), "meta/info.json is broken"),
-    "info is a list": (write("meta/info.json", b"[]"), "meta/info.json is broken: it is no JSON object"),
-    "info is a pointer": (write("meta/info.json", LFS), "a git-LFS pointer"),
-    "no version": (info_without("codebase_version"), "meta/info.json lacks codebase_version"),
-    "no fps": (info_without("fps"), "meta/info.json: fps must be a positive number, it is None"),
-    "fps of zero": (info(fps=0), "meta/info.json: fps must be a positive number, it is 0"),
-    "no features": (info_without("features"), "meta/info.json lacks features"),
-    "no counts": (info_without("total_episodes", "total_frames"), "info.json counts 0 episodes, meta/episodes 3"),
-    "too few frames": (info(total_frames=7), "info.json counts 7 frames, data 8"),
-    "words as count": (info(total_frames="8"), "total_frames must be a whole number, it is '8'"),
-    "chunks of none": (info(chunks_size=0), "meta/info.json: LeRobot's reader refuses it: chunks_size must be"),
-    "feature that is not there": (
-        features(lambda found: found.update(grip={"dtype": "float32", "shape": [1]})),
-        f"{DATA} lacks the columns grip",
-    ),
-    "feature without a shape": (
-        features(lambda found: found["action"].pop("shape")),
-        "meta/info.json: the feature action lacks its shape",
-    ),
-    "feature of another shape": (features(lambda found: found["action"].update(shape=[3])), "action is not List"),
-    "feature of an unknown type": (
-        features(lambda found: found["action"].update(dtype="float33")),
-        "meta/info.json: LeRobot's reader refuses it",
-    ),
-    "column that is not listed": (
-        features(lambda found: found.pop("action")),
-        f"{DATA} has the columns action, which info.json does not list",
-    ),
-    "no index": (
-        lambda folder: (features(lambda found: found.pop("index"))(folder),
-                        frames(lambda table: table.drop_columns(["index"]))(folder)),
-        "meta/info.json lacks the features index",
-    ),
-    "empty values": (column("action", lambda rows: [None, *rows[1:]]), f"{DATA}: action has 1 empty values"),
-    "frames of a merge, not numbered on": (
-        column("index", lambda rows: [0, 1, 2, 3, 0, 1, 2, 0]),
-        f"{DATA}: index 0 stands where 4 should",
-    ),
-    "episode in two pieces": (
-        column("episode_index", lambda rows: [0, 1, 0, 0, 1, 1, 1, 2]),
-        "data: the frames of episode 0 are not in one piece",
-    ),
-    "episode removed by hand": (
-        column("episode_index", lambda rows: [0, 0, 0, 0, 2, 2, 2, 3]),
-        "data holds no frame of episode 1: episodes must count from 0 without gaps",
-    ),
-    "no frames": (remove(DATA), f"{DATA} is missing"),
-    "frames of zero bytes": (write(DATA, b""), f"{DATA}: empty: it has 0 bytes"),
-    "frames as pointer": (write(DATA, LFS), f"{DATA}: a git-LFS pointer instead of the file: fetch it with git lfs"),
-    "recording interrupted": (
-        lambda folder: (folder / DATA).write_bytes((folder / DATA).read_bytes()[:-50]),
-        f"{DATA}: no footer: it was not closed",
-    ),
-    "file without a column": (
-        second_file(lambda table: table.drop_columns(["action"])),
-        "data/chunk-000/file-001.parquet lacks the columns action",
-    ),
-    "no episodes": (remove(EPISODES), "meta/episodes holds no file"),
-    "episodes without a range": (episodes_without("dataset_to_index"), "meta/episodes lacks the columns dataset_to"),
-    "ranges of a faulty conversion": (
-        column("dataset_from_index", lambda rows: [0, 3, 7], EPISODES),
-        "meta/episodes: episode 1 is at 3 .. 7, its frames are at 4 .. 7",
-    ),
-    "episodes with half a row": (
-        column("dataset_to_index", lambda rows: [*rows[:2], None], EPISODES),
-        "meta/episodes: dataset_to_index has 1 empty values",
-    ),
-    "one row too few": (
-        lambda folder: edit_table(folder / EPISODES, lambda table: table.slice(0, 2)),
-        "info.json counts 3 episodes, meta/episodes 2",
-    ),
-    "statistics cut short": (write("meta/stats.json", b'{"action": '), "meta/stats.json is broken"),
-    "statistics as pointer": (write("meta/stats.json", LFS), "meta/stats.json is broken: a git-LFS pointer"),
-    "everything of zero bytes": (
-        lambda folder: [path.write_bytes(b"") for path in folder.rglob("*.parquet")],
-        f"{EPISODES}: empty: it has 0 bytes",
-    ),
-}  # fmt: skip
-
-WHOLE: dict[str, tuple[Change, str]] = {
-    "no statistics": (remove("meta/stats.json"), "it has no meta/stats.json"),
-    "statistics of a part": (write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'), "lacks observation.state"),
-    "no robot, no splits": (info_without("robot_type", "splits"), ""),
-    "places of a faulty conversion": (
-        column("data/file_index", lambda rows: [0, 0, 1], EPISODES),
-        "data/chunk-000/file-001.parquet is missing",
-    ),
-    "episodes without the rest": (
-        episodes_without("length", "tasks", "data/file_index"),
-        "meta/episodes lacks the columns length, tasks, data/file_index",
-    ),
-    "not a number": (column("action", lambda rows: [[float("nan"), 0.0], *rows[1:]]), "action at frame 0 is not finite"),
-    "uneven times": (column("timestamp", lambda rows: [row + 0.01 for row in rows]), "the timestamp at frame 0 is not"),
-    "frames in two files": (second_file(lambda table: table), ""),
-    "wider type than said": (
-        frames(lambda table: table.set_column(
-            table.schema.get_field_index("task_index"), "task_index",
-            pa.array(table["task_index"].to_pylist(), pa.int32()))),
-        "",
-    ),
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -216,3 +42,168 @@ def test_what_lerobot_reads_is_whole(name: str, dataset: Path, tmp_path: Path) -
     assert found.problems == []
     assert said in "\n".join(found.remarks)
     assert why_lerobot_fails(dataset, tmp_path / "cache") is None
+
+
+OTHERS = {
+    # LeRobot's writer cannot add an episode of one frame to such a dataset.
+    "state_in_two_dimensions": {"lengths": (4, 3), "grid": ("float32", (2, 3), np.ones((2, 3), np.float32))},
+    "one_frame_each": {"lengths": (1, 1, 1)},
+    "with_words": {"note": ("string", (1,), "hello")},
+    "several_kinds": {
+        "flag": ("bool", (1,), np.ones(1, bool)),
+        "count": ("int64", (1,), np.ones(1, np.int64)),
+    },
+    "pictures": {"pictures": "image"},
+    "videos": {"pictures": "video"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_lerobots_writer_writes_is_whole(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_lerobot(tmp_path / name, **OTHERS[name])
+    assert why_lerobot_fails(folder, tmp_path / "cache") is None
+    found = examine(folder)
+    assert (found.problems, found.remarks) == ([], [])
+    assert repair(folder).written == ()
+    assert residual_rl("replay", "info", str(folder)) == 0
+    assert "frames an episode" in capsys.readouterr().out
+
+
+def test_a_dataset_without_episodes_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # LeRobot's create() without a recording: its reader then asks the Hub (lerobot issue 3857).
+    folder = make_lerobot(tmp_path / "empty", lengths=())
+    assert why_lerobot_fails(folder, tmp_path / "cache")
+    assert examine(folder).problems == ["it holds no episode: LeRobot opens no dataset without one"]
+    assert repair(folder).left == tuple(examine(folder).problems)
+    assert residual_rl("replay", "info", str(folder)) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+VIDEOS = {
+    "missing": (lambda folder: (folder / VIDEO).unlink(), f"{VIDEO} is missing"),
+    "of zero bytes": (lambda folder: (folder / VIDEO).write_bytes(b""), f"{VIDEO}: empty: it has 0 bytes"),
+    "a pointer": (lambda folder: (folder / VIDEO).write_bytes(LFS), f"{VIDEO}: a git-LFS pointer"),
+    # As in a published dataset (lerobot issue 2429).
+    "without a place": (
+        column("videos/observation.images.top/chunk_index", lambda rows: [None, *rows[1:]], EPISODES),
+        "videos/observation.images.top/chunk_index has 1 empty values",
+    ),
+    "too short": (
+        column(
+            "videos/observation.images.top/from_timestamp", lambda rows: [at + 5.0 for at in rows], EPISODES
+        ),
+        f"{VIDEO} has 8 frames, episodes in it end at 108",
+    ),
+    "at other times": (
+        column("timestamp", lambda rows: [at + 0.02 for at in rows]),
+        "the timestamp at frame 0 is not frame_index / fps",
+    ),
+    "nowhere": (info(video_path=None), "meta/info.json: video_path None does not say where videos are"),
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_videos_that_lerobot_cannot_show_are_said(name: str, lerobot_videos: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(lerobot_videos, tmp_path / "videos"))
+    change, said = VIDEOS[name]
+    change(folder)
+    assert any(said in line for line in examine(folder).problems)
+    assert why_lerobot_fails(folder, tmp_path / "cache")
+    assert any(said in line for line in repair(folder).left)
+
+
+def test_nothing_is_asked_of_the_network(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object) -> None:
+        pytest.fail("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert examine(dataset).problems == []
+    assert [*why_not_read(dataset, 3)] == []
+    (dataset / "meta/tasks.parquet").unlink()
+    assert "OfflineModeIsEnabled" in next(why_not_read(dataset, 3))
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_nothing_is_left_in_the_users_cache(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    assert examine(dataset).problems == []
+    assert not (tmp_path / "cache").exists()
+
+
+def nothing(folder: Path) -> None:
+    """No folder of this name."""
+
+
+def old_format(folder: Path) -> None:
+    make_parents(folder / "meta/info.json").write_text(
+        '{"codebase_version": "v2.1", "fps": 20, "features": {}}'
+    )
+
+
+def make_parents(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+UNUSABLE = {
+    "nothing": (nothing, "is no LeRobot dataset: there is no such folder"),
+    "a file": (lambda folder: folder.write_bytes(b""), "is no LeRobot dataset: it is a file"),
+    "an empty folder": (lambda folder: folder.mkdir(), "is no LeRobot dataset: it has no meta/info.json"),
+    "an empty meta": (lambda folder: (folder / "meta").mkdir(parents=True), "it has no meta/info.json"),
+    "v2.1": (old_format, "convert it with python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id="),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+@pytest.mark.parametrize("verb", ["verify", "repair", "info"])
+def test_what_is_no_dataset_is_one_line(
+    verb: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a dätaset = mine"
+    make, said = UNUSABLE[name]
+    make(folder)
+    assert residual_rl("replay", verb, str(folder)) == 2
+    heard = capsys.readouterr()
+    assert said in heard.err and "dätaset = mine" in heard.err and heard.err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("name", ["", "data", DATA, "meta/info.json"])
+@pytest.mark.parametrize("verb", ["verify", "repair", "info"])
+def test_what_may_not_be_read_is_one_line(
+    verb: str, name: str, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset / name).chmod(0)
+    for parent in itertools.takewhile(lambda folder: str(folder) != tempfile.gettempdir(), dataset.parents):
+        parent.chmod(parent.stat().st_mode | 0o111)
+    os.seteuid(65534)
+    try:
+        assert residual_rl("replay", verb, str(dataset)) == 2
+    finally:
+        os.seteuid(0)
+    heard = capsys.readouterr().err
+    assert "cannot be read: Permission denied" in heard and heard.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_info_and_viz_say_what_they_can(
+    name: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    change, _ = BROKEN[name]
+    change(dataset)
+    run.mkdir()
+    shutil.move(dataset, run / "replay")
+    assert residual_rl("replay", "info", str(run / "replay")) == 0
+    try:
+        outcomes, _ = read_replay(run)
+    except VizError as error:
+        assert "residual-rl replay verify" in str(error) or "no episode yet" in str(error)
+    else:
+        shown = len(outcomes), sum(outcome.frames for outcome in outcomes)
+        assert shown == (3, 8) or name == "one row too few"

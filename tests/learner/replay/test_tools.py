@@ -127,6 +127,14 @@ DAMAGES = [
         5,
     ),
     (lambda folder: (folder / "meta/info.json").write_text("{"), "meta/info.json is broken", 5),
+    (lambda folder: (folder / "meta/info.json").unlink(), "it has no meta/info.json", 5),
+    (lambda folder: (folder / "meta/tasks.parquet").unlink(), "meta/tasks.parquet is missing", 5),
+    (lambda folder: (folder / "meta/tasks.parquet").write_bytes(b""), "empty: it has 0 bytes", 5),
+    (
+        lambda folder: [path.unlink() for path in (folder / "meta/episodes").rglob("*.parquet")],
+        "meta/episodes holds no file",
+        5,
+    ),
 ]
 
 
@@ -255,7 +263,7 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, capfd: pytest.Cap
         (["export", "a", "out", "--actor", "nobody"], "none is of nobody: the actors are peg"),
         (["repair", "old"], "has LeRobot's format v2.1, not v3.0: convert it"),
         (["info", "old"], "has LeRobot's format v2.1, not v3.0: convert it with python -m lerobot"),
-        (["info", "nothing"], "is no LeRobot dataset: it has no meta/info.json"),
+        (["info", "nothing"], "is no LeRobot dataset: there is no such folder"),
     ):
         paths = [
             str(tmp_path / word) if word in ("a", "fast", "old", "out", "nothing") else word for word in words
@@ -306,16 +314,12 @@ def test_tools_say_what_is_foreign_about_a_dataset(tmp_path: Path, capfd: pytest
             assert not (tmp_path / "out").exists()
     assert residual_rl("replay", "merge", out, ours, str(tmp_path / "slow")) == 2
     assert "slow has fps 10, " in capfd.readouterr().err
-    for name in ("v2.1", "theirs"):
-        assert residual_rl("replay", "repair", str(tmp_path / name)) == 2
-        assert said[name] in capfd.readouterr().err
-    # What is there of another one may be looked at; what is not there of ours is mended.
-    assert (
-        residual_rl("replay", "verify", str(tmp_path / "theirs"))
-        == residual_rl("replay", "info", str(tmp_path / "theirs"))
-        == 0
-    )
-    assert verify(tmp_path / "v2.1") != [] and verify(tmp_path / "cut") != []
+    for verb in ("repair", "verify", "info"):
+        assert residual_rl("replay", verb, str(tmp_path / "v2.1")) == 2
+        assert said["v2.1"] in capfd.readouterr().err
+        # What is there of another one may be looked at; what is not there of ours is mended.
+        assert residual_rl("replay", verb, str(tmp_path / "theirs")) == 0
+    assert verify(tmp_path / "cut") != []
     assert "lacks the columns next.success" in repair(tmp_path / "cut").dropped[0]
     assert open_with_lerobot(tmp_path / "cut").num_episodes == 2
 
@@ -347,8 +351,7 @@ def test_dataset_that_lerobot_wrote_is_verified_too(tmp_path: Path) -> None:
         made.save_episode()
     made.finalize()
     assert verify(tmp_path / "theirs") == []
-    with pytest.raises(DatasetError, match="was not written by this replay"):
-        repair(tmp_path / "theirs")
+    assert repair(tmp_path / "theirs").written == ()
     (path,) = (tmp_path / "theirs/data").rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-50])
     assert verify(tmp_path / "theirs") == ["data/chunk-000/file-000.parquet: no footer: it was not closed"]

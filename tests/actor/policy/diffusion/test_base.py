@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
-from actor.policy.diffusion.ddim import DDIM
+from actor.policy.diffusion.ddim import DDIM, PredictionType
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from tests.support.diffusion import base_keys, small_agent, starting_noise
 
@@ -36,7 +37,7 @@ def test_published_sizes_give_the_published_number_of_parameters_and_names():
         assert name in names
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
 @pytest.mark.parametrize("inference_steps", [1, 4, 7, 100])
 def test_a_step_of_the_sampler_equals_that_of_diffusers_to_the_bit(prediction_type, inference_steps):
     scheduler = DDIMScheduler(
@@ -125,7 +126,7 @@ def written_out(weights, sample, step, condition, groups):
 
 
 @pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
 def test_network_and_sampler_equal_a_written_out_pass_under_diffusers_scheduler(native, prediction_type):
     agent = small_agent(prediction_type=prediction_type)
     base = DiffusionBase(agent, act_horizon=4, inference_steps=4, native=native)

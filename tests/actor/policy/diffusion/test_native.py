@@ -1,16 +1,19 @@
 """Native sampling equals torch's U-Net under diffusers' scheduler, and is only an option."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
+from actor.policy.diffusion.ddim import PredictionType
 from actor.policy.diffusion.native import NativeSampler
 from actor.policy.native import unet
 from tests.support.diffusion import base_keys, small_agent
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+@pytest.mark.parametrize("prediction_type", get_args(PredictionType))
 @pytest.mark.parametrize(
     ("unet_dims", "pred_horizon"),
     [((64, 128, 256), 16), ((32, 64), 8), ((24, 40, 56), 8), ((16,), 5)],

@@ -128,7 +128,7 @@ def test_what_gives_no_actions_is_no_base(tmp_path: Path) -> None:
 
 def test_a_reward_model_is_no_base(tmp_path: Path) -> None:
     RewardClassifierConfig(device="cpu").save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="nor a hub id of a LeRobot policy.*reward_classifier"):
+    with pytest.raises(CheckpointError, match="cannot use its config.json.*reward_classifier"):
         load(tmp_path)
 
 

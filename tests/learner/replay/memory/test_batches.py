@@ -34,6 +34,17 @@ def test_a_fraction_of_each_batch_is_prior_data(fraction: float, rows: int):
     assert Batches(algo, rings[0], None, seed=0, device="cpu").next()["observation"].sum() == 0
 
 
+def test_what_was_earned_is_the_discounted_reward_up_to_the_episodes_end():
+    """Of decisions whose episode succeeds two decisions later: 0.25, 0.5 and 1."""
+    words = ("algo.gamma=0.5", "algo.n_step=1", "algo.prior_fraction=0", "algo.batch_size=4000")
+    ring = Ring(10, 3, 8)
+    ring.add("a", episode_of([[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]], frames=[4, 4, 2]))
+    batches = Batches(make_config(*words).algo, ring, None, seed=0, device="cpu")
+    before = batches.state()
+    assert batches.return_earned() == pytest.approx((0.25 + 0.5 + 1) / 3, abs=0.03)
+    assert batches.state() == before, "looking changes no batch"
+
+
 def test_a_batch_drawn_before_is_found_again_with_the_positions_of_its_rows() -> None:
     algo = make_config("algo.prior_fraction=0.25", "algo.batch_size=16", "algo.n_step=1").algo
     online, prior = Ring(12, 3, 8), Ring(30, 3, 8)

@@ -1,0 +1,51 @@
+"""repair on datasets that another program wrote: meta/ is made anew from the frames, no frame is dropped."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from learner.replay.tools.repair import repair
+from learner.replay.tools.verify import examine
+from tests.support import corners
+from tests.support.lerobot_datasets import DATA, why_lerobot_fails
+
+LOST = {
+    "info is a list", "info is a pointer", "no info", "info cut short", "no version", "no fps", "fps of zero",
+    "no features", "feature without a shape", "feature of an unknown type", "feature of another shape",
+    "frames of zero bytes", "frames as pointer", "recording interrupted", "everything of zero bytes",
+    "no frames", "file without a column", "empty values", "chunks of none",
+}  # fmt: skip
+"""Damages after which nothing in the dataset says what was there."""
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def dataset(lerobot_dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(lerobot_dataset, tmp_path / "dataset"))
+
+
+@pytest.mark.parametrize("name", sorted(corners.BROKEN.keys() - LOST))
+def test_what_the_frames_say_is_made_anew(name: str, dataset: Path, tmp_path: Path) -> None:
+    change, _ = corners.BROKEN[name]
+    change(dataset)
+    before = pq.read_table(dataset / DATA, columns=["observation.state"])
+    repaired = repair(dataset)
+    assert repaired.left == () and repaired.written
+    assert examine(dataset).problems == []
+    assert why_lerobot_fails(dataset, tmp_path / "cache") is None
+    assert pq.read_table(dataset / DATA, columns=["observation.state"]).equals(before)
+    assert repair(dataset).written == ()
+
+
+@pytest.mark.parametrize("name", sorted(LOST))
+def test_what_nothing_says_is_named_and_nothing_changed(name: str, dataset: Path) -> None:
+    change, _ = corners.BROKEN[name]
+    change(dataset)
+    before, problems = snapshot(dataset), examine(dataset, opening=False).problems
+    assert set(repair(dataset).left) >= set(problems)
+    assert snapshot(dataset) == before
