@@ -39,6 +39,13 @@ def replace_text(path: Path, text: str) -> None:
         fresh.write_text(text)
 
 
+def cut_torn_line(path: Path) -> None:
+    """Drop a last line that a killed process left unfinished; no file is no error."""
+    if path.is_file():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
 def require_writable(path: Path, *, folder: bool) -> None:
     """Raise UsageError unless `path` is a file, or a folder, that can be written or made: to know it before
     hours of work."""

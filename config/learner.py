@@ -28,11 +28,14 @@ class EvaluationConfig(Section, frozen=True):
     num_envs: int
     nice: int
     final_timeout_s: float
+    keep_versions: int
+    videos: int
+    videos_s: float
 
     def __post_init__(self) -> None:
         self.at_least(1, "episodes", "interim_episodes", "num_envs")
-        self.at_least(0, "first_seed", "nice")
-        self.positive("every_s", "final_timeout_s")
+        self.at_least(0, "first_seed", "nice", "keep_versions", "videos")
+        self.positive("every_s", "final_timeout_s", "videos_s")
 
 
 class JournalConfig(Section, frozen=True):

@@ -11,6 +11,7 @@ from learner.algorithms.finite import NonFinite, NonFiniteError
 from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.best import BestCheckpoint
+from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
@@ -50,6 +51,7 @@ class Parts:
     broadcast: Broadcast
     checkpoints: Checkpoints
     best: BestCheckpoint
+    evaluated: EvaluatedCheckpoints
     report: Report
 
 
@@ -116,6 +118,7 @@ class Loop:
         evaluations = self._parts.intake.evaluations()
         self._parts.report.add_evaluations(evaluations)
         self._parts.best.consider(evaluations)
+        self._parts.evaluated.add(evaluations)
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:

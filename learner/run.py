@@ -21,6 +21,7 @@ from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.broadcast import Broadcast
 from learner.checkpoints.best import BestCheckpoint
+from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.diverged import explain
 from learner.folder import is_begun, make_run_dir, sole_learner
@@ -34,6 +35,7 @@ from learner.replay.memory.ring import Ring
 from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.prior.prior import PriorData
 from learner.replay.run import RunReplay, load_prior, make_prior_ring, make_ring, make_store
+from learner.report.evaluations import EvaluationLog
 from learner.report.metrics import Metrics
 from learner.report.progress import RunProgress
 from learner.report.report import Report, Sources
@@ -78,7 +80,8 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
         with _opened_store(config, base, stop) as store:
             replay = RunReplay(config.run_dir / "replay", _make_ring(config, base), journal, store)
-            parts = _join(config, base, prior, intake, replay, metrics)
+            evaluations = EvaluationLog(config.run_dir, resume=resumes)
+            parts = _join(config, base, prior, intake, replay, metrics, evaluations)
             # Only now, so that a run that is refused here keeps its own configuration.
             write_config(config.run_dir / "config.yaml", config)
             (config.run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
@@ -104,6 +107,7 @@ def _join(
     intake: Intake,
     replay: RunReplay,
     metrics: Metrics,
+    evaluations: EvaluationLog,
 ) -> Parts:
     """The parts of the loop, as an earlier process left them."""
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
@@ -118,9 +122,11 @@ def _join(
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     clipped = None if prior is None else prior.clipped_share
-    report = Report(config, progress, metrics, Sources(pace, broadcast, intake, replay, batches, clipped))
+    sources = Sources(pace, broadcast, intake, replay, batches, clipped)
+    report = Report(config, progress, metrics, evaluations, sources)
     best = BestCheckpoint(folder, config.algo)
-    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, report)
+    evaluated = EvaluatedCheckpoints(folder, best.residual_of, config.learner.evaluation.keep_versions)
+    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, evaluated, report)
 
 
 def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:

@@ -8,11 +8,13 @@ Cameras need a device. The processor can be one: with Debian's ``chromium`` come
 without a GPU, slowly. ManiSkill cannot name its device, so we do.
 """
 
+import contextlib
 import functools
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +31,8 @@ _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 # SwiftShader, of Debian's chromium.
 _SOFTWARE_DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json"
 _SOFTWARE_DEVICE = "pci:0"
-# Our name for a render backend that ManiSkill's parser does not know.
-_SOFTWARE_BACKEND = "software"
+SOFTWARE_BACKEND = "software"
+"""Our name for a render backend that ManiSkill's parser does not know."""
 
 
 class RenderError(UsageError):
@@ -97,15 +99,30 @@ def choose_renderer() -> str:
     _offer_software_driver()
     if not vulkan_device_found():
         raise RenderError(
-            "task.cameras needs a Vulkan device and this host shows none: install a GPU driver with Vulkan, "
-            "or a software device (apt-get install chromium), or set VK_ICD_FILENAMES to another one's file"
+            "task.cameras and films need a Vulkan device and this host shows none: install a GPU driver with "
+            "Vulkan, or a software device (apt-get install chromium), or set VK_ICD_FILENAMES to another "
+            "one's file"
         )
     _register_tasks()
     if _device_draws("cuda"):
         return "gpu"
     _teach_backend(_SOFTWARE_DEVICE)
-    log.info("the processor draws the cameras: the first picture takes half a minute or more")
-    return _SOFTWARE_BACKEND
+    log.info("the processor draws: the first picture takes half a minute or more")
+    return SOFTWARE_BACKEND
+
+
+@contextlib.contextmanager
+def quiet_driver() -> Generator[None]:
+    """No lines of the software driver on standard error: it warns of each question that it does not know."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _offer_software_driver() -> None:
@@ -127,7 +144,7 @@ def _device_draws(name: str) -> bool:
 
 
 def _teach_backend(device: str) -> None:
-    """Let ManiSkill accept `_SOFTWARE_BACKEND`, for a device that its parser cannot name; call it once."""
+    """Let ManiSkill accept `SOFTWARE_BACKEND`, for a device that its parser cannot name; call it once."""
     import mani_skill.envs.sapien_env as simulators
     import sapien
 
@@ -139,7 +156,7 @@ def _teach_backend(device: str) -> None:
     parse = simulators.parse_sim_and_render_backend
 
     def parse_ours_as_well(sim_backend: str, render_backend: str) -> Any:
-        if render_backend != _SOFTWARE_BACKEND:
+        if render_backend != SOFTWARE_BACKEND:
             return parse(sim_backend, render_backend)
         backend = parse(sim_backend, "none")
         backend.render_device, backend.render_backend = sapien.Device(device), "sapien_cpu"

@@ -7,7 +7,8 @@ from typing import Any
 import gymnasium
 import torch
 
-from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
+from actor.simulators.cameras import CameraObservation, filmed, missing_cameras, rendered
+from actor.simulators.contacts import no_contacts
 from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.headless import choose_renderer, prepare_simulator
 from config.task import TaskConfig
@@ -28,7 +29,8 @@ class SeededEpisodes(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         if seed is not None:
             self._next_seed = seed
-        observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
+        with no_contacts(self.env.unwrapped):
+            observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
         self._next_seed += self._stride
         return observation, {}
 
@@ -38,14 +40,19 @@ class SeededEpisodes(gymnasium.Wrapper):
         return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
 
 
-def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
+def make_simulator(
+    task: TaskConfig, backend: str, num_envs: int, picture: tuple[int, int] | None = None
+) -> gymnasium.Env:
     """ManiSkill's own environment for `task`.
+
+    Args:
+        picture: width and height of what `render` returns; None: it returns nothing.
 
     Raises:
         TaskError: ManiSkill knows no such task, control mode or camera.
-        RenderError: cameras, and nothing here that renders.
+        RenderError: cameras or `picture`, and nothing here that renders.
     """
-    render_backend = choose_renderer() if task.cameras else prepare_simulator()
+    render_backend = choose_renderer() if task.cameras or picture else prepare_simulator()
     settings = dict(
         obs_mode=task.obs_mode,
         control_mode=task.control_mode,
@@ -57,7 +64,7 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
         # the scene of only one sub-environment.
         reconfiguration_freq=int(task.reconfigure and backend == "physx_cpu"),
     )
-    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task))
+    made = make_maniskill(task.env_id, num_envs=num_envs, **settings | rendered(task) | filmed(picture))
     problem = missing_cameras(task, made)
     if problem is not None:
         made.close()
@@ -65,9 +72,11 @@ def make_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.E
     return made
 
 
-def playable_simulator(task: TaskConfig, backend: str, num_envs: int) -> gymnasium.Env:
+def playable_simulator(
+    task: TaskConfig, backend: str, num_envs: int, picture: tuple[int, int] | None = None
+) -> gymnasium.Env:
     """As `make_simulator`, for episodes. Raises UnplayableError as well, see `require_playable`."""
-    made = make_simulator(task, backend, num_envs)
+    made = make_simulator(task, backend, num_envs, picture)
     require_playable(made, task.env_id, task.reward_mode)
     return made
 
@@ -106,14 +115,16 @@ def make_maniskill(env_id: str, **settings: Any) -> gymnasium.Env:
         raise TaskError(f"task.env_id={env_id} with {chosen} cannot be made: {error!r}") from error
 
 
-def single_environment(task: TaskConfig, first_seed: int, stride: int) -> gymnasium.Env:
-    """One CPU simulator with numpy at its border, in this process."""
+def single_environment(
+    task: TaskConfig, first_seed: int, stride: int, picture: tuple[int, int] | None = None
+) -> gymnasium.Env:
+    """One CPU simulator with numpy at its border, in this process; `picture`: see `make_simulator`."""
     from mani_skill.utils.wrappers import CPUGymWrapper
 
     from actor.simulators.quick import quicken
 
     torch.set_num_threads(1)
-    env: gymnasium.Env = CPUGymWrapper(playable_simulator(task, "physx_cpu", 1))
+    env: gymnasium.Env = CPUGymWrapper(playable_simulator(task, "physx_cpu", 1, picture))
     quicken()
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 

@@ -24,6 +24,7 @@ from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
 from launch.run import tmux
+from launch.run.films import make_films
 from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
 from launch.run.machine import write_machine
 from launch.run.processes import Command
@@ -190,6 +191,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
+        make_films(config, logs, stop, echo)
         send_results(config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")

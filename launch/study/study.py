@@ -126,9 +126,14 @@ def trials(study: Study) -> Iterator[Trial]:
 
 def run_overrides(trial: Trial, study: Study) -> list[str]:
     """The words of `residual-rl run`, less name and ports.
-    All runs use their whole frame budget, so that their curves compare, unless one is told otherwise."""
-    told = any(word.startswith("learner.stop_at") for word in trial.overrides)
-    whole = [] if told else ["learner.stop_at=null"]
+    All runs use their whole frame budget, so that their curves compare, and make no films, unless one is told
+    otherwise."""
+    usual = {"learner.stop_at": "null", "learner.evaluation.videos": "0"}
+    whole = [
+        f"{key}={value}"
+        for key, value in usual.items()
+        if not any(word.startswith(key) for word in trial.overrides)
+    ]
     return [
         f"task={trial.task}",
         *whole,

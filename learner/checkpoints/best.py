@@ -6,7 +6,7 @@ the lower end of the rate's 95 % interval (Wilson 1927)."""
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -62,28 +62,31 @@ class BestCheckpoint:
             _, oldest = self._recent.pop(next(iter(self._recent)))
             self._bytes -= _size(oldest)
 
+    def residual_of(self, evaluation: Evaluation) -> dict[str, Any] | None:
+        """The checkpoint of the residual that was evaluated; None: the base alone, or a version forgotten."""
+        if evaluation.policy != "full" or evaluation.version not in self._recent:
+            return None
+        updates, columns = self._recent[evaluation.version]
+        return {
+            "version": evaluation.version,
+            "updates": updates,
+            "algo": msgspec.to_builtins(self._algo),
+            "actor": {name: torch.from_numpy(array) for name, array in columns.items()},
+            "success": evaluation.success,
+            "episodes": len(evaluation.seeds),
+        }
+
     def consider(self, evaluations: Iterable[Evaluation]) -> None:
         """Write the residual of each that is at least as good as the best one before.
         Raises CheckpointError: the file cannot be written."""
         for evaluation in evaluations:
-            score = Score(evaluation.version, evaluation.success, len(evaluation.seeds))
-            if evaluation.policy != "full" or score.version not in self._recent:
+            content = self.residual_of(evaluation)
+            if content is None:
                 continue
+            score = Score(evaluation.version, evaluation.success, len(evaluation.seeds))
             if self.score is None or score.promised >= self.score.promised:
-                self._write(score)
-
-    def _write(self, score: Score) -> None:
-        updates, columns = self._recent[score.version]
-        content = {
-            "version": score.version,
-            "updates": updates,
-            "algo": msgspec.to_builtins(self._algo),
-            "actor": {name: torch.from_numpy(array) for name, array in columns.items()},
-            "success": score.success,
-            "episodes": score.episodes,
-        }
-        write_checkpoint(self.place, content)
-        self.score = score
+                write_checkpoint(self.place, content)
+                self.score = score
 
 
 def _size(columns: Columns) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from config.files import cut_torn_line
 from learner.tracking.trackers import Tracked, start_mirrors
 
 Value = float | int | str | None
@@ -28,7 +29,7 @@ class Metrics:
         tracked.folder.mkdir(parents=True, exist_ok=True)
         path = tracked.folder / "metrics.jsonl"
         if tracked.resume:
-            _cut_torn_line(path)
+            cut_torn_line(path)
         self._axis = tracked.axis
         self._file = path.open("a" if tracked.resume else "w", encoding="utf-8")
         self._mirrors = start_mirrors(tracked)
@@ -68,13 +69,6 @@ def json_value(value: Any) -> Value:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a killed process left unfinished."""
-    if path.is_file():
-        data = path.read_bytes()
-        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def size_mb(folder: Path) -> float:

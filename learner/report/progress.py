@@ -113,6 +113,10 @@ class RunProgress:
             "base alone" if evaluation.policy == "base" else "full residual",
             100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
+        return self.point_of(evaluation)
+
+    def point_of(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Its point in the metrics."""
         is_base = evaluation.policy == "base"
         then = AT_THE_START if is_base else self._published.get(evaluation.version, AT_THE_START)
         return {

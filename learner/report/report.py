@@ -10,6 +10,7 @@ from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
 from learner.replay.memory.batches import Batches
 from learner.replay.run import RunReplay
+from learner.report.evaluations import EvaluationLog, EvaluationRecord
 from learner.report.metrics import Metrics, size_mb
 from learner.report.progress import RunProgress
 from learner.report.status import write_status
@@ -33,10 +34,20 @@ class Sources:
 class Report:
     """Counts what happens and writes it down."""
 
-    def __init__(self, config: Config, progress: RunProgress, metrics: Metrics, sources: Sources) -> None:
+    def __init__(
+        self,
+        config: Config,
+        progress: RunProgress,
+        metrics: Metrics,
+        evaluations: EvaluationLog,
+        sources: Sources,
+    ) -> None:
         self._config, self._metrics, self._sources = config, metrics, sources
         self._lag_s = float("nan")
-        self.progress = progress
+        self.progress, self._evaluations = progress, evaluations
+        # A learner that was killed may have received some that it did not write.
+        for evaluation in progress.evaluations:
+            evaluations.add(EvaluationRecord.of(evaluation, progress.point_of(evaluation)))
 
     def count(self, columns: Columns, now_s: float) -> None:
         broadcast = self._sources.broadcast
@@ -46,7 +57,9 @@ class Report:
     def add_evaluations(self, evaluations: list[Evaluation]) -> None:
         """Remember evaluations and write a point for each."""
         for evaluation in evaluations:
-            self._metrics.log(self.progress.add_evaluation(evaluation))
+            point = self.progress.add_evaluation(evaluation)
+            self._metrics.log(point)
+            self._evaluations.add(EvaluationRecord.of(evaluation, point))
 
     def write_if_due(self, figures: Figures, now_s: float, waiting_for: str | None = None) -> None:
         """Write a point every `log_every_s`, with the algorithm's newest figures.

@@ -39,7 +39,7 @@ EXAMPLES = [
 def test_every_verb_of_the_specification_is_there() -> None:
     wanted = (
         "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot "
-        "report page compare keys"
+        "report page compare film keys"
     )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 

@@ -37,6 +37,8 @@ POINTS: list[dict[str, Any]] = [
     {"frames": 200, "updates": 40, "loss/critic": 0.25, "waiting_for": "", "q_mean": 1.0},
     LATE | {"eval_wall_s": 5.0},
 ]
+# Seed -> whether it ended as evaluated; None: nobody evaluated it.
+FILMED = {5: True, 6: None, 7: False}
 SUMMARY = {"run": "a", "final_success": 0.8, "frames": 200, "stopped_early": "good enough", "replay": "/a"}
 
 
@@ -106,8 +108,8 @@ def make_results(folder: Path) -> None:
     """Films and a report, as the end of a run makes them. One film is named and missing."""
     films = [
         {"file": f"{seed}.mp4", "kind": "rescued", "seed": seed, "policy": "full", "version": 7,
-         "success": True, "as_evaluated": True}
-        for seed in (5, 6)
+         "success": True, "as_evaluated": evaluated}
+        for seed, evaluated in FILMED.items()
     ]  # fmt: skip
     (folder / "videos").mkdir()
     for film in films:
@@ -185,15 +187,14 @@ def test_wandb_has_the_systems_figures(shown: Shown) -> None:
 
 
 def test_films_and_report_follow_once_the_run_is_over_each_once(shown: Shown) -> None:
-    points = offline_points(shown.folder, count=3, run=1)
-    assert [point["_step"] for point in points] == [4, 5, 6]
+    points = offline_points(shown.folder, count=4, run=1)
+    assert [point["_step"] for point in points] == [4, 5, 6, 7]
     # Each is logged as it comes, with a number of its own.
-    assert [(p["films._type"], p["films.increment_num"]) for p in points[:2]] == [
-        ("incremental-table-file", 0), ("incremental-table-file", 1)
-    ]  # fmt: skip
+    sent = [(point["films._type"], point["films.increment_num"]) for point in points[:3]]
+    assert sent == [("incremental-table-file", number) for number in range(3)]
     rows = [[row[1:] for row in table["data"]] for table in tables(shown.folder, "films")]
-    assert rows == [[["rescued", seed, "full", 7, True, True]] for seed in (5, 6)]
-    assert points[2]["report._type"] == "html-file"
+    assert rows == [[["rescued", seed, "full", 7, True, same]] for seed, same in FILMED.items()]
+    assert points[3]["report._type"] == "html-file"
     [report] = shown.folder.glob("wandb/offline-run-*/files/media/html/*.html")
     assert report.read_text() == "<p>the report</p>"
 

@@ -33,6 +33,8 @@ TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
     "residual-rl page": "tests/launch/page/test_server.py",
+    "residual-rl film": "tests/launch/film/test_real_films.py",
+    ".venv/bin/residual-rl film": "tests/launch/film/test_real_films.py",
 }
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)

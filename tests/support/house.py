@@ -23,7 +23,7 @@ from tests.support.identifiable import ACT, OBS, make_stream, pack
 SMALL = {
     "learner": {
         "total_frames": 1000, "publish_every_s": 0.5, "log_every_s": 1.0, "episodes": 4,
-        "interim_episodes": 2, "mode": "disabled",
+        "interim_episodes": 2, "mode": "disabled", "videos": 0,
     },
     "actor": {"count": 1, "num_envs": 2, "rows_per_batch": 8},
     "algo/residual_td3": {"learning_starts": 60, "critic_warmup_updates": 10, "batch_size": 32},

@@ -24,7 +24,8 @@ RUN = (
     "learner.total_frames=300", "algo.learning_starts=60", "algo.critic_warmup_updates=0",
     "algo.batch_size=32", "learner.evaluation.episodes=2", "learner.evaluation.num_envs=1",
     "actor.count=1", "actor.num_envs=2", "actor.rows_per_batch=8", "learner.publish_every_s=0.5",
-    "learner.wandb.mode=disabled", "task.max_episode_steps=30", "name=small",
+    "learner.wandb.mode=disabled", "learner.evaluation.videos=0", "task.max_episode_steps=30",
+    "name=small",
 )  # fmt: skip
 TRAIN = (
     "iterations=60", "unet_dims=[8,16]", "n_groups=4", "batch_size=16", "evaluation.episodes=2",

@@ -16,6 +16,7 @@ SMALL = (
     "learner.total_frames=1200", "algo.learning_starts=100", "algo.critic_warmup_updates=20",
     "learner.evaluation.episodes=4", "learner.evaluation.num_envs=2", "actor.count=1", "actor.num_envs=2",
     "actor.rows_per_batch=8", "learner.publish_every_s=0.5", "learner.log_every_s=1.0",
+    "learner.evaluation.videos=0",
 )  # fmt: skip
 
 

@@ -25,13 +25,15 @@ class BrokenVideoError(ValueError):
 
 
 class VideoWriter:
-    """One camera's frames, encoded as they come; `close` makes the file whole."""
+    """One camera's frames, encoded as they come; `close` makes the file whole. `options`: of the encoder."""
 
-    def __init__(self, path: Path, fps: int, height: int, width: int) -> None:
+    def __init__(
+        self, path: Path, fps: int, height: int, width: int, *, options: dict[str, str] = _OPTIONS
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.frames, self._fps = path, 0, fps
         self._container = _open(path, "w")
-        stream = self._container.add_stream(CODEC, fps, options=_OPTIONS)
+        stream = self._container.add_stream(CODEC, fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, PIXELS
         stream.time_base = Fraction(1, fps)
         self._stream = stream

@@ -1,0 +1,138 @@
+"""What it costs to watch a run: page, report, monitor and trackers (about a minute a round and side).
+
+ours: a run with everything on: its page and a reader who asks for fresh figures every 2 s, as a browser does,
+report.html, a monitor, and the trackers of the configuration.
+peer: the same run with nothing but learner, actors and evaluator. Sides in turns; rates from the first update
+to the end, as metrics.jsonl tells.
+"""
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from benchmarks.command import make_parser, print_result
+from config.compose import compose_config
+from config.main import Config
+from config.process import StopRequest
+from launch.run.folder import MetricsReader
+from launch.run.launcher import make_commands, write_launch_file
+from launch.run.supervisor import supervise
+from launch.study.study import free_ports
+from learner.folder import make_run_dir
+
+KEYS = {
+    "rounds": "of both sides",
+    "ours": "frames/s of the run that is watched, median",
+    "peer": "frames/s of the run that is not, median",
+    "ratio": "ours / peer",
+    "ceiling": "as peer: a run cannot be faster than unwatched",
+    "ceiling_ratio": "ours / ceiling",
+    "ours_updates_per_s": "of the run that is watched, median",
+    "peer_updates_per_s": "of the run that is not, median",
+    "updates_ratio": "ours_updates_per_s / peer_updates_per_s",
+}
+UNWATCHED = ("learner.wandb.mode=disabled",)
+LOOK_S = 2.0
+
+
+class Rates(NamedTuple):
+    """Per second of training."""
+
+    frames: float
+    updates: float
+
+
+def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
+    """One run. Raises RuntimeError: it failed."""
+    experience, weights = free_ports()
+    page, _ = free_ports()
+    words = ["name=run", f"runs_dir={folder}", f"page.port={page}", *overrides]
+    words += [f"wire.experience_port={experience}", f"wire.weights_port={weights}"]
+    config = compose_config([*words, *(() if watched else UNWATCHED)])
+    make_run_dir(config)
+    commands = make_commands(config, write_launch_file(config))
+    points, lines = MetricsReader(config.run_dir), list[str]()
+    code = 0
+    with watching(config) if watched else contextlib.nullcontext():
+        code = supervise(
+            [each for each in commands if watched or each.role != "page"],
+            config.run_dir / "logs",
+            StopRequest(),
+            lambda name, line: lines.append(f"{name} | {line}"),
+            may_evaluate=lambda: any(point.get("frames") for point in points.read()),
+        )
+    if code:
+        raise RuntimeError("\n".join(lines[-20:]))
+    return rates_of(config.run_dir)
+
+
+def rates_of(run_dir: Path) -> Rates:
+    """From the first update to the last point of training."""
+    trained = [p for p in MetricsReader(run_dir).read() if p.get("updates") and "eval_version" not in p]
+    first, last = trained[0], trained[-1]
+    seconds = last["t_s"] - first["t_s"]
+    return Rates((last["frames"] - first["frames"]) / seconds, (last["updates"] - first["updates"]) / seconds)
+
+
+@contextlib.contextmanager
+def watching(config: Config) -> Generator[None]:
+    """A monitor, and a reader of the page, until the run is over."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_S):
+            with contextlib.suppress(URLError, ConnectionError, TimeoutError):
+                urlopen(f"http://127.0.0.1:{config.page.port}/data", timeout=LOOK_S).read()
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    monitor = subprocess.Popen(
+        [sys.executable, "-m", "launch", "monitor", str(config.run_dir)], stdout=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+        monitor.terminate()
+        monitor.wait()
+
+
+def main(argv: list[str]) -> None:
+    parser = make_parser("benchmarks.observability", __doc__, KEYS)
+    parser.add_argument("--rounds", type=int, default=3, help="%(default)s by default")
+    parser.add_argument("--frames", type=int, default=30_000, help="of a run; %(default)s by default")
+    parser.add_argument("overrides", nargs="*", help="of the runs: key=value")
+    args = parser.parse_args(argv)
+    words = [f"learner.total_frames={args.frames}", "learner.stop_at=null", *args.overrides]
+    sides: dict[bool, list[Rates]] = {False: [], True: []}
+    for number in range(args.rounds):
+        for watched in (False, True) if number % 2 == 0 else (True, False):
+            with tempfile.TemporaryDirectory() as folder:
+                sides[watched].append(play(Path(folder), words, watched=watched))
+            print(f"{'ours' if watched else 'peer'}: {sides[watched][-1]}", file=sys.stderr)  # noqa: T201
+    ours, peer = (Rates(*map(statistics.median, zip(*sides[side], strict=True))) for side in (True, False))
+    result = {
+        "rounds": args.rounds,
+        "ours": round(ours.frames),
+        "peer": round(peer.frames),
+        "ratio": round(ours.frames / peer.frames, 3),
+        "ceiling": round(peer.frames),
+        "ceiling_ratio": round(ours.frames / peer.frames, 3),
+        "ours_updates_per_s": round(ours.updates, 1),
+        "peer_updates_per_s": round(peer.updates, 1),
+        "updates_ratio": round(ours.updates / peer.updates, 3),
+    }
+    print_result(result, KEYS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

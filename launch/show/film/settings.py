@@ -1,0 +1,75 @@
+"""The configuration of a run to be filmed, which may be of another release."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from config.compose import CONFIG_DIR, compose_raw, convert_section
+from config.main import Config
+from config.section import ConfigError
+from launch.evaluate import config_of_run
+
+log = logging.getLogger("film")
+
+# Group -> the key that has the name of the group's file.
+_GROUPS = {"task": "name", "base": "type", "algo": "name"}
+
+
+def config_of_film(run_dir: Path, overrides: Sequence[str]) -> Config:
+    """The run's configuration with some keys set anew. Where it is of another release, keys that this one
+    does not know are left out, which is said, and keys that it lacks are as by default.
+    Raises UsageError: no such run, or a configuration that cannot be used."""
+    try:
+        return config_of_run(f"{run_dir}", overrides)
+    except ConfigError:
+        plain = _read(run_dir)
+        if not isinstance(plain, Mapping):
+            raise
+    try:
+        config, left_out = adapted(plain, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{run_dir}: {error}; name another value after the run: key=value") from error
+    if left_out:
+        log.info("%s is of another release; left out: %s", run_dir, ", ".join(left_out))
+    return config
+
+
+def adapted(plain: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Config, list[str]]:
+    """A configuration of another release as this one has it, and the keys that have no place in it."""
+    chosen = [f"{group}={name}" for group, key in _GROUPS.items() if (name := _file_of(plain, group, key))]
+    composed = compose_raw(CONFIG_DIR, chosen)
+    left_out = list(_overlay(composed, plain))
+    changed = OmegaConf.merge(composed, OmegaConf.from_dotlist([*overrides]))
+    assert isinstance(changed, DictConfig)
+    return convert_section(changed, Config), left_out
+
+
+def _read(run_dir: Path) -> Any:
+    for name in ("config.yaml", "launch.yaml"):
+        if (run_dir / name).is_file():
+            try:
+                return yaml.safe_load((run_dir / name).read_text())
+            except (ValueError, RecursionError, yaml.YAMLError):
+                return None
+    return None
+
+
+def _file_of(plain: Mapping[str, Any], group: str, key: str) -> str | None:
+    section = plain.get(group)
+    name = section.get(key) if isinstance(section, Mapping) else None
+    return name if isinstance(name, str) and (CONFIG_DIR / group / f"{name}.yaml").is_file() else None
+
+
+def _overlay(composed: DictConfig, plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Set what both have; yields the names of what `composed` lacks."""
+    for key, value in plain.items():
+        if key not in composed:
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping) and isinstance(composed._get_node(key), DictConfig):
+            yield from _overlay(composed[key], value, f"{prefix}{key}.")
+        else:
+            OmegaConf.update(composed, str(key), value, merge=False)

@@ -1,0 +1,51 @@
+"""`checkpoints/evaluated/v<version>.pt`: the residuals that were evaluated, for films and for comparisons."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from actor.policy.checkpoint_file import write_checkpoint
+from protocol.messages import Evaluation
+
+FOLDER = "evaluated"
+
+
+class EvaluatedCheckpoints:
+    """Keeps at most `keep` of them, evenly spread over the run.
+
+    Args:
+        folder: the run's folder of checkpoints.
+        residual_of: the checkpoint of the residual that was evaluated, if it is known (`BestCheckpoint`).
+    """
+
+    def __init__(
+        self, folder: Path, residual_of: Callable[[Evaluation], dict[str, Any] | None], keep: int
+    ) -> None:
+        self._folder, self._residual_of, self._keep = folder / FOLDER, residual_of, keep
+
+    def add(self, evaluations: Iterable[Evaluation]) -> None:
+        """Write the residual of each. Raises CheckpointError: a file cannot be written."""
+        for evaluation in evaluations:
+            content = self._residual_of(evaluation)
+            if content is None or self._keep == 0:
+                continue
+            write_checkpoint(self._folder / f"v{evaluation.version}.pt", content)
+            for version in superfluous(sorted(kept_versions(self._folder)), self._keep):
+                (self._folder / f"v{version}.pt").unlink(missing_ok=True)
+
+
+def kept_versions(folder: Path) -> dict[int, Path]:
+    """Version -> file, of the residuals in a folder `checkpoints/evaluated`, oldest first."""
+    found = ((re.fullmatch(r"v(\d+)\.pt", path.name), path) for path in folder.glob("v*.pt"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def superfluous(versions: Sequence[int], keep: int) -> list[int]:
+    """Which of these versions, oldest first, go so that `keep` are left: each time the one whose neighbours
+    are closest to each other, so that the first and the newest stay."""
+    left = list(versions)
+    while len(left) > keep:
+        inner = range(1, len(left) - 1)
+        left.pop(min(inner, key=lambda i: left[i + 1] - left[i - 1], default=0))
+    return sorted({*versions} - {*left})

@@ -1,0 +1,106 @@
+"""Laws of `residual-rl film`: what cannot be filmed is one line, before any picture is drawn."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner
+
+from actor.simulators.headless import RenderError
+from config.compose import compose_config, write_config
+from config.process import UsageError, one_line
+from launch.cli.group import cli
+from launch.show.film import make
+
+
+def no_device() -> str:
+    raise RenderError("task.cameras and films need a Vulkan device (apt-get install chromium)")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr(make, "choose_renderer", no_device)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run with a residual that nobody evaluated."""
+    folder = tmp_path / "runs" / "a"
+    write_config(folder / "config.yaml", compose_config([f"runs_dir={folder.parent}", "name=a"]))
+    (folder / "checkpoints").mkdir()
+    torch.save({"version": 3, "actor": {}}, folder / "checkpoints/newest.pt")
+    return folder
+
+
+def film(*words: object) -> tuple[int | None, str]:
+    """Exit code, None where an error ends it, and the line that is said."""
+    result = CliRunner().invoke(cli, ["film", *map(str, words)], standalone_mode=False)
+    if result.exception is None:
+        return result.return_value, result.output
+    assert isinstance(result.exception, UsageError | click.UsageError), result.exception
+    return None, one_line(result.exception)
+
+
+def without_checkpoints(run_dir: Path) -> None:
+    shutil.rmtree(run_dir / "checkpoints")
+
+
+def with_a_file_as_folder(run_dir: Path) -> None:
+    (run_dir / "videos").touch()
+
+
+def with_a_damaged_configuration(run_dir: Path) -> None:
+    (run_dir / "config.yaml").write_text("task: [")
+
+
+def as_it_is(run_dir: Path) -> None:
+    assert run_dir.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "said"),
+    [
+        (shutil.rmtree, (), "no run "),
+        (without_checkpoints, (), "checkpoints has no residual yet"),
+        (with_a_file_as_folder, (), "videos cannot be written: "),
+        (with_a_damaged_configuration, (), "config.yaml: "),
+        (as_it_is, (), "need a Vulkan device (apt-get install chromium)"),
+        (as_it_is, ("--timelapse",), "has 0 evaluated residuals, a time lapse needs two"),
+        (as_it_is, ("--timelapse", "--policy", "base"), "--timelapse shows the base and several residuals"),
+        (as_it_is, ("--seeds", "1,x"), "'x' is no seed: give numbers"),
+        (as_it_is, ("--seeds", ""), "'' is no seed"),
+        (as_it_is, ("--seeds", str(2**63)), "is no seed"),
+        (as_it_is, ("--policy", "both"), "'both' is no policy: give base, full, or base,full"),
+        (as_it_is, ("--size", "3x4"), "'3x4' is no size: give WIDTHxHEIGHT"),
+        (as_it_is, ("--pairs", "0"), "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_filmed_is_one_line(
+    spoil: Callable[[Path], None], words: tuple[str, ...], said: str, run_dir: Path
+) -> None:
+    spoil(run_dir)
+    code, line = film(run_dir, *words)
+    assert code is None and said in line and "\n" not in line
+
+
+def test_no_run_and_two_runs_are_refused() -> None:
+    assert "name a run" in film()[1]
+    assert "one run at most" in film("a", "b")[1]
+
+
+def test_at_a_runs_end_a_host_that_draws_nothing_is_said_and_is_no_failure(run_dir: Path) -> None:
+    code, output = film(run_dir, "--if-possible")
+    assert code == 0
+    assert output.splitlines()[-1] == (
+        "no films: task.cameras and films need a Vulkan device (apt-get install chromium)"
+    )
+
+
+def test_a_base_that_is_gone_is_one_line(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make, "choose_renderer", lambda: "gpu")
+    code, line = film(run_dir, "base.path=gone")
+    assert code is None and "no folder gone with a base" in line and "base.path=" in line
