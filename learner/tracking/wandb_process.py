@@ -34,7 +34,7 @@ class Wandb:
         else:
             os.environ.pop("WANDB_API_KEY", None)  # wandb refuses a broken one even there
         # Tables and bases, until they are sent. The home folder may be read-only.
-        os.environ.setdefault("WANDB_DATA_DIR", f"{job.arguments['dir']}/wandb")
+        os.environ.setdefault("WANDB_DATA_DIR", os.path.abspath(f"{job.arguments['dir']}/wandb"))
         # What the system's figures are about is the process that started this one.
         settings = wandb.Settings(console="off", silent=True, x_stats_pid=os.getppid())
         self._run = wandb.init(**job.arguments, settings=settings)
