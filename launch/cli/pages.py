@@ -40,7 +40,8 @@ def report(run: str, out: Path | None, follow: bool) -> int:
         raise click.UsageError("--out does not go with --follow, which writes to the run's folder")
     stop = stop_on_signals()
     os.nice(LOWEST_PRIORITY)
-    from launch.show.page.report import keep_report, require_run
+    from launch.run.folder import require_run
+    from launch.show.page.report import keep_report
 
     require_run(run_dir)
     keep_report(run_dir, stop)
@@ -74,7 +75,7 @@ def page(run: str, port: int, host: str, with_run: bool) -> int:
 
     stop = stop_on_signals()
     os.nice(LOWEST_PRIORITY)
-    from launch.show.page.report import require_run
+    from launch.run.folder import require_run
     from launch.show.page.server import serve
 
     run_dir = find_run(run)
@@ -114,7 +115,8 @@ def compare(runs: tuple[str, ...], by: str | None, out: Path | None) -> None:
 
 def write(run_dir: Path, out: Path | None) -> int:
     """Write the page of a run and say where it is."""
-    from launch.show.page.report import require_run, write_report
+    from launch.run.folder import require_run
+    from launch.show.page.report import write_report
 
     require_run(run_dir)
     click.echo(f"wrote {write_report(run_dir, out)}")

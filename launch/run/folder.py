@@ -43,6 +43,13 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in SETTINGS)
 
 
+def require_run(run_dir: Path) -> None:
+    """Raise UsageError if no run was ever started in the folder."""
+    if not is_run(run_dir):
+        lacks = ": it has neither launch.yaml nor config.yaml" if run_dir.is_dir() else ""
+        raise UsageError(f"no run {run_dir}{lacks}: name a folder under runs/")
+
+
 class MetricsReader:
     """Follows a metrics.jsonl that another process is writing."""
 

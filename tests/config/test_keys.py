@@ -36,7 +36,7 @@ def test_every_key_says_what_it_means(section: str) -> None:
 def test_the_keys_are_those_of_a_run() -> None:
     known = {key.name for key in configuration_of("run").keys}
     composed = set(dotted(msgspec.to_builtins(compose_config(["name=a"]))))
-    assert composed <= known | {"task", "base", "algo", "learner", "actor", "wire"}
+    assert composed <= known | {"task", "base", "algo", "learner", "actor", "wire", "page"}
 
 
 def test_the_keys_are_those_of_a_training() -> None:

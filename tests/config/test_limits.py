@@ -12,7 +12,10 @@ from tests.support.helpers import ROOT
 
 CORES, MEMORY = 16, 64 << 30
 # A person's clock is meant: what is shown, and a time that a person sets in a file.
-OF_PEOPLE = {"actor/link/patience.py", "learner/replay/dataset/watch.py", "launch/show/monitor.py"}
+OF_PEOPLE = {
+    "actor/link/patience.py", "launch/run/machine.py", "launch/show/monitor/follower.py",
+    "launch/show/page/prometheus.py", "learner/replay/dataset/watch.py", "learner/report/report.py",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_unsuitable_value_is_refused_by_name(override: str, said: str, repositor
         ("base", "path", "", "not empty"),
         ("base", "pad_obs_to", 0, "at least 1"),
         ("actor", "id", "", "not empty"),
-        ("wire", "host", "", "not empty"),
+        ("wire", "host", "", "a name, or an address"),
         ("task", "env_id", "", "not empty"),
     ],
 )

@@ -176,7 +176,6 @@ REFUSED = [
     ("residual-rl convert none.h5 out.h5 --to h5", "no demonstrations at none.h5"),
     ("residual-rl convert none.h5 out.h5 --to h5 --episodes many", "many"),
     ("actor.simulators.dimensions Nonsense-v1 pd_ee_delta_pose", "Nonsense-v1 is not registered"),
-    ("actor.simulators.dimensions PickCube-v1 pd_joint_pos", "actions outside [-1, 1]"),
     ("residual-rl train-base nosuch=1", "nosuch"),
     ("residual-rl train-base preset=nosuch", "nosuch"),
     ("residual-rl train-base task=Nonsense-v1 out=out", "Nonsense-v1"),
@@ -185,7 +184,7 @@ REFUSED = [
     ("residual-rl train-base device=nonsense out=out", "device=nonsense cannot be used"),
     ("residual-rl convert none.pt out.pt --to published", "none.pt"),
     ("residual-rl convert junk.pt out.pt --to published", "junk.pt is not a readable checkpoint"),
-    ("residual-rl convert other.pt out.pt --to published", "no checkpoint of a residual"),
+    ("residual-rl convert other.pt out.pt --to published", "other.pt, actor is no state dict"),
     (
         "residual-rl convert other.pt out.pt --to residual algo=policy_decorator",
         "not the published layout",

@@ -391,6 +391,7 @@ def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
     overrides = [
         f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+        "algo.prior_fraction=0",
     ]  # fmt: skip
     here, there = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "TMUX_TMPDIR": str(tmp_path)}

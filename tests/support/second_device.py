@@ -25,14 +25,15 @@ def second_device() -> Iterator[str]:
     """Within it the device may be asked for by its name, for tensors and for random generators."""
     make_generator = torch.Generator
 
-    def generator(device: str | torch.device = "cpu") -> torch.Generator:
-        return make_generator() if _is_there(device) else make_generator(device)
+    class Generator(torch.Generator):  # a class, since modules that are imported within name it as a type
+        def __new__(cls, device: str | torch.device = "cpu") -> torch.Generator:
+            return make_generator() if _is_there(device) else make_generator(device)
 
     # So that torch.tensor(..., device=...) is a copy from the host, which can be seen.
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)
     try:
-        with mock.patch("torch.Generator", generator), _Computes():
+        with mock.patch("torch.Generator", Generator), _Computes():
             yield DEVICE
     finally:
         torch._C._set_only_lift_cpu_tensors(before)

@@ -82,7 +82,7 @@ def test_a_run_whose_evaluations_are_good_enough_ends_before_its_frame_budget(
     summary = json.loads((tmp_path / "small" / "summary.json").read_text())
     assert summary["frames"] < 1_000_000 and summary["evaluation_episodes"] == 4
     assert "reach learner.stop_at.success=0.1" in summary["stopped_early"]
-    assert "training ends early" in output and f"ended early     {summary['stopped_early']}" in output
+    assert "training ends early" in output and summary["stopped_early"] in " ".join(output.split())
 
 
 @pytest.mark.timeout(400)

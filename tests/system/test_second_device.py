@@ -1,5 +1,6 @@
 """Ring, batches and updates on another device: nothing is mixed, and the numbers are the processor's."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_training_goes_on_there_from_what_the_processor_saved(there: str) -> Non
     algo = make_config(*WORDS, *VARIANTS["gaussian"]).algo
     here, parts = Parts(algo, "cpu", "cpu"), Parts(algo, there, there)
     here.update(4)
-    parts.algorithm.load_state(here.algorithm.state())
+    # As from a file: an optimiser that loads a state shares its counters.
+    parts.algorithm.load_state(copy.deepcopy(here.algorithm.state()))
     parts.batches.load_state(here.batches.state())
     assert parts.update(4) == pytest.approx(here.update(4), rel=1e-3, abs=1e-5)
 

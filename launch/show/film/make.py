@@ -15,8 +15,8 @@ from actor.policy.contract import BasePolicy
 from actor.simulators.headless import SOFTWARE_BACKEND, choose_renderer, quiet_driver
 from actor.simulators.maniskill import single_environment
 from config.main import Config
-from config.process import DONE, FAILED, StopRequest, UsageError
-from launch.run.folder import is_run
+from config.process import DONE, FAILED, StopRequest
+from launch.run.folder import require_run
 from launch.show.film.captions import Take, pictures
 from launch.show.film.choice import Choice, choose, chosen_by_hand, missing_kinds
 from launch.show.film.files import add_to_index, entry, make_folder, write_mp4, write_webp
@@ -63,8 +63,7 @@ class Asked:
 def make_films(run_dir: Path, asked: Asked, overrides: Sequence[str], stop: StopRequest) -> int:
     """All films asked for; returns the exit code: 1 if an episode did not end as it was evaluated.
     Raises CheckpointError, DeviceError, RenderError, TaskError, UsageError: see their messages."""
-    if not is_run(run_dir):
-        raise UsageError(f"no run {run_dir}: name a folder under runs/")
+    require_run(run_dir)
     config = config_of_film(run_dir, overrides)
     evaluations = read_evaluations(run_dir)
     if asked.timelapse:

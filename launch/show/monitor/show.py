@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console, Group, RenderableType
 
 from config.process import FailedError, UsageError
-from launch.run.folder import COLUMNS, SETTINGS, describe_summary, is_run, read_summary
+from launch.run.folder import COLUMNS, SETTINGS, describe_summary, read_summary, require_run
 from launch.show.monitor import words
 from launch.show.monitor.chart import draw_success
 from launch.show.monitor.follower import Follower
@@ -25,13 +25,6 @@ def newest_run() -> Path:
     if not begun:
         raise UsageError("no run under runs/: name a run's folder, or start one with residual-rl run")
     return max(begun, key=lambda path: path.stat().st_mtime).parent
-
-
-def require_run(run_dir: Path) -> None:
-    """Raise UsageError if no run was ever started in the folder."""
-    if not is_run(run_dir):
-        lacks = ": it has neither launch.yaml nor config.yaml" if run_dir.is_dir() else ""
-        raise UsageError(f"no run {run_dir}{lacks}: name a folder under runs/")
 
 
 def show(run_dir: Path) -> None:

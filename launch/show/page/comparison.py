@@ -12,12 +12,11 @@ from scipy.special import stdtrit
 
 from config.files import replace_text
 from config.process import UsageError
-from launch.run.folder import count
+from launch.run.folder import count, require_run
 from launch.show.page.charts import FROM_ZERO, PERCENT, Lines, evaluations_trace
 from launch.show.page.model import Chart, Page, Table, Tile
 from launch.show.page.record import Evaluated, Record, RecordReader
 from launch.show.page.render import page_html
-from launch.show.page.report import require_run
 from launch.show.page.run_page import changed_of, percent, success_tile
 from launch.show.settings import hydra_value
 

@@ -2,11 +2,9 @@
 
 import logging
 import threading
-import time
 from pathlib import Path
 
 from config.files import replace_text
-from config.process import UsageError
 from launch.show.page.record import Record, RecordReader
 from launch.show.page.render import page_html
 from launch.show.page.run_page import changed_of, run_episodes, run_page
@@ -15,12 +13,6 @@ log = logging.getLogger("report")
 
 NAME = "report.html"
 _LOOK_EVERY_S = 1.0
-
-
-def require_run(run_dir: Path) -> None:
-    """Raise UsageError unless there is such a folder."""
-    if not run_dir.is_dir():
-        raise UsageError(f"no run {run_dir}: name a folder under runs/")
 
 
 def write_report(run_dir: Path, out: Path | None = None, record: Record | None = None) -> Path:
@@ -35,11 +27,11 @@ def write_report(run_dir: Path, out: Path | None = None, record: Record | None =
 
 def keep_report(run_dir: Path, stop: threading.Event) -> None:
     """Write the report after each evaluation, until the run ends or `stop` is set."""
-    reader, stamp, evaluations, begin_s = RecordReader(run_dir), None, 0, time.time()
+    reader, stamp, evaluations, earlier = RecordReader(run_dir), None, 0, _summary_time(run_dir)
     while not stop.wait(_LOOK_EVERY_S):
         if stamp == (stamp := reader.stamp()):
             continue
-        over = _ended_since(run_dir, begin_s)
+        over = _summary_time(run_dir) not in (None, earlier)
         record = reader.read()
         if over or len(record.evaluations) != evaluations:
             evaluations = len(record.evaluations)
@@ -48,10 +40,10 @@ def keep_report(run_dir: Path, stop: threading.Event) -> None:
             return
 
 
-def _ended_since(run_dir: Path, begin_s: float) -> bool:
-    """Whether there is a summary that is not of an earlier end of the run."""
+def _summary_time(run_dir: Path) -> int | None:
+    """When the summary was written, in ns; None: there is none."""
     summary = run_dir / "summary.json"
-    return summary.is_file() and summary.stat().st_mtime > begin_s
+    return summary.stat().st_mtime_ns if summary.is_file() else None
 
 
 def _write(run_dir: Path, record: Record) -> None:
