@@ -47,4 +47,5 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], where: str) -> None:
 
 
 def _is_entry(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor) and value.layout is torch.strided
+    usable = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+    return isinstance(name, str) and usable

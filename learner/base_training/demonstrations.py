@@ -43,9 +43,16 @@ def _dims(episode: Demonstration) -> tuple[int, int]:
 
 
 def windows_of(settings: TrainBaseConfig, episodes: list[Demonstration]) -> Windows:
-    """What the network is trained on."""
+    """What the network is trained on. Raises DemonstrationError: no episode has a window."""
     pairs = [(episode.observations, episode.actions) for episode in episodes]
-    return make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
+    windows = make_windows(pairs, settings.obs_horizon, settings.pred_horizon)
+    if not sum(windows.counts):
+        longest = max(len(episode.actions) for episode in episodes)
+        raise DemonstrationError(
+            f"{settings.sources[0]}: the longest episode has {longest} actions, training needs 2 or more of "
+            "one: choose longer demonstrations"
+        )
+    return windows
 
 
 def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration]) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,12 @@ def test_missing_demonstrations_are_named(tmp_path: Path) -> None:
     for source in (tmp_path / "none.h5", tmp_path):
         with pytest.raises(DemonstrationError, match=str(source)):
             read_episodes(settings_of(tmp_path / "out", f"demos={source}"))
+
+
+def test_episodes_without_a_window_are_refused(tmp_path: Path) -> None:
+    episodes = [replace(one, actions=one.actions[:1]) for one in read_episodes(settings_of(tmp_path))]
+    with pytest.raises(DemonstrationError, match="the longest episode has 1 actions, training needs 2"):
+        windows_of(settings_of(tmp_path), episodes)
 
 
 def test_a_base_that_is_there_is_not_lost_to_another_training(tmp_path: Path) -> None:

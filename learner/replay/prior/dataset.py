@@ -17,7 +17,7 @@ from learner.replay.prior.recording import Recording
 
 STATE, ACTION = "observation.state", "action"
 SUCCESS, REWARD, DONE = "next.success", "next.reward", "next.done"
-BASE_ACTION, EPISODE = "base_action", "episode_index"
+BASE_ACTION, EPISODE, FRAME = "base_action", "episode_index", "frame_index"
 _STANDARD = (STATE, "observation.environment_state")
 
 
@@ -55,7 +55,7 @@ def read_dataset(
         if name not in info.features:
             raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(info.features)}")
     ours = [BASE_ACTION] if (view / ORIGIN_PATH).is_file() else []
-    extra = [name for name in (SUCCESS, REWARD, *ours) if name in info.features]
+    extra = [name for name in (SUCCESS, REWARD, FRAME, *ours) if name in info.features]
     files = [
         _DataFile(view, path, source, [*columns, ACTION, EPISODE, *extra])
         for path in parquet_files(view / "data")
@@ -97,6 +97,20 @@ class _DataFile:
         self._starts: list[int] = [0, *changes.tolist()] if len(frames) else []
         self._ends = [*self._starts[1:], len(frames)] if len(frames) else []
 
+    def _require_order(self, start: int, stop: int) -> None:
+        """Raise DemonstrationError unless an episode's frames follow one another; some have no numbers."""
+        if FRAME not in self._values:
+            return
+        numbered = self._values[FRAME][start:stop, 0]
+        wrong = np.flatnonzero(np.diff(numbered.astype(float)) != 1)
+        if len(wrong):
+            before, after = numbered[wrong[0] : wrong[0] + 2]
+            raise DemonstrationError(
+                f"{self._source}, episode {self._values[EPISODE][start, 0]}: {FRAME} {after} follows "
+                f"{before}: frames are missing, twice or out of order, copy the data again or remove the "
+                "episode"
+            )
+
     @property
     def episode_numbers(self) -> list[int]:
         return [int(self._values[EPISODE][start, 0]) for start in self._starts]
@@ -106,6 +120,7 @@ class _DataFile:
         state = float32(np.concatenate([self._values[name] for name in columns], axis=1))
         finals = self._final_observations() if with_finals else None
         for number, (start, stop) in enumerate(zip(self._starts, self._ends, strict=True)):
+            self._require_order(start, stop)
             final = None if finals is None else finals[number]
             last = state[stop - 1] if final is None or final.shape != state[0].shape else final
 

@@ -42,12 +42,15 @@ class Demonstration:
 def require_usable(episodes: Sequence[Demonstration], source: str) -> None:
     """Look at every episode before anything is trained on it.
     Raises DemonstrationError: no episodes or an empty one, lengths that do not fit each other, dimensions
-    that differ between episodes, or a value that is not finite; names source, episode, frame and feature."""
+    that differ between episodes, observations that are all zero, or a value that is not finite; names source,
+    episode, frame and feature."""
     if not episodes:
         raise DemonstrationError(f"{source} holds no episodes")
     for number, episode in enumerate(episodes):
         where = f"{source}, episode {number}"
         _require_lengths(episode, where)
+        if not episode.observations.any():
+            raise DemonstrationError(f"{where}: all observations are zero: nothing was recorded, remove it")
         for name in ("observations", "actions", "executed", "base_actions"):
             values, first = getattr(episode, name), getattr(episodes[0], name)
             if values is not None:

@@ -91,7 +91,7 @@ def origin_of_dataset(folder: Path, view: Path) -> Origin:
 
 def _read[T](path: Path, kind: type[T]) -> T:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
         # Python's own writer leaves NaN in json, which msgspec refuses.
         content: Any = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
         return msgspec.convert(content, kind)

@@ -4,9 +4,12 @@ A source is a ManiSkill trajectory file, or a LeRobot dataset: a folder, such as
 the hub. Every episode is looked at before any is used.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import open_snapshot
@@ -18,6 +21,8 @@ from learner.replay.prior.origin import Origin, origin_of_dataset, origin_of_fil
 from learner.replay.prior.recording import Recording
 from learner.replay.prior.source import find_source
 from learner.replay.prior.success import settle_success
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Demonstrations:
 
 
 ANY = Wanted()
+ROUNDING = 1e-3
+"""Beyond the limits of an action."""
 
 
 def read_demonstrations(source: str | Path, wanted: Wanted = ANY) -> Demonstrations:
@@ -80,7 +87,20 @@ def read_demonstrations(source: str | Path, wanted: Wanted = ANY) -> Demonstrati
         for one, marked in zip(recordings, success, strict=True)
     ]
     require_usable(episodes, source)
+    _warn_of_doubtful(episodes, source)
     return Demonstrations(episodes, origin)
+
+
+def _warn_of_doubtful(episodes: Sequence[Demonstration], source: str) -> None:
+    """Of what can be meant, and is more often a mistake."""
+    if not any(episode.success.any() for episode in episodes):
+        log.warning("%s: none of its %d episodes is successful", source, len(episodes))
+    largest = max(float(np.abs(episode.taken).max()) for episode in episodes)
+    if largest > 1 + ROUNDING:
+        log.warning(
+            "%s: actions are as large as %.3g, delta control modes execute -1 to 1: are they of another "
+            "control mode, or in other units?", source, largest,
+        )  # fmt: skip
 
 
 def _read(source: str, wanted: Wanted) -> tuple[list[Recording], Origin]:

@@ -20,6 +20,7 @@ from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from learner.replay.prior.source import require_prior_sources
 from tests.support.demonstrations import (
     FRAMES,
+    Change,
     both,
     describe,
     in_parts,
@@ -130,6 +131,9 @@ REFUSED = {
     "the planner's raw file": (no_observations, "obs has nothing in it, .*replay_trajectory .* -o state"),
     "parts without an order": (in_parts(ordered=False), "does not keep their order: .*replay_trajectory"),
     "images alone": (images_alone, "obs has agent, sensor_data, no state .*replay_trajectory"),
+    "zeros, as of a virtual dataset without its file": (
+        put("obs", np.zeros_like, 1), "episode 1: all observations are zero",
+    ),
     "words": (put("obs", lambda o: "words"), "obs is not an array of numbers"),
     "no observations": (put("obs", lambda o: None), "traj_0 has no obs, it has actions, term"),
     "no frames": (put("actions", lambda a: a[:0], 1), "episode 1 has no actions"),
@@ -240,6 +244,20 @@ OTHER = {
 }
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (put("success", np.zeros_like), "none of its 3 episodes is successful"),
+        (put("actions", lambda a: a * 90), "actions are as large as"),
+    ],
+)
+def test_what_is_more_often_a_mistake_is_warned_of(
+    change: Change, says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(read_demonstrations(write_h5(tmp_path / "demos.h5", change)).episodes) == 3
+    assert says in caplog.text
+
+
 @pytest.mark.parametrize("kind", SAME)
 def test_data_of_the_same_task_and_mode_is_taken(kind: str, tmp_path: Path) -> None:
     path = write_h5(tmp_path / "demos.h5")
@@ -266,6 +284,13 @@ def test_a_json_that_says_nothing_of_trajectories_is_named(text: str, tmp_path: 
     path = write_h5(tmp_path / "demos.h5")
     path.with_suffix(".json").write_text(text)
     assert "demos.json, which describes demonstrations, is broken" in refusal(path)
+
+
+def test_a_json_of_an_editor_on_windows_is_read(tmp_path: Path) -> None:
+    path = write_h5(tmp_path / "demos.h5")
+    text = json.dumps({"env_info": env_info("StackCube-v1")})
+    path.with_suffix(".json").write_text(text, encoding="utf-8-sig")
+    assert read_demonstrations(path).origin.env_id == "StackCube-v1"
 
 
 def test_what_is_written_says_where_it_comes_from(tmp_path: Path) -> None:

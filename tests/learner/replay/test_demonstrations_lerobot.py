@@ -143,6 +143,18 @@ UNUSABLE: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
         with_values("episode_index", lambda rows: rows % 2),
         "episode_index 0 is in two places",
     ),
+    "a missing frame": (
+        lambda table: table.take([at for at in range(3 * FRAMES) if at != FRAMES + 2]),
+        "episode 1: frame_index 3 follows 1",
+    ),
+    "frames in another order": (
+        lambda table: table.take([*reversed(range(FRAMES)), *range(FRAMES, 3 * FRAMES)]),
+        "episode 0: frame_index 4 follows 5",
+    ),
+    "a frame twice": (
+        lambda table: table.take([0, *range(3 * FRAMES)]),
+        "episode 0: frame_index 0 follows 0",
+    ),
     "a missing episode": (lambda table: table.slice(0, 2 * FRAMES), "data of 2 episodes, .* lists 3"),
     "no frames": (lambda table: table.slice(0, 0), "data of 0 episodes"),
 }

@@ -199,6 +199,7 @@ def test_what_else_a_training_keeps_beside_the_weights_does_not_matter(checkpoin
         (lambda agent: agent, "best.pt holds one .*DiffusionAgent: save a state dict"),
         (lambda agent: {"ema_agent": agent}, "ema_agent is no state dict"),
         (lambda agent: {"agent": [1, 2]}, "agent is no state dict"),
+        (lambda agent: {"agent": {"weight": torch.rand(3, device="meta")}}, "agent is no state dict"),
         (lambda agent: {"agent": torch.rand(3)}, "agent is no state dict"),
         (lambda agent: {"agent": {}}, "is missing: no U-Net"),
         (lambda agent: {"agent": {"noise_pred_net.final_conv.1.bias": np.float64(1)}}, "no state dict"),
