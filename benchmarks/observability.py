@@ -39,7 +39,7 @@ KEYS = {
     "peer_updates_per_s": "of the run that is not, median",
     "updates_ratio": "ours_updates_per_s / peer_updates_per_s",
 }
-UNWATCHED = ("learner.wandb.mode=disabled",)
+UNWATCHED = ("tracking=[]",)
 LOOK_S = 2.0
 
 
@@ -112,7 +112,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--frames", type=int, default=30_000, help="of a run; %(default)s by default")
     parser.add_argument("overrides", nargs="*", help="of the runs: key=value")
     args = parser.parse_args(argv)
-    words = [f"learner.total_frames={args.frames}", "learner.stop_at=null", *args.overrides]
+    # Films are made once the run is over.
+    words = [f"learner.total_frames={args.frames}", "learner.stop_at=null", "learner.evaluation.videos=0"]
+    words += args.overrides
     sides: dict[bool, list[Rates]] = {False: [], True: []}
     for number in range(args.rounds):
         for watched in (False, True) if number % 2 == 0 else (True, False):

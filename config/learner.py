@@ -1,20 +1,9 @@
 """Settings of the learner's process: config/learner.yaml, typed and checked."""
 
-import os
 from typing import Literal
 
 from config.section import Section
-
-
-class WandbConfig(Section, frozen=True):
-    """learner.wandb"""
-
-    mode: Literal["offline", "online", "disabled"]
-    project: str | None
-
-    def project_name(self) -> str:
-        """`project`, else the environment's WANDB_PROJECT. Ask after a .env file was loaded."""
-        return self.project or os.environ.get("WANDB_PROJECT") or "residual-rl"
+from config.tracking import WandbConfig
 
 
 class StopAtConfig(Section, frozen=True):

@@ -11,6 +11,7 @@ from config.learner import LearnerConfig
 from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
+from config.tracking import TrackerName
 from config.wire import WireConfig
 
 
@@ -21,6 +22,7 @@ class Config(Section, frozen=True):
     runs_dir: str
     resume: Literal["auto", "new", "must"]
     seed: int
+    tracking: tuple[TrackerName, ...]
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig

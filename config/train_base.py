@@ -7,8 +7,8 @@ from typing import Literal
 from omegaconf import OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, compose_section
-from config.learner import WandbConfig
 from config.section import Section
+from config.tracking import TrackerName, WandbConfig
 
 # A folder of its own: beside config/task, `task=<id>` would name a group.
 _FOLDER = CONFIG_DIR / "train_base"
@@ -64,6 +64,7 @@ class TrainBaseConfig(Section, frozen=True):
     precision: Literal["float32", "bfloat16"]
     compile: bool
     evaluation: BaseEvaluationConfig
+    tracking: tuple[TrackerName, ...]
     wandb: WandbConfig
 
     def __post_init__(self) -> None:

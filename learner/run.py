@@ -41,6 +41,7 @@ from learner.report.progress import RunProgress
 from learner.report.report import Report, Sources
 from learner.report.summary import write_summary
 from learner.schedule.pace import Pace
+from learner.tracking.trackers import Tracked, require_trackers
 from protocol.arrays import Limits
 from protocol.messages import ExperienceSpec
 
@@ -50,7 +51,8 @@ log = logging.getLogger(__name__)
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
     Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, NonFiniteError,
-    RunError, StalledError: see their messages."""
+    RunError, StalledError, TrackerError: see their messages."""
+    require_trackers(config.tracking, config.learner.wandb)
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
     with sole_learner(make_run_dir(config)):
@@ -68,9 +70,10 @@ def run_learner(config: Config, stop: threading.Event) -> None:
 def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
-        # Closed last: what is received is safe by then, however long wandb takes.
+        # Closed last: what is received is safe by then, however long trackers take.
         shown = msgspec.to_builtins(config)
-        metrics = opened.enter_context(Metrics(config.run_dir, config.learner.wandb, shown, resume=resumes))
+        tracked = Tracked(config.run_dir, config.tracking, config.learner.wandb, shown, resume=resumes)
+        metrics = opened.enter_context(Metrics(tracked))
         limits = msgspec.convert(config.wire, Limits, from_attributes=True)
         journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
         opened.enter_context(contextlib.closing(journal))
@@ -87,9 +90,11 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
             loop.train()
             if not stop.is_set():
                 loop.conclude()
-            metrics.end(hurried=stop.is_set())
+            if stop.is_set():
+                metrics.end(hurried=True)
         if not stop.is_set():
             write_summary(config.run_dir, config, parts.report.progress, store, parts.best)
+            metrics.end(hurried=False)  # with the summary
             loop.announce(finished=True)
     if not stop.is_set():
         journal.discard(store.committed())

@@ -31,6 +31,8 @@ from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import RunError, make_run_dir, sole_learner
 from learner.replay.prior.source import require_prior_sources
+from learner.tracking.results import send_results
+from learner.tracking.trackers import require_trackers
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
 
@@ -43,8 +45,9 @@ class LaunchError(UsageError):
 
 def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
-    Raises ConfigError, LaunchError, RunError: it cannot be started like this."""
+    Raises ConfigError, LaunchError, RunError, TrackerError: it cannot be started like this."""
     stop = stop_on_signals()
+    require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
@@ -189,6 +192,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
         make_films(config, logs, stop, echo)
+        send_results(config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")
         return FAILED

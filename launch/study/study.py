@@ -7,6 +7,7 @@ them, every setting was tried as often. A run's output goes to its folder, logs/
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -167,7 +168,9 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s:
 
     team = Team(Path(study.runs_dir) / name / "logs", remember)
     try:
-        team.start(Command("run", "run", (*RUN, *words)))
+        # Trackers show the runs of a study together.
+        group = (("WANDB_RUN_GROUP", study.name),) if "WANDB_RUN_GROUP" not in os.environ else ()
+        team.start(Command("run", "run", (*RUN, *words), group))
         run_until_s = until_s
         if study.run_budget_min is not None:
             run_until_s = min(until_s, time.monotonic() + 60 * study.run_budget_min)

@@ -20,15 +20,17 @@ from learner.base_training.demonstrations import (
     windows_of,
 )
 from learner.base_training.training import Training, require_own_folder
+from learner.tracking.trackers import require_trackers
 
 log = logging.getLogger(__name__)
 
 
 def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     """One training, from its start or from where it was stopped.
-    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, NonFiniteError, ResumeError: see
-    their messages."""
+    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, NonFiniteError, ResumeError,
+    TrackerError: see their messages."""
     torch.set_num_threads(settings.threads)
+    require_trackers(settings.tracking, settings.wandb)
     require_device("device", settings.device)
     require_own_folder(settings)
     episodes = read_episodes(settings)

@@ -1,74 +1,62 @@
-"""A base's training on Weights & Biases: curves, and the checkpoint as one artifact with aliases."""
+"""A base's training on trackers: curves, and on W&B the checkpoint as one artifact with aliases."""
 
-import logging
+import os
+import shutil
+import threading
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
-from dotenv import find_dotenv, load_dotenv
 
+from config.tracking import trackers_in_use
 from config.train_base import TrainBaseConfig
+from learner.report.metrics import Metrics
+from learner.tracking.trackers import Tracked
 
-log = logging.getLogger(__name__)
+# A checkpoint is larger than curves; a training that took hours can wait for it.
+_FINISH_S = 120.0
 
 
 class BaseTracker:
-    """Does nothing with wandb.mode=disabled, and says so once where wandb fails: training goes on.
+    """Does nothing where no tracker is asked for. Training never waits for one before its end.
 
-    Key, entity and server come from the environment or a .env file, and so does the project where none is
-    configured.
+    Args:
+        resume: the training goes on, so curves do too.
     """
 
-    def __init__(self, settings: TrainBaseConfig) -> None:
-        self._run: Any = None
+    def __init__(self, settings: TrainBaseConfig, *, resume: bool = False) -> None:
         self._name = f"base-{settings.task}"
-        if settings.wandb.mode == "disabled":
-            return
-        load_dotenv(find_dotenv(usecwd=True))
-        self._run = _start(settings, settings.wandb.mode)
-        if self._run is None and settings.wandb.mode == "online":
-            self._run = _start(settings, "offline")
-            if self._run is not None:
-                log.warning("to send this training later: wandb sync %s", Path(self._run.dir).parent)
+        self._in_use = trackers_in_use(settings.tracking, settings.wandb)
+        self._published = settings.folder / "publishing"
+        self._metrics: Metrics | None = None
+        if self._in_use:
+            config = msgspec.to_builtins(settings)
+            tracked = Tracked(
+                settings.folder, settings.tracking, settings.wandb, config,
+                axis="step", resume=resume, job_type="train_base", finish_s=_FINISH_S,
+            )  # fmt: skip
+            self._metrics = Metrics(tracked)
 
     def log(self, step: int, **figures: float) -> None:
-        if self._run is not None:
-            self._run.log(figures, step=step)
+        if self._metrics is not None:
+            self._metrics.log({"step": step, **figures})
 
     def publish(self, folder: Path, checkpoint: str, step: int, best: bool) -> None:
         """`folder`'s args.json and checkpoints/<checkpoint>.pt as a new version of the one artifact,
         in the published layout: what downloads it is a base.path. Networks alone, no optimiser state."""
-        if self._run is None:
+        if self._metrics is None or "wandb" not in self._in_use:
             return
-        import wandb
-
-        artifact = wandb.Artifact(self._name, type="model", metadata={"step": step})
-        artifact.add_file(str(folder / "args.json"), "args.json")
-        artifact.add_file(str(folder / "checkpoints" / f"{checkpoint}.pt"), "checkpoints/best.pt")
+        kept = self._published / str(step)
+        shutil.rmtree(kept, ignore_errors=True)
+        (kept / "checkpoints").mkdir(parents=True)
+        # Checkpoints are replaced, never written over: a link keeps this one until it is sent.
+        os.link(folder / "args.json", kept / "args.json")
+        os.link(folder / "checkpoints" / f"{checkpoint}.pt", kept / "checkpoints" / "best.pt")
         aliases = [f"step-{step}", "latest", *(["best"] if best else [])]
-        self._run.log_artifact(artifact, aliases=aliases)
+        artifact = {"folder": str(kept), "name": self._name, "aliases": aliases, "metadata": {"step": step}}
+        self._metrics.log({"step": step, "artifact": artifact})
 
-    def close(self) -> None:
-        if self._run is not None:
-            self._run.finish()
-
-
-def _start(settings: TrainBaseConfig, mode: Literal["online", "offline", "disabled"]) -> Any:
-    """The run; None where wandb cannot start in this mode, which is said."""
-    import wandb
-
-    from learner.report.wandb_process import require_server
-
-    try:
-        if mode == "online":
-            require_server()
-        return wandb.init(
-            project=settings.wandb.project_name(),
-            mode=mode,
-            dir=settings.folder,
-            job_type="train_base",
-            config=msgspec.to_builtins(settings),
-        )
-    except (wandb.Error, OSError) as error:
-        log.warning("nothing goes to wandb %s: %s", mode, error)
-        return None
+    def close(self, stop: threading.Event | None = None) -> None:
+        """Wait until trackers have everything; for a moment only once `stop` is set."""
+        if self._metrics is not None:
+            self._metrics.close(stop)
+            shutil.rmtree(self._published, ignore_errors=True)

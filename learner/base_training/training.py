@@ -38,7 +38,7 @@ class Training:
         self._results = Results(settings)
         self._resume()
         self._evaluations = BaseEvaluations(settings, settings.folder / "evaluating")
-        self._tracker = BaseTracker(settings)
+        self._tracker = BaseTracker(settings, resume=self._trainer.step > 0)
 
     def run(self) -> None:
         """To the last iteration, or until `stop` is set; either way everything is saved.
@@ -52,7 +52,7 @@ class Training:
             self._conclude()
         finally:
             self._evaluations.close()
-            self._tracker.close()
+            self._tracker.close(self._stop)
 
     def _step(self, progress: Progress, bar: TaskID) -> None:
         loss = self._trainer.update()

@@ -1,96 +1,66 @@
-"""What a run measures: a line in metrics.jsonl and a wandb point for each log step."""
+"""What a run measures: a line in metrics.jsonl for each log step, and a point on each tracker."""
 
 import contextlib
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dotenv import find_dotenv, load_dotenv
-
 from config.files import cut_torn_line
-from config.learner import WandbConfig
-from learner.report.mirror import WandbMirror
+from learner.tracking.trackers import Tracked, start_mirrors
 
 Value = float | int | str | None
 
 
 class Metrics:
-    """Writes `run_dir/metrics.jsonl`, one flushed line a point, and mirrors the numbers to wandb.
+    """Writes `folder/metrics.jsonl`, one flushed line a point, and mirrors it to trackers.
 
-    wandb runs in a process of its own and may fail without harm: that is said once. Its key, entity and
-    server come from the environment or a .env file, and so does its project where none is configured.
-    A context manager: what it has is always sent, or kept where that takes too long.
+    Each runs in a process of its own and may fail without harm: that is said once. A context manager: what
+    they have is always sent, or kept where that takes too long.
 
     Args:
-        run_dir: the run's folder; made if missing. wandb keeps its files here too.
-        wandb: its mode and project.
-        config: the whole configuration, shown by wandb.
-        resume: go on in the files of the run that was stopped, instead of anew.
+        tracked: whose folder is made if missing; `resume`: go on in the file, instead of anew.
     """
 
-    def __init__(
-        self, run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], *, resume: bool = False
-    ) -> None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / "metrics.jsonl"
-        if resume:
+    def __init__(self, tracked: Tracked) -> None:
+        tracked.folder.mkdir(parents=True, exist_ok=True)
+        path = tracked.folder / "metrics.jsonl"
+        if tracked.resume:
             cut_torn_line(path)
-        self._file = path.open("a" if resume else "w", encoding="utf-8")
-        self._mirror = None
-        if wandb.mode != "disabled":
-            self._mirror = WandbMirror(path, _arguments(run_dir, wandb, config, resume), step_key="frames")
+        self._axis = tracked.axis
+        self._file = path.open("a" if tracked.resume else "w", encoding="utf-8")
+        self._mirrors = start_mirrors(tracked)
 
-    def log(self, point: Mapping[str, Value]) -> None:
-        """Keep one point; `frames` is wandb's step. NaN and infinity become null: JSON has neither."""
-        plain = {key: json_value(value) for key, value in point.items()}
+    def log(self, point: Mapping[str, Value | dict[str, Any]]) -> None:
+        """Keep one point. NaN and infinity become null: JSON has neither."""
+        plain = {key: value if isinstance(value, dict) else json_value(value) for key, value in point.items()}
         self._file.write(json.dumps(plain, allow_nan=False) + "\n")
         self._file.flush()
-        if self._mirror is not None and plain.get("frames"):
-            self._mirror.begin()
+        if plain.get(self._axis):
+            for mirror in self._mirrors:
+                mirror.begin()
 
     def end(self, *, hurried: bool) -> None:
-        """There are no more points: wandb may finish while the rest of the run ends."""
-        if self._mirror is not None:
-            self._mirror.end(hurried=hurried)
+        """There are no more points: trackers may finish while the rest of the run ends."""
+        for mirror in self._mirrors:
+            mirror.end(hurried=hurried)
 
-    def close(self) -> None:
-        """Finish both; may be called twice."""
+    def close(self, stop: threading.Event | None = None) -> None:
+        """Finish all; may be called twice. `stop`: once it is set, trackers have less time."""
         self._file.close()
-        if self._mirror is not None:
-            self._mirror.close()
+        for mirror in self._mirrors:
+            mirror.end()
+        for mirror in self._mirrors:
+            mirror.close(stop)
 
     def __enter__(self) -> "Metrics":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _arguments(run_dir: Path, wandb: WandbConfig, config: Mapping[str, Any], resume: bool) -> dict[str, Any]:
-    """Of wandb.init."""
-    load_dotenv(find_dotenv(usecwd=True))
-    return {
-        "dir": str(run_dir),
-        "project": wandb.project_name(),
-        "name": run_dir.name,
-        "id": _run_id(run_dir, resume),
-        "resume": "allow" if resume else None,
-        "mode": wandb.mode,
-        "config": dict(config),
-    }
-
-
-def _run_id(run_dir: Path, resume: bool) -> str:
-    """wandb's id of this run, kept in the run's folder so that a resumed run goes on in the same one."""
-    path = run_dir / "wandb_id"
-    if resume and path.is_file():
-        return path.read_text().strip()
-    name = os.urandom(4).hex()
-    path.write_text(name + "\n")
-    return name
 
 
 def json_value(value: Any) -> Value:

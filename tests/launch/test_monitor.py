@@ -378,7 +378,7 @@ def test_its_parts_share_the_terminal_without_overlap(size: tuple[int, int], run
             assert app.query_one(Chart).region.height >= 4
             assert bool(app.query_one("#logs").display) == ("logs" in names)
             for part in parts:
-                assert part.display and part.region.width >= size[0] // 2 - 3, part.id
+                assert part.display and part.region.width >= size[0] // 2 - 6, part.id
             for one, two in zip(parts, parts[1:], strict=False):
                 assert not one.region.intersection(two.region).area, (one.id, two.id)
             svg = app.export_screenshot()

@@ -20,11 +20,12 @@ from tests.support.helpers import left_running
 
 # A run that leaves what a real one leaves, for `seed=7` an error, for `seed=9` no end.
 STAND_IN = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 words = dict(word.split("=", 1) for word in sys.argv[1:])
 assert words["wire.experience_port"] != words["wire.weights_port"]
 folder = pathlib.Path(words["runs_dir"], words["name"])
 folder.joinpath("pid").touch()
+folder.joinpath("group").write_text(os.environ["WANDB_RUN_GROUP"])
 if words["seed"] == "7":
     print("learner   | error: no such base"); sys.exit("launch    | run ended early (exit code 1)")
 while words["seed"] == "9":
@@ -83,6 +84,17 @@ def test_a_run_becomes_a_record_with_curves_and_a_row(tmp_path: Path, stand_in: 
     assert row.endswith(
         "| 7 k | 100 | 33 | .40 (100) | .80 (100) | .20 at 6 k, 5 s below | 5 k, 62 s | 7 k, 99 s | no |"
     )
+
+
+@pytest.mark.parametrize(("environment", "group"), [(None, "lights"), ("a-group-of-mine", "a-group-of-mine")])
+def test_trackers_show_the_runs_of_a_study_as_a_group(
+    environment: str | None, group: str, tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("WANDB_RUN_GROUP", environment)
+    (record,) = run(tmp_path, "name=lights")
+    assert (tmp_path / "runs" / record["name"] / "group").read_text() == group
 
 
 def test_a_level_counts_where_it_was_first_reached_and_a_dip_where_it_lasted() -> None:

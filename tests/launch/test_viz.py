@@ -120,6 +120,7 @@ def test_save_alone_writes_to_the_runs_folder_in_any_locale(
 def test_all_episodes_are_listed_by_the_runs_page(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (run_dir / "launch.yaml").touch()
     assert residual_rl("viz", str(run_dir), "--all") == 0
     assert residual_rl("viz", str(run_dir), "--all", "--save", str(tmp_path / "out")) == 0
     pages = [run_dir / "report.html", tmp_path / "out/report.html"]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import wandb
 
 from actor.policy.checkpoint_file import write_checkpoint
 from actor.policy.diffusion.checkpoint import save_agent
@@ -29,9 +29,10 @@ from learner.base_training.training import require_own_folder
 from learner.base_training.windows import Windows
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.read import read_demonstrations
+from learner.tracking import mirror
 from tests.support.diffusion import base_keys
 from tests.support.helpers import make_config
-from tests.support.wandb_records import offline_records
+from tests.support.wandb_records import offline_points, offline_records
 
 # For machines that others use; on one of one's own each takes seconds.
 DEADLINE_S = 400
@@ -260,8 +261,12 @@ def test_the_artifact_is_one_name_with_aliases_and_holds_networks_alone(
     tracker = BaseTracker(settings)
     tracker.log(1, loss=0.5)
     tracker.publish(tmp_path, "best", 100, best=True)
+    # What is published is as it was then, whatever the training writes later.
+    (tmp_path / "checkpoints/best.pt").replace(tmp_path / "elsewhere.pt")
+    save_agent(tmp_path, trainer.agent, trainer.ema, {"later": 1})
     tracker.publish(tmp_path, "best", 200, best=False)
     tracker.close()
+    assert not (tmp_path / "publishing").exists()
     artifacts = offline_records(tmp_path, "artifact", count=2)
     assert {run.project for run in offline_records(tmp_path, "run")} == {"from-the-environment"}
     assert {artifact.name for artifact in artifacts} == {"base-PickCube-v1"}
@@ -276,11 +281,27 @@ def test_training_starts_without_a_network_and_says_how_to_send_it(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
-    wandb.teardown()  # it reads the environment once
     tracker = BaseTracker(settings_of(tmp_path, "wandb.mode=online"))
     tracker.log(1, loss=0.5)
+    tracker.log(2, loss=0.25)
     tracker.close()
-    wandb.teardown()  # later tests read it anew
-    assert "nothing goes to wandb online: [Errno 111] Connection refused" in caplog.text
+    assert "W&B is not available (ConnectionRefusedError [Errno 111] Connection refused)" in caplog.text
     assert f"wandb sync {tmp_path}" in caplog.text
-    assert len(offline_records(tmp_path, "history")) == 1
+    points = offline_points(tmp_path, count=2)
+    assert [(point["step"], point["loss"]) for point in points] == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_server_that_never_replies_does_not_keep_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    stop = StopRequest()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        tracker = BaseTracker(settings_of(tmp_path, "wandb.mode=online"))
+        tracker.log(1, loss=0.5)
+        stop.set()  # else it would have two minutes for a checkpoint
+        begin_s = time.monotonic()
+        tracker.close(stop)
+        assert time.monotonic() - begin_s < mirror.HURRIED_TIMEOUT_S + 2.0
+    assert "W&B" in caplog.text and str(tmp_path) in caplog.text

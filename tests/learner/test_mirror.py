@@ -1,4 +1,4 @@
-"""Laws of the way to Weights & Biases: training never waits for it, and what it did not get is said."""
+"""Laws of the way to trackers: training never waits for one, and what it did not get is said."""
 
 import logging
 import os
@@ -6,16 +6,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from config.learner import WandbConfig
-from learner.report import mirror, wandb_process
 from learner.report.metrics import Metrics
+from learner.tracking import following, mirror
+from tests.support.tracked import tracked
 from tests.support.wandb_records import offline_records
 
-ONLINE = WandbConfig(mode="online", project="test")
+ONLINE = "wandb.mode=online"
 KEY = "0123456789" * 4
 
 
@@ -44,9 +43,9 @@ def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def record(run_dir: Path, settings: WandbConfig, points: int = 5) -> float:
+def record(run_dir: Path, *words: str, points: int = 5) -> float:
     """Log points at once; how long `close` then took."""
-    metrics = Metrics(run_dir, settings, {"seed": 0})
+    metrics = Metrics(tracked(run_dir, *words))
     for frames in range(points):
         metrics.log({"frames": frames, "success_base": 0.4})
     begin_s = time.monotonic()
@@ -65,36 +64,12 @@ def kept(run_dir: Path) -> int:
 
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
     """Instead of wandb."""
-    (tmp_path / "program.py").write_text(f"import sys, time\n{program}\n")
-    monkeypatch.setattr(mirror, "_PROGRAM", tmp_path / "program.py")
-
-
-def test_every_point_goes_to_wandb_at_its_step_never_going_back() -> None:
-    logged: list[tuple[int, dict[str, Any]]] = []
-
-    class Run:
-        def log(self, point: dict[str, Any], step: int) -> None:
-            logged.append((step, point))
-
-    points = [{"frames": frames, "waiting_for": "stays out", "q_mean": None} for frames in (0, 10, 30, 20)]
-    wandb_process.send(Run(), iter(points), "frames")
-    assert logged == [(0, {"frames": 0}), (10, {"frames": 10}), (30, {"frames": 30}), (30, {"frames": 20})]
-
-
-def test_real_wandb_keeps_an_offline_run_in_the_run_folder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, patient: None
-) -> None:
-    record(tmp_path / "run", WandbConfig(mode="offline", project="test"))
-    assert kept(tmp_path / "run") == 5
-    assert {run.project for run in offline_records(tmp_path / "run", "run")} == {"test"}
-    assert said(caplog) == []
-
-
-def test_a_resumed_run_sends_its_new_points_alone(tmp_path: Path, patient: None) -> None:
-    record(tmp_path / "run", WandbConfig(mode="disabled", project=None))
-    with Metrics(tmp_path / "run", WandbConfig(mode="offline", project=None), {}, resume=True) as metrics:
-        metrics.log({"frames": 7})
-    assert len(offline_records(tmp_path / "run", "history", count=1)) == 1
+    package = tmp_path / "pretended" / "learner" / "tracking"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "wandb_process.py").write_text(f"import sys, time\n{program}\n")
+    monkeypatch.setattr(mirror, "_ROOT", tmp_path / "pretended")
 
 
 def test_without_a_network_a_run_ends_in_time_and_says_how_to_send_it(
@@ -118,14 +93,14 @@ def test_a_server_that_never_replies_is_given_up_and_the_run_kept(
     patient: None,
 ) -> None:
     monkeypatch.setattr(mirror, "START_TIMEOUT_S", 10.0)
-    with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
+    with Metrics(tracked(tmp_path / "run", ONLINE)) as metrics:
         for frames in range(5):
             metrics.log({"frames": frames})
         deadline_s = time.monotonic() + 60.0
         while not said(caplog):
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
-    assert "to send this run later: wandb sync" in said(caplog)[0]
+    assert "to send it: wandb sync" in said(caplog)[0]
     assert kept(tmp_path / "run") == 5
 
 
@@ -166,12 +141,13 @@ def test_what_wandb_did_not_finish_in_time_is_said_with_the_command_that_sends_i
     pretend(monkeypatch, tmp_path, program)
     monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 1.0)
     monkeypatch.setattr(mirror, "_OFFLINE_S", 0.0)
-    with Metrics(tmp_path / "run", ONLINE, {}) as metrics:
+    with Metrics(tracked(tmp_path / "run", ONLINE)) as metrics:
         metrics.log({"frames": 1})
         while not started.exists():
             time.sleep(0.01)
     assert said(caplog) == [
-        "W&B has not got everything; to send the rest: wandb sync '/runs/my run/wandb/run-1'"
+        f"W&B has not got everything ({tmp_path}/run/metrics.jsonl has): "
+        "to send it: wandb sync '/runs/my run/wandb/run-1'"
     ]
 
 
@@ -189,7 +165,7 @@ def test_a_run_without_frames_starts_no_wandb(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, tmp_path, "print('- was started', flush=True)")
-    Metrics(tmp_path / "run", ONLINE, {}).close()
+    Metrics(tracked(tmp_path / "run", ONLINE)).close()
     assert said(caplog) == []
 
 
@@ -198,9 +174,8 @@ def test_the_program_ends_by_itself_when_its_learner_is_killed(monkeypatch: pyte
     with os.fdopen(read) as source:
         monkeypatch.setattr("sys.stdin", source)
         ends: list[int] = []
-        monkeypatch.setattr(wandb_process, "PATIENCE_S", 0.0)
         monkeypatch.setattr(os, "_exit", ends.append)
-        ended = wandb_process.end_of_input()
+        ended = following.end_of_input(patience_s=0.0)
         assert not ended.wait(0.1)
         os.close(write)
         assert ended.wait(10.0)

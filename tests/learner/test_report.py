@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.learner import WandbConfig
 from config.process import UsageError
 from launch.run.folder import MetricsReader
 from launch.show import plot
 from learner.report.metrics import Metrics
+from learner.tracking.mirror import Tracker
+from tests.support.tracked import tracked
 
-DISABLED = WandbConfig(mode="disabled", project="test")
-OFFLINE = WandbConfig(mode="offline", project="test")
+NONE = "tracking=[]"
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -23,23 +23,23 @@ def lines(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def test_point_is_on_disk_before_log_returns(tmp_path: Path) -> None:
-    with Metrics(tmp_path / "run", DISABLED, {}) as metrics:
+    with Metrics(tracked(tmp_path / "run", NONE)) as metrics:
         metrics.log({"frames": 1, "success_base": None, "waiting_for": "actors"})
         assert lines(tmp_path / "run") == [{"frames": 1, "success_base": None, "waiting_for": "actors"}]
 
 
 def test_numbers_of_numpy_and_nan_become_plain_json(tmp_path: Path) -> None:
-    with Metrics(tmp_path, DISABLED, {}) as metrics:
+    with Metrics(tracked(tmp_path, NONE)) as metrics:
         metrics.log({"frames": 1, "q_mean": np.float32(0.5), "loss/critic": float("nan")})
     assert lines(tmp_path) == [{"frames": 1, "q_mean": 0.5, "loss/critic": None}]
 
 
 def test_resume_goes_on_and_drops_a_torn_line_and_new_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"frames": 1}\n{"fra')
-    with Metrics(tmp_path, DISABLED, {}, resume=True) as metrics:
+    with Metrics(tracked(tmp_path, NONE, resume=True)) as metrics:
         metrics.log({"frames": 2})
     assert lines(tmp_path) == [{"frames": 1}, {"frames": 2}]
-    with Metrics(tmp_path, DISABLED, {}) as metrics:
+    with Metrics(tracked(tmp_path, NONE)) as metrics:
         metrics.log({"frames": 3})
     assert lines(tmp_path) == [{"frames": 3}]
 
@@ -50,19 +50,22 @@ def init_arguments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     class Mirror:
-        def __init__(self, path: Path, arguments: dict[str, Any], step_key: str) -> None:
-            found.append(arguments)
+        def __init__(self, path: Path, tracker: Tracker, axis: str) -> None:
+            found.extend(tracker.attempts)
 
-        def close(self) -> None:
+        def end(self) -> None:
             pass
 
-    monkeypatch.setattr("learner.report.metrics.WandbMirror", Mirror)
+        def close(self, stop: None) -> None:
+            pass
+
+    monkeypatch.setattr("learner.tracking.trackers.Mirror", Mirror)
     return found
 
 
 def test_wandb_resumes_in_the_same_run(tmp_path: Path, init_arguments: list[dict[str, Any]]) -> None:
     for resume in (False, True, False):
-        Metrics(tmp_path, OFFLINE, {}, resume=resume).close()
+        Metrics(tracked(tmp_path, resume=resume)).close()
     ids = [arguments["id"] for arguments in init_arguments]
     assert ids[0] == ids[1] != ids[2]
 
@@ -74,31 +77,34 @@ def test_settings_come_from_a_dotenv_file(
     monkeypatch.delenv("WANDB_ENTITY")
     (tmp_path / ".env").write_text("WANDB_ENTITY=somebody\n")
     monkeypatch.chdir(tmp_path)
-    Metrics(tmp_path / "run", OFFLINE, {}).close()
+    Metrics(tracked(tmp_path / "run")).close()
     assert os.environ.pop("WANDB_ENTITY") == "somebody"
 
 
 @pytest.mark.parametrize(
     ("configured", "environment", "used"),
     [
-        (None, {}, "residual-rl"),
-        (None, {"WANDB_PROJECT": "from-the-environment"}, "from-the-environment"),
-        ("configured-one", {"WANDB_PROJECT": "from-the-environment"}, "configured-one"),
+        (None, {}, ("residual-rl", None)),
+        (None, {"WANDB_PROJECT": "theirs", "WANDB_RUN_GROUP": "a-study"}, ("theirs", "a-study")),
+        ("mine", {"WANDB_PROJECT": "theirs", "WANDB_RUN_GROUP": "a-study"}, ("mine", "mine")),
     ],
 )
-def test_wandb_uses_the_configured_project_else_that_of_the_environment(
+def test_names_are_those_configured_else_those_of_the_environment(
     configured: str | None,
     environment: dict[str, str],
-    used: str,
+    used: tuple[str, str | None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     init_arguments: list[dict[str, Any]],
 ) -> None:
-    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    Metrics(tmp_path / "run", WandbConfig(mode="offline", project=configured), {}).close()
-    assert [arguments["project"] for arguments in init_arguments] == [used]
+    name = "null" if configured is None else configured
+    words = (f"wandb.project={name}", f"wandb.group={name}", "tracking=[wandb,trackio]")
+    Metrics(tracked(tmp_path / "run", *words)).close()
+    assert [(given["project"], given["group"]) for given in init_arguments] == [used, used]
 
 
 def test_reader_leaves_an_unfinished_line_for_later(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ def test_wilson_interval(rate: float, trials: int, interval: tuple[float, float]
 
 
 def test_plot_draws_evaluations_behaviour_and_base(tmp_path: Path) -> None:
-    with Metrics(tmp_path / "run", DISABLED, {}) as metrics:
+    with Metrics(tracked(tmp_path / "run", NONE)) as metrics:
         metrics.log({"frames": 0, "success_base": 0.4, "eval_episodes": 100})
         for frames in range(0, 50_000, 5000):
             metrics.log({"frames": frames, "success_behaviour": 0.2 + frames / 1e5, "success_full": None})

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from config.compose import compose_config, write_config
-from config.learner import WandbConfig
 from learner.replay.dataset.assembler import EpisodeAssembler
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.writer import LeRobotWriter
 from learner.report.metrics import Metrics
 from tests.support.identifiable import ACT, OBS, make_stream, pack
+from tests.support.tracked import tracked
 
 MACHINE = {
     "commit": "0123abc", "dirty": True, "python": "3.12.1", "host": "box", "cpu": "a processor", "gpu": None,
@@ -58,7 +58,7 @@ def usual_points(last: int = 40_000) -> list[dict[str, Any]]:
 
 
 def write_points(run_dir: Path, points: Sequence[dict[str, Any]], *, resume: bool = False) -> None:
-    with Metrics(run_dir, WandbConfig(mode="disabled", project=None), {}, resume=resume) as metrics:
+    with Metrics(tracked(run_dir, "tracking=[]", resume=resume)) as metrics:
         for point in points:
             metrics.log(point)
 

@@ -1,0 +1,83 @@
+"""What a run has after its learner's end, films and report, goes to its W&B run too."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from config.main import Config
+from config.tracking import trackers_in_use
+from learner.tracking.mirror import Mirror
+from learner.tracking.trackers import Tracked, how_to_send, offline_runs, wandb_tracker
+
+# Films are a few MB each; nothing else of the run waits any more.
+_FINISH_S = 120.0
+
+
+class _Films(msgspec.Struct):
+    """videos/index.json"""
+
+    films: list[dict[str, Any]]
+
+
+def send_results(config: Config, stop: threading.Event, said_by: logging.Logger) -> None:
+    """Send what was not sent before, or keep it where W&B is offline, and say how all of it is sent.
+
+    `results.jsonl` has a line for all that was handed over. `stop`: once it is set this ends within seconds.
+    """
+    run_dir = config.run_dir
+    if "wandb" not in trackers_in_use(config.tracking, config.learner.wandb):
+        return
+    path = run_dir / "results.jsonl"
+    path.touch()
+    done = path.read_text().splitlines()
+    lines = [line for line in map(json.dumps, _results(run_dir, said_by)) if line not in done]
+    if not lines:
+        if kept := offline_runs(run_dir):
+            said_by.info("W&B: %s", how_to_send(kept[-1]))
+        return
+    tracked = Tracked(
+        run_dir, config.tracking, config.learner.wandb, msgspec.to_builtins(config),
+        resume=True, finish_s=_FINISH_S,
+    )  # fmt: skip
+    number = _lines(run_dir / "metrics.jsonl") + len(done)
+    mirror = Mirror(path, wandb_tracker(tracked), tracked.axis, number=number, said_by=said_by)
+    with path.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    mirror.begin()
+    mirror.close(stop)
+
+
+def _results(run_dir: Path, said_by: logging.Logger) -> list[dict[str, Any]]:
+    """A point for each film and for the report."""
+    points: list[dict[str, Any]] = []
+    for film in _films(run_dir / "videos" / "index.json", said_by):
+        video = run_dir / "videos" / str(film.get("file"))
+        if video.is_file():
+            points.append({"film": film | _file(video)})
+    report = run_dir / "report.html"
+    if report.is_file():
+        points.append({"report": _file(report)})
+    return points
+
+
+def _films(index: Path, said_by: logging.Logger) -> list[dict[str, Any]]:
+    if not index.is_file():
+        return []
+    try:
+        return msgspec.json.decode(index.read_bytes(), type=_Films).films
+    except ValueError as error:
+        said_by.warning("no film goes to W&B: %s is damaged: %s", index, error)
+        return []
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """What is made anew has another time, and is sent again."""
+    return {"file": str(path), "written": path.stat().st_mtime_ns}
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
