@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A shell starts what runs in its background deaf to Ctrl-C; processes that tests start must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Processes that tests start import torch and the simulator: twice as fast from kept byte code.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -49,6 +53,12 @@ def unused_ports() -> Iterator[int]:
 def free_ports(unused_ports: Iterator[int]) -> tuple[int, int]:
     """Two loopback ports that nobody listens on."""
     return next(unused_ports), next(unused_ports)
+
+
+@pytest.fixture(autouse=True)
+def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that is called here must not lower the priority of all tests after it."""
+    monkeypatch.setattr("os.nice", lambda _: 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

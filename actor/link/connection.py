@@ -93,7 +93,7 @@ class Connection:
         if not self._silence.is_bearable(self.session.silent_s(now_s)):
             raise UplinkError(
                 f"no learner answers at {self.where} for {self.session.silent_s(now_s):.0f} s: start it, "
-                "or correct wire.host, wire.experience_port or the keys"
+                "or correct wire.host, wire.experience_port or wire.keys_dir"
             )
 
     def wait_until(self, fact: Callable[[], bool], stop: threading.Event) -> bool:

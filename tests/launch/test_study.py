@@ -131,6 +131,7 @@ def test_a_run_is_made_once_for_the_same_code_overrides_and_seed(
     assert len(run(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_the_budget_ends_the_run_under_way_and_begins_no_other(tmp_path: Path, stand_in: None) -> None:
     records = run(tmp_path, "seeds=[9, 1]", "budget_min=0.02")
     assert [record["status"] for record in records] == ["stopped: budget"]

@@ -22,7 +22,6 @@ def no_device() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.nice", lambda _: 0)
     monkeypatch.setattr(make, "choose_renderer", no_device)
 
 
