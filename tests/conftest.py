@@ -56,9 +56,11 @@ def free_ports(unused_ports: Iterator[int]) -> tuple[int, int]:
 
 
 @pytest.fixture(autouse=True)
-def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_priority() -> Iterator[None]:
     """A verb that is called here must not lower the priority of all tests after it."""
-    monkeypatch.setattr("os.nice", lambda _: 0)
+    with pytest.MonkeyPatch.context() as patch:  # of its own, so that a test's own patches go first
+        patch.setattr("os.nice", lambda _: 0)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
