@@ -7,6 +7,7 @@ from typing import Literal
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.cluster import LocalConfig, RayConfig
 from config.learner import LearnerConfig
 from config.page import PageConfig
 from config.section import Section
@@ -16,7 +17,7 @@ from config.wire import WireConfig
 
 
 class Config(Section, frozen=True):
-    """config/main.yaml"""
+    """config/main.yaml, as the processes of a run know it"""
 
     name: str
     runs_dir: str
@@ -57,3 +58,14 @@ class Config(Section, frozen=True):
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name
+
+
+class Launch(Config, frozen=True):
+    """All of config/main.yaml: with where the run is started."""
+
+    cluster: LocalConfig | RayConfig
+
+    @property
+    def run(self) -> Config:
+        """What the processes of the run read."""
+        return Config(**{key: getattr(self, key) for key in Config.__struct_fields__})

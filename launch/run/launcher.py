@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -27,8 +27,8 @@ from launch.run import tmux
 from launch.run.films import make_films
 from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
 from launch.run.machine import write_machine
-from launch.run.processes import Command
-from launch.run.supervisor import supervise
+from launch.run.processes import Command, Team
+from launch.run.supervisor import Members, supervise
 from learner.folder import RunError, make_run_dir, sole_learner
 from learner.replay.prior.source import require_prior_sources
 from learner.tracking.results import send_results
@@ -47,12 +47,9 @@ def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
     Raises ConfigError, LaunchError, RunError, TrackerError: it cannot be started like this."""
     stop = stop_on_signals()
-    require_trackers(config.tracking, config.learner.wandb)
-    require_one_name_each(config)
+    require_parts(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
-    require_base(config)
-    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:
@@ -62,6 +59,14 @@ def launch(config: Config) -> int:
             return run_here(config, launch_file, stop)
     # The launcher inside tmux locks the folder again.
     return run_in_tmux(config, launch_file)
+
+
+def require_parts(config: Config) -> None:
+    """Raise ConfigError, LaunchError, RunError or TrackerError for the first part that is not there."""
+    require_trackers(config.tracking, config.learner.wandb)
+    require_one_name_each(config)
+    require_base(config)
+    require_prior_sources(config)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -167,8 +172,14 @@ def _page_argv(config: Config) -> tuple[str, ...]:
     return (*program, "page", run_dir, "--port", str(port), "--with-run")
 
 
-def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
-    """Start all processes, wait for the end, show the summary; returns the exit code."""
+Echo = Callable[[str, str], None]
+
+
+def run_here(
+    config: Config, launch_file: Path, stop: StopRequest, make_team: Callable[[Path, Echo], Members] = Team
+) -> int:
+    """Start all processes, wait for the end, show the summary; returns the exit code.
+    `make_team` gets the folder of logs, and what shows a line of a process."""
     log.info("run %s: %s", config.name, config.run_dir)
 
     def echo(name: str, line: str) -> None:
@@ -187,7 +198,7 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
         return any(point.get("frames") for point in points.read())
 
     commands, logs = make_commands(config, launch_file), config.run_dir / "logs"
-    code = supervise(commands, logs, stop, echo, may_evaluate=has_experience)
+    code = supervise(commands, make_team(logs, echo), stop, may_evaluate=has_experience)
     summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))

@@ -54,14 +54,15 @@ def _die_with_parent(parent: int) -> None:
 
 
 class Child:
-    """A running command. Its standard output and errors go to `log_path` and, line by line, to `echo`."""
+    """A running command. Its standard output and errors go to `log_path`, unless that is None, and, line by
+    line, to `echo`."""
 
-    def __init__(self, command: Command, log_path: Path, echo: Callable[[str, str], None]) -> None:
+    def __init__(self, command: Command, log_path: Path | None, echo: Callable[[str, str], None]) -> None:
         self.command = command
         self._echo = echo
         self._unfinished = b""
         self.error = ""
-        self._file = log_path.open("ab", buffering=0)
+        self._file = Path(log_path or os.devnull).open("ab", buffering=0)
         self._process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,
@@ -149,10 +150,11 @@ class Guard:
 
 
 class Team:
-    """All children of a run."""
+    """All children of a run; without `log_dir` their lines go to `echo` alone."""
 
-    def __init__(self, log_dir: Path, echo: Callable[[str, str], None]) -> None:
-        log_dir.mkdir(parents=True, exist_ok=True)
+    def __init__(self, log_dir: Path | None, echo: Callable[[str, str], None]) -> None:
+        if log_dir is not None:
+            log_dir.mkdir(parents=True, exist_ok=True)
         self._log_dir = log_dir
         self._echo = echo
         self._children: list[Child] = []
@@ -162,7 +164,8 @@ class Team:
     def start(self, command: Command) -> None:
         """Raises OSError: the program cannot be started."""
         self._guard = self._guard or Guard()  # before the child, so that no child is unguarded
-        child = Child(command, self._log_dir / f"{command.name}.log", self._echo)
+        log_path = None if self._log_dir is None else self._log_dir / f"{command.name}.log"
+        child = Child(command, log_path, self._echo)
         self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)

@@ -4,29 +4,39 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Protocol
 
 from config.process import StopRequest
-from launch.run.processes import Command, Ended, Team
+from launch.run.processes import Command, Ended
 
 log = logging.getLogger("launch")
 
 
+class Members(Protocol):
+    """The processes of a run, wherever they are: see `launch.run.processes.Team`."""
+
+    def start(self, command: Command) -> None: ...
+
+    def alive(self, role: str | None = None) -> list[Command]: ...
+
+    def pump(self, timeout_s: float) -> list[Ended]: ...
+
+    def end(self) -> object: ...
+
+
 def supervise(
     commands: Sequence[Command],
-    log_dir: Path,
+    team: Members,
     stop: StopRequest,
-    echo: Callable[[str, str], None],
     grace_s: float = 30.0,
     may_evaluate: Callable[[], bool] = lambda: True,
 ) -> int:
     """Run a learner, its actors, evaluators and page until the learner ends; nothing is left running.
 
-    `echo` gets (name, line) of everything that they write. Evaluators start once `may_evaluate` says so. Once
-    the learner ended well, the others have `grace_s` seconds to end by themselves. Returns the exit code of
-    the run: 0 when the learner and the evaluators ended well, 128 + signal when stopped, else the error's.
+    `team` starts them and passes on what they write. Evaluators start once `may_evaluate` says so. Once the
+    learner ended well, the others have `grace_s` seconds to end by themselves. Returns the exit code of the
+    run: 0 when the learner and the evaluators ended well, 128 + signal when stopped, else the error's.
     """
-    team = Team(log_dir, echo)
     later = [command for command in commands if command.role == "evaluator"]
     try:
         for command in commands:
@@ -40,7 +50,7 @@ def supervise(
 
 
 def _watch(
-    team: Team, stop: StopRequest, grace_s: float, later: list[Command], may_evaluate: Callable[[], bool]
+    team: Members, stop: StopRequest, grace_s: float, later: list[Command], may_evaluate: Callable[[], bool]
 ) -> int:
     code_at_end = 0
     while not stop.is_set():
@@ -63,7 +73,7 @@ def _watch(
     return _stopped(stop)
 
 
-def _wait_for_others(team: Team, stop: StopRequest, grace_s: float) -> int:
+def _wait_for_others(team: Members, stop: StopRequest, grace_s: float) -> int:
     deadline = time.monotonic() + grace_s
     while team.alive() and not stop.is_set() and time.monotonic() < deadline:
         for ended in team.pump(0.1):
