@@ -47,12 +47,9 @@ def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
     Raises ConfigError, LaunchError, RunError, TrackerError: it cannot be started like this."""
     stop = stop_on_signals()
-    require_trackers(config.tracking, config.learner.wandb)
-    require_one_name_each(config)
+    require_parts(config)
     require_free_ports(config.wire)
     config = with_sizes(config)
-    require_base(config)
-    require_prior_sources(config)
     with sole_launcher(config):
         launch_file = write_launch_file(config)
         if tmux.SOCKET_VARIABLE in os.environ:
@@ -62,6 +59,14 @@ def launch(config: Config) -> int:
             return run_here(config, launch_file, stop)
     # The launcher inside tmux locks the folder again.
     return run_in_tmux(config, launch_file)
+
+
+def require_parts(config: Config) -> None:
+    """Raise ConfigError, LaunchError, RunError or TrackerError for the first part that is not there."""
+    require_trackers(config.tracking, config.learner.wandb)
+    require_one_name_each(config)
+    require_base(config)
+    require_prior_sources(config)
 
 
 def require_one_name_each(config: Config) -> None:
