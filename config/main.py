@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
-from config.cluster import LocalConfig, RayConfig
+from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.learner import LearnerConfig
 from config.page import PageConfig
 from config.section import Section
@@ -61,9 +61,10 @@ class Config(Section, frozen=True):
 
 
 class Launch(Config, frozen=True):
-    """All of config/main.yaml: with where the run is started."""
+    """All of config/main.yaml: with where the run is started, and what an experiment compares."""
 
-    cluster: LocalConfig | RayConfig
+    cluster: LocalConfig | SlurmConfig | RayConfig
+    sweep: dict[str, Any]
 
     @property
     def run(self) -> Config:
