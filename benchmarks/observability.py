@@ -24,6 +24,7 @@ from config.main import Config
 from config.process import StopRequest
 from launch.run.folder import MetricsReader
 from launch.run.launcher import make_commands, write_launch_file
+from launch.run.processes import Team
 from launch.run.supervisor import supervise
 from launch.study.study import free_ports
 from learner.folder import make_run_dir
@@ -64,9 +65,8 @@ def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
     with watching(config) if watched else contextlib.nullcontext():
         code = supervise(
             [each for each in commands if watched or each.role != "page"],
-            config.run_dir / "logs",
+            Team(config.run_dir / "logs", lambda name, line: lines.append(f"{name} | {line}")),
             StopRequest(),
-            lambda name, line: lines.append(f"{name} | {line}"),
             may_evaluate=lambda: any(point.get("frames") for point in points.read()),
         )
     if code:

@@ -37,17 +37,33 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
     In a terminal with tmux the run lives in a tmux session: a monitor, and below it the lines of all its
     processes. Ctrl-C ends the run, Ctrl-B D leaves it running. Elsewhere the lines alone appear.
     """
-    from config.compose import asked_config, config_text
+    from config.cluster import LocalConfig, RayConfig, SlurmConfig
+    from config.compose import asked_config, compose_launch, config_text
 
-    if "cluster=slurm" in overrides:
-        raise click.UsageError("run starts a run on this machine; for Slurm: residual-rl submit cluster=slurm")
-    config = asked_config([*overrides, *([] if file is None else ["--config", str(file)])])
+    if file is None:
+        asked = compose_launch(overrides)
+        config, cluster = asked.run, asked.cluster
+    else:
+        config, cluster = asked_config([*overrides, "--config", str(file)]), LocalConfig()
     if print_config:
         click.echo(config_text(config), nl=False)
         return 0
-    from launch.run.launcher import launch
+    match cluster:
+        case RayConfig():
+            from launch.cluster.ray.limits import require_ray
 
-    return launch(config)
+            require_ray()
+            from launch.cluster.ray.run import launch_on_ray
+
+            return launch_on_ray(config, cluster)
+        case SlurmConfig():
+            raise click.UsageError(
+                "run starts a run on this machine or on Ray; for Slurm: residual-rl submit cluster=slurm"
+            )
+        case _:
+            from launch.run.launcher import launch
+
+            return launch(config)
 
 
 @click.command(

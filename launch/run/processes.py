@@ -62,7 +62,7 @@ class Child:
         self._echo = echo
         self._unfinished = b""
         self.error = ""
-        self._file = Path(log_path or os.devnull).open("ab", buffering=0)
+        self._file = Path(log_path or os.devnull).open("ab", buffering=0)  # noqa: SIM115
         self._process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from config.cluster import LocalConfig, SlurmConfig
+from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.compose import CONFIG_DIR, compose_config, compose_launch
 from config.files import require_writable
 from config.process import StopRequest
@@ -142,7 +142,10 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def cluster_of(study: Study) -> LocalConfig | SlurmConfig:
     """Where the study's runs are to be. Raises ConfigError."""
-    return compose_launch([*study.shared, *study.cluster]).cluster
+    cluster = compose_launch([*study.shared, *study.cluster]).cluster
+    if isinstance(cluster, RayConfig):
+        raise ConfigError("a study's runs are here or on Slurm: leave out cluster=ray")
+    return cluster
 
 
 def trials(study: Study) -> Iterator[Trial]:

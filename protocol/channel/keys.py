@@ -85,8 +85,13 @@ def find_client_secret(keys_dir: Path, actor_id: str) -> Path:
 def write_pair(keys_dir: Path, name: str, pair: KeyPair) -> None:
     """Write name.secret and name.public for their owner alone.
     Raises FileExistsError: never overwrites a key."""
-    write_private(keys_dir / f"{name}.secret", f"public {pair.public}\nsecret {pair.secret}\n")
+    write_private(keys_dir / f"{name}.secret", secret_text(pair))
     write_private(keys_dir / f"{name}.public", f"{pair.public}\n")
+
+
+def secret_text(pair: KeyPair) -> str:
+    """The content of a .secret file."""
+    return f"public {pair.public}\nsecret {pair.secret}\n"
 
 
 def write_private(path: Path, text: str) -> None:

@@ -20,20 +20,20 @@ from config.main import Config
 from config.process import StopRequest
 from launch.run.guard import PATIENCE_S
 from launch.run.launcher import make_commands, sole_launcher, write_launch_file
-from launch.run.processes import Command
+from launch.run.processes import Command, Team
 from launch.run.supervisor import supervise
 from learner.folder import make_run_dir, sole_learner
 
 # A supervisor with children that are given as (name, role, Python source).
 SUPERVISOR = """
 import json, logging, pathlib, sys
-from launch.run.processes import Command
+from launch.run.processes import Command, Team
 from config.process import stop_on_signals
 from launch.run.supervisor import supervise
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s | %(message)s")
 commands = [Command(n, r, (sys.executable, "-u", "-c", s)) for n, r, s in json.loads(sys.argv[1])]
 echo = lambda name, line: print(f"{name} | {line}", flush=True)
-sys.exit(supervise(commands, pathlib.Path(sys.argv[2]), stop_on_signals(), echo, grace_s=0.5))
+sys.exit(supervise(commands, Team(pathlib.Path(sys.argv[2]), echo), stop_on_signals(), grace_s=0.5))
 """
 
 SAY_PID = "import os, pathlib, signal, sys, time; pathlib.Path({folder!r}, str(os.getpid())).touch(); "
@@ -316,7 +316,8 @@ def test_lines_are_shown_when_the_disk_is_full(tmp_path: Path) -> None:
     (tmp_path / "one.log").symlink_to("/dev/full")
     said: list[str] = []
     command = Command("one", "learner", (sys.executable, "-c", "print('up')"))
-    assert supervise([command], tmp_path, StopRequest(), lambda name, line: said.append(line)) == 0
+    team = Team(tmp_path, lambda name, line: said.append(line))
+    assert supervise([command], team, StopRequest()) == 0
     assert said == ["up"]
 
 
@@ -333,7 +334,7 @@ def test_an_evaluator_starts_once_it_may(tmp_path: Path) -> None:
     def echo(_: str, line: str) -> None:
         said.append(line)
 
-    assert supervise(commands, tmp_path, StopRequest(), echo, may_evaluate=may.exists) == 0
+    assert supervise(commands, Team(tmp_path, echo), StopRequest(), may_evaluate=may.exists) == 0
     assert said == ["allowed True"]
 
 

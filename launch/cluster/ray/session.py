@@ -1,0 +1,137 @@
+"""The Ray cluster of a run: joined, or begun for it; its nodes, and which of them see the run's folder."""
+
+import contextlib
+import logging
+import math
+import os
+import socket
+from collections.abc import Generator, Sequence
+
+import ray  # pyright: ignore[reportMissingImports]  # of an extra
+from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
+from ray.util.scheduling_strategies import (  # pyright: ignore[reportMissingImports]
+    NodeAffinitySchedulingStrategy,
+)
+
+from config.cluster import RayConfig
+from config.process import UsageError, one_line
+from launch.cluster.ray.host import look
+from launch.cluster.ray.limits import total_of
+from launch.cluster.ray.node import Home, Node
+
+log = logging.getLogger("launch")
+
+# Keys and lines of processes are all that a run keeps there.
+_OBJECT_STORE_BYTES = 100 << 20
+_CONNECT_S = 5.0
+
+
+@contextlib.contextmanager
+def joined(cluster: RayConfig) -> Generator[None]:
+    """Be in the cluster during the block. Raises UsageError: there is none, or it is another Ray."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address in (None, "local"):
+            _begin(cluster)
+        else:
+            _join(address, cluster.answer_s)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _begin(cluster: RayConfig) -> None:
+    """A cluster of this machine alone, with as many processors as the run asks for: they are shared, as in a
+    run without Ray."""
+    log.info("starting a Ray cluster of this machine alone; cluster.address=HOST:PORT joins another")
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, math.ceil(total_of(cluster).cpus)),
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
+    )
+
+
+def _join(address: str, answer_s: float) -> None:
+    if "://" in address:
+        raise UsageError(
+            f"cluster.address={address}: start the run on a node of the cluster, with its address as "
+            "HOST:PORT, or with ray job submit"
+        )
+    if address != "auto":
+        _require_listener(address)
+    # How long Ray itself asks a head that takes connections and does not answer.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(int(answer_s)))
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:  # Ray raises each of them
+        raise UsageError(f"the Ray cluster at {address} cannot be joined: {_short(error)}") from error
+
+
+def _require_listener(address: str) -> None:
+    """Raise UsageError if nobody listens there: Ray would ask for a minute or more."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"cluster.address={address} is no address: write HOST:PORT, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"no Ray cluster answers at {address} ({reason}): correct cluster.address or RAY_ADDRESS, or "
+            "start one with ray start --head"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return one_line(error).removesuffix(".")
+
+
+def living_nodes() -> list[Node]:
+    """The nodes that are alive, this machine's first."""
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [
+        Node(
+            id=each["NodeID"], address=each["NodeManagerAddress"],
+            cpus=each["Resources"].get("CPU", 0.0), gpus=each["Resources"].get("GPU", 0.0),
+        )
+        for each in ray.nodes()
+        if each["Alive"]
+    ]  # fmt: skip
+    return sorted(nodes, key=lambda node: node.id != here)
+
+
+def on_node(node: Node) -> NodeAffinitySchedulingStrategy:
+    """Where Ray shall put something: there and nowhere else."""
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def seeing(nodes: Sequence[Node], home: Home, answer_s: float, *, strict: bool) -> list[Node]:
+    """Those of `nodes` that see the run's folder; every node is asked.
+    Raises UsageError if `strict`: one does not answer, or cannot run this project."""
+    ask = ray.remote(num_cpus=0, max_retries=0)(look)
+    asked = {ask.options(scheduling_strategy=on_node(node)).remote(home): node for node in nodes}
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=answer_s)
+    found = [asked[ref] for ref in done if _answer(ref, asked[ref], strict)]
+    if late and strict:
+        raise UsageError(f"node {asked[late[0]].address} did not answer for {answer_s:g} s: is it healthy?")
+    return [node for node in nodes if node in found]
+
+
+def _answer(ref: "ray.ObjectRef", node: Node, strict: bool) -> bool:
+    try:
+        return ray.get(ref)
+    except RayError as error:
+        if strict:
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            last = str(cause).strip().splitlines()[-1]
+            raise UsageError(
+                f"node {node.address} cannot run residual-rl: {last}: start Ray there from an environment "
+                "that has this project (bash launch/setup_env.sh ray)"
+            ) from error
+        return False
