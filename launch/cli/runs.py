@@ -40,7 +40,9 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
     from config.compose import asked_config, config_text
 
     if "cluster=slurm" in overrides:
-        raise click.UsageError("run starts a run on this machine; for Slurm: residual-rl submit cluster=slurm")
+        raise click.UsageError(
+            "run starts a run on this machine; for Slurm: residual-rl submit cluster=slurm"
+        )
     config = asked_config([*overrides, *([] if file is None else ["--config", str(file)])])
     if print_config:
         click.echo(config_text(config), nl=False)
