@@ -27,7 +27,7 @@ from launch.cli.verb import FilePath, Verb, overrides_argument
 @overrides_argument()
 @click.option("--dry-run", is_flag=True, help="Print the script and what is asked; submit nothing.")
 def submit(overrides: tuple[str, ...], dry_run: bool) -> None:
-    """Hands a run to Slurm, as one job: in it the learner, its actors and the evaluator run as at home.
+    """Hands a run to Slurm, as one job: in it the learner, its actors and the evaluator run as on one machine.
 
     The run takes all keys of residual-rl run, and cluster.* as well. Before the job's time is over, or when
     another job takes its place, the run is stopped cleanly, queued again, and goes on. So it does when its

@@ -32,6 +32,8 @@ SLOW = (
 TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
+    "residual-rl submit": "tests/system/test_slurm.py",
+    "residual-rl jobs": "tests/system/test_slurm.py",
     "residual-rl page": "tests/launch/page/test_server.py",
     "residual-rl film": "tests/launch/film/test_real_films.py",
     ".venv/bin/residual-rl film": "tests/launch/film/test_real_films.py",

@@ -82,11 +82,21 @@ class Slurm:
 
     def kill_node(self, node: str) -> None:
         """As a power failure does: everything that runs on the node is gone at once."""
-        daemon = psutil.Process(self._daemons[node].pid)
-        for process in (daemon, *daemon.children(recursive=True)):
+        for process in (psutil.Process(self._daemons[node].pid), *self._on_node(node)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._daemons.pop(node).wait()
+
+    def _on_node(self, node: str) -> list[psutil.Process]:
+        """Processes of its jobs, those first that would tell of the others' end."""
+        wanted = {"SLURMD_NODENAME": node, **self.environment}
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if wanted.items() <= process.environ().items():
+                    keepers = (each for each in process.parents() if each.name().startswith("slurmstepd"))
+                    found += [*keepers, process]
+        return list(dict.fromkeys(found))
 
     def stop(self) -> None:
         with contextlib.suppress(subprocess.SubprocessError):
