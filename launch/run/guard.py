@@ -34,9 +34,9 @@ def is_running(process: int) -> bool:
         return False
 
 
-def end(groups: set[int]) -> None:
-    """Wait for the leader of each group, for PATIENCE_S at most; then kill the rest of its group."""
-    deadline_s = time.monotonic() + PATIENCE_S
+def end(groups: set[int], patience_s: float) -> None:
+    """Wait for the leader of each group, for `patience_s` at most; then kill the rest of its group."""
+    deadline_s = time.monotonic() + patience_s
     while groups:
         late = time.monotonic() >= deadline_s
         for group in [group for group in groups if late or not is_running(group)]:
@@ -50,4 +50,4 @@ if __name__ == "__main__":
     # A signal that ends the launcher's terminal or session must not end this program.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    end(read_groups())
+    end(read_groups(), float(sys.argv[1]))

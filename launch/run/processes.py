@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launch.run.guard import PATIENCE_S
+
 log = logging.getLogger("launch")
 
 # Signal, whether it goes to the whole group, and the seconds to wait after it; below ten in all.
@@ -47,17 +49,19 @@ class Ended:
     """What its last line with an error said."""
 
 
-def _die_with_parent(parent: int) -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _die_with_parent(parent: int, number: int) -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # the parent ended before prctl was called
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
 
 class Child:
     """A running command. Its standard output and errors go to `log_path`, unless that is None, and, line by
-    line, to `echo`."""
+    line, to `echo`. It gets the signal `orphaned` if this process is killed."""
 
-    def __init__(self, command: Command, log_path: Path | None, echo: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, command: Command, log_path: Path | None, echo: Callable[[str, str], None], orphaned: int
+    ) -> None:
         self.command = command
         self._echo = echo
         self._unfinished = b""
@@ -70,7 +74,7 @@ class Child:
             stderr=subprocess.STDOUT,
             env={**os.environ, **dict(command.env)},
             process_group=0,
-            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+            preexec_fn=functools.partial(_die_with_parent, os.getpid(), orphaned),
         )
         assert self._process.stdout is not None
         self.output = self._process.stdout
@@ -128,10 +132,13 @@ class Child:
 class Guard:
     """A second process that ends all children if this process is killed: see guard.py."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
         program = Path(__file__).with_name("guard.py")
         self._process = subprocess.Popen(
-            [sys.executable, "-IS", program], stdin=subprocess.PIPE, process_group=0, text=True
+            [sys.executable, "-IS", program, str(patience_s)],
+            stdin=subprocess.PIPE,
+            process_group=0,
+            text=True,
         )
 
     def tell(self, word: str, group: int) -> None:
@@ -150,22 +157,32 @@ class Guard:
 
 
 class Team:
-    """All children of a run; without `log_dir` their lines go to `echo` alone."""
+    """All children of a run; without `log_dir` their lines go to `echo` alone.
 
-    def __init__(self, log_dir: Path | None, echo: Callable[[str, str], None]) -> None:
+    If this process is killed, they have some seconds to end by themselves, or with `kill_orphans` none.
+    """
+
+    def __init__(
+        self, log_dir: Path | None, echo: Callable[[str, str], None], *, kill_orphans: bool = False
+    ) -> None:
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
         self._log_dir = log_dir
         self._echo = echo
+        self._orphaned, self._patience_s = (
+            (signal.SIGKILL, 0.0) if kill_orphans else (signal.SIGTERM, PATIENCE_S)
+        )
         self._children: list[Child] = []
         self._guard: Guard | None = None  # runs while there are children
         self._selector = selectors.DefaultSelector()
 
     def start(self, command: Command) -> None:
         """Raises OSError: the program cannot be started."""
-        self._guard = self._guard or Guard()  # before the child, so that no child is unguarded
+        self._guard = self._guard or Guard(
+            self._patience_s
+        )  # before the child, so that no child is unguarded
         log_path = None if self._log_dir is None else self._log_dir / f"{command.name}.log"
-        child = Child(command, log_path, self._echo)
+        child = Child(command, log_path, self._echo, self._orphaned)
         self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)

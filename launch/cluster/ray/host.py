@@ -64,7 +64,8 @@ class Host:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._private: Path | None = None
-        self._team = Team(None, lambda name, line: self._lines.append(line))
+        # Without its Host a process is lost, and the next one may start elsewhere at any moment.
+        self._team = Team(None, lambda name, line: self._lines.append(line), kill_orphans=True)
 
     def require_free(self, endpoint: Endpoint) -> None:
         """Raise UsageError if a learner could not bind its ports here."""

@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Generator, Sequence
 
 import ray  # pyright: ignore[reportMissingImports]  # of an extra
@@ -30,7 +32,7 @@ _CONNECT_S = 5.0
 def joined(cluster: RayConfig) -> Generator[None]:
     """Be in the cluster during the block. Raises UsageError: there is none, or it is another Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     try:
         if address in (None, "local"):
@@ -65,8 +67,7 @@ def _join(address: str, answer_s: float) -> None:
         )
     if address != "auto":
         _require_listener(address)
-    # How long Ray itself asks a head that takes connections and does not answer.
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(int(answer_s)))
+        _require_ray(address, answer_s)
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:  # Ray raises each of them
@@ -86,6 +87,32 @@ def _require_listener(address: str) -> None:
             f"no Ray cluster answers at {address} ({reason}): correct cluster.address or RAY_ADDRESS, or "
             "start one with ray start --head"
         ) from error
+
+
+def _require_ray(address: str, answer_s: float) -> None:
+    """Raise UsageError if what listens there is no Ray that takes this process. `ray.init` has no time limit,
+    so another process tries it first."""
+    program = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", program, address],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=answer_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"what listens at {address} did not answer as a Ray cluster for {answer_s:g} s: correct "
+            "cluster.address or RAY_ADDRESS, or raise cluster.answer_s"
+        ) from None
+    if tried.returncode:
+        raise UsageError(f"the Ray cluster at {address} cannot be joined: {_reason(tried.stderr)}")
+
+
+def _reason(said: str) -> str:
+    """Of a trace the error, in a line."""
+    text = " ".join(said.rpartition("Error: ")[2].split()).rstrip(".")
+    if "AuthToken" in said:
+        text += ": it asks for a token: set RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token"
+    return text
 
 
 def _short(error: Exception) -> str:

@@ -164,6 +164,8 @@ class RayTeam:
             node = self._node_for_learner()
             self._move(node.address)
             options["scheduling_strategy"] = on_node(node)
+        else:
+            options["scheduling_strategy"] = "SPREAD"  # so that a node that is lost takes few of them
         member.host = ray.remote(Host).options(**options).remote()
 
     def _node_for_learner(self) -> Node:
