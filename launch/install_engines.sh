@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the packages of the system that tests of engines need, where they are missing: Slurm and munge, with apt-get.
+# Installs what tests of engines need, where it is missing: Ray into .venv; Slurm and munge, with apt-get, into the system.
 set -euo pipefail
 
 say() { echo "engines | $*"; }
@@ -8,6 +8,7 @@ fail() {
     exit 1
 }
 
+bash launch/setup_env.sh ray
 export PATH="$PATH:/usr/sbin:/sbin"
 if command -v slurmctld slurmd sbatch munged mungekey >/dev/null; then
     exit 0

@@ -17,15 +17,15 @@ fail() {
 
 what="${1:-all}"
 if [[ $what == --help || $what == -h ]]; then
-    echo "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|smolvla|trackers]   makes .venv"
+    echo "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|ray|smolvla|trackers]   makes .venv"
     echo "actor: with what an actor needs alone; the others: with that extra of pyproject.toml as well"
     exit 0
 fi
 extra=""
 case "$what" in
     all | actor) ;;
-    bench | cluster | groot | pi0 | smolvla | trackers) extra="$what" what=all ;;
-    *) fail "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|smolvla|trackers]" ;;
+    bench | cluster | groot | pi0 | ray | smolvla | trackers) extra="$what" what=all ;;
+    *) fail "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|ray|smolvla|trackers]" ;;
 esac
 
 # Compiled once here, not by every process of a run that imports something first. Slow disks take long.
@@ -40,7 +40,9 @@ made=""
 add_extra() {
     [[ -n $extra ]] || return 0
     say "adding the extra $extra"
-    "$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python "$python" --constraints requirements.lock \
+    local constraints=(--constraints requirements.lock)
+    [[ $extra != ray ]] || constraints+=(--constraints launch/cluster/ray/requirements.lock)
+    "$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python "$python" "${constraints[@]}" \
         --editable ".[$extra]" || fail "the extra $extra could not be installed (see above)"
 }
 

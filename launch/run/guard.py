@@ -1,9 +1,9 @@
 """Ends the process groups that a killed launcher leaves running.
 
 The launcher writes a line for each group that starts, `+GROUP`, and for each that has ended, `-GROUP`. When
-this input ends, the launcher has ended. The kernel has sent SIGTERM to its children by then (processes.py).
-This program waits for them, then kills what is left of their groups, workers included. It imports nothing of
-the project, so it starts at once and needs little memory.
+this input ends, the launcher has ended. The kernel has sent a signal to its children by then (processes.py).
+This program waits for them, for as many seconds as its argument says, then kills what is left of their groups,
+workers included. It imports nothing of the project, so it starts at once and needs little memory.
 """
 
 import contextlib

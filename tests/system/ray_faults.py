@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]  
 
 from config.compose import compose_launch
 from config.process import set_up_logging
-from launch.cluster.ray.run import for_nodes, shown
+from launch.cluster.ray.node import for_nodes, shown
 from launch.cluster.ray.session import joined, living_nodes, seeing
 from launch.cluster.ray.team import RayTeam
 from launch.run.processes import Command, Ended
@@ -68,25 +68,28 @@ class Flow:
     def flows(self, names: list[str]) -> None:
         self.pump_until(lambda: all(self._durable(name) for name in names))
 
+    def signal(self, name: str, number: int) -> None:
+        os.kill(pid_of(name, self._folder / "settings.json"), number)
+
     def _durable(self, name: str) -> int:
         """How often the learner called rows of an actor durable."""
         notes = self._folder / f"{name}.notes"
         return notes.read_text().count('"durable"') if notes.exists() else 0
 
     def stop(self, name: str) -> None:
-        os.kill(pid_of(name), signal.SIGTERM)
+        self.signal(name, signal.SIGTERM)
         self.pump_until(lambda: name in [ended.command.name for ended in self.ended])
 
 
-def pid_of(name: str) -> int:
-    """Of the newest process with that role or actor id."""
+def pid_of(name: str, settings: Path) -> int:
+    """Of the newest process with that role or actor id, and these settings."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             words = (path / "cmdline").read_text().split("\0")
         except OSError:
             continue
-        if {"tests.system.chaos_child", "tests.system.ray_faults"} & {*words} and name in words[3:]:
+        if str(settings) in words and name in words:
             found.append(int(path.name))
     return max(found)
 
@@ -112,7 +115,7 @@ def play(folder: Path) -> dict[str, object]:
             of_learner = next(n.id for n in see if n.cpus >= 2)
             cluster.remove_node(nodes.pop(of_learner))
             flow.flows_again()
-            os.kill(pid_of("learner"), signal.SIGKILL)
+            flow.signal("learner", signal.SIGKILL)
             flow.flows_again()
             for name in (*ACTORS, "learner"):
                 flow.stop(name)

@@ -1,25 +1,16 @@
 """One run on a Ray cluster, supervised from here: what `residual-rl run cluster=ray` does."""
 
-import contextlib
 import functools
 import logging
-import os
-import secrets
-from collections.abc import Generator
-from pathlib import Path
-
-import msgspec
 
 from config.cluster import RayConfig
 from config.main import Config
 from config.process import stop_on_signals
 from launch.cluster.ray.limits import require_keys, require_room
-from launch.cluster.ray.node import SEEN, Home, Node
+from launch.cluster.ray.node import Home, Node, for_nodes, shown
 from launch.cluster.ray.session import joined, living_nodes, seeing
 from launch.cluster.ray.team import RayTeam
-from launch.run.folder import ROOT
 from launch.run.launcher import (
-    LaunchError,
     note_machine,
     require_parts,
     run_here,
@@ -51,33 +42,6 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
                 RayTeam, cluster=cluster, config=config, launch_file=launch_file, home=home, seeing=of_learner
             )
             return run_here(config, launch_file, stop, make_team)
-
-
-def for_nodes(config: Config, cluster: RayConfig) -> Config:
-    """With absolute paths, and with the actors' share of a node."""
-    actor = config.actor
-    # One is enough for an actor that plans while others simulate; Ray does not keep it to its processors.
-    processes = max(1, int(cluster.actor_cpus)) if actor.processes is None else actor.processes
-    spool = None if actor.spool is None else str(Path(actor.spool).absolute())
-    return msgspec.structs.replace(
-        config,
-        runs_dir=str(Path(config.runs_dir).absolute()),
-        actor=msgspec.structs.replace(actor, count=cluster.actors, processes=processes, spool=spool),
-    )
-
-
-@contextlib.contextmanager
-def shown(config: Config) -> Generator[Home]:
-    """A file in the run's folder, by which nodes show during the block that they see it."""
-    place, token = config.run_dir / SEEN, secrets.token_hex(16)
-    try:
-        place.write_text(token)
-    except OSError as error:
-        raise LaunchError(f"{place} cannot be written: {error.strerror}") from error
-    try:
-        yield Home(root=str(ROOT), folder=os.getcwd(), run_dir=str(config.run_dir), token=token)
-    finally:
-        place.unlink(missing_ok=True)
 
 
 def _say(nodes: list[Node], of_learner: list[Node], home: Home) -> None:
