@@ -2,8 +2,8 @@
 
 The launcher writes a line for each group that starts, `+GROUP`, and for each that has ended, `-GROUP`. When
 this input ends, the launcher has ended. The kernel has sent a signal to its children by then (processes.py).
-This program waits for them, for as many seconds as its argument says, then kills what is left of their groups,
-workers included. It imports nothing of the project, so it starts at once and needs little memory.
+This program waits for them, for as many seconds as its argument says, then kills what is left of their
+groups, workers included. It imports nothing of the project, so it starts at once and needs little memory.
 """
 
 import contextlib

@@ -16,8 +16,7 @@ from config.main import Config
 from config.process import UsageError
 from launch.cluster.ray.host import Heard, Host, Secrets, Work, look
 from launch.cluster.ray.keys import make_run_keys
-from launch.cluster.ray.node import Home
-from launch.cluster.ray.run import for_nodes, shown
+from launch.cluster.ray.node import Home, for_nodes, shown
 from launch.run.folder import ROOT
 from launch.run.processes import Command
 from protocol.channel.keys import find_client_secret, read_allowed, read_pair, read_public
@@ -108,9 +107,7 @@ def test_a_node_sees_the_runs_folder_and_not_another_of_its_name(config: Config)
 
 
 def test_the_end_is_heard_with_its_last_lines(host: Host, config: Config) -> None:
-    command = Command(
-        "actor-0", "actor", (sys.executable, "-c", "print('error: no base'); raise SystemExit(2)")
-    )
+    command = Command("actor-0", "actor", (sys.executable, "-c", "print('error: no base'); exit(2)"))
     with shown(config) as home:
         host.start(Work(command, config, "launch.yaml", home), Secrets({}, {"WANDB_API_KEY": "hidden"}))
         heard = until_end(host)
