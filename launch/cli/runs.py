@@ -12,11 +12,12 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
 
 @click.command(
     cls=Verb,
-    short_help="One run on this machine, from start to summary.",
+    short_help="One run on this machine or on Ray, from start to summary.",
     log_format="launch    | %(message)s",
     examples={
         "run": "PickCube with the base that comes along",
         "run name=second task=stack_cube seed=1 learner.total_frames=50000": "",
+        "run cluster=ray cluster.actors=16": "on the nodes of a Ray cluster: docs/how-to/ray.md",
     },
     keys={
         "name=my-run": "the folder under runs/; with a folder that exists, the run in it goes on (resume=)",

@@ -33,6 +33,8 @@ TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
     "residual-rl submit": "tests/system/test_slurm.py",
+    "residual-rl run cluster=ray": "tests/system/test_ray.py",
+    "bash launch/setup_env.sh ray": "launch/install_engines.sh",
     "residual-rl jobs": "tests/system/test_slurm.py",
     "residual-rl page": "tests/launch/page/test_server.py",
     "residual-rl film": "tests/launch/film/test_real_films.py",
