@@ -2,12 +2,14 @@
 
 The launcher writes a line for each group that starts, `+GROUP`, and for each that has ended, `-GROUP`. When
 this input ends, the launcher has ended. The kernel has sent a signal to its children by then (processes.py).
-This program waits for them, for as many seconds as its argument says, then kills what is left of their
-groups, workers included. It imports nothing of the project, so it starts at once and needs little memory.
+This program waits for them, for as many seconds as its first argument says, then kills what is left of their
+groups, workers included. At the end it removes the folders that are its other arguments. It imports nothing
+of the project, so it starts at once and needs little memory.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -51,3 +53,5 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     end(read_groups(), float(sys.argv[1]))
+    for folder in sys.argv[2:]:
+        shutil.rmtree(folder, ignore_errors=True)

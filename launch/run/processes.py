@@ -130,16 +130,13 @@ class Child:
 
 
 class Guard:
-    """A second process that ends all children if this process is killed: see guard.py."""
+    """A second process that ends all children if this process is killed, then removes `private`: see
+    guard.py."""
 
-    def __init__(self, patience_s: float) -> None:
-        program = Path(__file__).with_name("guard.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-IS", program, str(patience_s)],
-            stdin=subprocess.PIPE,
-            process_group=0,
-            text=True,
-        )
+    def __init__(self, patience_s: float, private: Path | None) -> None:
+        argv = [sys.executable, "-IS", Path(__file__).with_name("guard.py"), str(patience_s)]
+        argv += [] if private is None else [private]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, process_group=0, text=True)
 
     def tell(self, word: str, group: int) -> None:
         """Tell it that a group has started (`+`) or ended (`-`)."""
@@ -159,30 +156,32 @@ class Guard:
 class Team:
     """All children of a run; without `log_dir` their lines go to `echo` alone.
 
-    If this process is killed, they have some seconds to end by themselves, or with `kill_orphans` none.
+    Args:
+        private: a folder that is removed after the last child, even if this process is killed. Then children
+            are killed at once; without it they have some seconds to end by themselves.
     """
 
     def __init__(
-        self, log_dir: Path | None, echo: Callable[[str, str], None], *, kill_orphans: bool = False
+        self, log_dir: Path | None, echo: Callable[[str, str], None], private: Path | None = None
     ) -> None:
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
         self._log_dir = log_dir
         self._echo = echo
-        self._orphaned, self._patience_s = (
-            (signal.SIGKILL, 0.0) if kill_orphans else (signal.SIGTERM, PATIENCE_S)
-        )
+        self._private = private
         self._children: list[Child] = []
         self._guard: Guard | None = None  # runs while there are children
         self._selector = selectors.DefaultSelector()
 
     def start(self, command: Command) -> None:
         """Raises OSError: the program cannot be started."""
-        self._guard = self._guard or Guard(
-            self._patience_s
-        )  # before the child, so that no child is unguarded
+        patience_s, orphaned = (
+            (PATIENCE_S, signal.SIGTERM) if self._private is None else (0.0, signal.SIGKILL)
+        )
+        # Before the child, so that no child is unguarded.
+        self._guard = self._guard or Guard(patience_s, self._private)
         log_path = None if self._log_dir is None else self._log_dir / f"{command.name}.log"
-        child = Child(command, log_path, self._echo, self._orphaned)
+        child = Child(command, log_path, self._echo, orphaned)
         self._guard.tell("+", child.group)
         self._children.append(child)
         self._selector.register(child.output, selectors.EVENT_READ, child)

@@ -1,7 +1,6 @@
 """A process of a run on a node of a Ray cluster: started with its files, watched, ended. Imports no Ray."""
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -63,9 +62,10 @@ class Host:
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._private: Path | None = None
-        # Without its Host a process is lost, and the next one may start elsewhere at any moment.
-        self._team = Team(None, lambda name, line: self._lines.append(line), kill_orphans=True)
+        self._team = Team(None, self._keep)
+
+    def _keep(self, name: str, line: str) -> None:
+        self._lines.append(line)
 
     def require_free(self, endpoint: Endpoint) -> None:
         """Raise UsageError if a learner could not bind its ports here."""
@@ -81,13 +81,15 @@ class Host:
         os.chdir(work.home.folder if Path(work.home.folder).is_dir() else ROOT)
         if work.command.role == "learner":
             _wait_until_unlocked(Path(work.home.run_dir) / LEARNER)
-        self._private = Path(tempfile.mkdtemp(prefix="residual-rl-"))
-        config_file = self._private / "launch.yaml"
-        write_config(config_file, _at_this_node(work.config, work.home, self._private))
-        _write_keys(self._private / "keys", secrets.keys)
+        private = Path(tempfile.mkdtemp(prefix="residual-rl-"))
+        config_file = private / "launch.yaml"
+        write_config(config_file, _at_this_node(work.config, work.home, private))
+        _write_keys(private / "keys", secrets.keys)
         words = work.command.argv[1:]
         argv = (sys.executable, *(str(config_file) if w == work.config_file else w for w in words))
         env = (*work.command.env, *secrets.env.items())
+        # Without this Host the process is lost, and the next one may start elsewhere at any moment.
+        self._team = Team(None, self._keep, private)
         self._team.start(replace(work.command, argv=argv, env=env))
         return self._heard(None)
 
@@ -97,25 +99,17 @@ class Host:
         ended: list[Ended] = []
         while not self._lines and not ended and time.monotonic() < deadline_s:
             ended = self._team.pump(0.1)
-        if ended:
-            self._forget()
         return self._heard(ended[0] if ended else None)
 
     def end(self) -> Heard:
         """End the process, within ten seconds; what it wrote last."""
         ended = self._team.end()
-        self._forget()
         return self._heard(ended[0] if ended else None)
 
     def _heard(self, ended: Ended | None) -> Heard:
         lines, self._lines = tuple(self._lines), []
         # Its environment has secrets.
         return Heard(lines, ended and replace(ended, command=replace(ended.command, env=())))
-
-    def _forget(self) -> None:
-        if self._private is not None:
-            shutil.rmtree(self._private, ignore_errors=True)
-            self._private = None
 
 
 def _write_keys(folder: Path, keys: Mapping[str, str]) -> None:

@@ -48,15 +48,20 @@ def _begin(cluster: RayConfig) -> None:
     """A cluster of this machine alone, with as many processors as the run asks for: they are shared, as in a
     run without Ray."""
     log.info("starting a Ray cluster of this machine alone; cluster.address=HOST:PORT joins another")
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, math.ceil(total_of(cluster).cpus)),
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, math.ceil(total_of(cluster).cpus)),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
+        )
+    except (OSError, RuntimeError, ValueError, RayError) as error:  # Ray raises each of them
+        raise UsageError(
+            f"Ray cannot be started here: {_short(error)}: RAY_TMPDIR names another folder for its files"
+        ) from error
 
 
 def _join(address: str, answer_s: float) -> None:
