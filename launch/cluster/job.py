@@ -18,9 +18,9 @@ from config.compose import read_config, write_config
 from config.main import Config
 from config.process import PLAIN, set_up_logging
 from launch.cluster import slurm
-from launch.cluster.nodes import Meeting, run_actors
+from launch.cluster.nodes import Meeting, processes_of, run_actors
 from launch.cluster.program import Program
-from launch.cluster.record import FOLDER, Ended, claim, key_of, read_submitted, write_ended
+from launch.cluster.record import CONFIGURATION, FOLDER, Ended, claim, key_of, read_submitted, write_ended
 from launch.run.folder import read_summary
 from launch.run.holder import is_alive
 from launch.run.ports import free_ports
@@ -38,7 +38,7 @@ class RunJob:
     """One run as a job.
 
     Args:
-        run_dir: has launch.yaml.
+        run_dir: has what `submit` wrote.
         cluster: of several clusters the one that this job is in.
         own_ports: the run's ports were asked for; else the job takes free ones of its node.
     """
@@ -77,7 +77,7 @@ class RunJob:
 
     def _launch(self, job: str, meeting: Meeting | None) -> None:
         _wait_until_free(self._run_dir)
-        config = self._on_this_node(read_config(self._run_dir / "launch.yaml"), meeting)
+        config = self._on_this_node(read_config(self._run_dir / CONFIGURATION), meeting)
         path = self._run_dir / FOLDER / "run.yaml"
         write_config(path, config)
         if meeting is not None:
@@ -100,10 +100,7 @@ class RunJob:
             wire = msgspec.structs.replace(wire, experience_port=experience, weights_port=weights)
         if meeting is not None:
             wire = meeting.with_keys(wire)
-        cpus = os.environ.get("SLURM_CPUS_PER_TASK")
-        if actor.processes is None and cpus is not None:
-            # One is the learner's. Not every Slurm keeps a job to its processors.
-            actor = msgspec.structs.replace(actor, processes=max(1, (int(cpus) - 1) // actor.count))
+        actor = msgspec.structs.replace(actor, processes=processes_of(actor, of_learner=1))
         return msgspec.structs.replace(config, resume="auto", wire=wire, actor=actor)
 
     def _cancel_others(self, key: str) -> None:

@@ -15,6 +15,7 @@ from config.process import UsageError
 from launch.cluster import slurm
 from launch.cluster.limits import ClusterError, require_gpus, require_room, require_shared
 from launch.cluster.record import (
+    CONFIGURATION,
     FOLDER,
     Submitted,
     claimed_by,
@@ -118,7 +119,8 @@ def _prepare(config: Config) -> None:
     run_dir = make_run_dir(config)
     (run_dir / FOLDER).mkdir(exist_ok=True)
     forget_claim(run_dir)
-    write_config(run_dir / "launch.yaml", config)
+    write_config(run_dir / CONFIGURATION, config)
+    write_config(run_dir / "launch.yaml", config)  # tells other verbs that this is a run
 
 
 def _executor(batch: Batch, queue: Queue) -> "Executor":
