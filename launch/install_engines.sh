@@ -8,10 +8,12 @@ fail() {
     exit 1
 }
 
-export PATH="$PATH:/usr/sbin:/sbin"
-if command -v slurmctld slurmd sbatch munged mungekey >/dev/null; then
-    exit 0
-fi
+export PATH="$PATH:${SBIN:-/usr/sbin:/sbin}" # where daemons are
+missing=""
+for program in slurmctld slurmd sbatch munged mungekey; do
+    command -v "$program" >/dev/null || missing="$program"
+done
+[[ -n $missing ]] || exit 0
 command -v apt-get >/dev/null || fail "no apt-get here: install Slurm (slurmctld, slurmd, sbatch) and munge by hand"
 root=()
 [[ $(id -u) == 0 ]] || root=(sudo -n)

@@ -88,7 +88,7 @@ def run_actors(run_dir: Path, rank: int, meeting: Meeting) -> None:
 
 
 def _argv(at: Invitation, keys: Path, spool: Path, actor: ActorConfig) -> tuple[str, ...]:
-    """An actor that keeps what is not durable in the run's folder, so that the next start of the job sends it."""
+    """An actor. It keeps in the run's folder what is not durable: the next start of the job sends it."""
     own = {
         "wire.weights_port": at.weights_port, "actor.id": f"actor-{actor.index}", "actor.index": actor.index,
         "actor.spool": quoted(str(spool)), "actor.count": actor.count, "actor.num_envs": actor.num_envs,
