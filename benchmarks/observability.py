@@ -1,16 +1,19 @@
 """What it costs to watch a run: page, report, monitor and trackers (about a minute a round and side).
 
 ours: a run with everything on: its page and a reader who asks for fresh figures every 2 s, as a browser does,
-report.html, a monitor, and the trackers of the configuration.
+report.html, a monitor in a terminal, and the trackers of the configuration.
 peer: the same run with nothing but learner, actors and evaluator. Sides in turns; rates from the first update
 to the end, as metrics.jsonl tells.
 """
 
 import contextlib
+import os
+import pty
 import statistics
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -75,8 +78,10 @@ def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
 
 
 def rates_of(run_dir: Path) -> Rates:
-    """From the first update to the last point of training."""
+    """From the first update to the last point of training. Raises RuntimeError: the run was too short."""
     trained = [p for p in MetricsReader(run_dir).read() if p.get("updates") and "eval_version" not in p]
+    if len(trained) < 2:
+        raise RuntimeError(f"{len(trained)} points with updates, rates need two: more --frames")
     first, last = trained[0], trained[-1]
     seconds = last["t_s"] - first["t_s"]
     return Rates((last["frames"] - first["frames"]) / seconds, (last["updates"] - first["updates"]) / seconds)
@@ -94,16 +99,39 @@ def watching(config: Config) -> Generator[None]:
 
     reader = threading.Thread(target=look)
     reader.start()
-    monitor = subprocess.Popen(
-        [sys.executable, "-m", "launch", "monitor", str(config.run_dir)], stdout=subprocess.DEVNULL
-    )
     try:
-        yield
+        with monitoring(config.run_dir):
+            yield
     finally:
         over.set()
         reader.join()
-        monitor.terminate()
+
+
+@contextlib.contextmanager
+def monitoring(run_dir: Path) -> Generator[None]:
+    """The monitor in a terminal, all of whose output is read."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (60, 200))
+    monitor = subprocess.Popen(
+        [sys.executable, "-m", "launch", "monitor", str(run_dir)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+
+    def drain() -> None:
+        with contextlib.suppress(OSError):  # the terminal's other side is closed
+            while os.read(ours, 1 << 16):
+                pass
+
+    drained = threading.Thread(target=drain)
+    drained.start()
+    try:
+        yield
+    finally:
+        monitor.kill()
         monitor.wait()
+        drained.join()
+        os.close(ours)
 
 
 def main(argv: list[str]) -> None:

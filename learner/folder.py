@@ -4,9 +4,12 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from config.files import locked, name_holder
+from config.files import is_locked, locked, name_holder
 from config.main import Config
 from config.process import UsageError
+
+LAUNCHER, LEARNER = "launch.lock", "lock"
+"""Files that whoever works in the folder has locked."""
 
 
 class RunError(UsageError):
@@ -37,11 +40,16 @@ def is_begun(run_dir: Path) -> bool:
     return (run_dir / "config.yaml").exists()
 
 
+def has_launcher(run_dir: Path) -> bool:
+    """Whether a launcher works in the folder."""
+    return is_locked(run_dir / LAUNCHER)
+
+
 @contextlib.contextmanager
 def sole_learner(run_dir: Path) -> Generator[None]:
     """Lock the run's folder: two learners would cut each other's journal.
     Raises RunError: another process has locked it."""
-    place = run_dir / "lock"
+    place = run_dir / LEARNER
     try:
         place.touch()
     except OSError as error:

@@ -29,9 +29,9 @@ from launch.run.folder import MetricsReader, describe_summary, read_summary, wra
 from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
-from learner.folder import RunError, make_run_dir, sole_learner
+from learner.folder import LAUNCHER, RunError, make_run_dir, sole_learner
 from learner.replay.prior.source import require_prior_sources
-from learner.tracking.results import send_results
+from learner.tracking.results import say_how_to_send, send_results
 from learner.tracking.trackers import require_trackers
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
@@ -98,7 +98,7 @@ def sole_launcher(config: Config) -> Generator[None]:
     run_dir = make_run_dir(config)
     with sole_learner(run_dir):
         pass
-    place = run_dir / "launch.lock"
+    place = run_dir / LAUNCHER
     place.touch()
     taken = RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
     with locked(place, taken):
@@ -192,11 +192,12 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
         make_films(config, logs, stop, echo)
-        send_results(config, stop, log)
+        send_results(config.run_dir, config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")
         return FAILED
     else:
+        say_how_to_send(config.run_dir, log)
         log.error("run %s ended early (exit code %d); its folder: %s", config.name, code, config.run_dir)
     return code
 

@@ -99,9 +99,11 @@ def test_folders_that_cannot_be_read_are_a_line_each(
     (tmp_path / "damaged/summary.json").write_text("{")
     (tmp_path / "yaml/launch.yaml").write_text("a: [")
     (tmp_path / "yaml/config.yaml").write_text("[1]")
+    (tmp_path / "notes.jsonl").write_text('{"of": "somebody else"}\n' * 40)
     assert residual_rl("runs", str(tmp_path)) == 0
     shown = capsys.readouterr()
     assert [line.partition(": ")[0] for line in shown.err.splitlines()] == [
+        f"{tmp_path}/notes.jsonl",
         f"{tmp_path}/damaged/summary.json is damaged",
         f"{tmp_path}/empty is no run",
         f"{tmp_path}/old/metrics.jsonl has no point",

@@ -59,7 +59,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _state(record: Record) -> str:
-    task = _setting(record.settings, "task", "env_id") or "unknown task"
+    task = task_of(record) or "unknown task"
     algo = _setting(record.settings, "algo", "name") or "unknown algorithm"
     what = f"{task}, {algo}, seed {record.settings.get('seed', 'unknown')}"
     if record.last_word_unix is None:
@@ -68,6 +68,11 @@ def _state(record: Record) -> str:
     early = record.summary.get("stopped_early")
     over = f"over ({early})" if early else "over"
     return f"{what}: {over if record.is_over else 'not over'}, last word at {at}"
+
+
+def task_of(record: Record) -> str | None:
+    task = _setting(record.settings, "task", "env_id")
+    return task if isinstance(task, str) else None
 
 
 def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:

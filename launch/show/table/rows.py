@@ -192,11 +192,14 @@ def _first_line(path: Path) -> str | None:
 def _read_records(folder: Path, problems: list[str]) -> Iterator[Record]:
     """Lines of the studies' records in `folder`."""
     for path in sorted(folder.glob("*.jsonl")):
+        wrong: list[str] = []
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
                 yield msgspec.json.decode(line, type=Record)
             except ValueError as error:
-                problems.append(f"{path}: line {number} is no run of a study: {error}")
+                wrong.append(f"line {number} is no run of a study: {error}")
+        if wrong:
+            problems.append(f"{path}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
 
 
 def _with_study(row: Row, record: Record | None) -> Row:
