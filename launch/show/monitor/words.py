@@ -160,7 +160,7 @@ def _time(snapshot: Snapshot) -> str:
 def _replay(figures: dict[str, float]) -> str:
     queued = figures.get("queue_episodes")
     parts = [f"{count(figures['episodes'])} episodes"]
-    parts += [] if queued is None else [f"{count(queued)} waiting for the disk"]
+    parts += [f"{count(queued)} waiting for the disk"] if queued else []
     if rows := figures.get("queue_rows"):
         parts.append(f"{count(rows)} rows waiting for the learner")
     return ", ".join(parts)

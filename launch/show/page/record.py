@@ -100,9 +100,13 @@ class RecordReader:
         if size < self._size:
             self._begin()  # the run began anew
         self._size = size
-        for point in self._metrics.read_good():
-            self._add({key: value for key, value in point.items() if value is not None})
-        problems = list(self._problems())
+        problems = list[str]()
+        try:
+            for point in self._metrics.read_good():
+                self._add({key: value for key, value in point.items() if value is not None})
+        except OSError as error:
+            problems.append(f"metrics.jsonl cannot be read: {error.strerror}")
+        problems += self._problems()
         described = {name: self._json(f"{name}.json", problems) for name in ("machine", "status", "summary")}
         settings = read_settings(self._folder)
         if not settings.keys() >= {"learner", "task", "base", "algo"}:

@@ -85,7 +85,11 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield success_tile("base alone", record.base)
     yield success_tile("base + residual", full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
-    yield Tile("frames", count(record.newest("frames")), f"of {count(total)} at most" if total else "")
+    yield Tile(
+        "frames",
+        count(record.newest("frames")),
+        f"training ends after {count(total)}" if is_number(total) else "",
+    )
     # The points go on during the final evaluation, which is no training.
     wall_s = record.summary.get("wall_s", record.newest("t_s"))
     minutes = f"{wall_s / 60:.1f}" if is_number(wall_s) else "unknown"
