@@ -418,6 +418,8 @@ def test_keys_show_the_logs_and_ask_before_the_run_is_stopped(running: Path, rep
 
 
 def test_log_lines_are_cut_between_words(middle: Path) -> None:
+    with (middle / "logs/learner.log").open("a") as log:
+        log.writelines(f"{'x' * before} in runs/{'a-' * 12}run\n" for before in range(12, 28, 4))
     snapshot = Follower(middle).look()
     for columns in (40, 80, 200):
         for line in words.logs(snapshot, columns, 8).plain.splitlines():

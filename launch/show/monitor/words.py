@@ -72,8 +72,12 @@ def logs(snapshot: Snapshot, columns: int, per_process: int) -> Text:
             prefix = f"{name:<{width}} "
             room = max(1, columns - len(prefix))
             shown.append("\n" if shown else "").append(prefix, "cyan")
-            shown.append(textwrap.shorten(line, room, placeholder=" …", break_long_words=False))
+            shown.append(_shortened(line, room))
     return shown
+
+
+def _shortened(line: str, room: int) -> str:
+    return textwrap.shorten(line, room, placeholder=" …", break_long_words=False, break_on_hyphens=False)
 
 
 def go_on(snapshot: Snapshot) -> str:

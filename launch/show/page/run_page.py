@@ -95,7 +95,7 @@ def _tiles(record: Record) -> Iterator[Tile]:
     minutes = f"{wall_s / 60:.1f}" if is_number(wall_s) else "unknown"
     yield Tile("minutes", minutes, "of training, from the first experience on")
     yield Tile("updates", count(record.newest("updates")))
-    yield Tile("episodes", count(record.newest("episodes")), "played by the actors")
+    yield Tile("episodes", count(record.newest("episodes")), "played to their end")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:
