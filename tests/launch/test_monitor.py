@@ -200,6 +200,19 @@ def test_a_run_that_begins_shows_nothing_but_facts(
     ]
 
 
+def test_it_says_where_the_runs_page_is_while_there_is_one(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [f"http://127.0.0.1:{port}/ shows {running.name}" for port in (8765, 8766)]
+    (running / "logs/page.log").write_text("\n".join([*said, "warning: something else"]) + "\n")
+    residual_rl("monitor", str(running), "--once")
+    assert "page http://127.0.0.1:8766/" in " ".join(capsys.readouterr().out.split())
+    finished_run(running.parent / "over")
+    shutil.copy(running / "logs/page.log", running.parent / "over/logs")
+    residual_rl("monitor", str(running.parent / "over"), "--once", "--json")
+    assert json.loads(capsys.readouterr().out)["page"] is None
+
+
 def _torn(run_dir: Path) -> None:
     with (run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"frames": 12')

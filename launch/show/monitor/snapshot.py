@@ -84,6 +84,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     actors: tuple[Actor, ...] | None
     free_mb: float | None
     warnings: tuple[str, ...]
+    page: str | None
+    """The address of the run's page."""
     logs: dict[str, tuple[str, ...]]
     """Process -> its last lines."""
     summary: dict[str, str] | None

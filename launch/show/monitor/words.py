@@ -127,6 +127,8 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "actors", f"{count(figures['actors'])} connected"
     if "episodes" in figures:
         yield "replay", f"{_replay(figures)}; {_disk(snapshot)}"
+    if snapshot.page:
+        yield "page", snapshot.page
     if snapshot.state == "not running":
         yield "go on", f"{go_on(snapshot)}, and the run's other words"
 
