@@ -1,6 +1,7 @@
 """Laws of `residual-rl film`: what cannot be filmed is one line, before any picture is drawn."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,13 @@ def test_at_a_runs_end_a_host_that_draws_nothing_is_said_and_is_no_failure(run_d
     )
 
 
+def test_it_runs_at_the_lowest_priority(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = list[int]()
+    monkeypatch.setattr(os, "nice", added.append)
+    film(run_dir)
+    assert added == [19]
+
+
 def test_a_base_that_is_gone_is_one_line(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make, "choose_renderer", lambda: "gpu")
     code, line = film(run_dir, "base.path=gone")
@@ -112,7 +120,7 @@ def over(run_dir: Path, caplog: pytest.LogCaptureFixture) -> Path:
     """A run that is over, and was kept by W&B offline. All of it was handed over."""
     caplog.set_level(logging.INFO)
     for name in ("summary.json", "wandb_id", "launch.lock", "wandb/offline-run-1/run-1.wandb"):
-        (run_dir / name).parent.mkdir(exist_ok=True)
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (run_dir / name).write_text("{}")
     return run_dir
 

@@ -78,6 +78,7 @@ def test_the_large_figures_are_those_of_the_metrics(made: Path, tmp_path: Path) 
     assert shown["frames"] == (f"{training['frames']:,}", "training ends after 50,000")
     assert shown["minutes"][0] == f"{json.loads((made / 'summary.json').read_text())['wall_s'] / 60:.1f}"
     assert shown["updates"][0] == f"{training['updates']:,}"
+    assert shown["episodes"][0] == f"{training['episodes']:,}"
 
 
 def test_every_line_of_every_chart_is_that_of_the_metrics(made: Path, tmp_path: Path) -> None:
