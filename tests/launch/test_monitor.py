@@ -143,7 +143,7 @@ def test_a_follower_reads_on_from_where_it_was(middle: Path) -> None:
 
 
 def test_actors_are_those_of_status_json(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    actor = {"name": "actor-0", "host": "box", "sub_envs": 6, "frames": 1234, "frames_per_s": 120.5,
+    actor = {"name": "actor-0", "host": "box", "sub_envs": 6.0, "frames": 1234.0, "frames_per_s": 120.5,
              "lag_versions": 2.5, "last_heard_s": 1.0, "alive": True}  # fmt: skip
     gone = actor | {"name": "lab-3", "alive": False}
     status = {"t_unix": time.time() - 10, "actors": [actor, gone], "waiting_for": "a person"}

@@ -27,12 +27,12 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """One actor, as the learner's status.json has it."""
+    """One actor, as the learner's status.json has it: figures on the wire are floats, counts too."""
 
     name: str
     host: str | None = None
-    sub_envs: int | None = None
-    frames: int | None = None
+    sub_envs: float | None = None
+    frames: float | None = None
     frames_per_s: float | None = None
     lag_versions: float | None = None
     last_heard_s: float | None = None

@@ -101,9 +101,9 @@ _WIDE_COLUMNS = 90
 def _cells(actor: Actor) -> tuple[str, ...]:
     heard = "gone" if not actor.alive else _with(actor.last_heard_s, "{:.0f} s ago")
     return (
-        plain(actor.name), plain(actor.host or "-"), _with(actor.sub_envs, "{}"),
+        plain(actor.name), plain(actor.host or "-"), _with(actor.sub_envs, "{:.0f}"),
         _with(actor.frames_per_s, "{:.0f}"), _with(actor.lag_versions, "{:.1f}"), heard,
-        _with(actor.frames, "{:,}"),
+        _with(actor.frames, "{:,.0f}"),
     )  # fmt: skip
 
 

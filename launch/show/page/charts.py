@@ -147,7 +147,7 @@ def _two_axes(record: Record, name: str, title: str, note: str, keys: dict[str, 
         lines.add(key, label, record.points, yaxis=axis.replace("axis", ""), line={"color": colour})
         text = {"text": label, "font": {"color": colour}}
         layout[axis] = FROM_ZERO["yaxis"] | {"title": text, "automargin": True}
-    layout["yaxis2"] |= {"overlaying": "y", "side": "right", "showgrid": False}
+    layout["yaxis2"] |= {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
     return lines.chart(name, title, note, layout)
 
 

@@ -30,10 +30,9 @@ class Draft:
     @property
     def features(self) -> dict[str, dict[str, Any]]:
         """Of info.json, to be changed. Raises DatasetError: there are none."""
-        features = self.info.get("features")
-        if not isinstance(features, dict):
+        if not isinstance(self.info.get("features"), dict):
             raise DatasetError(f"{INFO_PATH} lists no features")
-        return features
+        return self.info["features"]
 
     def name_of(self, path: Path) -> str:
         """A file's name, as messages and lists have it."""

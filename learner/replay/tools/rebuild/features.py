@@ -40,7 +40,7 @@ def _require_columns(draft: Draft, paths: Sequence[Path]) -> None:
     counted = draft.info | dict.fromkeys(COUNTS, 0)
     if wrong := [*wrong_info(counted)]:
         raise DatasetError(wrong[0])
-    needed = set(frame_features(counted)) - set(AUTOMATIC)
+    needed = {*map(str, frame_features(counted))} - AUTOMATIC.keys()
     for path in paths:
         if lacking := needed - set(column_names(path)):
             raise DatasetError(f"{draft.name_of(path)} lacks the columns {', '.join(sorted(lacking))}")

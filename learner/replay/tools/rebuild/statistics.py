@@ -1,5 +1,8 @@
 """meta/stats.json, from the frames."""
 
+# pyright: reportUnknownMemberType=false
+# Numpy leaves open what tolist returns.
+
 import itertools
 import math
 from collections.abc import Mapping, Sequence
