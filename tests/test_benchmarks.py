@@ -10,10 +10,16 @@ import pytest
 import benchmarks
 from benchmarks import observability
 from benchmarks.command import print_result
+from benchmarks.scale import Cell, measure
+from benchmarks.scale_actor import Order, messages
+from config.compose import compose_config
+from protocol.experience import ExperienceCheck
 from tests.support.run_folder import evaluation_point, training_point, write_points
+from tests.support.spec import make_spec
 
+PARTS = {"command", "scale_actor"}
 NAMES = sorted(
-    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "command"
+    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
 )
 
 
@@ -72,3 +78,27 @@ def test_watched_and_unwatched_runs_take_turns_and_their_medians_are_compared(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["ours"], result["peer"], result["ratio"]) == (90, 100, 0.9)
     assert (result["ours_updates_per_s"], result["updates_ratio"]) == (9.0, 0.9)
+
+
+def test_rows_of_a_simulated_actor_are_experience_of_whole_episodes() -> None:
+    spec = make_spec()
+    order = Order(
+        wire=compose_config([]).wire, spec=spec, index=3, rows_per_s=80, rows_per_message=64, sub_envs=6
+    )
+    check, following = ExperienceCheck(spec), dict.fromkeys(range(6), (0, 0))
+    for columns, _ in zip(messages(order), range(20), strict=False):
+        check(columns)
+        for sub_env, episode, decision, ends in zip(
+            *(columns[name].tolist() for name in ("sub_env", "episode", "decision", "truncated")), strict=True
+        ):
+            assert following[sub_env] == (episode, decision)
+            following[sub_env] = (episode + 1, 0) if ends else (episode, decision + 1)
+
+
+@pytest.mark.slow
+def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
+    seen = measure(Cell(actors=2, rows_per_s=80), seconds=4, scratch=tmp_path)
+    assert seen["fairness"] > 0.8
+    assert 0 < seen["taken_share"] < 1.2 and seen["updates_per_s"] > 0
+    assert 0 < seen["ack_ms_median"] <= seen["ack_ms_99"]
+    assert seen["fan_out_ms_most"] >= 0
