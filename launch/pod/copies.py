@@ -1,12 +1,13 @@
 """Copies of runs: by rsync to another place, or as an archive of what is new."""
 
-import json
 import logging
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from config.files import replace_text, replaced
 
@@ -15,8 +16,15 @@ log = logging.getLogger("save")
 # Of silence, not in all: runs may have many GB.
 _PATIENCE_S = 60
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10"
-Files = dict[str, list[int]]
+Files = dict[str, tuple[int, int]]
 """Path below the runs -> size in bytes and time of the last change in ns."""
+
+
+class _Packed(msgspec.Struct, frozen=True):
+    """How many archives there were (some may be elsewhere now), and the files as they are in the newest."""
+
+    archives: int = 0
+    files: Files = {}
 
 
 def copy_runs(folders: Sequence[Path], to: str) -> bool:
@@ -45,10 +53,11 @@ def copy_runs(folders: Sequence[Path], to: str) -> bool:
 def pack_runs(runs: Path, place: Path) -> bool:
     """Write the files that are new or changed since the last archive into another one.
     Returns whether all files are in an archive."""
+    place.mkdir(parents=True, exist_ok=True)
     record = place / "runs.json"
-    packed: Files = json.loads(record.read_bytes()) if record.is_file() else {}
+    packed = msgspec.json.decode(record.read_bytes(), type=_Packed) if record.is_file() else _Packed()
     files = _files(runs)
-    new = [name for name, state in files.items() if packed.get(name) != state]
+    new = [name for name, state in files.items() if packed.files.get(name) != state]
     if not new:
         log.info("runs: nothing is new")
         return True
@@ -59,15 +68,15 @@ def pack_runs(runs: Path, place: Path) -> bool:
             size // 10**6, place, room // 10**6,
         )  # fmt: skip
         return False
-    archive = place / f"runs-{len(list(place.glob('runs-*.tar'))) + 1:03d}.tar"
+    archive = place / f"runs-{packed.archives + 1:03d}.tar"
     with replaced(archive) as fresh, tarfile.open(fresh, "w") as tar:
         for name in new:
             tar.add(runs / name, f"runs/{name}")
-    replace_text(record, json.dumps(files))
+    replace_text(record, msgspec.json.encode(_Packed(packed.archives + 1, files)).decode())
     log.info("packed %d files, %.1f MB: %s", len(new), size / 10**6, archive)
     return True
 
 
 def _files(runs: Path) -> Files:
     states = {path: path.lstat() for path in sorted(runs.rglob("*")) if path.is_file() or path.is_symlink()}
-    return {str(path.relative_to(runs)): [now.st_size, now.st_mtime_ns] for path, now in states.items()}
+    return {str(path.relative_to(runs)): (now.st_size, now.st_mtime_ns) for path, now in states.items()}

@@ -40,8 +40,8 @@ def _send(run_dir: Path, environment: dict[str, str]) -> bool:
     words = sync_words(offline_runs(run_dir))
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", *words], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=_PATIENCE_S,
+            [sys.executable, "-P", "-m", *words], env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_PATIENCE_S,
         )  # fmt: skip
         why = "".join(ended.stdout.strip().splitlines()[-1:])
     except subprocess.TimeoutExpired:
