@@ -34,10 +34,11 @@ add_uv() {
 }
 
 add_python() {
+    local said
     [[ -x $VOLUME/bin/uv ]] || return 0
     compgen -G "$UV_PYTHON_INSTALL_DIR/cpython-3.1[23].*/bin/python3" >/dev/null && return 0
-    "$VOLUME/bin/uv" python install --quiet --no-bin 3.12 ||
-        warn "no Python on the volume (see above): .venv takes the container's, and is made again where that is gone"
+    said="$("$VOLUME/bin/uv" python install --no-bin 3.12 2>&1)" ||
+        warn "no Python on the volume (${said##*cause: }): .venv takes the container's, and is made again where that is gone"
 }
 
 if ! is_on_volume; then

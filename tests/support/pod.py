@@ -28,6 +28,7 @@ done
 """
 # As uv does, for a Python that is there already.
 UV = """#!/bin/sh
+[ "{python}" ] || {{ printf 'error: Failed to install\\n  cause: no network\\n' >&2; exit 1; }}
 mkdir -p "$UV_PYTHON_INSTALL_DIR/cpython-3.12.9-linux/bin"
 ln -sf {python} "$UV_PYTHON_INSTALL_DIR/cpython-3.12.9-linux/bin/python3"
 """
@@ -99,9 +100,9 @@ class Pod:
     def profile(self) -> Path:
         return self._disk / "profile.d" / "residual-rl.sh"
 
-    def add_uv(self) -> None:
-        """So that nothing is fetched."""
-        self._add(self.volume / "bin" / "uv", UV.format(python=sys.executable))
+    def add_uv(self, python: str = sys.executable) -> None:
+        """So that nothing is fetched. Without a `python` none can be had."""
+        self._add(self.volume / "bin" / "uv", UV.format(python=python))
 
     def add_clone(self) -> None:
         """This checkout as it is, committed, on the container's disk."""
