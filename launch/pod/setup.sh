@@ -25,7 +25,7 @@ add_uv() {
     local folder="$VOLUME/cache/uv-alone"
     [[ -x $VOLUME/bin/uv ]] && return 0
     mkdir -p "$VOLUME/bin"
-    if python3 -m pip install --quiet --disable-pip-version-check --target "$folder" uv; then
+    if python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$folder" uv; then
         mv "$folder/bin/uv" "$VOLUME/bin/uv"
     else
         warn "no uv on the volume (see above): is there a python3 with pip, and a package index?"

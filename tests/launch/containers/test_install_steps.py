@@ -27,22 +27,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def environment(stage: Stage, folder: Path) -> dict[str, str]:
-    """Its ENV, with uv's cache of this machine instead of none, and links to it."""
+    """Its ENV, with links to uv's cache on this machine instead of none, and nothing compiled ahead."""
     programs = folder.parent / "programs"
     programs.mkdir()
     for name in ("python3", "python3.12"):
         (programs / name).symlink_to(Path(sys.base_prefix, "bin", "python3").resolve())
     said = " ".join(stage.all("ENV")).replace("/home/robot/residual-rl", str(folder))
     variables = dict(word.split("=", 1) for word in shlex.split(said))
-    assert variables.pop("UV_NO_CACHE") == "1"
+    assert variables.pop("UV_NO_CACHE") == variables.pop("UV_COMPILE_BYTECODE") == "1"
     system = os.pathsep.join([str(programs), "/usr/local/bin", "/usr/bin", "/bin"])
     variables["PATH"] = variables["PATH"].replace("$PATH", system)
-    kept = {
-        name: os.environ[name]
-        for name in ("UV_CACHE_DIR", "PIP_INDEX_URL", "UV_INDEX_URL")
-        if name in os.environ
-    }
-    return {"HOME": os.environ["HOME"], "UV_LINK_MODE": "symlink"} | kept | variables
+    # How this machine reaches packages.
+    reaches = re.compile("UV_|PIP_|SSL_|.*_(proxy|PROXY)$")
+    kept = {name: value for name, value in os.environ.items() if reaches.match(name)}
+    return kept | variables | {"HOME": os.environ["HOME"], "UV_LINK_MODE": "symlink"}
 
 
 def copy(text: str, folder: Path) -> None:
