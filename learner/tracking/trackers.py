@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,12 +100,15 @@ def offline_runs(folder: Path) -> list[str]:
     return [str(each) for each in offline if not any(each.glob("*.wandb.synced"))]
 
 
+def sync_words(places: Sequence[str]) -> list[str]:
+    """The command that sends what W&B keeps in these places of one run."""
+    return ["wandb", "sync", *(["--append"] if len(places) > 1 else []), *places]
+
+
 def how_to_send(place: str) -> str:
     """What to do with what W&B keeps in a place."""
     folders = offline_runs(Path(place).parents[1])
-    if place in folders and len(folders) > 1:
-        return f"to send it: wandb sync --append {shlex.join(folders)}"
-    return f"to send it: wandb sync {shlex.quote(place)}"
+    return f"to send it: {shlex.join(sync_words(folders if place in folders else [place]))}"
 
 
 def _tensorboard(tracked: Tracked) -> Tracker:
