@@ -57,6 +57,14 @@ def require_writable(path: Path, *, folder: bool) -> None:
         raise UsageError(f"{path} cannot be written: no permission to write {there}")
 
 
+def broken_link(path: Path) -> str | None:
+    """In words, the link on the way to `path` that leads nowhere; None: there is none."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            return f"{place} is a link to {place.readlink()}, which is not there: mend or remove the link"
+    return None
+
+
 def _is_there(path: Path) -> bool:
     """Whether a file, a folder or a link has this name. Raises OSError: a name that no file can have."""
     try:
