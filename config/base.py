@@ -20,7 +20,7 @@ class BaseConfig(Section, frozen=True, tag_field="type"):
 
 def why_no_base(path: str, env_id: str) -> str:
     """The refusal where no folder of a diffusion base is at `path`, in words."""
-    how = broken_link(Path(path)) or (
+    how = broken_link(Path(path) / "args.json") or (
         "check both names, or set base.path=<folder with args.json and checkpoints/best.pt>"
     )
     return f"no folder {path} with a base for task.env_id={env_id}: {how}"

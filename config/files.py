@@ -52,7 +52,7 @@ def require_writable(path: Path, *, folder: bool) -> None:
     there = next(place for place in (path, *path.absolute().parents) if _is_there(place))
     what = "folder" if folder or there != path else "file"
     if not (there.is_dir() if what == "folder" else there.is_file()):
-        raise UsageError(f"{path} cannot be written: {there} is no {what}")
+        raise UsageError(f"{path} cannot be written: {broken_link(there) or f'{there} is no {what}'}")
     if not os.access(there, os.W_OK, effective_ids=True):
         raise UsageError(f"{path} cannot be written: no permission to write {there}")
 

@@ -43,16 +43,16 @@ def require_inputs(config: Config, stop: StopRequest) -> None:
 
 def _wait(asked: subprocess.Popen[bytes], config: Config, stop: StopRequest) -> bytes:
     """What it wrote to standard error."""
-    given, patient = msgspec.json.encode(config), True
+    given: bytes | None = msgspec.json.encode(config)
     while True:
         try:
             return asked.communicate(given, timeout=_PATIENCE_S)[1]
         except subprocess.TimeoutExpired:
+            if given is not None:
+                log.info("looking at %s", _described(config))
+            given = None  # it has it
             if stop.is_set():
                 asked.kill()
-            elif patient:
-                log.info("looking at %s", _described(config))
-                patient = False
 
 
 def _described(config: Config) -> str:

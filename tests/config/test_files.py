@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config.files import locked, replace_text, replaced, try_lock
+from config.files import broken_link, locked, replace_text, replaced, require_writable, try_lock
+from config.process import UsageError
 
 
 def test_a_reader_sees_the_old_content_until_the_block_ends(tmp_path: Path) -> None:
@@ -50,3 +51,12 @@ def test_a_lock_is_for_one_and_ends_with_its_process(kind: str, tmp_path: Path) 
         assert try_lock(path) is None
     descriptor = try_lock(path)
     assert descriptor is not None
+
+
+def test_a_link_that_leads_nowhere_is_named_wherever_it_is_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to("/nowhere/at all")
+    says = f"{tmp_path}/runs is a link to /nowhere/at all, which is not there: mend or remove the link"
+    assert broken_link(tmp_path / "runs" / "one" / "file") == broken_link(tmp_path / "runs") == says
+    with pytest.raises(UsageError, match="/runs/one cannot be written: .*/runs is a link to /nowhere"):
+        require_writable(tmp_path / "runs" / "one", folder=True)
+    assert broken_link(tmp_path / "none") is None and broken_link(Path("none")) is None
