@@ -37,6 +37,6 @@ def require_dimensions(source: str, episode: Demonstration, dims: tuple[int, int
     there = episode.observations.shape[1], episode.actions.shape[1]
     if there != dims:
         raise DemonstrationError(
-            f"{source} has observation_dim {there[0]} and action_dim {there[1]}, the base {dims[0]} "
-            f"and {dims[1]}: choose learner.demos of the same task and control mode"
+            f"{source} has observation_dim {there[0]} and action_dim {there[1]}, the task {dims[0]} "
+            f"and {dims[1]}: choose learner.demos, and a base, of this task and control mode"
         )
