@@ -3,14 +3,21 @@
 import importlib
 import json
 import pkgutil
+from pathlib import Path
 
 import pytest
 
 import benchmarks
 from benchmarks.command import print_result
+from benchmarks.scale import Cell, measure
+from benchmarks.scale_actor import Order, messages
+from config.compose import compose_config
+from protocol.experience import ExperienceCheck
+from tests.support.spec import make_spec
 
+PARTS = {"command", "scale_actor"}
 NAMES = sorted(
-    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "command"
+    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
 )
 
 
@@ -35,3 +42,27 @@ def test_a_last_line_has_only_keys_that_the_help_names(capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {"ours_s": 1, "ratio": 2}
     with pytest.raises(KeyError, match="peer"):
         print_result({"peer": 1}, {"ratio": ""})
+
+
+def test_rows_of_a_simulated_actor_are_experience_of_whole_episodes() -> None:
+    spec = make_spec()
+    order = Order(
+        wire=compose_config([]).wire, spec=spec, index=3, rows_per_s=80, rows_per_message=64, sub_envs=6
+    )
+    check, following = ExperienceCheck(spec), dict.fromkeys(range(6), (0, 0))
+    for columns, _ in zip(messages(order), range(20), strict=False):
+        check(columns)
+        for sub_env, episode, decision, ends in zip(
+            *(columns[name].tolist() for name in ("sub_env", "episode", "decision", "truncated")), strict=True
+        ):
+            assert following[sub_env] == (episode, decision)
+            following[sub_env] = (episode + 1, 0) if ends else (episode, decision + 1)
+
+
+@pytest.mark.slow
+def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
+    seen = measure(Cell(actors=2, rows_per_s=80), seconds=4, scratch=tmp_path)
+    assert seen["fairness"] > 0.8
+    assert 0 < seen["taken_share"] < 1.2 and seen["updates_per_s"] > 0
+    assert 0 < seen["ack_ms_median"] <= seen["ack_ms_99"]
+    assert seen["fan_out_ms_most"] >= 0
