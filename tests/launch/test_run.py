@@ -308,7 +308,7 @@ def test_a_second_launcher_is_refused_while_the_first_waits_for_the_one_inside_t
         ("learner.demos=bases", "learner.demos: no demonstrations at bases"),
         (
             "learner.demos=bases/StackCube-v1/demos.h5",
-            "has observation_dim 48 and action_dim 7, the task 42 and 7",
+            "has observation_dim 48 and action_dim 7, the task 42",
         ),
         ("learner.device=cuda:77", "learner.device=cuda:77 cannot be used: "),
         ("task.control_mode=pd_joint_pos", "task.control_mode=pd_joint_pos has actions outside [-1, 1]"),
