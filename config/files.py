@@ -60,9 +60,17 @@ def require_writable(path: Path, *, folder: bool) -> None:
     there = next(place for place in (path, *path.absolute().parents) if _is_there(place))
     what = "folder" if folder or there != path else "file"
     if not (there.is_dir() if what == "folder" else there.is_file()):
-        raise UsageError(f"{path} cannot be written: {there} is no {what}")
+        raise UsageError(f"{path} cannot be written: {broken_link(there) or f'{there} is no {what}'}")
     if not os.access(there, os.W_OK, effective_ids=True):
         raise UsageError(f"{path} cannot be written: no permission to write {there}")
+
+
+def broken_link(path: Path) -> str | None:
+    """In words, the link on the way to `path` that leads nowhere; None: there is none."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            return f"{place} is a link to {place.readlink()}, which is not there: mend or remove the link"
+    return None
 
 
 def _is_there(path: Path) -> bool:

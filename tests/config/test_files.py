@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from config import files
-from config.files import is_locked, locked, replace_text, replaced, try_lock
+from config.files import (
+    broken_link,
+    is_locked,
+    locked,
+    replace_text,
+    replaced,
+    require_writable,
+    try_lock,
+)
+from config.process import UsageError
 
 
 def test_a_reader_sees_the_old_content_until_the_block_ends(tmp_path: Path) -> None:
@@ -113,3 +122,12 @@ def test_other_errors_of_a_lock_are_no_refusal(tmp_path: Path, monkeypatch: pyte
         try_lock(tmp_path)
     with pytest.raises(OSError, match="Input/output error"):
         is_locked(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_named_wherever_it_is_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to("/nowhere/at all")
+    says = f"{tmp_path}/runs is a link to /nowhere/at all, which is not there: mend or remove the link"
+    assert broken_link(tmp_path / "runs" / "one" / "file") == broken_link(tmp_path / "runs") == says
+    with pytest.raises(UsageError, match="/runs/one cannot be written: .*/runs is a link to /nowhere"):
+        require_writable(tmp_path / "runs" / "one", folder=True)
+    assert broken_link(tmp_path / "none") is None and broken_link(Path("none")) is None
