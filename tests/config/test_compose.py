@@ -9,6 +9,7 @@ from config.cluster import LocalConfig, SlurmConfig
 from config.compose import asked_config, compose_config, compose_launch, read_config, write_config
 from config.main import Config
 from config.section import ConfigError
+from config.train_base import compose_training
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,20 @@ def test_words_win_over_an_experiment_and_this_machine_takes_any() -> None:
     assert (launch.task.name, launch.learner.total_frames) == ("stack_cube", 5)
     with pytest.raises(ConfigError, match="Could not find 'experiment/nope'"):
         compose_config(["experiment=nope"])
+
+
+def test_a_home_folder_is_meant_by_its_sign_wherever_a_text_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = compose_config(["runs_dir=~", "base.path='~/bases/a~b'", "actor.spool=null"])
+    assert (config.runs_dir, config.base.path) == ("/home/me", "/home/me/bases/a~b")
+    assert config.learner.demos == "/home/me/bases/a~b/demos.h5"
+    assert compose_config(["learner.demos=[~/a.h5,b/~c]"]).prior_sources == ("/home/me/a.h5", "b/~c")
+    write_config(tmp_path / "launch.yaml", config)
+    assert read_config(tmp_path / "launch.yaml", ["base.path=~/b"]).base.path == "/home/me/b"
+    assert compose_training(["out=~/out", "demos=~/a.h5"]).folder == Path("/home/me/out")
+
+
+def test_of_nobodys_home_the_sign_stays() -> None:
+    assert compose_config(["base.path=~nobody-of-this-name/x"]).base.path == "~nobody-of-this-name/x"
