@@ -82,12 +82,12 @@ class RunJob:
         write_config(path, config)
         if meeting is not None:
             meeting.invite(config.wire)
-        self._launcher = Program((*_LAUNCHER, str(path)))
-        code = self._launcher.wait()
-        if self._terminated and slurm.is_preempted(job):
-            log.info("the job makes room for another: back into the queue")
-            slurm.requeue(job)
+        if self._terminated:
+            code = 128 + signal.SIGTERM
         else:
+            self._launcher = Program((*_LAUNCHER, str(path)))
+            code = self._launcher.wait()
+        if not (self._terminated and _makes_room(job)):
             error = _first_error(self._run_dir, job) if code else ""
             write_ended(self._run_dir, Ended(key_of(job, self._cluster), code, error))
         sys.exit(code)
@@ -117,6 +117,19 @@ class RunJob:
         self._terminated = True
         if self._launcher is not None and self._launcher.ended() is None:
             self._launcher.stop()
+
+
+def _makes_room(job: str) -> bool:
+    """Put the job back into the queue if another takes its place; where Slurm cannot be asked, False."""
+    try:
+        if not slurm.is_preempted(job):
+            return False
+        log.info("the job makes room for another: back into the queue")
+        slurm.requeue(job)
+    except slurm.SlurmError as error:
+        log.warning("%s", error)
+        return False
+    return True
 
 
 def _wait_until_free(run_dir: Path) -> None:
