@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what tests of engines need, where it is missing: Ray into .venv; Slurm and munge, with apt-get, into the system.
+# Installs the packages of the system that tests of engines need, where they are missing: Slurm and munge, with apt-get.
 set -euo pipefail
 
 say() { echo "engines | $*"; }
@@ -8,11 +8,12 @@ fail() {
     exit 1
 }
 
-bash launch/setup_env.sh ray
-export PATH="$PATH:/usr/sbin:/sbin"
-if command -v slurmctld slurmd sbatch munged mungekey >/dev/null; then
-    exit 0
-fi
+export PATH="$PATH:${SBIN:-/usr/sbin:/sbin}" # where daemons are
+missing=""
+for program in slurmctld slurmd sbatch munged mungekey; do
+    command -v "$program" >/dev/null || missing="$program"
+done
+[[ -n $missing ]] || exit 0
 command -v apt-get >/dev/null || fail "no apt-get here: install Slurm (slurmctld, slurmd, sbatch) and munge by hand"
 root=()
 [[ $(id -u) == 0 ]] || root=(sudo -n)

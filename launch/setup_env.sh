@@ -41,7 +41,7 @@ add_extra() {
     [[ -n $extra ]] || return 0
     say "adding the extra $extra"
     local constraints=(--constraints requirements.lock)
-    [[ $extra != ray ]] || constraints+=(--constraints launch/cluster/ray/requirements.lock)
+    [[ $extra != ray ]] || constraints+=(--constraints launch/cluster/on_ray/requirements.lock)
     "$(command -v uv || echo .venv/bin/uv)" pip install --quiet --python "$python" "${constraints[@]}" \
         --editable ".[$extra]" || fail "the extra $extra could not be installed (see above)"
 }

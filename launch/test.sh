@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All checks: style, types, who imports whom, tests. Arguments go to pytest: bash launch/test.sh -m slow
-# With --engines, or CI=true, it installs the packages of the system that tests of engines (Slurm, Ray) need, and a test that
-# lacks its engine fails. Else such a test is skipped, with the command that installs it.
+# With --engines, or CI=true, it installs what tests of engines (Slurm, Ray) need, and a test that lacks its engine
+# fails. Else such a test is skipped, with the command that installs it.
 set -euo pipefail
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     echo "All checks: ruff, pyright, lint-imports, pytest. Arguments go to pytest:"
@@ -17,6 +17,7 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup_env.sh
 if [[ $engines == true ]]; then
+    bash launch/setup_env.sh ray
     bash launch/install_engines.sh
     export RESIDUAL_RL_ENGINES=1
 fi

@@ -12,7 +12,7 @@ from launch.cli.verb import FilePath, Verb, overrides_argument
     short_help="Hands a run to Slurm.",
     log_format="submit | %(message)s",
     examples={
-        "submit cluster=slurm name=my-run cluster.partition=gpu cluster.gpus=1 learner.device=cuda": "",
+        "submit cluster=slurm name=my-run cluster.partition=gpu": "",
         "submit cluster=slurm 'cluster.queues=[gpu,cpu]'": "to two queues: the first that starts is the run",
         "submit experiment=peg_scale_gpu --dry-run": "shows the script, and submits nothing",
     },
@@ -20,16 +20,17 @@ from launch.cli.verb import FilePath, Verb, overrides_argument
         "name=my-run": "the folder under runs/; the run in a folder that exists goes on",
         "experiment=peg_scale_gpu": "a file of config/experiment: settings, and what they need of a cluster",
         "cluster.partition=gpu cluster.account=me": "where, and who pays",
-        "cluster.time_min=240 cluster.gpus=1 cluster.cpus=8 cluster.memory_gb=16": "what the job gets",
+        "cluster.time_min=240 cluster.cpus=8 cluster.memory_gb=16": "what the job gets",
+        "cluster.gpus=1 learner.device=cuda": "trains on a GPU",
         "cluster.nodes=2": "the further nodes have actors",
     },
 )
 @overrides_argument()
 @click.option("--dry-run", is_flag=True, help="Print the script and what is asked; submit nothing.")
 def submit(overrides: tuple[str, ...], dry_run: bool) -> None:
-    """Hands a run to Slurm, as one job: in it the learner, its actors and the evaluator run as on one machine.
+    """Hands a run to Slurm, as one job with learner, actors and evaluator.
 
-    The run takes all keys of residual-rl run, and cluster.* as well. Before the job's time is over, or when
+    It takes all keys of residual-rl run, and cluster.* as well. Before the job's time is over, or when
     another job takes its place, the run is stopped cleanly, queued again, and goes on. So it does when its
     node fails. What cannot run there is refused before anything is submitted.
     """

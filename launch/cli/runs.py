@@ -51,10 +51,10 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
         return 0
     match cluster:
         case RayConfig():
-            from launch.cluster.ray.limits import require_ray
+            from launch.cluster.on_ray.limits import require_ray
 
             require_ray()
-            from launch.cluster.ray.run import launch_on_ray
+            from launch.cluster.on_ray.run import launch_on_ray
 
             return launch_on_ray(config, cluster)
         case SlurmConfig():

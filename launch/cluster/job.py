@@ -18,9 +18,9 @@ from config.compose import read_config, write_config
 from config.main import Config
 from config.process import PLAIN, set_up_logging
 from launch.cluster import slurm
-from launch.cluster.nodes import Meeting, run_actors
+from launch.cluster.nodes import Meeting, processes_of, run_actors
 from launch.cluster.program import Program
-from launch.cluster.record import FOLDER, Ended, claim, key_of, read_submitted, write_ended
+from launch.cluster.record import CONFIGURATION, FOLDER, Ended, claim, key_of, read_submitted, write_ended
 from launch.run.folder import read_summary
 from launch.run.holder import is_alive
 from launch.run.ports import free_ports
@@ -38,7 +38,7 @@ class RunJob:
     """One run as a job.
 
     Args:
-        run_dir: has launch.yaml.
+        run_dir: has what `submit` wrote.
         cluster: of several clusters the one that this job is in.
         own_ports: the run's ports were asked for; else the job takes free ones of its node.
     """
@@ -77,17 +77,17 @@ class RunJob:
 
     def _launch(self, job: str, meeting: Meeting | None) -> None:
         _wait_until_free(self._run_dir)
-        config = self._on_this_node(read_config(self._run_dir / "launch.yaml"), meeting)
+        config = self._on_this_node(read_config(self._run_dir / CONFIGURATION), meeting)
         path = self._run_dir / FOLDER / "run.yaml"
         write_config(path, config)
         if meeting is not None:
             meeting.invite(config.wire)
-        self._launcher = Program((*_LAUNCHER, str(path)))
-        code = self._launcher.wait()
-        if self._terminated and slurm.is_preempted(job):
-            log.info("the job makes room for another: back into the queue")
-            slurm.requeue(job)
+        if self._terminated:
+            code = 128 + signal.SIGTERM
         else:
+            self._launcher = Program((*_LAUNCHER, str(path)))
+            code = self._launcher.wait()
+        if not (self._terminated and _makes_room(job)):
             error = _first_error(self._run_dir, job) if code else ""
             write_ended(self._run_dir, Ended(key_of(job, self._cluster), code, error))
         sys.exit(code)
@@ -100,10 +100,7 @@ class RunJob:
             wire = msgspec.structs.replace(wire, experience_port=experience, weights_port=weights)
         if meeting is not None:
             wire = meeting.with_keys(wire)
-        cpus = os.environ.get("SLURM_CPUS_PER_TASK")
-        if actor.processes is None and cpus is not None:
-            # One is the learner's. Not every Slurm keeps a job to its processors.
-            actor = msgspec.structs.replace(actor, processes=max(1, (int(cpus) - 1) // actor.count))
+        actor = msgspec.structs.replace(actor, processes=processes_of(actor, of_learner=1))
         return msgspec.structs.replace(config, resume="auto", wire=wire, actor=actor)
 
     def _cancel_others(self, key: str) -> None:
@@ -120,6 +117,19 @@ class RunJob:
         self._terminated = True
         if self._launcher is not None and self._launcher.ended() is None:
             self._launcher.stop()
+
+
+def _makes_room(job: str) -> bool:
+    """Put the job back into the queue if another takes its place; where Slurm cannot be asked, False."""
+    try:
+        if not slurm.is_preempted(job):
+            return False
+        log.info("the job makes room for another: back into the queue")
+        slurm.requeue(job)
+    except slurm.SlurmError as error:
+        log.warning("%s", error)
+        return False
+    return True
 
 
 def _wait_until_free(run_dir: Path) -> None:

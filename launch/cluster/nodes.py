@@ -11,11 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from config.actor import ActorConfig
 from config.compose import read_config
 from config.files import replace_text
 from config.wire import WireConfig
+from config.words import quoted
 from launch.cluster.program import Program
-from launch.cluster.record import FOLDER
+from launch.cluster.record import CONFIGURATION, FOLDER
 from launch.make_keys import make_keys
 
 log = logging.getLogger("job")
@@ -70,11 +72,11 @@ def run_actors(run_dir: Path, rank: int, meeting: Meeting) -> None:
     if invitation is None:
         log.warning("the job's first node has not started the run within %.0f s", _INVITED_S)
         return
-    config = read_config(run_dir / "launch.yaml")
+    config = read_config(run_dir / CONFIGURATION)
     keys = Path(config.wire.keys_dir or meeting.keys)
-    count = config.actor.count
-    indices = range(config.actor.index + rank * count, config.actor.index + (rank + 1) * count)
-    argvs = [_argv(run_dir, invitation, keys, index) for index in indices]
+    first, count = config.actor.index + rank * config.actor.count, config.actor.count
+    actors = [msgspec.structs.replace(config.actor, index=index) for index in range(first, first + count)]
+    argvs = [_argv(invitation, keys, run_dir.resolve() / "spool", actor) for actor in actors]
     programs = [Program(argv) for argv in argvs]
     while any(program.ended() != 0 for program in programs):
         for place, program in enumerate(programs):
@@ -85,24 +87,26 @@ def run_actors(run_dir: Path, rank: int, meeting: Meeting) -> None:
         time.sleep(0.5)
 
 
-def _argv(run_dir: Path, at: Invitation, keys: Path, index: int) -> tuple[str, ...]:
-    actor = read_config(run_dir / "launch.yaml").actor
+def _argv(at: Invitation, keys: Path, spool: Path, actor: ActorConfig) -> tuple[str, ...]:
+    """An actor. It keeps in the run's folder what is not durable: the next start of the job sends it."""
     own = {
-        "wire.weights_port": at.weights_port,
-        "actor.id": f"actor-{index}",
-        "actor.index": index,
-        # Where this run keeps what is not durable, so that the next start of the job sends it.
-        "actor.spool": f"'{run_dir.resolve() / 'spool'}'",
-        "actor.count": actor.count,
-        "actor.num_envs": actor.num_envs,
-        "actor.backend": actor.backend,
-        "actor.device": actor.device,
-        "actor.threads": actor.threads,
+        "wire.weights_port": at.weights_port, "actor.id": f"actor-{actor.index}", "actor.index": actor.index,
+        "actor.spool": quoted(str(spool)), "actor.count": actor.count, "actor.num_envs": actor.num_envs,
+        "actor.processes": processes_of(actor, of_learner=0), "actor.backend": actor.backend,
+        "actor.device": actor.device, "actor.threads": actor.threads,
         "actor.rows_per_batch": actor.rows_per_batch,
-    }
+    }  # fmt: skip
     address = f"tcp://{at.host}:{at.experience_port}"
-    words = (f"{key}={value}" for key, value in own.items())
+    words = (f"{key}={'null' if value is None else value}" for key, value in own.items())
     return (sys.executable, "-m", "launch", "actor", address, "--keys", str(keys), *words)
+
+
+def processes_of(actor: ActorConfig, of_learner: int) -> int | None:
+    """Simulator processes of each actor on this node: not every Slurm keeps a job to its processors."""
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK")
+    if actor.processes is not None or cpus is None:
+        return actor.processes
+    return max(1, (int(cpus) - of_learner) // actor.count)
 
 
 def _wait_for(meeting: Meeting) -> Invitation | None:

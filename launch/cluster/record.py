@@ -11,6 +11,8 @@ import msgspec
 from config.files import replace_text
 
 FOLDER = "cluster"
+CONFIGURATION = f"{FOLDER}/submitted.yaml"
+"""The run as it was submitted; launch.yaml is what one start made of it."""
 
 
 class Submitted(msgspec.Struct, frozen=True):

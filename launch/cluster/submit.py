@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actor.policy.dimensions import require_bounded
 from config.cluster import Queue, SlurmConfig
 from config.compose import write_config
 from config.files import require_writable
@@ -15,6 +16,7 @@ from config.process import UsageError
 from launch.cluster import slurm
 from launch.cluster.limits import ClusterError, require_gpus, require_room, require_shared
 from launch.cluster.record import (
+    CONFIGURATION,
     FOLDER,
     Submitted,
     claimed_by,
@@ -22,8 +24,10 @@ from launch.cluster.record import (
     read_submitted,
     write_submitted,
 )
-from launch.run.launcher import require_parts
-from learner.folder import make_run_dir
+from launch.run.launcher import require_base, require_one_name_each
+from learner.folder import make_run_dir, require_run_dir
+from learner.replay.prior.source import require_prior_sources
+from learner.tracking.trackers import require_trackers
 
 if TYPE_CHECKING:
     from launch.cluster.script import Executor
@@ -93,8 +97,12 @@ def require_startable(batch: Batch) -> None:
         raise UsageError("cluster=slurm needs submitit: bash launch/setup_env.sh cluster")
     for config in batch.runs:
         require_gpus(config, batch.cluster)
-        require_parts(config)
-        require_writable(config.run_dir, folder=True)
+        require_trackers(config.tracking, config.learner.wandb)
+        require_one_name_each(config)
+        require_run_dir(config)
+        require_bounded(config.task)
+        require_base(config)
+        require_prior_sources(config)
     require_writable(batch.folder, folder=True)
 
 
@@ -118,7 +126,8 @@ def _prepare(config: Config) -> None:
     run_dir = make_run_dir(config)
     (run_dir / FOLDER).mkdir(exist_ok=True)
     forget_claim(run_dir)
-    write_config(run_dir / "launch.yaml", config)
+    write_config(run_dir / CONFIGURATION, config)
+    write_config(run_dir / "launch.yaml", config)  # tells other verbs that this is a run
 
 
 def _executor(batch: Batch, queue: Queue) -> "Executor":

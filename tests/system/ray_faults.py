@@ -18,9 +18,9 @@ from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]  
 
 from config.compose import compose_launch
 from config.process import set_up_logging
-from launch.cluster.ray.node import for_nodes, shown
-from launch.cluster.ray.session import joined, living_nodes, seeing
-from launch.cluster.ray.team import RayTeam
+from launch.cluster.on_ray.node import for_nodes, shown
+from launch.cluster.on_ray.session import joined, living_nodes, seeing
+from launch.cluster.on_ray.team import RayTeam
 from launch.run.processes import Command, Ended
 from learner.folder import sole_learner
 from tests.system.chaos import count, make_settings, verdict

@@ -100,6 +100,9 @@ def test_a_run_goes_on_after_another_job_took_its_place_and_after_its_node_was_k
     killed = frames(run_dir)
     slurm.tell("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
     start_again(slurm, job, restarts=2)
+    # A node that comes back ends what it had, by the job's id: Slurm's two minutes are for that.
+    slurm.wait_for(lambda: slurm.job(job)["JobState"] == "RUNNING")
+    assert slurm.job(job)["NodeList"] != node
     slurm.start_node(node)
     slurm.wait_for(lambda: frames(run_dir) > killed + 100)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from config.cluster import RayConfig
 from config.main import Config
 from config.process import UsageError
-from launch.cluster.ray.node import Node
+from launch.cluster.on_ray.node import Node
 
 _INSTALL = "bash launch/setup_env.sh ray"
 

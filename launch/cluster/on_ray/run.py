@@ -3,21 +3,26 @@
 import functools
 import logging
 
+from actor.policy.dimensions import require_bounded
 from config.cluster import RayConfig
 from config.main import Config
 from config.process import stop_on_signals
-from launch.cluster.ray.limits import require_keys, require_room
-from launch.cluster.ray.node import Home, Node, for_nodes, shown
-from launch.cluster.ray.session import joined, living_nodes, seeing
-from launch.cluster.ray.team import RayTeam
+from launch.cluster.on_ray.limits import require_keys, require_room
+from launch.cluster.on_ray.node import Home, Node, for_nodes, shown
+from launch.cluster.on_ray.session import joined, living_nodes, seeing
+from launch.cluster.on_ray.team import RayTeam
 from launch.run.launcher import (
     note_machine,
-    require_parts,
+    require_base,
+    require_one_name_each,
     run_here,
     sole_launcher,
     with_sizes,
     write_launch_file,
 )
+from learner.folder import require_run_dir
+from learner.replay.prior.source import require_prior_sources
+from learner.tracking.trackers import require_trackers
 
 log = logging.getLogger("launch")
 
@@ -42,6 +47,16 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
                 RayTeam, cluster=cluster, config=config, launch_file=launch_file, home=home, seeing=of_learner
             )
             return run_here(config, launch_file, stop, make_team)
+
+
+def require_parts(config: Config) -> None:
+    """Raise UsageError for the first part that is not there. Devices are those of the nodes: not asked here."""
+    require_trackers(config.tracking, config.learner.wandb)
+    require_one_name_each(config)
+    require_run_dir(config)
+    require_bounded(config.task)
+    require_base(config)
+    require_prior_sources(config)
 
 
 def _say(nodes: list[Node], of_learner: list[Node], home: Home) -> None:

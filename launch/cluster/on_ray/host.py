@@ -14,7 +14,7 @@ from config.compose import write_config
 from config.files import is_locked
 from config.main import Config
 from config.process import UsageError
-from launch.cluster.ray.node import Home, sees
+from launch.cluster.on_ray.node import Home, sees
 from launch.run.folder import ROOT
 from launch.run.holder import LEARNER
 from launch.run.processes import Command, Ended, Team

@@ -14,9 +14,9 @@ import pytest
 from config.compose import compose_launch, read_config
 from config.main import Config
 from config.process import UsageError
-from launch.cluster.ray.host import Heard, Host, Secrets, Work, look
-from launch.cluster.ray.keys import make_run_keys
-from launch.cluster.ray.node import Home, for_nodes, shown
+from launch.cluster.on_ray.host import Heard, Host, Secrets, Work, look
+from launch.cluster.on_ray.keys import make_run_keys
+from launch.cluster.on_ray.node import Home, for_nodes, shown
 from launch.run.folder import ROOT
 from launch.run.processes import Command
 from protocol.channel.keys import find_client_secret, read_allowed, read_pair, read_public
@@ -134,7 +134,7 @@ def test_a_port_that_is_taken_on_the_learners_node_is_one_line(
 
 
 def test_keys_of_a_run_fit_each_other_and_no_client_gets_the_learners_secret(tmp_path: Path) -> None:
-    from launch.cluster.ray.host import _write_keys
+    from launch.cluster.on_ray.host import _write_keys
 
     keys = make_run_keys()
     for name, files in (("learner", keys.learner), ("client", keys.client)):

@@ -20,11 +20,11 @@ from ray.exceptions import (  # pyright: ignore[reportMissingImports]
 from config.cluster import RayConfig
 from config.main import Config
 from config.process import FAILED, USAGE_ERROR, FailedError, UsageError, one_line
-from launch.cluster.ray.host import Heard, Host, Secrets, Work
-from launch.cluster.ray.keys import make_run_keys
-from launch.cluster.ray.limits import needs_of
-from launch.cluster.ray.node import Home, Node
-from launch.cluster.ray.session import living_nodes, on_node, seeing
+from launch.cluster.on_ray.host import Heard, Host, Secrets, Work
+from launch.cluster.on_ray.keys import make_run_keys
+from launch.cluster.on_ray.limits import needs_of
+from launch.cluster.on_ray.node import Home, Node
+from launch.cluster.on_ray.session import living_nodes, on_node, seeing
 from launch.run.processes import Command, Ended, Team
 from protocol.channel.sockets import Endpoint
 

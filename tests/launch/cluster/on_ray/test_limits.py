@@ -7,8 +7,8 @@ import pytest
 from config.compose import compose_launch
 from config.main import Launch
 from config.process import UsageError
-from launch.cluster.ray.limits import require_keys, require_ray, require_room, total_of
-from launch.cluster.ray.node import Node
+from launch.cluster.on_ray.limits import require_keys, require_ray, require_room, total_of
+from launch.cluster.on_ray.node import Node
 
 
 def asked(*words: str) -> Launch:

@@ -17,9 +17,9 @@ from ray.util.scheduling_strategies import (  # pyright: ignore[reportMissingImp
 
 from config.cluster import RayConfig
 from config.process import UsageError, one_line
-from launch.cluster.ray.host import look
-from launch.cluster.ray.limits import total_of
-from launch.cluster.ray.node import Home, Node
+from launch.cluster.on_ray.host import look
+from launch.cluster.on_ray.limits import total_of
+from launch.cluster.on_ray.node import Home, Node
 
 log = logging.getLogger("launch")
 
