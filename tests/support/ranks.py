@@ -1,4 +1,4 @@
-"""Several ranks of a learner on the processors, each a process."""
+"""Several ranks of a learner on this host, each a process."""
 
 import multiprocessing
 import os
@@ -10,7 +10,12 @@ from learner.ranks.start import host_environment, join_parent, meeting_place
 
 
 def on_ranks(
-    size: int, work: Callable[..., Any], *arguments: Any, ends: Sequence[int] = (), **environment: str
+    size: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    device: str = "cpu",
+    ends: Sequence[int] = (),
+    **environment: str,
 ) -> Any:
     """What `work(ranks, *arguments)` returns on rank 0, which the others follow.
     `ends`: their exit codes, if they are not all 0."""
@@ -19,7 +24,7 @@ def on_ranks(
     context.set_forkserver_preload(["learner.ranks.joined", "learner.follow", "learner.base_training.follow"])
     receiver, sender = context.Pipe(duplex=False)
     with meeting_place() as port:
-        shared = host_environment(size, port, "cpu", 1) | environment
+        shared = host_environment(size, port, device, 1) | environment
         processes = [
             context.Process(target=_be, args=(rank, shared, sender, work, arguments), daemon=True)
             for rank in range(size)

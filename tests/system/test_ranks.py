@@ -65,8 +65,17 @@ def place(tmp_path: Path, free_ports: tuple[int, int], repository: Path) -> Iter
 
 def follower(learner: subprocess.Popen[str]) -> int:
     """The process of rank 1."""
-    asked = subprocess.run(["pgrep", "-P", str(learner.pid), "-f", "learner.follow"], capture_output=True)
-    return int(asked.stdout.split()[0])
+    return next(child for child in children(learner) if b"learner.follow" in command_line(child))
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [
+        int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+
+
+def command_line(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 def finish(learner: subprocess.Popen[str]) -> tuple[int, str]:
@@ -133,8 +142,7 @@ def test_ranks_that_accelerate_launches_end_by_name_too(place: Place) -> None:
     learner = place.start("learner", "learner.processes=1", launcher=ACCELERATE)
     actor = place.start("actor")
     place.wait_until_training(learner, actor)
-    asked = subprocess.run(["pgrep", "-P", str(learner.pid)], capture_output=True, text=True)
-    os.kill(max(map(int, asked.stdout.split())), signal.SIGKILL)
+    os.kill(children(learner)[-1], signal.SIGKILL)
     code, output = finish(learner)
     assert code == 1
     assert "error: rank " in output and " has ended: all its processes end" in output

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from config.main import Config
-from learner.algorithms.residual_sac import ResidualSAC
+from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.ranks.ranks import Ranks
 from learner.ranks.starts import RunStart, lead
 from learner.replay.memory.batches import Batches
@@ -22,6 +23,7 @@ WORDS = (
     "algo.hidden=[16,16]",
     "algo.prior_fraction=0.25",
 )
+CASES = [("default", 2), ("default", 3), ("published", 3), ("gaussian", 2)]
 VARIANTS = {
     "default": ("algo.grad_clip=0.05",),
     "published": ("algo=policy_decorator", "algo.learning_starts=8"),
@@ -29,6 +31,8 @@ VARIANTS = {
                  "algo.actor_pessimism=null"),
 }  # fmt: skip
 BATCH, UPDATES = 24, 20
+
+type Trained = tuple[list[Tensor], dict[str, float]]
 
 
 def config_of(variant: str, batch: int) -> Config:
@@ -45,52 +49,68 @@ def ring_of(seed: int) -> Ring:
     return ring
 
 
-def train(ranks: Ranks, variant: str, batch: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """State and figures after some updates."""
+def train(ranks: Ranks, variant: str, batch: int, device: str = "cpu") -> Trained:
+    """Parameters, state of the random numbers, and figures after some updates."""
     config, rings = config_of(variant, batch), (ring_of(0), ring_of(1))
-    algorithm = ResidualSAC(config.algo, 3, 2, seed=1, device="cpu", ranks=ranks)
+    device = ranks.device or device
+    algorithm = ResidualSAC(config.algo, 3, 2, seed=1, device=device, ranks=ranks)
     joint = config_of(variant, batch * ranks.size).algo
-    batches = Batches(joint, *rings, seed=1, device="cpu")
+    batches = Batches(joint, *rings, seed=1, device=device)
+    # Another seed: the others get the state.
     lead(ranks, RunStart(config.algo, (3, 2), seed=0, threads=1), algorithm.state())
-    figures = {}
+    figures: Figures = {}
     for _ in range(UPDATES):
         figures |= algorithm.update(ranks.share(batches.next()))
     assert algorithm.first_skipped() is None
-    return algorithm.state(), ranks.mean(figures)
+    networks = algorithm.actor, algorithm.critic, algorithm.target_critic
+    values = [value.cpu() for network in networks for value in network.state_dict().values()]
+    return [*values, algorithm.temperature.cpu(), algorithm.state()["rng"]], ranks.mean(figures)
 
 
-def tensors(state: dict[str, Any]) -> list[torch.Tensor]:
-    names = ("actor", "critic", "target_critic")
-    return [*(value for name in names for value in state[name].values()), state["log_temperature"]]
+def check_same(found: Trained, wanted: Trained, within: float = 1e-6) -> None:
+    assert found[1] == pytest.approx(wanted[1], rel=1e-5, abs=within)
+    torch.testing.assert_close(found[0], wanted[0], rtol=0, atol=within)
 
 
-@pytest.mark.parametrize(
-    ("variant", "size"), [("default", 2), ("default", 3), ("published", 3), ("gaussian", 2)]
-)
-def test_parameters_and_figures_are_those_of_one_process_with_the_joint_batch(
-    variant: str, size: int
-) -> None:
-    wanted, figures = train(Ranks(), variant, BATCH * size)
-    found, means = on_ranks(size, train, variant, BATCH)
-    assert means == pytest.approx(figures, rel=1e-5, abs=1e-6)
-    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=0, atol=1e-6)
-    assert torch.equal(found["rng"], wanted["rng"])
+@pytest.mark.parametrize(("variant", "size"), CASES)
+def test_parameters_and_figures_are_those_of_one_process_with_a_joint_batch(variant: str, size: int) -> None:
+    check_same(on_ranks(size, train, variant, BATCH), train(Ranks(), variant, BATCH * size))
 
 
 def test_two_times_the_same_updates_are_equal_to_the_bit() -> None:
-    one, other = (on_ranks(3, train, "gaussian", BATCH)[0] for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+    one, other = (on_ranks(3, train, "gaussian", BATCH) for _ in range(2))
+    assert all(map(torch.equal, one[0], other[0])) and one[1] == other[1]
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
-    wanted, figures = train(Ranks(), "gaussian", BATCH * 2)
-    found, means = on_ranks(2, train, "gaussian", BATCH, ACCELERATE_GRADIENT_ACCUMULATION_STEPS="3")
-    assert means == pytest.approx(figures, rel=1e-5, abs=1e-6)
-    torch.testing.assert_close(tensors(found), tensors(wanted), rtol=0, atol=1e-6)
+    found = on_ranks(2, train, "gaussian", BATCH, ACCELERATE_GRADIENT_ACCUMULATION_STEPS="3")
+    check_same(found, train(Ranks(), "gaussian", BATCH * 2))
 
 
-def test_ranks_without_others_add_nothing() -> None:
-    batch = {"reward": torch.ones(4)}
-    ranks = Ranks()
+def train_with_torch(*arguments: Any) -> Trained:
+    """As on a GPU, without native code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actor.policy.native.perceptrons.library", lambda: None)
+        return train(*arguments)
+
+
+def test_mixed_precision_is_close_and_keeps_parameters_as_they_are() -> None:
+    wanted = train_with_torch(Ranks(), "gaussian", BATCH)
+    found = on_ranks(1, train_with_torch, "gaussian", BATCH, ACCELERATE_MIXED_PRECISION="bf16")
+    assert all(value.dtype != torch.bfloat16 for value in found[0])
+    assert found[1] != wanted[1]
+    check_same(found, wanted, within=2e-2)
+
+
+def test_a_single_process_adds_nothing() -> None:
+    batch, ranks = {"reward": torch.ones(4)}, Ranks()
     assert ranks.share(batch) is batch and ranks.pieces(batch) == (batch,)
     assert ranks.own(batch["reward"]) is batch["reward"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_gpus_make_the_updates_of_one(variant: str) -> None:
+    wanted = train(Ranks(), variant, BATCH * 2, "cuda")
+    check_same(on_ranks(2, train, variant, BATCH, device="cuda"), wanted, within=1e-5)
