@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,28 +26,23 @@ def on_ranks(
     receiver, sender = context.Pipe(duplex=False)
     with meeting_place() as port:
         shared = host_environment(size, port, device, 1) | environment
+        # Multiprocessing would share tensors, and with a process its tensors end.
+        job = pickle.dumps((work, arguments))
         processes = [
-            context.Process(target=_be, args=(rank, shared, sender, work, arguments), daemon=True)
-            for rank in range(size)
+            context.Process(target=_be, args=(rank, shared, sender, job), daemon=True) for rank in range(size)
         ]
         for process in processes:
             process.start()
         sender.close()
         try:
-            return receiver.recv()
+            return pickle.loads(receiver.recv_bytes())
         finally:
             for process in processes:
                 process.join(10)
             assert [process.exitcode for process in processes] == [*(ends or [0] * size)]
 
 
-def _be(
-    rank: int,
-    shared: dict[str, str],
-    sender: Connection,
-    work: Callable[..., Any],
-    arguments: tuple[Any, ...],
-) -> None:
+def _be(rank: int, shared: dict[str, str], sender: Connection, job: bytes) -> None:
     from learner.follow import follow
 
     os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
@@ -54,4 +50,5 @@ def _be(
         if rank:
             follow(ranks)
         else:
-            sender.send(work(ranks, *arguments))
+            work, arguments = pickle.loads(job)
+            sender.send_bytes(pickle.dumps(work(ranks, *arguments)))
