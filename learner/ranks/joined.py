@@ -58,7 +58,9 @@ class Joined(Prepared):
     def __init__(self, accelerator: Accelerator) -> None:
         super().__init__(accelerator)
         self.rank, self.size = accelerator.process_index, accelerator.num_processes
-        self._group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        assert isinstance(group, dist.ProcessGroup)  # this process is in it
+        self._group = group
         self._watch: Watch | None = None
         self._layout: dict[str, list[int]] = {}
         self._row = torch.empty(0)  # this rank's part of a batch, as it is sent

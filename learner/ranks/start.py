@@ -96,7 +96,7 @@ def _require_devices(processes: int, device: str, section: str) -> None:
 @contextlib.contextmanager
 def meeting_place() -> Generator[int]:
     """A port of the loopback interface at which ranks find each other, taken before anybody is told."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # documented there
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

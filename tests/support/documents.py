@@ -31,7 +31,6 @@ SLOW = (
 # First words of commands, and the test that runs them.
 TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
-    "accelerate launch": "tests/system/test_ranks.py",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
     "residual-rl page": "tests/launch/page/test_server.py",
     "residual-rl film": "tests/launch/film/test_real_films.py",
