@@ -1,22 +1,28 @@
 """What it costs to watch a run: page, report, monitor and trackers (about a minute a round and side).
 
 ours: a run with everything on: its page and a reader who asks for fresh figures every 2 s, as a browser does,
-report.html, a monitor, and the trackers of the configuration.
+report.html, a monitor in a terminal, and the trackers of the configuration.
 peer: the same run with nothing but learner, actors and evaluator. Sides in turns; rates from the first update
 to the end, as metrics.jsonl tells.
 """
 
 import contextlib
+import os
+import pty
 import statistics
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
+
+import psutil
 
 from benchmarks.command import make_parser, print_result
 from config.compose import compose_config
@@ -38,9 +44,14 @@ KEYS = {
     "ours_updates_per_s": "of the run that is watched, median",
     "peer_updates_per_s": "of the run that is not, median",
     "updates_ratio": "ours_updates_per_s / peer_updates_per_s",
+    "page_processor_share": "processor seconds of the page in a second of the watched run, median",
+    "monitor_processor_share": "the same of the monitor",
+    "trackers_processor_share": "the same of the trackers' processes",
 }
 UNWATCHED = ("tracking=[]",)
 LOOK_S = 2.0
+WATCHERS = {"page": "launch page ", "monitor": "launch monitor ", "trackers": "learner.tracking."}
+"""Each with a part of its processes' command lines."""
 
 
 class Rates(NamedTuple):
@@ -48,6 +59,10 @@ class Rates(NamedTuple):
 
     frames: float
     updates: float
+    page: float = 0.0
+    """Processor seconds of it; so the two that follow."""
+    monitor: float = 0.0
+    trackers: float = 0.0
 
 
 def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
@@ -61,7 +76,8 @@ def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
     commands = make_commands(config, write_launch_file(config))
     points, lines = MetricsReader(config.run_dir), list[str]()
     code = 0
-    with watching(config) if watched else contextlib.nullcontext():
+    spent = ProcessorTime()
+    with watching(config, spent) if watched else contextlib.nullcontext():
         code = supervise(
             [each for each in commands if watched or each.role != "page"],
             config.run_dir / "logs",
@@ -71,39 +87,92 @@ def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
         )
     if code:
         raise RuntimeError("\n".join(lines[-20:]))
-    return rates_of(config.run_dir)
+    return rates_of(config.run_dir)._replace(**spent.shares())
+
+
+class ProcessorTime:
+    """Of the processes that watch a run, from the first look at each to the last."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, float]] = {}
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def look(self) -> None:
+        now_s, spent_s = time.monotonic(), dict.fromkeys(WATCHERS, 0.0)
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                line, times = " ".join(process.cmdline()), process.cpu_times()
+                for name, part in WATCHERS.items():
+                    spent_s[name] += times.user + times.system if part in line else 0.0
+        for name, seconds in spent_s.items():
+            if seconds > 0:
+                self._first.setdefault(name, (now_s, seconds))
+                self._last[name] = (now_s, seconds)
+
+    def shares(self) -> dict[str, float]:
+        """Processor seconds a second of each that was seen twice."""
+        return {
+            name: (self._last[name][1] - first_s) / max(self._last[name][0] - at_s, LOOK_S)
+            for name, (at_s, first_s) in self._first.items()
+        }
 
 
 def rates_of(run_dir: Path) -> Rates:
-    """From the first update to the last point of training."""
+    """From the first update to the last point of training. Raises RuntimeError: the run was too short."""
     trained = [p for p in MetricsReader(run_dir).read() if p.get("updates") and "eval_version" not in p]
+    if len(trained) < 2:
+        raise RuntimeError(f"{len(trained)} points with updates, rates need two: more --frames")
     first, last = trained[0], trained[-1]
     seconds = last["t_s"] - first["t_s"]
     return Rates((last["frames"] - first["frames"]) / seconds, (last["updates"] - first["updates"]) / seconds)
 
 
 @contextlib.contextmanager
-def watching(config: Config) -> Generator[None]:
+def watching(config: Config, spent: ProcessorTime) -> Generator[None]:
     """A monitor, and a reader of the page, until the run is over."""
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(LOOK_S):
+            spent.look()
             with contextlib.suppress(URLError, ConnectionError, TimeoutError):
                 urlopen(f"http://127.0.0.1:{config.page.port}/data", timeout=LOOK_S).read()
 
     reader = threading.Thread(target=look)
     reader.start()
-    monitor = subprocess.Popen(
-        [sys.executable, "-m", "launch", "monitor", str(config.run_dir)], stdout=subprocess.DEVNULL
-    )
     try:
-        yield
+        with monitoring(config.run_dir):
+            yield
     finally:
         over.set()
         reader.join()
-        monitor.terminate()
+
+
+@contextlib.contextmanager
+def monitoring(run_dir: Path) -> Generator[None]:
+    """The monitor in a terminal, all of whose output is read."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (60, 200))
+    monitor = subprocess.Popen(
+        [sys.executable, "-m", "launch", "monitor", str(run_dir)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+
+    def drain() -> None:
+        with contextlib.suppress(OSError):  # the terminal's other side is closed
+            while os.read(ours, 1 << 16):
+                pass
+
+    drained = threading.Thread(target=drain)
+    drained.start()
+    try:
+        yield
+    finally:
+        monitor.kill()
         monitor.wait()
+        drained.join()
+        os.close(ours)
 
 
 def main(argv: list[str]) -> None:
@@ -132,6 +201,9 @@ def main(argv: list[str]) -> None:
         "ours_updates_per_s": round(ours.updates, 1),
         "peer_updates_per_s": round(peer.updates, 1),
         "updates_ratio": round(ours.updates / peer.updates, 3),
+        "page_processor_share": round(ours.page, 4),
+        "monitor_processor_share": round(ours.monitor, 4),
+        "trackers_processor_share": round(ours.trackers, 4),
     }
     print_result(result, KEYS)
 

@@ -2,8 +2,8 @@
 
 ours: two ranks with a batch of algo.batch_size each, as `learner.processes=2` has them: rank 0 draws the
 joint batch, sends the other its half, and gradients are averaged. peer: one process with the joint batch.
-ceiling: two processes that have nothing to do with each other, the same batch each. For the default recipe
-and the published one, in turns, in seconds of a clock, since waiting counts.
+ceiling: the mean of two processes that have nothing to do with each other, the same batch each. For the
+default recipe and the published one, in turns, in seconds of a clock, since waiting counts.
 """
 
 import contextlib
@@ -31,13 +31,15 @@ from learner.ranks.starts import RunStart, lead
 from learner.replay.memory.batches import Batches
 
 SIZE = 2
+MOVED = ("batches", "gradients")
 TURN_S, TURNS = 3.0, 6
 KEYS = {
     "processes": "ranks, with one thread each",
     "default": "of residual_td3: ours_updates_per_s, peer_updates_per_s, ceiling_updates_per_s; ratio and "
     "ceiling_ratio are those of ours to the others; of rank 0's time batches_share is spent on sending "
-    "batches, and gradients_share on averaging gradients, waiting for the other rank included; batch_kb and "
-    "gradients_kb: what each rank gets in an update of the critics",
+    "batches, and gradients_share on averaging gradients, waiting for the other rank included; batches_ms, "
+    "gradients_ms and update_ms: of an update that other work did not disturb; batch_kb and gradients_kb: "
+    "what each rank gets in an update of the critics",
     "published": "the same of policy_decorator",
 }
 
@@ -46,7 +48,9 @@ class Side:
     """Updates of the ranks that share a joint batch."""
 
     def __init__(self, algo: AlgoConfig, joint: int, ranks: Ranks) -> None:
-        self._ranks, self.spent = ranks, {"batches": 0.0, "gradients": 0.0}
+        self._ranks = ranks
+        self.spent: dict[str, list[float]] = {"batches": [], "gradients": [], "update": []}
+        """Seconds of each update."""
         self.algorithm = ResidualSAC(algo, O, A, seed=0, device="cpu", ranks=ranks)
         self.algorithm.updates = algo.critic_warmup_updates
         rings = [full_ring(ROWS, algo.residual_every, seed) for seed in range(2)]
@@ -58,13 +62,17 @@ class Side:
                 setattr(ranks, name, self._timed(getattr(ranks, name), what))
 
     def update(self) -> None:
+        began_s = time.perf_counter()
+        for seconds in self.spent.values():
+            seconds.append(0.0)
         self.algorithm.update(self._ranks.share(self._batches.next()))
+        self.spent["update"][-1] = time.perf_counter() - began_s
 
     def _timed(self, call: Callable[..., Any], what: str) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
             began_s = time.perf_counter()
             result = call(*arguments)
-            self.spent[what] += time.perf_counter() - began_s
+            self.spent[what][-1] += time.perf_counter() - began_s
             return result
 
         return timed
@@ -106,10 +114,10 @@ def strangers(algo: AlgoConfig) -> Generator[list[Connection]]:
 
 
 def together(connections: list[Connection], seconds: float) -> float:
-    """The rate of the slowest, while all update at once."""
+    """Their mean rate, while all update at once."""
     for connection in connections:
         connection.send(seconds)
-    return min(connection.recv() for connection in connections)
+    return statistics.mean(connection.recv() for connection in connections)
 
 
 def measure(recipe: str, turn_s: float = TURN_S, turns: int = TURNS) -> dict[str, float]:
@@ -126,7 +134,8 @@ def measure(recipe: str, turn_s: float = TURN_S, turns: int = TURNS) -> dict[str
         }
         for side in sides.values():
             side(turn_s / 4)
-        ours.spent.update(dict.fromkeys(ours.spent, 0.0))
+        for seconds in ours.spent.values():
+            seconds.clear()
         rates = {name: [] for name in sides}
         for name, side in _in_turns(sides, turns):
             rates[name].append(side(turn_s))
@@ -137,10 +146,16 @@ def measure(recipe: str, turn_s: float = TURN_S, turns: int = TURNS) -> dict[str
         **{f"{name}_updates_per_s": round(value, 1) for name, value in found.items()},
         "ratio": round(found["ours"] / found["peer"], 2),
         "ceiling_ratio": round(found["ours"] / found["ceiling"], 2),
-        **{f"{what}_share": round(spent / (turns * turn_s), 3) for what, spent in ours.spent.items()},
+        **{f"{what}_share": round(sum(ours.spent[what]) / sum(ours.spent["update"]), 3) for what in MOVED},
+        **{f"{what}_ms": round(1e3 * _fast(seconds), 2) for what, seconds in ours.spent.items()},
         "batch_kb": round(4 * row * algo.batch_size / 1e3),
         "gradients_kb": round(4 * size / 1e3),
     }
+
+
+def _fast(seconds: list[float]) -> float:
+    """Of the fastest tenth, the slowest: what other work on the machine did not disturb."""
+    return sorted(seconds)[len(seconds) // 10]
 
 
 def _in_turns[T](sides: dict[str, T], turns: int) -> Iterator[tuple[str, T]]:

@@ -1,7 +1,9 @@
 """Settings of the base: config/base/, typed and checked."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from config.files import broken_link
 from config.section import Section
 
 
@@ -16,6 +18,14 @@ class BaseConfig(Section, frozen=True, tag_field="type"):
         self.at_least(1, "act_horizon")
 
 
+def why_no_base(path: str, env_id: str) -> str:
+    """The refusal where no folder of a diffusion base is at `path`, in words."""
+    how = broken_link(Path(path) / "args.json") or (
+        "check both names, or set base.path=<folder with args.json and checkpoints/best.pt>"
+    )
+    return f"no folder {path} with a base for task.env_id={env_id}: {how}"
+
+
 class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
     """config/base/diffusion.yaml"""
 
@@ -23,6 +33,7 @@ class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
     native: bool
     cuda_graph: bool
     pad_obs_to: int | None
+    of_other_task: Literal["refuse", "accept"]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ from config.process import (
     stop_on_signals,
     wants_help,
 )
-from config.section import ConfigError, require_finite
+from config.section import ConfigError, require_finite, with_home
 from config.words import read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -76,7 +76,7 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
     """Check what Hydra composed.
     Raises ConfigError: unknown, missing or unsuitable key, named with its place."""
     try:
-        plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+        plain = with_home(OmegaConf.to_container(raw, resolve=True, throw_on_missing=True))
         require_finite(plain)
         return msgspec.convert(plain, kind, strict=True)
     except InterpolationKeyError as error:
@@ -131,7 +131,7 @@ def _set(plain: dict[str, Any], override: Override) -> None:
             f"configuration: {override.input_line}: a run keeps its {override.key_or_group}: give "
             "single keys, such as task.max_episode_steps=200, or no run"
         )
-    plain[key] = override.value()
+    plain[key] = with_home(override.value())
 
 
 def asked_config(argv: Sequence[str]) -> Config:

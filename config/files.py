@@ -1,7 +1,11 @@
 """Files that other processes read or write too: replaced as a whole (atomically), and locked."""
 
 import contextlib
+import errno
 import fcntl
+import functools
+import hashlib
+import logging
 import os
 import socket
 import time
@@ -10,8 +14,12 @@ from pathlib import Path
 
 from config.process import UsageError
 
+log = logging.getLogger(__name__)
+
 # Longer than `is_locked` keeps a file.
 _QUESTION_S = 0.02
+# What flock says on volumes of a network that have no locks. EBADF: NFS, of a folder, which nobody can write.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 @contextlib.contextmanager
@@ -52,9 +60,17 @@ def require_writable(path: Path, *, folder: bool) -> None:
     there = next(place for place in (path, *path.absolute().parents) if _is_there(place))
     what = "folder" if folder or there != path else "file"
     if not (there.is_dir() if what == "folder" else there.is_file()):
-        raise UsageError(f"{path} cannot be written: {there} is no {what}")
+        raise UsageError(f"{path} cannot be written: {broken_link(there) or f'{there} is no {what}'}")
     if not os.access(there, os.W_OK, effective_ids=True):
         raise UsageError(f"{path} cannot be written: no permission to write {there}")
+
+
+def broken_link(path: Path) -> str | None:
+    """In words, the link on the way to `path` that leads nowhere; None: there is none."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            return f"{place} is a link to {place.readlink()}, which is not there: mend or remove the link"
+    return None
 
 
 def _is_there(path: Path) -> bool:
@@ -79,15 +95,23 @@ def try_lock(path: Path) -> int | None:
     """Lock a file or folder for this process; None if another process has locked it.
 
     Returns an open descriptor. Closing it releases the lock, and so does the end of this process, however it
-    ends: no lock is ever left behind.
+    ends: no lock is ever left behind. Where the file system refuses locks, other hosts do not see this one.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    for pause_s in (_QUESTION_S, 0.0):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            time.sleep(pause_s)
+    # NFS locks a file for one process only if it may write it.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        for pause_s in (_QUESTION_S, 0.0):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                time.sleep(pause_s)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in _NO_LOCKS:
+            raise
+        _warn_of_one_host(path.parent, error.strerror)
+        return _try_lock_on_this_host(path)
     os.close(descriptor)
     return None
 
@@ -103,9 +127,43 @@ def is_locked(path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return _is_locked_on_this_host(path)
     finally:
         os.close(descriptor)
     return False
+
+
+def _name_on_this_host(path: Path) -> str:
+    """Of a socket that is no file: it ends with its process, and only this host sees it."""
+    return f"\0residual-rl-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}"
+
+
+def _try_lock_on_this_host(path: Path) -> int | None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        try:
+            lock.bind(_name_on_this_host(path))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return None
+        return lock.detach()
+
+
+def _is_locked_on_this_host(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as question:
+        return question.connect_ex(_name_on_this_host(path)) == 0
+
+
+@functools.cache
+def _warn_of_one_host(folder: Path, why: str) -> None:
+    log.warning(
+        "%s is on a volume that refuses locks (%s): processes of this host are kept apart all the same, "
+        "but two hosts must not use one run",
+        folder, why,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

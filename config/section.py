@@ -1,6 +1,7 @@
 """The base class of all configuration sections: typed, frozen, and no key may be missing."""
 
 import math
+import os
 from typing import Any, cast
 
 import msgspec
@@ -35,6 +36,16 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Raise ValueError for the first of `keys` that is not above zero."""
         for key in keys:
             self.require(getattr(self, key) > 0, key, "above 0")
+
+
+def with_home(plain: Any) -> Any:
+    """`plain`, a tree of dicts and lists, with the home folder for ~ at the start of a text: shells do not
+    replace it behind the = of a key."""
+    if isinstance(plain, dict):
+        return {key: with_home(value) for key, value in cast(dict[str, Any], plain).items()}
+    if isinstance(plain, list):
+        return [with_home(value) for value in cast(list[Any], plain)]
+    return os.path.expanduser(plain) if isinstance(plain, str) else plain
 
 
 def require_finite(plain: Any, name: str = "") -> None:

@@ -24,7 +24,7 @@ from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.diverged import explain
-from learner.folder import is_begun, make_run_dir, sole_learner
+from learner.folder import has_launcher, is_begun, make_run_dir, sole_learner
 from learner.follow import follow
 from learner.intake.intake import Intake
 from learner.loop import DivergedError, Loop, Parts
@@ -94,7 +94,10 @@ def _run(
     with contextlib.ExitStack() as opened:
         # Closed last: what is received is safe by then, however long trackers take.
         shown = msgspec.to_builtins(config)
-        tracked = Tracked(config.run_dir, config.tracking, config.learner.wandb, shown, resume=resumes)
+        tracked = Tracked(
+            config.run_dir, config.tracking, config.learner.wandb, shown,
+            resume=resumes, has_launcher=has_launcher(config.run_dir),
+        )  # fmt: skip
         metrics = opened.enter_context(Metrics(tracked))
         limits = msgspec.convert(config.wire, Limits, from_attributes=True)
         journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)

@@ -3,14 +3,23 @@
 import importlib
 import json
 import pkgutil
+from pathlib import Path
 
 import pytest
 
 import benchmarks
+from benchmarks import observability
 from benchmarks.command import print_result
+from benchmarks.scale import Cell, measure
+from benchmarks.scale_actor import Order, messages
+from config.compose import compose_config
+from protocol.experience import ExperienceCheck
+from tests.support.run_folder import evaluation_point, training_point, write_points
+from tests.support.spec import make_spec
 
+PARTS = {"command", "scale_actor"}
 NAMES = sorted(
-    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "command"
+    module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
 )
 
 
@@ -35,3 +44,61 @@ def test_a_last_line_has_only_keys_that_the_help_names(capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {"ours_s": 1, "ratio": 2}
     with pytest.raises(KeyError, match="peer"):
         print_result({"peer": 1}, {"ratio": ""})
+
+
+def test_a_watched_run_has_the_rates_from_its_first_update_to_its_end(tmp_path: Path) -> None:
+    points = [
+        training_point(0, t_s=3.0),
+        training_point(1_000, t_s=10.0, updates=50),
+        evaluation_point("full", 1_000, 0.5),
+        training_point(9_000, t_s=30.0, updates=450),
+        evaluation_point("full", 9_000, 0.5),
+    ]
+    write_points(tmp_path, points)
+    assert observability.rates_of(tmp_path) == observability.Rates(frames=400.0, updates=20.0)
+    write_points(tmp_path, points[:3])
+    with pytest.raises(RuntimeError, match="more --frames"):
+        observability.rates_of(tmp_path)
+
+
+def test_watched_and_unwatched_runs_take_turns_and_their_medians_are_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order, rates = list[bool](), {True: iter([90.0, 95.0, 10.0]), False: iter([100.0, 1000.0, 90.0])}
+
+    def play(_: Path, words: list[str], *, watched: bool) -> observability.Rates:
+        assert words[-1] == "seed=5"
+        order.append(watched)
+        frames = next(rates[watched])
+        return observability.Rates(frames, frames / 10)
+
+    monkeypatch.setattr(observability, "play", play)
+    observability.main(["--rounds", "3", "seed=5"])
+    assert order == [False, True, True, False, False, True]
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["ours"], result["peer"], result["ratio"]) == (90, 100, 0.9)
+    assert (result["ours_updates_per_s"], result["updates_ratio"]) == (9.0, 0.9)
+
+
+def test_rows_of_a_simulated_actor_are_experience_of_whole_episodes() -> None:
+    spec = make_spec()
+    order = Order(
+        wire=compose_config([]).wire, spec=spec, index=3, rows_per_s=80, rows_per_message=64, sub_envs=6
+    )
+    check, following = ExperienceCheck(spec), dict.fromkeys(range(6), (0, 0))
+    for columns, _ in zip(messages(order), range(20), strict=False):
+        check(columns)
+        for sub_env, episode, decision, ends in zip(
+            *(columns[name].tolist() for name in ("sub_env", "episode", "decision", "truncated")), strict=True
+        ):
+            assert following[sub_env] == (episode, decision)
+            following[sub_env] = (episode + 1, 0) if ends else (episode, decision + 1)
+
+
+@pytest.mark.slow
+def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
+    seen = measure(Cell(actors=2, rows_per_s=80), seconds=4, scratch=tmp_path)
+    assert seen["fairness"] > 0.8
+    assert 0 < seen["taken_share"] < 1.2 and seen["updates_per_s"] > 0
+    assert 0 < seen["ack_ms_median"] <= seen["ack_ms_99"]
+    assert seen["fan_out_ms_most"] >= 0

@@ -18,7 +18,9 @@ def test_package_comes_from_this_repository(name: str, repository: Path) -> None
     assert Path(file).resolve() == repository / name / "__init__.py"
 
 
-@pytest.mark.parametrize("script", ["setup_env", "test", "start", "demos", "train_base"])
+@pytest.mark.parametrize(
+    "script", ["setup_env", "test", "start", "demos", "train_base", "pod/setup", "pod/restart", "pod/save"]
+)
 def test_script_is_executable_bash_that_stops_on_errors(script: str, repository: Path) -> None:
     path = repository / "launch" / f"{script}.sh"
     assert path.stat().st_mode & 0o111

@@ -106,6 +106,10 @@ class Connection:
             waiting.say()
             self._channel.wait(_STEP_S)
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something arrives, at most `timeout_s`; `exchange` receives it."""
+        self._channel.wait(timeout_s)
+
     def flush(self, timeout_s: float) -> bool:
         """Exchange until everything is on the learner's disk; False after the timeout."""
         deadline_s = time.monotonic() + timeout_s

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from actor.policy.contract import CheckpointError
-from config.files import replaced
+from config.files import broken_link, replaced
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 300  # characters of a library's message
@@ -29,6 +29,11 @@ def read_checkpoint(path: Path) -> Any:
     """The content of `path`, on the CPU, with `Unread` in place of foreign objects.
     Raises CheckpointError: the file is missing or not a checkpoint."""
     require_weights(path)
+    if _is_safetensors(path):
+        raise CheckpointError(
+            f"{path} is a safetensors file, whatever its name: make one of torch.save of it, with "
+            "torch.save({'ema_agent': safetensors.torch.load_file(path)}, 'best.pt')"
+        )
     try:
         with torch.serialization.safe_globals(_stand_ins(path)):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -39,13 +44,20 @@ def read_checkpoint(path: Path) -> Any:
         ) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether it begins with the length of a JSON object, and with that object."""
+    with path.open("rb") as file:
+        length, start = file.read(8), file.read(1)
+    return start == b"{" and int.from_bytes(length, "little") < path.stat().st_size
+
+
 def require_weights(path: Path) -> None:
     """Raise CheckpointError if what should be weights is missing, or is what downloads leave instead."""
     try:
         with path.open("rb") as file:
             start = file.read(64).lstrip()
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing") from None
+        raise CheckpointError(broken_link(path) or f"{path} is missing: copy it there") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     if not start:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from config.process import UsageError
 from config.section import ConfigError
-from config.spaces import known_spaces
+from config.spaces import known_spaces, spaces_of
 from config.task import TaskConfig
 
 # A simulator of one environment takes seconds on an idle machine, a minute on a busy one.
@@ -20,6 +20,15 @@ class Dimensions(NamedTuple):
 
     observation_dim: int
     action_dim: int
+
+
+def require_bounded(task: TaskConfig) -> None:
+    """Raise ConfigError if the task's actions leave [-1, 1], where those of bases lie."""
+    if spaces_of(task).absolute:
+        raise ConfigError(
+            f"task.control_mode={task.control_mode} has actions outside [-1, 1], bases plan inside: choose "
+            "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
+        )
 
 
 def dimensions_of(task: TaskConfig) -> Dimensions:

@@ -7,10 +7,9 @@ from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.padded import PaddedBase, padding_hint
-from actor.policy.dimensions import dimensions_of
+from actor.policy.dimensions import dimensions_of, require_bounded
 from actor.policy.zero import ZeroBase
-from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
-from config.spaces import spaces_of
+from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig, why_no_base
 from config.task import TaskConfig
 
 log = logging.getLogger(__name__)
@@ -20,15 +19,12 @@ def make_base(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
     """The base of `config/base`, checked against the task's dimensions.
 
     Raises:
-        ConfigError: the task's dimensions cannot be found out, see `named_dimensions`.
-        CheckpointError: it cannot be read, or does not fit the task's control mode, action space,
-            observation or the horizon asked for; names both sides.
+        ConfigError: the task's dimensions cannot be found out, see `named_dimensions`, or its actions are not
+            a base's, see `require_bounded`.
+        CheckpointError: it cannot be read, or is not of the task, its control mode, observation, actions, or
+            the horizon asked for; names both sides.
     """
-    if spaces_of(task).absolute:
-        raise CheckpointError(
-            f"task.control_mode={task.control_mode} has actions outside [-1, 1], bases plan inside: choose "
-            "a delta control mode such as pd_ee_delta_pose, and a base that was trained for it"
-        )
+    require_bounded(task)
     made = _load(base, task, device)
     check_base_fits(made, *dimensions_of(task), base.path)
     return made
@@ -56,19 +52,29 @@ def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
 
 def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str) -> BasePolicy:
     if not Path(base.path).is_dir():
-        raise CheckpointError(
-            f"no folder {base.path} with a base for task.env_id={task.env_id}: check both names, "
-            "or set base.path=<folder with args.json and checkpoints/best.pt>"
-        )
+        raise CheckpointError(why_no_base(base.path, task.env_id))
     agent = load_agent(Path(base.path))
     _check_control_mode(base.path, agent.spec.control_mode, task)
-    trained_for, ours = (name.rpartition("-v")[0] for name in (agent.spec.env_id, task.env_id))
-    if not ours.startswith(trained_for):
-        log.warning("base %s was trained on %s, the task is %s", base.path, agent.spec.env_id, task.env_id)
-    made = DiffusionBase(
+    made: DiffusionBase | PaddedBase = DiffusionBase(
         agent, base.act_horizon, base.inference_steps, device, native=base.native, cuda_graph=base.cuda_graph
     )
-    return made if base.pad_obs_to is None else PaddedBase(made, base.pad_obs_to, base.path)
+    if base.pad_obs_to is not None:
+        made = PaddedBase(made, base.pad_obs_to, base.path)
+    # Other dimensions are refused in any case, and say more than the name.
+    check_base_fits(made, *dimensions_of(task), base.path)
+    _check_task(base, agent.spec.env_id, task)
+    return made
+
+
+def _check_task(base: DiffusionBaseConfig, trained_on: str, task: TaskConfig) -> None:
+    """A base of PegInsertionSide-v1 is one for PegInsertionSideBounded-v1 too; some name no task."""
+    trained, ours = (name.rpartition("-v")[0] for name in (trained_on, task.env_id))
+    if ours.startswith(trained):
+        return
+    both = f"base {base.path} was trained on {trained_on}, the task is {task.env_id}"
+    if base.of_other_task == "refuse":
+        raise CheckpointError(f"{both}: choose another base, or accept it with base.of_other_task=accept")
+    log.warning("%s", both)
 
 
 def _check_control_mode(path: str, trained_for: str, task: TaskConfig) -> None:

@@ -127,6 +127,7 @@ class FilePath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not value:
             self.fail("the path is empty", param, ctx)
+        value = os.path.expanduser(value)  # shells do not, in --out=~/here
         # What this process was given, such as /dev/stdin, is read to its end.
         if stat.S_ISFIFO(_mode(value)) and not str(value).startswith(("/dev/", "/proc/")):
             self.fail(f"{value} is a pipe, not a file or folder", param, ctx)

@@ -30,5 +30,8 @@ class CodeVersion:
 
 
 def _git(*argv: str) -> str:
-    """What git says, empty where there is no repository."""
-    return subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True).stdout
+    """What git says, empty where there is no repository, or no git."""
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *argv], capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return ""

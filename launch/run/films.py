@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.main import Config
 from config.process import StopRequest
-from launch.run.folder import name_of
+from launch.run.folder import name_of, places
 from launch.run.processes import Command, Team
 
 log = logging.getLogger("launch")
@@ -44,5 +44,7 @@ def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[
         if team.alive():
             why = "skipped" if stop.is_set() else "no time is left (learner.evaluation.videos_s)"
             log.info("films: %s; make them later: %s", why, by_hand)
+        if films := places(config.run_dir).get("films"):
+            log.info("films are in %s", films)
     finally:
         team.end()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from config.files import is_locked
 from config.process import UsageError
-
-LAUNCHER, LEARNER = "launch.lock", "lock"
+from learner.folder import LAUNCHER, LEARNER
 
 
 def is_alive(run_dir: Path) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from actor.policy.dimensions import dimensions_of
-from config.base import DiffusionBaseConfig
+from actor.policy.dimensions import dimensions_of, require_bounded
+from config.base import DiffusionBaseConfig, why_no_base
 from config.compose import write_config
 from config.files import locked, name_holder
 from config.main import Config
@@ -26,12 +26,13 @@ from config.wire import WireConfig
 from launch.run import tmux
 from launch.run.films import make_films
 from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
+from launch.run.inputs import require_inputs
 from launch.run.machine import write_machine
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
-from learner.folder import RunError, make_run_dir, sole_learner
+from learner.folder import LAUNCHER, RunError, make_run_dir, require_run_dir, sole_learner
 from learner.replay.prior.source import require_prior_sources
-from learner.tracking.results import send_results
+from learner.tracking.results import say_how_to_send, send_results
 from learner.tracking.trackers import require_trackers
 from protocol.channel.addresses import ChannelError
 from protocol.channel.sockets import Endpoint, require_free
@@ -45,23 +46,29 @@ class LaunchError(UsageError):
 
 def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
-    Raises ConfigError, LaunchError, RunError, TrackerError: it cannot be started like this."""
+    Raises UsageError of several kinds: it cannot be started like this."""
     stop = stop_on_signals()
     require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
     require_free_ports(config.wire)
+    require_run_dir(config)
+    require_bounded(config.task)
     config = with_sizes(config)
     require_base(config)
     require_prior_sources(config)
-    with sole_launcher(config):
-        launch_file = write_launch_file(config)
-        if tmux.SOCKET_VARIABLE in os.environ:
-            return run_inside_tmux(config, launch_file, stop)
-        note_machine(config)
-        if not tmux.usable():
-            return run_here(config, launch_file, stop)
-    # The launcher inside tmux locks the folder again.
-    return run_in_tmux(config, launch_file)
+    if tmux.SOCKET_VARIABLE in os.environ:
+        with sole_launcher(config):
+            return run_inside_tmux(config, write_launch_file(config), stop)
+    require_inputs(config, stop)
+    if stop.is_set():
+        return stop.exit_code
+    with sole_starter(config):
+        with sole_launcher(config):
+            launch_file = write_launch_file(config)
+            note_machine(config)
+            if not tmux.usable():
+                return run_here(config, launch_file, stop)
+        return run_in_tmux(config, launch_file)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -85,10 +92,17 @@ def require_free_ports(wire: WireConfig) -> None:
 def require_base(config: Config) -> None:
     """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
     if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
-        raise LaunchError(
-            f"no folder {config.base.path} with a base for task.env_id={config.task.env_id}: check both "
-            "names, or set base.path=<folder with args.json and checkpoints/best.pt>"
-        )
+        raise LaunchError(why_no_base(config.base.path, config.task.env_id))
+
+
+@contextlib.contextmanager
+def sole_starter(config: Config) -> Generator[None]:
+    """Lock the run's folder against others who would start the run, until this process ends: the launcher
+    inside tmux takes its own lock only after a while.
+    Raises RunError: another starts or runs it, or the learner could not use the folder."""
+    run_dir = make_run_dir(config)
+    with locked(run_dir, _taken(run_dir)):
+        yield
 
 
 @contextlib.contextmanager
@@ -98,19 +112,22 @@ def sole_launcher(config: Config) -> Generator[None]:
     run_dir = make_run_dir(config)
     with sole_learner(run_dir):
         pass
-    place = run_dir / "launch.lock"
+    place = run_dir / LAUNCHER
     place.touch()
-    taken = RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
-    with locked(place, taken):
+    with locked(place, _taken(run_dir)):
         name_holder(place)
         yield
+
+
+def _taken(run_dir: Path) -> RunError:
+    return RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
 
 
 def with_sizes(config: Config) -> Config:
     """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
     Raises ConfigError: the simulator cannot tell them."""
-    task, known = config.task, spaces_of(config.task)
-    if task.sizes is not None or known.absolute or known.action_dim is not None:
+    task = config.task
+    if task.sizes is not None or spaces_of(task).action_dim is not None:
         return config
     log.info("asking ManiSkill for the dimensions of %s", task.env_id)
     sizes = dimensions_of(task)
@@ -192,11 +209,12 @@ def run_here(config: Config, launch_file: Path, stop: StopRequest) -> int:
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
         make_films(config, logs, stop, echo)
-        send_results(config, stop, log)
+        send_results(config.run_dir, config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")
         return FAILED
     else:
+        say_how_to_send(config.run_dir, log)
         log.error("run %s ended early (exit code %d); its folder: %s", config.name, code, config.run_dir)
     return code
 

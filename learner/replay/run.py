@@ -16,8 +16,8 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.columns import Shapes
 from learner.replay.memory.ring import Ring
+from learner.replay.prior.check import wanted_by
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
-from learner.replay.prior.read import Wanted
 from learner.replay.prior.source import require_prior_sources
 from learner.replay.restore.ring import restore_ring
 from protocol.arrays import Columns
@@ -105,15 +105,7 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
         )
     require_prior_sources(config)
     plan_key = msgspec.json.encode(config.base).decode()
-    wanted = Wanted(
-        env_id=config.task.env_id,
-        control_mode=config.task.control_mode,
-        fps=config.learner.fps,
-        last_frame_succeeds=config.learner.demos_without_success == "last_frame",
-        other_tasks=config.learner.demos_of_other_tasks == "accept",
-        success_allowed_by="learner.demos_without_success=last_frame",
-        tasks_allowed_by="learner.demos_of_other_tasks=accept",
-    )
+    wanted = wanted_by(config)
     sources = config.prior_sources
     return join_prior([read_prior(source, base, plan_key, config.algo, wanted) for source in sources])
 

@@ -18,10 +18,11 @@ def write_status(
     Args:
         version: the newest published weights.
     """
+    actors = sorted((peer for peer in peers if peer.role == "actor"), key=lambda peer: peer.actor_id)
     content = {
         "t_unix": now_unix,
         "waiting_for": waiting_for,
-        "actors": [_actor(peer, version) for peer in peers if peer.role == "actor"],
+        "actors": [_actor(peer, version) for peer in actors],
     }
     fresh = run_dir / "status.json.new"
     with contextlib.suppress(OSError):

@@ -39,6 +39,8 @@ class Tracker(NamedTuple):
     """What to do with what it keeps in a place."""
     finish_s: float | None = None
     """How long it may take to finish; None: FINISH_TIMEOUT_S."""
+    says_what_next: bool = True
+    """At the end, if it has everything."""
 
 
 class Mirror:
@@ -128,7 +130,7 @@ class Mirror:
                 self._log.warning(
                     "%s has not got everything (%s has): %s", title, self._path, what_next(place)
                 )
-            elif is_last:
+            elif is_last and self._tracker.says_what_next:
                 self._log.info("%s: %s", title, what_next(place))
             return None
         finally:

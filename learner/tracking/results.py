@@ -11,7 +11,7 @@ import msgspec
 from config.main import Config
 from config.tracking import trackers_in_use
 from learner.tracking.mirror import Mirror
-from learner.tracking.trackers import Tracked, how_to_send, offline_runs, wandb_tracker
+from learner.tracking.trackers import Tracked, how_to_send, load_environment, offline_runs, wandb_tracker
 
 # Films are a few MB each; nothing else of the run waits any more.
 _FINISH_S = 120.0
@@ -23,12 +23,11 @@ class _Films(msgspec.Struct):
     films: list[dict[str, Any]]
 
 
-def send_results(config: Config, stop: threading.Event, said_by: logging.Logger) -> None:
+def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: logging.Logger) -> None:
     """Send what was not sent before, or keep it where W&B is offline, and say how all of it is sent.
 
     `results.jsonl` has a line for all that was handed over. `stop`: once it is set this ends within seconds.
     """
-    run_dir = config.run_dir
     if "wandb" not in trackers_in_use(config.tracking, config.learner.wandb):
         return
     path = run_dir / "results.jsonl"
@@ -36,9 +35,9 @@ def send_results(config: Config, stop: threading.Event, said_by: logging.Logger)
     done = path.read_text().splitlines()
     lines = [line for line in map(json.dumps, _results(run_dir, said_by)) if line not in done]
     if not lines:
-        if kept := offline_runs(run_dir):
-            said_by.info("W&B: %s", how_to_send(kept[-1]))
+        say_how_to_send(run_dir, said_by)
         return
+    load_environment()
     tracked = Tracked(
         run_dir, config.tracking, config.learner.wandb, msgspec.to_builtins(config),
         resume=True, finish_s=_FINISH_S,
@@ -49,6 +48,12 @@ def send_results(config: Config, stop: threading.Event, said_by: logging.Logger)
         file.writelines(f"{line}\n" for line in lines)
     mirror.begin()
     mirror.close(stop)
+
+
+def say_how_to_send(run_dir: Path, said_by: logging.Logger) -> None:
+    """Of what W&B keeps in the run's folder; nothing where all was sent."""
+    if kept := offline_runs(run_dir):
+        said_by.info("W&B: %s", how_to_send(kept[-1]))
 
 
 def _results(run_dir: Path, said_by: logging.Logger) -> list[dict[str, Any]]:

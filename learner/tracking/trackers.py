@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ class Tracked(NamedTuple):
     job_type: str | None = None
     finish_s: float | None = None
     """How long each may take to finish."""
+    has_launcher: bool = False
+    """Whether a launcher says, at the run's end, how what W&B keeps is sent."""
 
 
 class TrackerError(UsageError):
@@ -48,9 +50,14 @@ def require_trackers(tracking: tuple[TrackerName, ...], wandb: WandbConfig) -> N
             )
 
 
+def load_environment() -> None:
+    """Take over what a .env file says: keys, and names that are not configured."""
+    load_dotenv(find_dotenv(usecwd=True))
+
+
 def start_mirrors(tracked: Tracked) -> list[Mirror]:
     """One for each tracker, of folder/metrics.jsonl from its end on."""
-    load_dotenv(find_dotenv(usecwd=True))
+    load_environment()
     makers = {"wandb": wandb_tracker, "tensorboard": _tensorboard, "trackio": _trackio}
     trackers = [makers[name](tracked) for name in trackers_in_use(tracked.tracking, tracked.wandb)]
     return [Mirror(tracked.folder / "metrics.jsonl", tracker, tracked.axis) for tracker in trackers]
@@ -74,7 +81,7 @@ def wandb_tracker(tracked: Tracked) -> Tracker:
     }
     modes = ("online", "offline") if wandb.mode == "online" else ("offline",)
     attempts = tuple(arguments | {"mode": mode} for mode in modes)
-    return Tracker("wandb", "W&B", attempts, how_to_send, tracked.finish_s)
+    return Tracker("wandb", "W&B", attempts, how_to_send, tracked.finish_s, not tracked.has_launcher)
 
 
 def _wandb_id(folder: Path, resume: bool) -> str:
@@ -93,12 +100,15 @@ def offline_runs(folder: Path) -> list[str]:
     return [str(each) for each in offline if not any(each.glob("*.wandb.synced"))]
 
 
+def sync_words(places: Sequence[str]) -> list[str]:
+    """The command that sends what W&B keeps in these places of one run."""
+    return ["wandb", "sync", *(["--append"] if len(places) > 1 else []), *places]
+
+
 def how_to_send(place: str) -> str:
     """What to do with what W&B keeps in a place."""
     folders = offline_runs(Path(place).parents[1])
-    if place in folders and len(folders) > 1:
-        return f"to send it: wandb sync --append {shlex.join(folders)}"
-    return f"to send it: wandb sync {shlex.quote(place)}"
+    return f"to send it: {shlex.join(sync_words(folders if place in folders else [place]))}"
 
 
 def _tensorboard(tracked: Tracked) -> Tracker:

@@ -7,6 +7,7 @@ import yaml
 
 from config.compose import asked_config, compose_config, read_config, write_config
 from config.section import ConfigError
+from config.train_base import compose_training
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,20 @@ def test_a_file_that_is_none_is_one_line_with_its_name(content: str | None, tmp_
 def test_what_cannot_be_understood_is_refused_in_words(argv: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         asked_config(argv)
+
+
+def test_a_home_folder_is_meant_by_its_sign_wherever_a_text_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = compose_config(["runs_dir=~", "base.path='~/bases/a~b'", "actor.spool=null"])
+    assert (config.runs_dir, config.base.path) == ("/home/me", "/home/me/bases/a~b")
+    assert config.learner.demos == "/home/me/bases/a~b/demos.h5"
+    assert compose_config(["learner.demos=[~/a.h5,b/~c]"]).prior_sources == ("/home/me/a.h5", "b/~c")
+    write_config(tmp_path / "launch.yaml", config)
+    assert read_config(tmp_path / "launch.yaml", ["base.path=~/b"]).base.path == "/home/me/b"
+    assert compose_training(["out=~/out", "demos=~/a.h5"]).folder == Path("/home/me/out")
+
+
+def test_of_nobodys_home_the_sign_stays() -> None:
+    assert compose_config(["base.path=~nobody-of-this-name/x"]).base.path == "~nobody-of-this-name/x"

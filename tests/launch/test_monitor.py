@@ -143,7 +143,7 @@ def test_a_follower_reads_on_from_where_it_was(middle: Path) -> None:
 
 
 def test_actors_are_those_of_status_json(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    actor = {"name": "actor-0", "host": "box", "sub_envs": 6, "frames": 1234, "frames_per_s": 120.5,
+    actor = {"name": "actor-0", "host": "box", "sub_envs": 6.0, "frames": 1234.0, "frames_per_s": 120.5,
              "lag_versions": 2.5, "last_heard_s": 1.0, "alive": True}  # fmt: skip
     gone = actor | {"name": "lab-3", "alive": False}
     status = {"t_unix": time.time() - 10, "actors": [actor, gone], "waiting_for": "a person"}
@@ -198,6 +198,19 @@ def test_a_run_that_begins_shows_nothing_but_facts(
         "0",
         "starting",
     ]
+
+
+def test_it_says_where_the_runs_page_is_while_there_is_one(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [f"http://127.0.0.1:{port}/ shows {running.name}" for port in (8765, 8766)]
+    (running / "logs/page.log").write_text("\n".join([*said, "warning: something else"]) + "\n")
+    residual_rl("monitor", str(running), "--once")
+    assert "page http://127.0.0.1:8766/" in " ".join(capsys.readouterr().out.split())
+    finished_run(running.parent / "over")
+    shutil.copy(running / "logs/page.log", running.parent / "over/logs")
+    residual_rl("monitor", str(running.parent / "over"), "--once", "--json")
+    assert json.loads(capsys.readouterr().out)["page"] is None
 
 
 def _torn(run_dir: Path) -> None:
@@ -418,6 +431,8 @@ def test_keys_show_the_logs_and_ask_before_the_run_is_stopped(running: Path, rep
 
 
 def test_log_lines_are_cut_between_words(middle: Path) -> None:
+    with (middle / "logs/learner.log").open("a") as log:
+        log.writelines(f"{'x' * before} in runs/{'a-' * 12}run\n" for before in range(12, 28, 4))
     snapshot = Follower(middle).look()
     for columns in (40, 80, 200):
         for line in words.logs(snapshot, columns, 8).plain.splitlines():

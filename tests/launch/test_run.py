@@ -19,7 +19,7 @@ from config.compose import asked_config, compose_config, read_config
 from config.main import Config
 from config.process import StopRequest
 from launch.run.guard import PATIENCE_S
-from launch.run.launcher import make_commands, sole_launcher, write_launch_file
+from launch.run.launcher import make_commands, sole_launcher, sole_starter, write_launch_file
 from launch.run.processes import Command
 from launch.run.supervisor import supervise
 from learner.folder import make_run_dir, sole_learner
@@ -286,11 +286,33 @@ def test_a_second_launcher_of_a_name_is_refused_before_it_writes_anything(
     assert read_config(place) == config
 
 
+def test_a_second_launcher_is_refused_while_the_first_waits_for_the_one_inside_tmux(
+    repository: Path, free_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
+    config = compose_config([f"runs_dir={tmp_path}", "name=one"])
+    with sole_starter(config):
+        place = write_launch_file(config)
+        ended = launch(repository, f"runs_dir={tmp_path}", "name=one", "seed=7", *words)
+        # The one inside.
+        with sole_launcher(config):
+            pass
+    assert ended.returncode == 2 and "is in use by another launcher" in ended.stderr
+    assert read_config(place) == config
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("base.path=bases/nope", "no folder bases/nope with a base"),
         ("learner.demos=bases", "learner.demos: no demonstrations at bases"),
+        (
+            "learner.demos=bases/StackCube-v1/demos.h5",
+            "has observation_dim 48 and action_dim 7, the task 42",
+        ),
+        ("learner.device=cuda:77", "learner.device=cuda:77 cannot be used: "),
+        ("task.control_mode=pd_joint_pos", "task.control_mode=pd_joint_pos has actions outside [-1, 1]"),
+        ("runs_dir=/proc/x", "/proc/x/"),
     ],
 )
 def test_what_a_run_needs_and_is_not_there_starts_nothing(
@@ -309,7 +331,8 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     words = (f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}")
     ended = launch(repository, f"runs_dir={tmp_path / 'file'}", "name=one", *words)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert f"{tmp_path / 'file' / 'one'} cannot be used: Not a directory" in ended.stderr
+    assert f"{tmp_path / 'file' / 'one'} cannot be written: {tmp_path / 'file'} is no folder" in ended.stderr
+    assert "choose another runs_dir=<folder>" in ended.stderr
 
 
 def test_lines_are_shown_when_the_disk_is_full(tmp_path: Path) -> None:

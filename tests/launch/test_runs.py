@@ -18,6 +18,7 @@ from launch.run.machine import read_machine, write_machine
 from launch.show.table.rows import Row
 from launch.show.table.settings import as_words, differences
 from launch.show.table.show import write_table
+from tests.support.ordinary_user import ordinary_user
 from tests.support.program import residual_rl
 from tests.support.watched_run import (
     FINISHED,
@@ -99,9 +100,11 @@ def test_folders_that_cannot_be_read_are_a_line_each(
     (tmp_path / "damaged/summary.json").write_text("{")
     (tmp_path / "yaml/launch.yaml").write_text("a: [")
     (tmp_path / "yaml/config.yaml").write_text("[1]")
+    (tmp_path / "notes.jsonl").write_text('{"of": "somebody else"}\n' * 40)
     assert residual_rl("runs", str(tmp_path)) == 0
     shown = capsys.readouterr()
     assert [line.partition(": ")[0] for line in shown.err.splitlines()] == [
+        f"{tmp_path}/notes.jsonl",
         f"{tmp_path}/damaged/summary.json is damaged",
         f"{tmp_path}/empty is no run",
         f"{tmp_path}/old/metrics.jsonl has no point",
@@ -113,6 +116,24 @@ def test_folders_that_cannot_be_read_are_a_line_each(
     rows = shown.out.splitlines()[1:]
     assert {row.split()[2] for row in rows} == {"whole", "torn", "young", "damaged", "yaml", "old"}
     assert "base=zero" in next(row for row in rows if " old " in row)
+
+
+def test_a_run_that_may_not_be_read_is_a_line_and_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("closed", "metrics", "open"):
+        unfinished_run(tmp_path / name, 9)
+    (tmp_path / "metrics/metrics.jsonl").chmod(0)
+    (tmp_path / "closed").chmod(0)
+    with ordinary_user():
+        assert residual_rl("runs", str(tmp_path)) == 0
+    (tmp_path / "closed").chmod(0o755)
+    shown = capsys.readouterr()
+    assert [line.rpartition("/")[2] for line in shown.err.splitlines()] == [
+        "launch.yaml cannot be read: Permission denied",
+        "metrics.jsonl cannot be read: Permission denied",
+    ]
+    assert [row.split()[2] for row in shown.out.splitlines()[1:]] == ["open"]
 
 
 def test_a_study_adds_its_name_and_the_runs_whose_folders_are_gone(

@@ -34,6 +34,11 @@ def test_an_actor_is_shown_with_what_it_said(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_actors_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    actors = written(tmp_path, peer("b"), peer("a"))["actors"]
+    assert [actor["name"] for actor in actors] == ["a", "b"]  # pyright: ignore
+
+
 def test_figures_that_are_missing_or_no_numbers_are_null(tmp_path: Path) -> None:
     [actor] = written(tmp_path, peer("two", figures={"frames": float("nan")}))["actors"]  # pyright: ignore
     assert [actor[key] for key in ("sub_envs", "frames", "frames_per_s", "lag_versions")] == [None] * 4

@@ -171,6 +171,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
 }
 
 WHOLE: dict[str, tuple[Change, str]] = {
+    "times as words": (
+        features(lambda found: found["timestamp"].update(dtype="string")),
+        "timestamp has no numbers",
+    ),
     "no statistics": (remove("meta/stats.json"), "it has no meta/stats.json"),
     "statistics of a part": (
         write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'),

@@ -32,6 +32,13 @@ SLOW = (
 TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
+    "bash launch/pod/setup.sh": "tests/launch/pod/test_scripts.py",
+    "bash /workspace/residual-rl/launch/pod/restart.sh": "tests/launch/pod/test_scripts.py",
+    "bash launch/pod/save.sh": "tests/launch/pod/test_wiped_pod.py",
+    "SAVE_TO=": "tests/launch/pod/test_save.py",
+    "docker compose": "tests/launch/containers/test_files.py",
+    "docker build": "tests/launch/containers/test_install_steps.py",
+    "docker run": "tests/launch/containers/test_files.py",
     "residual-rl page": "tests/launch/page/test_server.py",
     "residual-rl film": "tests/launch/film/test_real_films.py",
     ".venv/bin/residual-rl film": "tests/launch/film/test_real_films.py",

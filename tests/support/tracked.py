@@ -6,9 +6,12 @@ from config.compose import compose_config
 from learner.tracking.trackers import Tracked
 
 
-def tracked(folder: Path, *words: str, resume: bool = False) -> Tracked:
+def tracked(folder: Path, *words: str, resume: bool = False, has_launcher: bool = False) -> Tracked:
     """`words`: tracking=..., wandb.key=value."""
     project = "learner.wandb.project=test"
     given = [f"learner.{word}" if word.startswith("wandb.") else word for word in words]
     config = compose_config([project, *given])
-    return Tracked(folder, config.tracking, config.learner.wandb, {"seed": 3}, resume=resume)
+    shown = {"seed": 3}
+    return Tracked(
+        folder, config.tracking, config.learner.wandb, shown, resume=resume, has_launcher=has_launcher
+    )

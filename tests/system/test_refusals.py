@@ -141,7 +141,7 @@ def test_so_it_is_for_a_task_that_no_table_knows(base_copy: Path, refused: Calla
 
 def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: list[str]) -> None:
     spoil(base_copy, "other control mode")
-    words = ["launch run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong"]
+    words = ["launch run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong", "algo.prior_fraction=0"]
     code, output, error = run(*words, timeout_s=110)
     assert code not in (0, None)
     assert "RotateValveLevel0-v1 has observation_dim 51 and action_dim 9" in output

@@ -72,4 +72,6 @@ def _parse(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+        raise CheckpointError(
+            f"{path} is not JSON: {error}: copy it again from where the base was trained"
+        ) from error

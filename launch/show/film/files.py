@@ -1,18 +1,17 @@
-"""The films in a run's folder, and their list."""
+"""The files of a run's films."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from config.files import replace_text, replaced, require_writable
+from config.files import replaced, require_writable
 from launch.show.film.captions import Take
 from launch.show.film.player import Picture
+from launch.show.film_list import FOLDER
 from learner.replay.dataset.format.video import VideoWriter
 
-FOLDER, INDEX = "videos", "index.json"
 # Browsers find a moment in the middle at once; the file is a third of that with key frames alone.
 _OPTIONS = {"g": "20", "crf": "23", "bf": "0", "preset": "veryfast", "threads": "1"}
 _WEBP = {"quality": 50, "method": 4, "loop": 0, "minimize_size": False}
@@ -67,22 +66,3 @@ def entry(file: str, kind: str, policies: Sequence[str], takes: Sequence[Take]) 
         "as_evaluated": False if False in same else None if None in same else True,
         "panels": panels,
     }
-
-
-def add_to_index(folder: Path, film: dict[str, Any]) -> None:
-    """Put a film into the list, in place of one with the same file. Films that are gone leave it."""
-    films = [
-        each
-        for each in read_index(folder)
-        if each["file"] != film["file"] and (folder / each["file"]).exists()
-    ]
-    replace_text(folder / INDEX, json.dumps({"films": [*films, film]}, indent=1) + "\n")
-
-
-def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The films listed; none where the list is missing or damaged."""
-    try:
-        films = json.loads((folder / INDEX).read_text())["films"]
-        return [film for film in films if isinstance(film["file"], str)]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []

@@ -17,15 +17,18 @@ from actor.simulators.maniskill import single_environment
 from config.main import Config
 from config.process import DONE, FAILED, StopRequest
 from launch.run.folder import require_run
+from launch.run.holder import is_alive
 from launch.show.film.captions import Take, pictures
 from launch.show.film.choice import Choice, choose, chosen_by_hand, missing_kinds
-from launch.show.film.files import add_to_index, entry, make_folder, write_mp4, write_webp
+from launch.show.film.files import entry, make_folder, write_mp4, write_webp
 from launch.show.film.player import Player, Stopped
 from launch.show.film.roles import Policy, Role, base_role, newest_role, timelapse_roles
 from launch.show.film.settings import config_of_film
+from launch.show.film_list import add_to_index
 from launch.show.page.report import NAME as REPORT
 from launch.show.page.report import write_report
 from learner.report.evaluations import read_evaluations
+from learner.tracking.results import send_results
 
 log = logging.getLogger("film")
 
@@ -75,10 +78,19 @@ def make_films(run_dir: Path, asked: Asked, overrides: Sequence[str], stop: Stop
     with studio(config, asked.size, stop) as (player, every):
         director = Director(config, player, every, roles, folder, asked)
         try:
-            return director.make_all(director.choices())
+            code = director.make_all(director.choices())
         except Stopped:
             log.info("stopped; films that were whole stay in %s", folder)
             return stop.exit_code
+    send_films(run_dir, config, stop)
+    return code
+
+
+def send_films(run_dir: Path, config: Config, stop: StopRequest) -> None:
+    """To the run's W&B run, if it has one and is over: a run that goes on sends them at its end."""
+    is_over = (run_dir / "summary.json").is_file() and not is_alive(run_dir)
+    if is_over and (run_dir / "wandb_id").is_file():
+        send_results(run_dir, config, stop, log)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import yaml
 from config.process import UsageError
 from launch.run.folder import SETTINGS, MetricsReader, Point, read_summary, summary_rows
 from launch.run.holder import is_alive
-from launch.show.monitor.logs import read_logs, warnings_in
+from launch.show.monitor.logs import page_address, read_logs, warnings_in
 from launch.show.monitor.snapshot import Actor, Measured, Settings, Snapshot, State
 
 # A launcher writes the settings before it starts the processes that lock the folder.
@@ -80,6 +80,7 @@ class Follower:
                 text.replace(f"{self.run_dir}/", "")
                 for text in [*warnings, *warnings_in(logs)][-SHOWN_WARNINGS:]
             ),
+            page=page_address(logs) if state in ("starting", "running") else None,
             logs=logs,
             summary=None if summary is None else summary_rows(self.run_dir, summary),
         )

@@ -10,6 +10,7 @@ TAIL_BYTES = 1 << 14
 _OTHERS = ("run",)
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _WARNING = re.compile(r"^(?:\d\d:\d\d:\d\d )?(?:warning|error): ")
+_ADDRESS = re.compile(r"^(http://\S+) shows ")
 _ORDER = ("launch", "learner", "actor", "evaluator")
 
 
@@ -24,6 +25,12 @@ def warnings_in(logs: Mapping[str, Sequence[str]]) -> list[str]:
     """Lines that report a warning or an error, each once, newest last for each process."""
     found = (f"{name}: {line}" for name, lines in logs.items() for line in lines if _WARNING.match(line))
     return list(dict.fromkeys(found))
+
+
+def page_address(logs: Mapping[str, Sequence[str]]) -> str | None:
+    """Where the run's page is, as its process said; None where it has not."""
+    found = (match[1] for line in reversed(logs.get("page", ())) if (match := _ADDRESS.match(line)))
+    return next(found, None)
 
 
 def plain(text: str) -> str:

@@ -27,12 +27,12 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """One actor, as the learner's status.json has it."""
+    """One actor, as the learner's status.json has it: figures on the wire are floats, counts too."""
 
     name: str
     host: str | None = None
-    sub_envs: int | None = None
-    frames: int | None = None
+    sub_envs: float | None = None
+    frames: float | None = None
     frames_per_s: float | None = None
     lag_versions: float | None = None
     last_heard_s: float | None = None
@@ -84,6 +84,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     actors: tuple[Actor, ...] | None
     free_mb: float | None
     warnings: tuple[str, ...]
+    page: str | None
+    """The address of the run's page."""
     logs: dict[str, tuple[str, ...]]
     """Process -> its last lines."""
     summary: dict[str, str] | None

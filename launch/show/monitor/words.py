@@ -72,8 +72,12 @@ def logs(snapshot: Snapshot, columns: int, per_process: int) -> Text:
             prefix = f"{name:<{width}} "
             room = max(1, columns - len(prefix))
             shown.append("\n" if shown else "").append(prefix, "cyan")
-            shown.append(textwrap.shorten(line, room, placeholder=" …", break_long_words=False))
+            shown.append(_shortened(line, room))
     return shown
+
+
+def _shortened(line: str, room: int) -> str:
+    return textwrap.shorten(line, room, placeholder=" …", break_long_words=False, break_on_hyphens=False)
 
 
 def go_on(snapshot: Snapshot) -> str:
@@ -97,9 +101,9 @@ _WIDE_COLUMNS = 90
 def _cells(actor: Actor) -> tuple[str, ...]:
     heard = "gone" if not actor.alive else _with(actor.last_heard_s, "{:.0f} s ago")
     return (
-        plain(actor.name), plain(actor.host or "-"), _with(actor.sub_envs, "{}"),
+        plain(actor.name), plain(actor.host or "-"), _with(actor.sub_envs, "{:.0f}"),
         _with(actor.frames_per_s, "{:.0f}"), _with(actor.lag_versions, "{:.1f}"), heard,
-        _with(actor.frames, "{:,}"),
+        _with(actor.frames, "{:,.0f}"),
     )  # fmt: skip
 
 
@@ -123,6 +127,8 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "actors", f"{count(figures['actors'])} connected"
     if "episodes" in figures:
         yield "replay", f"{_replay(figures)}; {_disk(snapshot)}"
+    if snapshot.page:
+        yield "page", snapshot.page
     if snapshot.state == "not running":
         yield "go on", f"{go_on(snapshot)}, and the run's other words"
 
@@ -160,7 +166,7 @@ def _time(snapshot: Snapshot) -> str:
 def _replay(figures: dict[str, float]) -> str:
     queued = figures.get("queue_episodes")
     parts = [f"{count(figures['episodes'])} episodes"]
-    parts += [] if queued is None else [f"{count(queued)} waiting for the disk"]
+    parts += [f"{count(queued)} waiting for the disk"] if queued else []
     if rows := figures.get("queue_rows"):
         parts.append(f"{count(rows)} rows waiting for the learner")
     return ", ".join(parts)

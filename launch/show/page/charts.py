@@ -16,6 +16,8 @@ BLUE, GREEN, ORANGE, GREY = "#1f6fb4", "#2a8f4d", "#d9772b", "#6b7280"
 
 PERCENT = {"yaxis": {"range": [0, 1.03], "tickformat": ".0%"}}
 FROM_ZERO = {"yaxis": {"rangemode": "tozero"}}
+# "3 of 9 decisions", "first experience, 2 actors connected"
+_AMOUNT = re.compile(r"^\d+ of \d+ |, \d+ .*$")
 
 
 class Lines:
@@ -53,8 +55,8 @@ def run_charts(record: Record) -> list[Chart]:
         _success(record),
         _plain(
             record, "behaviour", "Behaviour of the actors",
-            "Success of the last 100 training episodes, and the probability that the residual acts in one "
-            "or, by decisions, in each of them.",
+            "Success of the last 100 training episodes, and the share of episodes (of decisions, with "
+            "algo.mask_by=decisions) in which the residual acts.",
             {"success_behaviour": "success", "mask_probability": "residual acts"}, PERCENT,
         ),
         _plain(
@@ -72,14 +74,14 @@ def run_charts(record: Record) -> list[Chart]:
             "Mean size of the residual in a batch (1 is its bound), and its share at the bound.",
             {"residual_size": "size", "residual_at_bound": "share at the bound"}, FROM_ZERO,
         ),
-        _plain(
+        _two_axes(
             record, "lag", "Policy lag",
             "How much older the weights behind the received decisions are than the newest.",
-            {"policy_lag": "versions", "policy_lag_s": "seconds"}, FROM_ZERO,
+            {"policy_lag": "versions", "policy_lag_s": "seconds"},
         ),
-        _plain(
+        _two_axes(
             record, "speed", "Speed", "Since the point before.",
-            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"}, FROM_ZERO,
+            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"},
         ),
         _waits(record.points),
     ]  # fmt: skip
@@ -106,7 +108,8 @@ def evaluations_trace(evaluations: Sequence[Evaluated], name: str, colour: str) 
 
 
 def _success(record: Record) -> Chart:
-    lines, layout = Lines(), dict(PERCENT)
+    # Room for the interval of an evaluation before the first frame.
+    lines, layout = Lines(), PERCENT | {"xaxis": {"rangemode": "normal", "zeroline": False}}
     lines.add(
         "success_behaviour", "behaviour while exploring", record.points, line={"color": ORANGE, "width": 1.2}
     )
@@ -136,10 +139,22 @@ def _plain(
     return lines.chart(name, title, note, layout)
 
 
+def _two_axes(record: Record, name: str, title: str, note: str, keys: dict[str, str]) -> Chart:
+    """Two lines of different units: the first has the axis on the left, the second that on the right."""
+    lines, layout = Lines(), dict[str, Any]()
+    sides = {"yaxis": BLUE, "yaxis2": ORANGE}
+    for (key, label), (axis, colour) in zip(keys.items(), sides.items(), strict=True):
+        lines.add(key, label, record.points, yaxis=axis.replace("axis", ""), line={"color": colour})
+        text = {"text": label, "font": {"color": colour}}
+        layout[axis] = FROM_ZERO["yaxis"] | {"title": text, "automargin": True}
+    layout["yaxis2"] |= {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
+    return lines.chart(name, title, note, layout)
+
+
 def waits(points: Sequence[Point]) -> dict[str, float]:
-    """What the learner waited for, in shares of all points; numbers within the text are left out."""
+    """What the learner waited for, in shares of all points, without how much of it was there."""
     said = [str(point["waiting_for"]) for point in points if "waiting_for" in point]
-    counts = Counter(re.sub(r"\d+", "N", text) or "nothing (it receives and learns)" for text in said)
+    counts = Counter(_AMOUNT.sub("", text) or "nothing (it receives and learns)" for text in said)
     return {reason: count / len(said) for reason, count in counts.most_common()}
 
 
@@ -150,7 +165,7 @@ def _waits(points: Sequence[Point]) -> Chart:
         "y": [html.escape(reason) for reason in shares],
     }]  # fmt: skip
     layout = {
-        "xaxis": {"tickformat": ".0%", "range": [0, 1]},
+        "xaxis": {"tickformat": ".0%", "range": [0, 1.03]},
         "yaxis": {"autorange": "reversed", "automargin": True},
     }
     note = "What the learner waited for, in shares of the points of metrics.jsonl."

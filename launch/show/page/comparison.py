@@ -1,7 +1,7 @@
 """The page of several runs: their curves over each other, how fast each was good, how they are set."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from launch.show.page.charts import FROM_ZERO, PERCENT, Lines, evaluations_trace
 from launch.show.page.model import Chart, Page, Table, Tile
 from launch.show.page.record import Evaluated, Record, RecordReader
 from launch.show.page.render import page_html
-from launch.show.page.run_page import changed_of, percent, success_tile
+from launch.show.page.run_page import changed_of, percent, success_tile, task_of
 from launch.show.settings import hydra_value
 
 LEVELS = (0.5, 0.75, 0.9, 0.95)
@@ -44,7 +44,10 @@ def write_comparison(folders: Sequence[Path], by: str | None, out: Path) -> Path
     """Write the page of several runs. Raises UsageError: no such run, or no such setting."""
     for folder in folders:
         require_run(folder)
-    runs = {label: RecordReader(folder).read() for label, folder in labels_of(folders).items()}
+    labels = labels_of(folders)
+    if len(labels) < 2:
+        raise UsageError(f"{', '.join(map(str, folders))}: one run cannot be compared; name another one too")
+    runs = {label: RecordReader(folder).read() for label, folder in labels.items()}
     replace_text(out, page_html(comparison_page(runs, by), None))
     return out
 
@@ -61,8 +64,17 @@ def comparison_page(runs: Mapping[str, Record], by: str | None) -> Page:
         tiles=[_tile(group) for group in groups],
         charts=[_success(groups), *_lines(groups)],
         tables=[_levels(runs, groups), _settings(runs, differing)],
-        problems=[f"{label}: {problem}" for label, run in runs.items() for problem in run.problems],
+        problems=[
+            *_different_tasks(runs),
+            *(f"{label}: {problem}" for label, run in runs.items() for problem in run.problems),
+        ],
     )
+
+
+def _different_tasks(runs: Mapping[str, Record]) -> Iterator[str]:
+    tasks = dict.fromkeys(task for run in runs.values() if (task := task_of(run)))
+    if len(tasks) > 1:
+        yield f"the runs have different tasks, whose success is not the same thing: {', '.join(tasks)}"
 
 
 def labels_of(folders: Sequence[Path]) -> dict[str, Path]:

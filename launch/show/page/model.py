@@ -1,6 +1,6 @@
 """What a page consists of, whether it shows one run or several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,7 @@ class Page:
     tables: Sequence[Table]
     commands: Sequence[tuple[str, str]] = ()
     """(what for, command)"""
-    films: Sequence[str] = ()
+    films: Mapping[str, str] = field(default_factory=dict)
+    """Name below videos/ -> what it shows."""
     problems: Sequence[str] = ()
     """What is missing or damaged, in words."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from launch.run.folder import MetricsReader, Point
+from launch.show.film_list import FOLDER, caption, read_index
 from launch.show.settings import read_settings
 from learner.intervals import wilson_interval
 from learner.replay.dataset.format.spec import DatasetError
@@ -51,8 +52,8 @@ class Record:
     points: Sequence[Point] = ()
     """Those of training, without what was not measured."""
     evaluations: Sequence[Evaluated] = ()
-    films: Sequence[str] = ()
-    """Names below videos/."""
+    films: Mapping[str, str] = field(default_factory=dict)
+    """Name below videos/ -> what it shows."""
     last_word_unix: float | None = None
     problems: Sequence[str] = ()
 
@@ -99,9 +100,13 @@ class RecordReader:
         if size < self._size:
             self._begin()  # the run began anew
         self._size = size
-        for point in self._metrics.read_good():
-            self._add({key: value for key, value in point.items() if value is not None})
-        problems = list(self._problems())
+        problems = list[str]()
+        try:
+            for point in self._metrics.read_good():
+                self._add({key: value for key, value in point.items() if value is not None})
+        except OSError as error:
+            problems.append(f"metrics.jsonl cannot be read: {error.strerror}")
+        problems += self._problems()
         described = {name: self._json(f"{name}.json", problems) for name in ("machine", "status", "summary")}
         settings = read_settings(self._folder)
         if not settings.keys() >= {"learner", "task", "base", "algo"}:
@@ -114,7 +119,7 @@ class RecordReader:
             summary=described["summary"] if self._has_ended() else {},
             points=tuple(self._points),
             evaluations=tuple(self._evaluations),
-            films=sorted(path.name for path in (self._folder / "videos").glob("*.mp4")),
+            films=_films(self._folder / FOLDER),
             last_word_unix=(ns / 1e9) if (ns := _modified_ns(self._folder / "metrics.jsonl")) else None,
             problems=problems,
         )
@@ -128,7 +133,9 @@ class RecordReader:
             self._points.append({key: value for key, value in point.items() if key[:8] != "success_"})
 
     def _problems(self) -> Iterator[str]:
-        if not self._metrics.path.is_file():
+        if not self._folder.is_dir():
+            yield f"the folder {self._folder} is gone"
+        elif not self._metrics.path.is_file():
             yield "metrics.jsonl is missing: nothing was measured yet"
         elif not self._points:
             yield "metrics.jsonl has no point yet"
@@ -156,6 +163,13 @@ class RecordReader:
             _modified_ns(self._folder / name) or 0 for name in ("summary.json", "metrics.jsonl")
         )
         return summary >= metrics - _COPIED_NS
+
+
+def _films(folder: Path) -> dict[str, str]:
+    """Those that are listed first, in the order of the list."""
+    there = sorted(path.name for path in folder.glob("*.mp4"))
+    listed = {film["file"]: caption(film) for film in read_index(folder) if film["file"] in there}
+    return listed | {name: "" for name in there if name not in listed}
 
 
 def is_number(value: object) -> TypeGuard[float]:

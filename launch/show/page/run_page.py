@@ -59,7 +59,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _state(record: Record) -> str:
-    task = _setting(record.settings, "task", "env_id") or "unknown task"
+    task = task_of(record) or "unknown task"
     algo = _setting(record.settings, "algo", "name") or "unknown algorithm"
     what = f"{task}, {algo}, seed {record.settings.get('seed', 'unknown')}"
     if record.last_word_unix is None:
@@ -68,6 +68,11 @@ def _state(record: Record) -> str:
     early = record.summary.get("stopped_early")
     over = f"over ({early})" if early else "over"
     return f"{what}: {over if record.is_over else 'not over'}, last word at {at}"
+
+
+def task_of(record: Record) -> str | None:
+    task = _setting(record.settings, "task", "env_id")
+    return task if isinstance(task, str) else None
 
 
 def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:
@@ -80,13 +85,17 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield success_tile("base alone", record.base)
     yield success_tile("base + residual", full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
-    yield Tile("frames", count(record.newest("frames")), f"of {count(total)} at most" if total else "")
+    yield Tile(
+        "frames",
+        count(record.newest("frames")),
+        f"training ends after {count(total)}" if is_number(total) else "",
+    )
     # The points go on during the final evaluation, which is no training.
     wall_s = record.summary.get("wall_s", record.newest("t_s"))
     minutes = f"{wall_s / 60:.1f}" if is_number(wall_s) else "unknown"
     yield Tile("minutes", minutes, "of training, from the first experience on")
     yield Tile("updates", count(record.newest("updates")))
-    yield Tile("episodes", count(record.newest("episodes")), "played by the actors")
+    yield Tile("episodes", count(record.newest("episodes")), "played to their end")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:

@@ -71,11 +71,20 @@ def read_rows(folder: Path, problems: list[str]) -> list[Row]:
     rows = [
         _with_study(row, studies.get(row.name))
         for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name not in NO_RUNS and (row := read_row(path, problems)) is not None
+        if path.is_dir() and path.name not in NO_RUNS and (row := _tried_row(path, problems)) is not None
     ]
     there = {row.name for row in rows}
     rows += [_row_of(record) for record in records if record.name not in there]
     return sorted(rows, key=lambda row: row.started or 0.0)
+
+
+def _tried_row(run_dir: Path, problems: list[str]) -> Row | None:
+    """The same as `read_row`; None, and a problem, where a file may not be read."""
+    try:
+        return read_row(run_dir, problems)
+    except OSError as error:
+        problems.append(f"{error.filename} cannot be read: {error.strerror}")
+        return None
 
 
 def read_row(run_dir: Path, problems: list[str]) -> Row | None:
@@ -191,12 +200,15 @@ def _first_line(path: Path) -> str | None:
 
 def _read_records(folder: Path, problems: list[str]) -> Iterator[Record]:
     """Lines of the studies' records in `folder`."""
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(path for path in folder.glob("*.jsonl") if path.is_file()):
+        wrong: list[str] = []
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
                 yield msgspec.json.decode(line, type=Record)
             except ValueError as error:
-                problems.append(f"{path}: line {number} is no run of a study: {error}")
+                wrong.append(f"line {number} is no run of a study: {error}")
+        if wrong:
+            problems.append(f"{path}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
 
 
 def _with_study(row: Row, record: Record | None) -> Row:

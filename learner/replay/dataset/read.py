@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
+from config.files import broken_link
 from learner.replay.dataset.content import why_no_content
 from learner.replay.dataset.format.layout import INFO_PATH, ORIGIN_PATH, TASKS_PATH
 from learner.replay.dataset.format.spec import DatasetError, DatasetSpec, Feature
@@ -23,7 +24,7 @@ def open_snapshot(folder: Path) -> Generator[Path]:
     one of its files cannot be opened, or what was raised inside, with the name of `folder` in it."""
     try:
         if not folder.is_dir():
-            reason = "it is a file" if folder.exists() else "there is no such folder"
+            reason = "it is a file" if folder.exists() else broken_link(folder) or "there is no such folder"
             raise DatasetError(f"{folder} is no LeRobot dataset: {reason}")
         with snapshot(folder) as view:
             if not any((view / name).exists() for name in _PARTS):

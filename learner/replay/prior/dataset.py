@@ -27,6 +27,7 @@ class _Info(msgspec.Struct):
     features: dict[str, Any]
     fps: float
     total_episodes: int
+    total_frames: int = 0
 
 
 def read_dataset(
@@ -60,8 +61,12 @@ def read_dataset(
         _DataFile(view, path, source, [*columns, ACTION, EPISODE, *extra])
         for path in parquet_files(view / "data")
     ]
-    _require_all([number for file in files for number in file.episode_numbers], info, source)
-    return [episode for file in files for episode in file.episodes(columns, with_finals=columns == usual)]
+    found = [number for file in files for number in file.episode_numbers]
+    _require_apart(found, source)
+    _require_count("episodes", len(found), info.total_episodes, source)
+    episodes = [episode for file in files for episode in file.episodes(columns, with_finals=columns == usual)]
+    _require_count("frames", sum(len(one.actions) for one in episodes), info.total_frames, source)
+    return episodes
 
 
 def _read_info(view: Path, source: str) -> _Info:
@@ -71,15 +76,20 @@ def _read_info(view: Path, source: str) -> _Info:
         raise DemonstrationError(f"{source}: meta/info.json is broken: {error}") from error
 
 
-def _require_all(numbers_found: list[int], info: _Info, source: str) -> None:
-    """Raise DemonstrationError if an episode is missing, or in two places."""
+def _require_apart(numbers_found: list[int], source: str) -> None:
+    """Raise DemonstrationError if an episode is in two places."""
     twice = [number for number, count in itertools.groupby(sorted(numbers_found)) if len(list(count)) > 1]
     if twice:
         raise DemonstrationError(f"{source}: episode_index {twice[0]} is in two places: its frames are mixed")
-    if len(numbers_found) < info.total_episodes:
+
+
+def _require_count(what: str, found: int, counted: int, source: str) -> None:
+    """Raise DemonstrationError if data and info.json count differently: `verify` calls that broken too."""
+    if found != counted:
+        missing = "get the missing files in data/; if there are none, " if found < counted else ""
         raise DemonstrationError(
-            f"{source} has data of {len(numbers_found)} episodes, meta/info.json lists "
-            f"{info.total_episodes}: get the missing files in data/"
+            f"{source} has data of {found} {what}, meta/info.json counts {counted}: {missing}residual-rl "
+            "replay repair counts again"
         )
 
 

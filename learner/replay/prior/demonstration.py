@@ -64,6 +64,13 @@ def _require_lengths(episode: Demonstration, where: str) -> None:
     lengths = {"observations": frames + 1, "success": frames, "executed": frames, "base_actions": frames}
     for name, wanted in lengths.items():
         values = getattr(episode, name)
+        if name == "observations" and len(values) == frames:
+            raise DemonstrationError(
+                f"{where}: {frames} observations for {frames} actions: the one after the last action is "
+                "missing. ManiSkill's RecordEpisode(env, folder, save_trajectory=True) keeps it, and so does "
+                "python -m mani_skill.trajectory.replay_trajectory --traj-path <file> -o state --save-traj; "
+                "of a LeRobot dataset the last one is used twice"
+            )
         if values is not None and len(values) != wanted:
             raise DemonstrationError(
                 f"{where}: {len(values)} {name} for {frames} actions, there must be {wanted} (an observation "

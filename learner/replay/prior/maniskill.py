@@ -39,7 +39,9 @@ def read_trajectories(path: Path, limit: int | None = None) -> list[Recording]:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         if isinstance(error, DemonstrationError):
             raise
-        raise DemonstrationError(f"{path} is not a readable ManiSkill trajectory file: {error}") from error
+        raise DemonstrationError(
+            f"{path} is not a readable ManiSkill trajectory file: {error}: copy it again, or record it again"
+        ) from error
 
 
 def _open(path: Path, mode: str) -> Any:

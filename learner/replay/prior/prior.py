@@ -10,8 +10,8 @@ import numpy as np
 from actor.policy.contract import BasePolicy
 from config.algo import AlgoConfig
 from learner.replay.dataset.arrow import Array
+from learner.replay.prior.check import require_dimensions
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.plans import Plans, cached_plans, executed_plans
 from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from protocol.arrays import Columns
@@ -45,7 +45,7 @@ def read_prior(
         DemonstrationError: no data, or none that fits the base.
     """
     read = read_demonstrations(source, wanted)
-    check_dimensions(source, read.episodes[0], base)
+    require_dimensions(source, read.episodes[0], (base.observation_dim, base.action_dim))
     episodes = [episode.cut_at_success() for episode in read.episodes]
     recorded = episodes[0].base_actions
     same_base = read.origin.base_fingerprint == base.fingerprint
@@ -54,17 +54,6 @@ def read_prior(
     else:
         plans = cached_plans(Path(source), episodes, base, plan_key)
     return prior_columns(episodes, plans, algo, source)
-
-
-def check_dimensions(source: str, episode: Demonstration, base: BasePolicy) -> None:
-    """Raise DemonstrationError unless an episode has the base's dimensions."""
-    there = episode.observations.shape[1], episode.actions.shape[1]
-    wanted = base.observation_dim, base.action_dim
-    if there != wanted:
-        raise DemonstrationError(
-            f"{source} has observation_dim {there[0]} and action_dim {there[1]}, the base {wanted[0]} "
-            f"and {wanted[1]}: choose learner.demos of the same task and control mode"
-        )
 
 
 def prior_columns(

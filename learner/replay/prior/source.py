@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from config.files import broken_link
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.content import why_no_content
@@ -38,9 +39,10 @@ def find_source(source: str) -> Path | None:
             return path
     except OSError as error:
         raise DemonstrationError(f"{source} cannot be read: {error.strerror}") from error
-    if not path.is_symlink() and path.suffix not in (".h5", ".hdf5") and _HUB_ID.fullmatch(source):
+    is_local = path.suffix in (".h5", ".hdf5") or broken_link(path) is not None
+    if not is_local and _HUB_ID.fullmatch(source):
         return None
-    raise DemonstrationError(f"no demonstrations at {source}: {_HOW}")
+    raise DemonstrationError(f"no demonstrations at {source}: {broken_link(path) or _HOW}")
 
 
 def _require_dataset(folder: Path) -> None:

@@ -20,6 +20,7 @@ def settle_success(
 ) -> list[Array]:
     """Whether each frame was successful, b1 (T,) for every episode.
     Raises DemonstrationError: nothing says it, and `or_last_frame` is false; names the setting `allowed_by`.
+    Or a reward that is needed is not finite.
     """
     if not episodes:
         return []
@@ -28,6 +29,7 @@ def settle_success(
         _require_flags(success, source)
         return [values.astype(bool) for values in success]
     reward = _whole(episodes, "reward", source)
+    _require_finite(reward or (), source)
     marked = None if reward is None else _of_reward(reward)
     if marked is not None:
         return marked
@@ -62,6 +64,16 @@ def _require_flags(success: Sequence[Array], source: str) -> None:
         if len(wrong):
             raise DemonstrationError(
                 f"{source}, episode {number}: success at frame {wrong[0]} is {values[wrong[0]]}, not 0 or 1"
+            )
+
+
+def _require_finite(reward: Sequence[Array], source: str) -> None:
+    for number, values in enumerate(reward):
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            raise DemonstrationError(
+                f"{source}, episode {number}: the reward at frame {wrong[0]} is {values[wrong[0]]}, one of "
+                f"{len(wrong)} such values: remove the episode or mend its recording"
             )
 
 

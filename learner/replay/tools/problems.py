@@ -68,6 +68,9 @@ def problem_with_times(frames: pa.Table, fps: float) -> str | None:
     episode = column(frames, "episode_index")
     starts = np.flatnonzero(_begins(episode))
     expected = np.arange(len(episode)) - np.repeat(starts, np.diff(np.r_[starts, len(episode)]))
+    for name in {"frame_index", "timestamp"} & set(frames.column_names):
+        if column(frames, name).dtype.kind not in "iuf":
+            return f"{name} has no numbers"
     if "frame_index" in frames.column_names:
         frame = column(frames, "frame_index")
         wrong = np.flatnonzero(frame != expected)

@@ -26,7 +26,7 @@ from learner.replay.dataset.rewrite import remove_unused_videos
 from learner.replay.dataset.shard_files import add_tables, write_description
 from learner.replay.dataset.swap import StagedFolder, recover
 from learner.replay.tools.problems import problem_with_frames, problems_with_videos
-from learner.replay.tools.rebuild import rebuild
+from learner.replay.tools.rebuild.rebuild import rebuild
 from learner.replay.tools.verify import verify
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from actor.policy.checkpoint_file import Unread, read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
@@ -67,6 +68,18 @@ def test_a_folder_in_its_place_and_a_file_that_was_cut_are_one_line(tmp_path: Pa
         read_checkpoint(path)
     with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
         read_checkpoint(tmp_path)
+
+
+def test_safetensors_under_another_name_are_called_that(tmp_path: Path) -> None:
+    save_file({"weight": torch.rand(3)}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"best\.pt is a safetensors file.*torch\.save\(.*load_file"):
+        read_checkpoint(tmp_path / "best.pt")
+
+
+def test_a_link_that_leads_nowhere_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").symlink_to("elsewhere")
+    with pytest.raises(CheckpointError, match=r"/checkpoints is a link to elsewhere, which is not there"):
+        read_checkpoint(tmp_path / "checkpoints/best.pt")
 
 
 class Trace:

@@ -27,19 +27,37 @@ def test_a_base_for_another_task_is_refused_naming_both_sides(checkpoint):
         make_base(config.base, config.task, "cpu")
 
 
-def test_a_base_of_another_task_of_the_same_sizes_is_a_warning_naming_both(tmp_path, caplog):
-    for env_id, agent_id in (("PushCube-v1", "PushCube-v1"), ("PullCube-v1", "PushCube-v1")):
-        agent = small_agent(env_id=agent_id, obs_dim=35, act_dim=7)
-        save_agent(tmp_path, agent, agent, {})
-        assert not caplog.records
-        config = make_config(f"base.path={tmp_path}", f"task.env_id={env_id}")
-        make_base(config.base, config.task, "cpu")
-    assert "was trained on PushCube-v1, the task is PullCube-v1" in caplog.text
+BOTH = "was trained on PushCube-v1, the task is PullCube-v1"
+
+
+def make_of_task(folder, trained_on, *words):
+    """For PullCube, whose sizes are those of PushCube."""
+    agent = small_agent(env_id=trained_on, obs_dim=35, act_dim=7)
+    save_agent(folder, agent, agent, {})
+    config = make_config(f"base.path={folder}", "task.env_id=PullCube-v1", *words)
+    return make_base(config.base, config.task, "cpu")
+
+
+def test_a_base_of_another_task_of_the_same_sizes_is_refused_naming_both_unless_a_key_accepts_it(
+    tmp_path, caplog
+):
+    with pytest.raises(CheckpointError, match=f"{BOTH}.*base.of_other_task=accept"):
+        make_of_task(tmp_path, "PushCube-v1")
+    assert not caplog.records
+    make_of_task(tmp_path, "PushCube-v1", "base.of_other_task=accept")
+    assert BOTH in caplog.text
+
+
+@pytest.mark.parametrize("trained_on", ["PullCube-v1", "PullCube-v2", "Pull-v1", ""])
+def test_a_base_of_the_task_of_what_its_name_begins_with_or_of_none_is_taken(trained_on, tmp_path, caplog):
+    make_of_task(tmp_path, trained_on)
+    assert not caplog.records
 
 
 def test_a_task_that_no_table_knows_is_taken_at_its_word_and_checked_again_at_the_simulator(checkpoint):
     arguments = checkpoint / "args.json"
-    arguments.write_text(json.dumps(json.loads(arguments.read_text()) | {"control_mode": "mine"}))
+    of_mine = {"control_mode": "mine", "env_id": "Mine-v1"}
+    arguments.write_text(json.dumps(json.loads(arguments.read_text()) | of_mine))
     mine = (f"base.path={checkpoint}", "task.env_id=Mine-v1", "task.control_mode=mine")
     config = make_config(*mine, "task.sizes=[9,3]")
     with pytest.raises(CheckpointError, match="5 observation dimensions.*the task has 9 and 3"):

@@ -46,7 +46,9 @@ def end(
 def test_its_lines_appear_and_a_failure_is_said_with_the_command_that_makes_them_later(end, tmp_path) -> None:
     lines, said = end("print('film | done')")
     assert lines == ["film | done"] and "warning" not in said.lower()
-    assert "filming 3 seeds, at most 15 min; Ctrl-C skips it" in said
+    assert "filming 3 seeds, at most 15 min; Ctrl-C skips it" in said and "films are in" not in said
+    (tmp_path / "a/videos").mkdir(parents=True)
+    assert f"films are in {tmp_path}/a/videos" in end("")[1]
     _, said = end("raise SystemExit(1)")
     assert (
         f"not all films could be made (exit code 1): residual-rl film {shlex.quote(f'{tmp_path}/a')}" in said

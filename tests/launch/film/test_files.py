@@ -11,8 +11,9 @@ from PIL import Image
 
 from config.process import UsageError
 from launch.show.film.captions import Take
-from launch.show.film.files import add_to_index, entry, make_folder, read_index, write_mp4, write_webp
+from launch.show.film.files import entry, make_folder, write_mp4, write_webp
 from launch.show.film.player import Shot
+from launch.show.film_list import add_to_index, caption, read_index
 
 PICTURES = [np.full((48, 64, 3), shade, np.uint8) for shade in (20, 120, 220)]
 
@@ -59,6 +60,14 @@ def test_the_list_says_how_each_film_ended_and_whether_as_evaluated(
         "success": True, "as_evaluated": same,
     }  # fmt: skip
     assert [panel["version"] for panel in panels] == [0, 12] and panels[0]["success"] is False
+
+
+def test_a_caption_says_how_each_policy_ended(tmp_path: Path) -> None:
+    pair = [take(False, False), take(True, False, version=12)]
+    said = caption(entry("a.mp4", "corrected", ["base", "full"], pair))
+    ends = [f"no success in {pair[0].frames} frames", f"success at frame {pair[1].frames}"]
+    assert said == f"seed 5; base: {ends[0]}; base + residual v12: {ends[1]}; not as it was evaluated"
+    assert caption({"file": "a.mp4", "panels": 3}) == ""
 
 
 def test_a_film_made_again_replaces_its_entry_and_one_that_is_gone_leaves_the_list(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Laws of `residual-rl film`: what cannot be filmed is one line, before any picture is drawn."""
 
+import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ from click.testing import CliRunner
 
 from actor.simulators.headless import RenderError
 from config.compose import compose_config, write_config
-from config.process import UsageError, one_line
+from config.files import locked
+from config.process import StopRequest, UsageError, one_line
 from launch.cli.group import cli
 from launch.show.film import make
 
@@ -99,7 +102,47 @@ def test_at_a_runs_end_a_host_that_draws_nothing_is_said_and_is_no_failure(run_d
     )
 
 
+def test_it_runs_at_the_lowest_priority(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = list[int]()
+    monkeypatch.setattr(os, "nice", added.append)
+    film(run_dir)
+    assert added == [19]
+
+
 def test_a_base_that_is_gone_is_one_line(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make, "choose_renderer", lambda: "gpu")
     code, line = film(run_dir, "base.path=gone")
     assert code is None and "no folder gone with a base" in line and "base.path=" in line
+
+
+@pytest.fixture
+def over(run_dir: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    """A run that is over, and was kept by W&B offline. All of it was handed over."""
+    caplog.set_level(logging.INFO)
+    for name in ("summary.json", "wandb_id", "launch.lock", "wandb/offline-run-1/run-1.wandb"):
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_text("{}")
+    return run_dir
+
+
+def send(run_dir: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    # Its folder may have been moved since then.
+    make.send_films(run_dir, compose_config(["runs_dir=elsewhere", "name=b"]), StopRequest())
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_films_made_by_hand_go_to_the_runs_wandb_too(over: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert send(over, caplog) == [f"W&B: to send it: wandb sync {over}/wandb/offline-run-1"]
+
+
+@pytest.mark.parametrize("lacks", ["summary.json", "wandb_id"])
+def test_a_run_that_goes_on_or_is_not_on_wandb_is_left_alone(
+    lacks: str, over: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (over / lacks).unlink()
+    assert send(over, caplog) == [] and not (over / "results.jsonl").exists()
+
+
+def test_a_launcher_sends_the_films_of_its_own_run(over: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with locked(over / "launch.lock", AssertionError()):
+        assert send(over, caplog) == []

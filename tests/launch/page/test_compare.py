@@ -133,6 +133,13 @@ def test_the_verb_writes_beside_the_first_run_and_refuses_in_one_line(
         json.loads(text.partition('id="data"')[2].partition(">")[2].partition("</script>")[0])["episodes"]
         is None
     )
-    for words in ([one], [one, str(tmp_path / "none")], [one, two, "--by", "algo.nope"]):
+    for words in ([one], [one, one], [one, str(tmp_path / "none")], [one, two, "--by", "algo.nope"]):
         assert residual_rl("compare", *words) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 3
+    assert len(capsys.readouterr().err.splitlines()) == 4
+
+
+def test_runs_of_different_tasks_are_shown_with_a_word_of_warning(made: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", "task=stack_cube")
+    page = comparison_page({p.name: RecordReader(p).read() for p in (made / "a-0", other)}, None)
+    [said] = page.problems
+    assert said.endswith("the same thing: PickCube-v1, StackCube-v1")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.compose import compose_config, write_config
 from tests.support.browser import Browser
 from tests.support.page_process import PageProcess
 from tests.support.run_folder import evaluation_point, make_run, training_point, write_points
@@ -72,7 +73,7 @@ def test_it_follows_a_real_run_through_a_kill_of_the_learner(
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
     )  # fmt: skip
     run_dir = tmp_path / "live"
-    run_dir.mkdir()
+    write_config(run_dir / "launch.yaml", compose_config(words))  # as the launcher does
 
     def start(module: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -19,6 +19,7 @@ from launch.show.page.report import keep_report, write_report
 from launch.show.page.run_page import changed_of, run_page
 from learner.intervals import wilson_interval
 from learner.replay.tools.outcomes import read_outcomes
+from tests.support.ordinary_user import ordinary_user
 from tests.support.program import residual_rl
 from tests.support.run_folder import (
     evaluation_point,
@@ -54,7 +55,7 @@ def data_of(path: Path) -> dict[str, Any]:
 
 def text_of(path: Path) -> str:
     """What is outside of scripts and styles."""
-    return re.sub(r"<(script|style).*?</\1>", "", path.read_text(), flags=re.S)
+    return re.sub(r"<(script|style).*?</\1>", "", path.read_text(), flags=re.S).replace("\xa0", " ")
 
 
 def tiles(path: Path) -> dict[str, tuple[str, str]]:
@@ -74,9 +75,10 @@ def test_the_large_figures_are_those_of_the_metrics(made: Path, tmp_path: Path) 
         said = re.fullmatch(r"([\d.]+) % to ([\d.]+) % \(95 % interval\), (\d+) episodes.*", detail)
         assert said and [float(said[1]), float(said[2])] == pytest.approx([100 * low, 100 * high], abs=0.06)
         assert int(said[3]) == newest["eval_episodes"]
-    assert shown["frames"] == (f"{training['frames']:,}", "of 50,000 at most")
+    assert shown["frames"] == (f"{training['frames']:,}", "training ends after 50,000")
     assert shown["minutes"][0] == f"{json.loads((made / 'summary.json').read_text())['wall_s'] / 60:.1f}"
     assert shown["updates"][0] == f"{training['updates']:,}"
+    assert shown["episodes"][0] == f"{training['episodes']:,}"
 
 
 def test_every_line_of_every_chart_is_that_of_the_metrics(made: Path, tmp_path: Path) -> None:
@@ -153,9 +155,9 @@ def test_a_page_needs_no_other_file_and_no_network(made: Path, tmp_path: Path) -
 
 
 def test_what_the_learner_waited_for_is_counted() -> None:
-    said = ["3 of 9 decisions", "7 of 9 decisions", "", "updates"]
+    said = ["3 of 9 decisions", "7 of 9 decisions", "", "first experience, 2 actors connected"]
     assert waits([{"waiting_for": text} for text in said]) == {
-        "N of N decisions": 0.5, "nothing (it receives and learns)": 0.25, "updates": 0.25,
+        "decisions": 0.5, "nothing (it receives and learns)": 0.25, "first experience": 0.25,
     }  # fmt: skip
 
 
@@ -233,6 +235,15 @@ def test_a_half_written_file_is_named(name: str, run_dir: Path) -> None:
     if name == "config.yaml":
         (run_dir / "launch.yaml").unlink()
     assert name in report_problems(run_dir)
+
+
+def test_a_file_that_may_not_be_read_and_a_folder_that_is_gone_are_named(run_dir: Path) -> None:
+    reader = RecordReader(run_dir)
+    (run_dir / "metrics.jsonl").chmod(0)
+    with ordinary_user():
+        assert "metrics.jsonl cannot be read: Permission denied" in reader.read().problems
+    shutil.rmtree(run_dir)
+    assert f"the folder {run_dir} is gone" in reader.read().problems
 
 
 def test_a_damaged_replay_is_named_beside_everything_else(run_dir: Path) -> None:

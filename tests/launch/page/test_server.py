@@ -51,7 +51,7 @@ def test_it_serves_the_page_its_data_and_its_episodes(client: httpx.Client) -> N
     page = client.get("/")
     assert page.status_code == 200 and '"live":true' in page.text and "Plotly" in page.text
     data = client.get("/data").json()
-    assert "95 %" in data["top"] and "actor-1" in data["bottom"]
+    assert "95\xa0%" in data["top"] and "actor-1" in data["bottom"]
     assert {chart["id"] for chart in data["charts"]} >= {"success", "q", "waits"}
     assert client.get("/episodes").json()["columns"]["frames"] == [6, 3, 5, 9, 4, 7, 2, 8]
     assert client.get("/healthz").text == "ok\n"
@@ -64,7 +64,7 @@ def test_what_a_client_has_is_not_sent_again(tmp_path: Path) -> None:
         assert client.get("/data", params={"stamp": stamp}).status_code == 204
         write_points(run_dir, [training_point(41_000), evaluation_point("full", 40_000, 0.97)], resume=True)
         fresh = client.get("/data", params={"stamp": stamp}).json()
-    assert "97 %" in fresh["top"] and "41,000" in fresh["top"] and fresh["stamp"] != stamp
+    assert "97\xa0%" in fresh["top"] and "41,000" in fresh["top"] and fresh["stamp"] != stamp
 
 
 def test_films_are_served_and_nothing_beside_them(tmp_path: Path) -> None:

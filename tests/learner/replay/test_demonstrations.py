@@ -123,7 +123,17 @@ REFUSED = {
     ),
     "an infinite action": (put("actions", lambda a: a + np.inf, 1), "episode 1: actions at frame 0"),
     "beyond a float": (put("obs", lambda o: o.astype(float) + 1e300), "observations at frame 0, .* is inf"),
-    "no last observation": (put("obs", lambda o: o[:-1]), "6 observations for 6 actions, there must be 7"),
+    "no last observation": (
+        put("obs", lambda o: o[:-1]),
+        "6 observations for 6 actions: the one after the last action is missing.*replay_trajectory",
+    ),
+    "too few observations": (
+        put("obs", lambda o: o[:-2]), "5 observations for 6 actions, there must be 7",
+    ),
+    "a reward that is needed is not finite": (
+        with_reward([0.0] * 3 + [np.nan] * 2 + [1.0]),
+        "demos.h5, episode 0: the reward at frame 3 is nan, one of 2 such values: remove the episode",
+    ),
     "another width in one episode": (put("obs", lambda o: o[:, :-1], 2), r"episode 2.*\(7, 41\), not"),
     "success of another length": (put("success", lambda s: s[:-1], 1), "5 success for 6 actions"),
     "success that is none": (put("success", lambda s: s + 2.5, 1), "success at frame 0 is 2.5, not 0 or 1"),
@@ -171,7 +181,7 @@ BROKEN = {
     ),
     "nothing in it": (lambda path: path.touch(), "empty: it has 0 bytes"),
     "something else": (lambda path: path.write_text("{}"), "no HDF5 file"),
-    "cut short": (cut_short, "is not a readable ManiSkill trajectory file: .*truncated"),
+    "cut short": (cut_short, "is not a readable ManiSkill trajectory file: .*truncated.*: copy it again"),
     "no episodes": (lambda path: h5py.File(path, "w").close(), "has nothing where"),
 }
 
@@ -310,7 +320,7 @@ def missing_sources(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "link.h5").symlink_to("nowhere.h5")
     return {
         "none.h5": "no demonstrations at .*none.h5: make some",
-        "link.h5": "no demonstrations at",
+        "link.h5": "link.h5 is a link to nowhere.h5, which is not there",
         "empty": "no LeRobot dataset: it has no meta/info.json: make some",
         "run": "it has no meta/info.json; the run's replay is .*run/replay",
         ".": "it has no meta/info.json; its ManiSkill files: .*a b=c.h5",

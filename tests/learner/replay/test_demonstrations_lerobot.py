@@ -10,6 +10,8 @@ import pytest
 
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.read import Wanted, read_demonstrations
+from learner.replay.tools.repair import repair
+from learner.replay.tools.verify import verify
 from tests.support.demonstrations import (
     ACTION,
     FRAMES,
@@ -155,7 +157,11 @@ UNUSABLE: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
         lambda table: table.take([0, *range(3 * FRAMES)]),
         "episode 0: frame_index 0 follows 0",
     ),
-    "a missing episode": (lambda table: table.slice(0, 2 * FRAMES), "data of 2 episodes, .* lists 3"),
+    "a missing episode": (lambda table: table.slice(0, 2 * FRAMES), "data of 2 episodes, .* counts 3"),
+    "the frames at an episode's end are missing": (
+        lambda table: table.slice(0, 3 * FRAMES - 2),
+        f"data of {3 * FRAMES - 2} frames, meta/info.json counts {3 * FRAMES}: get the missing files",
+    ),
     "no frames": (lambda table: table.slice(0, 0), "data of 0 episodes"),
 }
 
@@ -179,6 +185,12 @@ INFO: dict[str, tuple[dict[str, Any], str]] = {
         {"features": {"observation.state": {}, "action.pose": {}}},
         r"no feature action, it has \['action.pose', 'observation.state'\]",
     ),
+    "too few episodes": (
+        {"total_episodes": 2},
+        "data of 3 episodes, meta/info.json counts 2: residual-rl replay repair",
+    ),
+    "too few frames": ({"total_frames": 7}, "data of 18 frames, meta/info.json counts 7"),
+    "no number of frames": ({"total_frames": None}, "data of 18 frames, meta/info.json counts 0"),
     "no state": ({"features": {"action": {}}}, "no feature observation.state"),
 }
 
@@ -189,6 +201,17 @@ def test_a_description_that_lacks_something_is_named(kind: str, recorded: Path, 
     folder = copied(recorded, tmp_path / "set", **changes)
     with pytest.raises(DemonstrationError, match=says):
         read_demonstrations(folder)
+
+
+@pytest.mark.parametrize("kind", ["too few episodes", "too few frames", "no number of frames"])
+def test_what_is_refused_for_its_counts_is_broken_for_verify_and_read_once_repaired(
+    kind: str, recorded: Path, tmp_path: Path
+) -> None:
+    folder = copied(recorded, tmp_path / "set", **INFO[kind][0])
+    assert any("info.json counts" in problem for problem in verify(folder))
+    repair(folder)
+    assert verify(folder) == []
+    assert_recorded(folder)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "3", "\0"])

@@ -201,5 +201,5 @@ def test_plans_that_were_cut_short_are_computed_again(tmp_path: Path) -> None:
 
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:
     write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 4)])
-    with pytest.raises(DemonstrationError, match="observation_dim 3 and action_dim 2, the base 5"):
+    with pytest.raises(DemonstrationError, match="observation_dim 3 and action_dim 2, the task 5"):
         load_prior(prior_config(tmp_path / "demos.h5"), CountingBase(observation_dim=5))

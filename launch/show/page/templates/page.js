@@ -98,6 +98,7 @@ function showEpisodes() {
   actors.replaceChildren(element("option", "all", {value: ""}), ...names.map(name => element("option", name)));
   actors.value = names.includes(chosen) ? chosen : "";
   byId("episodes-note").textContent = page.episodes.note;
+  byId("episodes").classList.toggle("no-films", Object.keys(page.episodes.films).length === 0);
   const first = table.first;
   arrange();
   if (first < table.order.length) turn(first);
@@ -119,24 +120,28 @@ if (page.episodes) {
 // Live: asks for what is new, and only while somebody looks.
 
 const EVERY_MS = 2000, EPISODES_EVERY_MS = 10000;
-let stamp = "", episodesAt = 0, answeredAt = Date.now();
+let stamp = "", episodesAt = 0, episodesDue = false, answeredAt = Date.now();
 
 async function refresh() {
   const answer = await fetch(`data?stamp=${encodeURIComponent(stamp)}`);
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   answeredAt = Date.now();
-  if (answer.status === 204) return;
-  const fresh = await answer.json();
+  if (answer.status !== 204) show(await answer.json());
+  if (page.episodes && episodesDue && Date.now() - episodesAt > EPISODES_EVERY_MS) {
+    episodesAt = Date.now();
+    episodesDue = false;
+    page.episodes = await (await fetch("episodes")).json();
+    showEpisodes();
+  }
+}
+
+function show(fresh) {
   stamp = fresh.stamp;
+  episodesDue = true;
   page.charts = fresh.charts;
   byId("top").innerHTML = fresh.top;
   byId("bottom").innerHTML = fresh.bottom;
   drawCharts();
-  if (page.episodes && Date.now() - episodesAt > EPISODES_EVERY_MS) {
-    episodesAt = Date.now();
-    page.episodes = await (await fetch("episodes")).json();
-    showEpisodes();
-  }
 }
 
 async function keepFresh() {

@@ -143,6 +143,11 @@ def test_arguments_that_are_no_object_are_refused(checkpoint, text):
     assert "args.json" in refusal(checkpoint[0])
 
 
+def test_arguments_that_were_cut_are_to_be_copied_again(checkpoint):
+    (checkpoint[0] / "args.json").write_text('{"env_id": "Pick')
+    assert re.search(r"args\.json is not JSON: .*: copy it again", refusal(checkpoint[0]))
+
+
 def test_arguments_as_others_write_them_are_understood(checkpoint):
     """Numbers as strings, a byte order mark, the training's own keys, and a scheduler that DDIM samples."""
     folder, _, _ = checkpoint

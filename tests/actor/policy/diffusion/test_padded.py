@@ -7,6 +7,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
+from config.process import UsageError
 from tests.support.diffusion import base_keys, small_agent
 from tests.support.helpers import make_config
 
@@ -46,7 +47,7 @@ def test_a_checkpoint_of_maniskill2_sees_the_robots_base_pose_where_it_was(tmp_p
 def test_what_does_not_fit_is_refused_without_a_simulator(tmp_path, overrides, says):
     path, _ = pose_base(tmp_path)
     config = make_config(path, "task.env_id=PegInsertionSide-v1", "algo.residual_every=4", *overrides)
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(UsageError, match=says):
         make_base(config.base, config.task, "cpu")
 
 

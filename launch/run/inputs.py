@@ -1,0 +1,88 @@
+"""Whether a run's devices exist and its prior data can be used, asked before anything of the run starts.
+
+A process of its own asks: the launcher neither keeps what it loads, nor ends with it where a library does not
+survive a damaged file.
+"""
+
+import logging
+import subprocess
+import sys
+
+import msgspec
+
+from actor.policy.dimensions import dimensions_of
+from config.main import Config
+from config.process import USAGE_ERROR, FailedError, StopRequest, UsageError, run_main
+from launch.run.processes import ERROR
+
+log = logging.getLogger("launch")
+
+# After which a person is told what takes so long.
+_PATIENCE_S = 2.0
+
+
+def require_inputs(config: Config, stop: StopRequest) -> None:
+    """Let a process look at devices and prior data, unless there is nothing to look at; until `stop`.
+    Raises UsageError: with its line. FailedError: it ended in another way."""
+    if not config.prior_sources and not _asks_for_devices(config):
+        return
+    words = [sys.executable, "-m", "launch.run.inputs"]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=subprocess.PIPE) as asked:
+        said = _wait(asked, config, stop).decode(errors="replace").strip()
+    if stop.is_set() or asked.returncode == 0:
+        return
+    last = said.rpartition("\n")[2]
+    if asked.returncode == USAGE_ERROR:
+        raise UsageError(last.removeprefix(ERROR))
+    raise FailedError(
+        f"{_described(config)} cannot be used: what looks at it, as the learner will, ended with exit code "
+        f"{asked.returncode}{f': {last}' if last else ''}"
+    )
+
+
+def _wait(asked: subprocess.Popen[bytes], config: Config, stop: StopRequest) -> bytes:
+    """What it wrote to standard error."""
+    given: bytes | None = msgspec.json.encode(config)
+    while True:
+        try:
+            return asked.communicate(given, timeout=_PATIENCE_S)[1]
+        except subprocess.TimeoutExpired:
+            if given is not None:
+                log.info("looking at %s", _described(config))
+            given = None  # it has it
+            if stop.is_set():
+                asked.kill()
+
+
+def _described(config: Config) -> str:
+    parts = (*(["the devices"] if _asks_for_devices(config) else []), *config.prior_sources)
+    return ", ".join(parts)
+
+
+def _asks_for_devices(config: Config) -> bool:
+    names = (config.learner.device, config.learner.replay_device, config.actor.device)
+    return set(names) != {"cpu"} or config.actor.backend == "physx_cuda"
+
+
+def look(config: Config) -> None:
+    """Raises DemonstrationError, DeviceError: see their messages."""
+    if _asks_for_devices(config):
+        from actor.policy.device import require_device, require_devices  # torch takes seconds
+
+        require_device("learner.device", config.learner.device)
+        require_device("learner.replay_device", config.learner.replay_device)
+        require_devices(config.actor)
+    if config.prior_sources:
+        from learner.replay.prior.check import require_prior
+
+        require_prior(config, dimensions_of(config.task))
+
+
+def main(argv: list[str]) -> None:
+    """The process: reads the configuration from standard input."""
+    look(msgspec.json.decode(sys.stdin.buffer.read(), type=Config))
+
+
+if __name__ == "__main__":
+    run_main(main, log_format=None)

@@ -1,0 +1,61 @@
+"""The features of info.json, as the columns of the frames show them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from learner.replay.dataset.arrow import column_names, read_parquet
+from learner.replay.dataset.format.layout import INFO_PATH
+from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.tools.description import wrong_info
+from learner.replay.tools.lerobot_reader import frame_features
+from learner.replay.tools.rebuild.draft import COUNTS, Draft
+
+AUTOMATIC = {"timestamp": "float32"} | dict.fromkeys(
+    ("frame_index", "episode_index", "index", "task_index"), "int64"
+)
+"""Columns that every dataset has, and that can be computed."""
+
+
+def mend_features(draft: Draft, paths: Sequence[Path]) -> None:
+    """List the columns that there are, and no others but videos.
+    Raises DatasetError: a file lacks a column, or one is of a kind that LeRobot has not."""
+    features = draft.features
+    there = {name: path for path in reversed(paths) for name in column_names(path)}
+    for name in [name for name, feature in features.items() if feature.get("dtype") != "video"]:
+        if name not in there and name not in AUTOMATIC:
+            del features[name]
+    for name, path in there.items():
+        if name not in features:
+            features[name] = _feature_of(read_parquet(path, [name])[name])
+    for name, dtype in AUTOMATIC.items():
+        features.setdefault(name, {"dtype": dtype, "shape": [1], "names": None})
+    _require_columns(draft, paths)
+
+
+def _require_columns(draft: Draft, paths: Sequence[Path]) -> None:
+    counted = draft.info | dict.fromkeys(COUNTS, 0)
+    if wrong := [*wrong_info(counted)]:
+        raise DatasetError(wrong[0])
+    needed = {*map(str, frame_features(counted))} - AUTOMATIC.keys()
+    for path in paths:
+        if lacking := needed - set(column_names(path)):
+            raise DatasetError(f"{draft.name_of(path)} lacks the columns {', '.join(sorted(lacking))}")
+
+
+def _feature_of(cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
+    """The feature that a column of frames shows. Raises DatasetError: a type without a name in LeRobot."""
+    first: Any = cells[0].as_py() if len(cells) else 0
+    inner = cells.type
+    while hasattr(inner, "value_type"):
+        inner = inner.value_type
+    if pa.types.is_string(inner) or pa.types.is_large_string(inner):
+        dtype = "string"
+    elif pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner):
+        dtype = np.dtype(inner.to_pandas_dtype()).name
+    else:
+        raise DatasetError(f"{INFO_PATH} does not list a column of {inner}")
+    return {"dtype": dtype, "shape": list(np.shape(first)) or [1], "names": None}
