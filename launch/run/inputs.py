@@ -1,4 +1,4 @@
-"""Whether a run's devices exist and its prior data can be used, asked before anything of the run starts.
+"""Whether a run's devices exist, and its base and prior data can be used, asked before anything of it starts.
 
 A process of its own asks: the launcher neither keeps what it loads, nor ends with it where a library does not
 survive a damaged file.
@@ -7,24 +7,29 @@ survive a damaged file.
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 
 from actor.policy.dimensions import dimensions_of
+from config.base import ZeroBaseConfig
 from config.main import Config
 from config.process import USAGE_ERROR, FailedError, StopRequest, UsageError, run_main
 from launch.run.processes import ERROR
 
 log = logging.getLogger("launch")
 
+SHIPPED = Path(__file__).resolve().parents[2] / "bases"
+"""These are known to be good."""
+
 # After which a person is told what takes so long.
 _PATIENCE_S = 2.0
 
 
 def require_inputs(config: Config, stop: StopRequest) -> None:
-    """Let a process look at devices and prior data, unless there is nothing to look at; until `stop`.
+    """Let a process look at devices, base and prior data, unless there is nothing to look at; until `stop`.
     Raises UsageError: with its line. FailedError: it ended in another way."""
-    if not config.prior_sources and not _asks_for_devices(config):
+    if not _described(config):
         return
     words = [sys.executable, "-m", "launch.run.inputs"]
     quiet = subprocess.DEVNULL
@@ -56,8 +61,15 @@ def _wait(asked: subprocess.Popen[bytes], config: Config, stop: StopRequest) -> 
 
 
 def _described(config: Config) -> str:
-    parts = (*(["the devices"] if _asks_for_devices(config) else []), *config.prior_sources)
-    return ", ".join(parts)
+    devices = ["the devices"] if _asks_for_devices(config) else []
+    bases = [config.base.path] if _brings_base(config) else []
+    return ", ".join([*devices, *bases, *config.prior_sources])
+
+
+def _brings_base(config: Config) -> bool:
+    """Whether the base has files that did not come with this repository."""
+    is_shipped = Path(config.base.path).resolve().is_relative_to(SHIPPED)
+    return not is_shipped and not isinstance(config.base, ZeroBaseConfig)
 
 
 def _asks_for_devices(config: Config) -> bool:
@@ -66,13 +78,17 @@ def _asks_for_devices(config: Config) -> bool:
 
 
 def look(config: Config) -> None:
-    """Raises DemonstrationError, DeviceError: see their messages."""
+    """Raises CheckpointError, DemonstrationError, DeviceError: see their messages."""
     if _asks_for_devices(config):
         from actor.policy.device import require_device, require_devices  # torch takes seconds
 
         require_device("learner.device", config.learner.device)
         require_device("learner.replay_device", config.learner.replay_device)
         require_devices(config.actor)
+    if _brings_base(config):
+        from actor.policy.make import make_base
+
+        make_base(config.base, config.task, "cpu")
     if config.prior_sources:
         from learner.replay.prior.check import require_prior
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from actor.policy.contract import CheckpointError
 from actor.policy.device import DeviceError
 from config.main import Config
 from config.process import FailedError, StopRequest, UsageError
@@ -69,6 +70,17 @@ def test_good_data_passes(tmp_path: Path) -> None:
     look(make_config())
 
 
+def test_a_base_that_cannot_be_read_is_refused_and_a_shipped_one_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "args.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"args\.json is not JSON"):
+        look(make_config("learner.demos=null", f"base.path={tmp_path}"))
+    (tmp_path / "args.json").write_text((inputs.SHIPPED / "PickCube-v1/args.json").read_text())
+    (tmp_path / "checkpoints/best.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        look(make_config("learner.demos=null", f"base.path={tmp_path}"))
+
+
 def test_a_dataset_of_the_hub_that_cannot_be_fetched_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DemonstrationError, match="no demonstrations at nobody/nothing: there is no such"):
@@ -86,7 +98,9 @@ def test_a_device_that_is_not_there_is_refused_with_its_key(word: str) -> None:
         look(make_config("algo.prior_fraction=0", "learner.replay_device=cpu", word))
 
 
-def test_without_prior_data_on_processors_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_shipped_base_alone_no_process_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     require_inputs(make_config("algo.prior_fraction=0"), StopRequest())
     require_inputs(make_config("learner.demos=null"), StopRequest())

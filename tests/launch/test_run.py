@@ -408,11 +408,9 @@ def test_environment_that_is_ready_starts_neither_python_nor_an_installer_and_an
 def test_run_with_a_terminal_lives_in_tmux_and_gives_its_exit_code(
     repository: Path, free_ports: tuple[int, int], tmp_path: Path
 ) -> None:
-    # A folder without a base: the learner refuses, and the session ends by itself.
-    (tmp_path / "no-base").mkdir()
-    (tmp_path / "no-base/args.json").write_text("{}")
+    # What the learner alone refuses: the session ends by itself.
     overrides = [
-        f"runs_dir={tmp_path}/runs", "name=in-tmux", f"base.path={tmp_path}/no-base",
+        f"runs_dir={tmp_path}/runs", "name=in-tmux", "learner.robot_state_dim=1000",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
         "algo.prior_fraction=0",
     ]  # fmt: skip
