@@ -16,7 +16,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from config.algo import refuse_removed, refuse_removed_overrides
 from config.files import replace_text
-from config.main import Config
+from config.main import Config, Launch
 from config.process import (
     TIMED,
     StopRequest,
@@ -48,9 +48,15 @@ class _AlgoKeys(msgspec.Struct):
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """config/main.yaml with Hydra overrides, checked. Raises ConfigError: in one line, naming the key."""
+    """What the processes of a run read: config/main.yaml with Hydra overrides, checked.
+    Raises ConfigError: in one line, naming the key."""
+    return compose_launch(overrides).run
+
+
+def compose_launch(overrides: Sequence[str]) -> Launch:
+    """All of config/main.yaml with Hydra overrides, checked. Raises ConfigError."""
     refuse_removed_overrides(overrides)
-    return compose_section(CONFIG_DIR, overrides, Config)
+    return compose_section(CONFIG_DIR, overrides, Launch)
 
 
 def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) -> T:

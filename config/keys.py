@@ -36,10 +36,11 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Group:
-    """Files of which one is chosen, such as task=stack_cube."""
+    """Files of which one is chosen, such as task=stack_cube. Without a default, each file sets keys of other
+    files, and none has to be chosen."""
 
     name: str
-    default: str
+    default: str | None
     files: tuple[KeyFile, ...]
 
     @property
@@ -47,19 +48,20 @@ class Group:
         return tuple(Path(file.path).stem for file in self.files)
 
     @property
-    def chosen(self) -> KeyFile:
-        """The file of the default."""
-        return self.files[self.options.index(self.default)]
+    def chosen(self) -> tuple[KeyFile, ...]:
+        """The file of the default, if there is one."""
+        return () if self.default is None else (self.files[self.options.index(self.default)],)
 
     @property
     def key(self) -> Key:
-        return Key(self.name, self.default, f"one of {', '.join(self.options)}")
+        null = ", or null" if self.default is None else ""
+        return Key(self.name, self.default or "null", f"one of {', '.join(self.options)}{null}")
 
 
 class _Composed(msgspec.Struct):
     """Of a file that may name others: its defaults list."""
 
-    defaults: tuple[str | dict[str, str], ...] = ()
+    defaults: tuple[str | dict[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Configuration:
     @property
     def keys(self) -> tuple[Key, ...]:
         """Groups first, then all keys with their defaults, each once."""
-        files = (*self.files, *(group.chosen for group in self.groups))
+        files = (*self.files, *(file for group in self.groups for file in group.chosen))
         others = (file for group in self.groups for file in group.files)
         found = {group.name: group.key for group in self.groups}
         for file in (*files, *others):
@@ -114,12 +116,13 @@ def _read_groups(path: str, folder: str, prefixed: bool) -> tuple[Group, ...]:
     )
 
 
-def _read_group(name: str, folder: str, default: str, prefix: str) -> Group:
+def _read_group(name: str, folder: str, default: str | None, prefix: str) -> Group:
     """A key without a comment means what it means in the default's file."""
     paths = sorted((CONFIG_DIR / folder).glob("*.yaml"))
     group = Group(name, default, tuple(read_file(f"{folder}/{path.name}", prefix) for path in paths))
-    known = {key.name: key.meaning for key in group.chosen.keys}
-    return replace(group, files=tuple(_with_meanings(file, known) for file in group.files))
+    known = {key.name: key.meaning for file in group.chosen for key in file.keys}
+    files = (_with_meanings(file, known) for file in group.files)
+    return replace(group, files=tuple(replace(file, keys=()) if default is None else file for file in files))
 
 
 def _with_meanings(file: KeyFile, known: dict[str, str]) -> KeyFile:

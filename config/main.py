@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.cluster import LocalConfig, SlurmConfig
 from config.learner import LearnerConfig
 from config.page import PageConfig
 from config.section import Section
@@ -16,7 +17,7 @@ from config.wire import WireConfig
 
 
 class Config(Section, frozen=True):
-    """config/main.yaml"""
+    """config/main.yaml, as the processes of a run know it"""
 
     name: str
     runs_dir: str
@@ -57,3 +58,15 @@ class Config(Section, frozen=True):
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name
+
+
+class Launch(Config, frozen=True):
+    """All of config/main.yaml: with where the run is started, and what an experiment compares."""
+
+    cluster: LocalConfig | SlurmConfig
+    sweep: dict[str, Any]
+
+    @property
+    def run(self) -> Config:
+        """What the processes of the run read."""
+        return Config(**{key: getattr(self, key) for key in Config.__struct_fields__})

@@ -76,8 +76,9 @@ def _part(title: str, configuration: Configuration) -> str:
 def _group(group: Group) -> str:
     """Which file is chosen how, and each of them."""
     choices = ", ".join(f"`{group.name}={option}`" for option in group.options)
-    files = [_file(file) for file in sorted(group.files, key=lambda file: file != group.chosen)]
-    return "\n".join([f"One of {choices}; default: `{group.default}`.\n", *files])
+    default = f"`{group.default}`" if group.default else "none; each sets keys of other files"
+    files = [_file(file) for file in sorted(group.files, key=lambda file: file not in group.chosen)]
+    return "\n".join([f"One of {choices}; default: {default}.\n", *files])
 
 
 def _file(file: KeyFile) -> str:

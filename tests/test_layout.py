@@ -19,8 +19,12 @@ def test_package_comes_from_this_repository(name: str, repository: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "script", ["setup_env", "test", "start", "demos", "train_base", "pod/setup", "pod/restart", "pod/save"]
-)
+    "script",
+    [
+        "setup_env", "test", "start", "demos", "train_base", "install_engines", "pod/setup", "pod/restart",
+        "pod/save",
+    ],
+)  # fmt: skip
 def test_script_is_executable_bash_that_stops_on_errors(script: str, repository: Path) -> None:
     path = repository / "launch" / f"{script}.sh"
     assert path.stat().st_mode & 0o111

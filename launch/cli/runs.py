@@ -21,6 +21,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
     keys={
         "name=my-run": "the folder under runs/; with a folder that exists, the run in it goes on (resume=)",
         "task=stack_cube base=diffusion algo=residual_td3": "files in config/task, config/base, config/algo",
+        "experiment=recipes": "a file of config/experiment, which sets other keys",
         "learner.total_frames=20000": "latest end; learner.stop_at: when success is enough (null: never)",
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
         **PORTS,
@@ -38,6 +39,10 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
     """
     from config.compose import asked_config, config_text
 
+    if "cluster=slurm" in overrides:
+        raise click.UsageError(
+            "run starts a run on this machine; for Slurm: residual-rl submit cluster=slurm"
+        )
     config = asked_config([*overrides, *([] if file is None else ["--config", str(file)])])
     if print_config:
         click.echo(config_text(config), nl=False)
@@ -49,17 +54,19 @@ def run(overrides: tuple[str, ...], file: Path | None, print_config: bool) -> in
 
 @click.command(
     cls=Verb,
-    short_help="Settings x tasks x seeds, one run after the other.",
+    short_help="Settings x tasks x seeds, one run after the other or as jobs.",
     log_format=TIMED,
     examples={
         "study 'seeds=[0,1,2]' 'settings={default: [], published: [algo=policy_decorator]}'": "",
         "study my-study.yaml": "the same keys from a file",
+        "study experiment=recipes cluster.at_once=8": "a file of config/experiment, as jobs of Slurm",
     },
     keys={
         "budget_min=120": "minutes for the whole study",
         "tasks=[pick_cube] seeds=[0,1,2]": "files in config/task; training seeds",
         "settings={NAME: [KEY=VALUE, ...]}": "what is compared",
         "common=[learner.total_frames=100000]": "for every run",
+        "cluster=slurm cluster.partition=gpu": "each run is a job; keys as for submit",
     },
 )
 @words_argument("FILE", section="study")
@@ -68,12 +75,20 @@ def study(words: tuple[str, ...]) -> int:
 
     Every run adds a line with its curves to runs/study.jsonl and a row to runs/study.md, failed runs too. A
     run that is in the record already, for the same code, is not repeated. Ctrl-C ends the run and the study.
+    With cluster=slurm all runs are submitted at once, and their rows are added as they end. There Ctrl-C ends
+    the waiting alone: the same command goes on with it.
     """
+    from config.cluster import SlurmConfig
     from config.process import stop_on_signals
-    from launch.study.study import read_study, run_study
+    from launch.study.study import cluster_of, read_study, run_study
 
-    stop = stop_on_signals()
-    return run_study(read_study(words), stop)
+    study = read_study(words)
+    cluster = cluster_of(study)
+    if isinstance(cluster, SlurmConfig):
+        from launch.cluster.study import submit_study
+
+        return submit_study(study, cluster, stop_on_signals())
+    return run_study(study, stop_on_signals())
 
 
 @click.command(

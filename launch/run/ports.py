@@ -1,4 +1,4 @@
-"""Finds a port that nobody uses."""
+"""Finds ports that nobody uses."""
 
 import errno
 import socket
@@ -21,3 +21,11 @@ def listen_near(host: str, port: int) -> socket.socket:
                     f"{host}:{candidate} cannot be used: {error.strerror}: give another --host"
                 ) from error
     raise UsageError(f"no free port on {host} from {port} on: give another --port")
+
+
+def free_ports() -> tuple[int, int]:
+    """Two loopback ports that nobody listens on now."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]

@@ -9,7 +9,6 @@ them, every setting was tried as often. A run's output goes to its folder, logs/
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,12 +19,14 @@ from typing import Any
 import msgspec
 import yaml
 
-from config.compose import CONFIG_DIR, compose_config
+from config.cluster import LocalConfig, SlurmConfig
+from config.compose import CONFIG_DIR, compose_config, compose_launch
 from config.files import require_writable
 from config.process import StopRequest
 from config.section import ConfigError, Section, require_finite
 from config.words import read_text, texts_of
 from launch.run.code_version import CodeVersion
+from launch.run.ports import free_ports
 from launch.run.processes import Command, Team
 from launch.study.records import add_row, append_record, describe, measure, read_records
 
@@ -40,6 +41,8 @@ class Study(Section, frozen=True):
     """config/study.yaml"""
 
     name: str
+    experiment: str | None
+    cluster: tuple[str, ...]
     budget_min: float
     run_budget_min: float | None
     tasks: tuple[str, ...]
@@ -55,7 +58,12 @@ class Study(Section, frozen=True):
         self.require(self.run_budget_min is None or self.run_budget_min > 0, "run_budget_min", "above 0")
         for key in ("tasks", "seeds", "settings"):
             self.require(len(getattr(self, key)) > 0, key, "one or more")
-        self.filled("name", "runs_dir", "record", "table", "tasks")
+        self.filled("name", "experiment", "runs_dir", "record", "table", "tasks")
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Words that all runs have before their own."""
+        return () if self.experiment is None else (f"experiment={self.experiment}",)
 
 
 @dataclass(frozen=True)
@@ -74,25 +82,40 @@ class Trial:
 
 
 def read_study(words: Sequence[str]) -> Study:
-    """config/study.yaml, then FILE.yaml, then key=value words; a key given replaces the whole key.
+    """config/study.yaml, then the sweep of its experiment, then FILE.yaml, then key=value words; a key given
+    replaces the whole key. Words `cluster=slurm` and `cluster.KEY=VALUE` become items of the key `cluster`.
     Raises ConfigError: in one line, naming the key."""
     plain: dict[str, Any] = yaml.safe_load((CONFIG_DIR / "study.yaml").read_text())
     files = [word for word in words if "=" not in word]
+    places = [word for word in words if word.startswith(("cluster=", "cluster."))]
     try:
+        given: dict[str, Any] = {}
         for file in files:
-            plain |= _mapping(Path(file))
-        plain |= _given([word for word in words if "=" in word])
+            given |= _mapping(Path(file))
+        given |= _given([word for word in words if "=" in word and word not in places])
+        if (experiment := given.get("experiment")) is not None:
+            plain |= _sweep_of(experiment)
+        plain |= given
+        plain["cluster"] = [*plain["cluster"], *places]
         require_finite(plain)
         study = msgspec.convert(plain, Study, strict=True)
         for trial in trials(study):
             if trial.seed == study.seeds[0]:
                 compose_config([*run_overrides(trial, study), f"name={study.name}-{trial.setting}"])
+        cluster_of(study)
     except ConfigError:
         raise
     # YAML raises a plain ValueError for a date that is none.
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"study: {' '.join(str(error).split())}") from error
     return study
+
+
+def _sweep_of(experiment: str) -> dict[str, Any]:
+    """Keys of a study that an experiment sets. Its task is the study's, unless the sweep has tasks.
+    Raises ConfigError: there is no such experiment."""
+    launch = compose_launch([f"experiment={experiment}"])
+    return {"tasks": [launch.task.name]} | launch.sweep
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:
@@ -117,11 +140,16 @@ def _mapping(path: Path) -> dict[str, Any]:
     return content
 
 
+def cluster_of(study: Study) -> LocalConfig | SlurmConfig:
+    """Where the study's runs are to be. Raises ConfigError."""
+    return compose_launch([*study.shared, *study.cluster]).cluster
+
+
 def trials(study: Study) -> Iterator[Trial]:
     for seed in study.seeds:
         for task in study.tasks:
             for setting, overrides in study.settings.items():
-                yield Trial(task, setting, seed, (*study.common, *overrides))
+                yield Trial(task, setting, seed, (*study.shared, *study.common, *overrides))
 
 
 def run_overrides(trial: Trial, study: Study) -> list[str]:
@@ -141,14 +169,6 @@ def run_overrides(trial: Trial, study: Study) -> list[str]:
         f"seed={trial.seed}",
         f"runs_dir={study.runs_dir}",
     ]
-
-
-def free_ports() -> tuple[int, int]:
-    """Two loopback ports that nobody listens on now."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s: float) -> str:
@@ -186,41 +206,59 @@ def run_trial(trial: Trial, study: Study, name: str, stop: StopRequest, until_s:
         team.end(_ESCALATION)
 
 
+def require_files(study: Study) -> None:
+    """Raise UsageError if the record, the table or the folder of runs cannot be written."""
+    require_writable(Path(study.runs_dir), folder=True)
+    for file in (study.record, study.table):
+        require_writable(Path(file), folder=False)
+
+
+def is_recorded(trial: Trial, study: Study, code: CodeVersion) -> bool:
+    """Whether the record has the trial for this code; one that was stopped does not count."""
+    return any(
+        (r["code"], r["command"], r["seed"]) == (code.digest, trial.command, trial.seed)
+        and not r["status"].startswith("stopped")
+        for r in read_records(Path(study.record))
+    )
+
+
+def new_name(trial: Trial, study: Study) -> str:
+    """Of a run of the trial that begins now."""
+    return f"{study.name}-{trial.task}-{trial.setting}-s{trial.seed}-{time.strftime('%m%d-%H%M%S')}"
+
+
+def record_run(trial: Trial, study: Study, code: CodeVersion, name: str, started: str, status: str) -> None:
+    """A line in the record and a row in the table, for a run that is over."""
+    about_it = {
+        "time": started, "study": study.name, "name": name, "task": trial.task, "setting": trial.setting,
+        "seed": trial.seed, "command": trial.command, "commit": code.commit, "code": code.digest,
+        "status": status,
+    }  # fmt: skip
+    entry = about_it | measure(Path(study.runs_dir) / name)
+    append_record(Path(study.record), entry)
+    add_row(Path(study.table), entry)
+    log.info("%s", describe(entry))
+
+
 def run_study(study: Study, stop: StopRequest) -> int:
-    """All runs that are not in the record yet; returns the exit code.
+    """All runs that are not in the record yet, here; returns the exit code.
     Raises UsageError: the record, the table or the folder of runs cannot be written."""
     until_s = time.monotonic() + 60 * study.budget_min
-    record, table = Path(study.record), Path(study.table)
-    require_writable(Path(study.runs_dir), folder=True)
-    for file in (record, table):
-        require_writable(file, folder=False)
+    require_files(study)
     planned = list(trials(study))
     for number, trial in enumerate(planned, 1):
         code = CodeVersion.here()
         about = f"{number} of {len(planned)}: {trial.setting}, {trial.task}, seed {trial.seed}"
-        if any(
-            (r["code"], r["command"], r["seed"]) == (code.digest, trial.command, trial.seed)
-            and not r["status"].startswith("stopped")
-            for r in read_records(record)
-        ):
-            log.info("%s: in %s already", about, record)
+        if is_recorded(trial, study, code):
+            log.info("%s: in %s already", about, study.record)
             continue
         if time.monotonic() > until_s:
             log.info("%s: not begun, the budget of %g min is over", about, study.budget_min)
             continue
-        started = time.strftime("%Y-%m-%d %H:%M")
-        name = f"{study.name}-{trial.task}-{trial.setting}-s{trial.seed}-{time.strftime('%m%d-%H%M%S')}"
+        started, name = time.strftime("%Y-%m-%d %H:%M"), new_name(trial, study)
         log.info("%s: %s", about, Path(study.runs_dir) / name)
         status = run_trial(trial, study, name, stop, until_s)
-        about_it = {
-            "time": started, "study": study.name, "name": name, "task": trial.task, "setting": trial.setting,
-            "seed": trial.seed, "command": trial.command, "commit": code.commit, "code": code.digest,
-            "status": status,
-        }  # fmt: skip
-        entry = about_it | measure(Path(study.runs_dir) / name)
-        append_record(record, entry)
-        add_row(table, entry)
-        log.info("%s", describe(entry))
+        record_run(trial, study, code, name, started, status)
         if stop.is_set():
             return stop.exit_code
     return 0

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.compose import asked_config, compose_config, read_config, write_config
+from config.cluster import LocalConfig, SlurmConfig
+from config.compose import asked_config, compose_config, compose_launch, read_config, write_config
+from config.main import Config
 from config.section import ConfigError
 from config.train_base import compose_training
 
@@ -80,6 +82,25 @@ def test_a_file_that_is_none_is_one_line_with_its_name(content: str | None, tmp_
 def test_what_cannot_be_understood_is_refused_in_words(argv: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         asked_config(argv)
+
+
+def test_a_run_does_not_know_where_it_was_started(tmp_path: Path) -> None:
+    """Its files are read by releases and hosts that know nothing of clusters and experiments."""
+    words = ["experiment=peg_scale_gpu", "name=a", "seed=3"]
+    launch = compose_launch([*words, "cluster.gpus=2"])
+    assert isinstance(launch.cluster, SlurmConfig) and launch.cluster.gpus == 2 and launch.sweep
+    assert type(launch.run) is Config and launch.run.task.name == "peg_insertion_side"
+    write_config(tmp_path / "launch.yaml", launch.run)
+    assert read_config(tmp_path / "launch.yaml") == launch.run == compose_config(words)
+
+
+def test_words_win_over_an_experiment_and_this_machine_takes_any() -> None:
+    words = ["experiment=recipes", "cluster=local", "task=stack_cube", "learner.total_frames=5"]
+    launch = compose_launch(words)
+    assert launch.cluster == LocalConfig()
+    assert (launch.task.name, launch.learner.total_frames) == ("stack_cube", 5)
+    with pytest.raises(ConfigError, match="Could not find 'experiment/nope'"):
+        compose_config(["experiment=nope"])
 
 
 def test_a_home_folder_is_meant_by_its_sign_wherever_a_text_begins_with_it(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from config import main as schema
 from config.compose import compose_config, convert_section
-from config.main import Config
+from config.main import Config, Launch
 from config.section import ConfigError, Section
 from config.train_base import compose_training
 from tests.support.helpers import make_config
@@ -21,7 +21,7 @@ def composed(repository: Path, *overrides: str) -> DictConfig:
 
 
 def parse(raw: DictConfig) -> Config:
-    return convert_section(raw, Config)
+    return convert_section(raw, Launch)
 
 
 def test_defaults_make_a_configuration(repository: Path) -> None:
@@ -30,7 +30,7 @@ def test_defaults_make_a_configuration(repository: Path) -> None:
     assert config.run_dir == Path("runs/a-run")
 
 
-@pytest.mark.parametrize("group", ["algo", "task", "base"])
+@pytest.mark.parametrize("group", ["algo", "task", "base", "cluster", "experiment"])
 def test_every_option_of_a_group_makes_a_configuration(group: str, repository: Path) -> None:
     options = sorted(path.stem for path in (repository / "config" / group).glob("*.yaml"))
     assert options

@@ -44,8 +44,8 @@ def test_a_path_with_an_equals_sign_is_a_name_and_no_key() -> None:
 
 def test_every_verb_of_the_specification_is_there() -> None:
     wanted = (
-        "run study learner actor evaluate demos train-base inspect convert replay viz monitor runs plot "
-        "report page compare film keys"
+        "run study learner actor evaluate submit jobs demos train-base inspect convert replay viz monitor "
+        "runs plot report page compare film keys"
     )
     assert list(cli.commands) == [*wanted.split(), "completion"]
 

@@ -32,6 +32,8 @@ SLOW = (
 TESTED_ELSEWHERE = {
     "bash launch/test.sh": ".ci/run",
     "ssh -N -L": "tests/system/test_ssh_tunnel.py",
+    "residual-rl submit": "tests/system/test_slurm.py",
+    "residual-rl jobs": "tests/system/test_slurm.py",
     "bash launch/pod/setup.sh": "tests/launch/pod/test_scripts.py",
     "bash /workspace/residual-rl/launch/pod/restart.sh": "tests/launch/pod/test_scripts.py",
     "bash launch/pod/save.sh": "tests/launch/pod/test_wiped_pod.py",

@@ -28,6 +28,7 @@ for word; do
     case $word in learner-host:*) cp -p "{home}/${{word#*:}}" "$target" || exit 1 ;; esac
 done
 """
+SLURM = "docs/how-to/slurm.md"  # test_slurm.py
 TWO_HOSTS, STOPPED = "docs/how-to/another-host.md", "docs/how-to/when-something-is-killed.md"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * TIMEOUT_S)]
@@ -38,7 +39,7 @@ def sections() -> Iterator[list[Command]]:
     slow = [command for command in all_commands() if command.words.startswith(SLOW)]
     for (page, _), commands in itertools.groupby(slow, key=lambda command: (command.page, command.heading)):
         rest = [command for command in commands if "task.cameras" not in command.words]
-        if rest and page not in (TWO_HOSTS, STOPPED, "docs/how-to/gpu.md"):
+        if rest and page not in (TWO_HOSTS, STOPPED, SLURM, "docs/how-to/gpu.md"):
             yield rest
 
 

@@ -9,7 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, convert_section
-from config.main import Config
+from config.main import Config, Launch
 from config.section import ConfigError
 from launch.evaluate import config_of_run
 
@@ -45,7 +45,7 @@ def adapted(plain: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Config,
     left_out = list(_overlay(composed, plain))
     changed = OmegaConf.merge(composed, OmegaConf.from_dotlist([*overrides]))
     assert isinstance(changed, DictConfig)
-    return convert_section(changed, Config), left_out
+    return convert_section(changed, Launch).run, left_out
 
 
 def _read(run_dir: Path) -> Any:

@@ -16,7 +16,7 @@ from launch.show.table.settings import as_words, differences
 from learner.intervals import wilson_interval
 
 # Folders beside runs that are none: docs/reference/run-folder.md
-NO_RUNS = ("spools",)
+NO_RUNS = ("spools", "studies")
 
 
 class Row(msgspec.Struct, frozen=True):
