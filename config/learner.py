@@ -59,6 +59,7 @@ class LearnerConfig(Section, frozen=True):
     total_frames: int
     stop_at: StopAtConfig | None
     device: str
+    processes: int
     threads: int
     replay_capacity: int
     replay_device: str
@@ -85,7 +86,8 @@ class LearnerConfig(Section, frozen=True):
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
-        self.at_least(1, "total_frames", "threads", "replay_capacity", "fps", "store_queue_episodes")
+        self.at_least(1, "total_frames", "processes", "threads", "replay_capacity", "fps")
+        self.at_least(1, "store_queue_episodes")
         self.positive("publish_every_s", "checkpoint_every_s", "log_every_s", "wait_log_every_s")
         self.positive("stall_timeout_s", "store_flush_s")
         self.at_least(0, "max_updates_behind")

@@ -60,6 +60,7 @@ class TrainBaseConfig(Section, frozen=True):
     save_every: int
     seed: int
     device: str
+    processes: int
     threads: int
     precision: Literal["float32", "bfloat16"]
     compile: bool
@@ -69,7 +70,7 @@ class TrainBaseConfig(Section, frozen=True):
 
     def __post_init__(self) -> None:
         self.at_least(1, "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "n_groups", "iterations")
-        self.at_least(1, "batch_size", "save_every", "threads")
+        self.at_least(1, "batch_size", "save_every", "processes", "threads")
         self.at_least(0, "warmup", "seed", "keep_demos")
         most = self.max_episodes
         self.require(most is None or most >= 1, "max_episodes", "at least 1, or null")

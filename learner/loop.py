@@ -1,9 +1,12 @@
 """The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
 
+import functools
 import logging
 import threading
 import time
 from dataclasses import dataclass
+
+import torch
 
 from config.learner import LearnerConfig
 from config.process import FailedError
@@ -15,6 +18,7 @@ from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
+from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches, Drawn
 from learner.replay.run import RunReplay
 from learner.report.report import Report
@@ -53,6 +57,7 @@ class Parts:
     best: BestCheckpoint
     evaluated: EvaluatedCheckpoints
     report: Report
+    ranks: Ranks
 
 
 class Loop:
@@ -66,7 +71,7 @@ class Loop:
     def train(self) -> None:
         """Until the frame budget is used and every update due for it was made, until evaluations reach
         `learner.stop_at`, or until `stop` is set.
-        Raises NonFiniteError, StalledError: see their messages."""
+        Raises NonFiniteError, RankError, StalledError: see their messages."""
         pace, progress = self._parts.pace, self._parts.report.progress
         while progress.frames < self._settings.total_frames and not self._is_over():
             self._receive()
@@ -79,6 +84,7 @@ class Loop:
         if progress.stopped_early:
             log.info("training ends early, after %d frames: %s", progress.frames, progress.stopped_early)
         self._save()
+        self._dismiss_ranks()
 
     def _is_over(self) -> bool:
         return self._stop.is_set() or self._parts.report.progress.stopped_early is not None
@@ -132,7 +138,8 @@ class Loop:
         """Some of the updates that are due.
         Raises DivergedError: one of them was not finite; nothing has changed since the one before it."""
         for _ in range(min(self._parts.pace.updates_due, UPDATES_PER_TURN)):
-            self._figures |= self._parts.algorithm.update(self._parts.batches.next())
+            batch = self._parts.ranks.share(self._parts.batches.next())
+            self._figures |= self._parts.algorithm.update(batch)
             self._parts.pace.updates += 1
         skipped = self._parts.algorithm.first_skipped()
         if skipped is not None:
@@ -147,6 +154,7 @@ class Loop:
             self.announce()
         self._parts.intake.raise_if_failed()
         self._parts.replay.raise_if_failed()
+        self._parts.ranks.raise_if_lost()
         if now_s - self._saved_s >= self._settings.checkpoint_every_s:
             self._save()
         self._parts.report.write_if_due(self._figures, now_s)
@@ -163,6 +171,11 @@ class Loop:
         """For other tools, and for the process that resumes this run."""
         self._saved_s = time.monotonic()
         self._parts.checkpoints.save(self._parts.broadcast.version)
+
+    def _dismiss_ranks(self) -> None:
+        means = self._parts.ranks.mean(self._figures)
+        self._figures = {name: functools.partial(torch.tensor, value) for name, value in means.items()}
+        self._parts.ranks.dismiss()
 
     def _require_experience(self) -> None:
         limit_s = self._settings.stall_timeout_s

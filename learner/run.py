@@ -25,8 +25,12 @@ from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.diverged import explain
 from learner.folder import has_launcher, is_begun, make_run_dir, sole_learner
+from learner.follow import follow
 from learner.intake.intake import Intake
 from learner.loop import DivergedError, Loop, Parts
+from learner.ranks.ranks import Ranks
+from learner.ranks.start import joined_ranks
+from learner.ranks.starts import RunStart, lead
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
@@ -51,23 +55,41 @@ log = logging.getLogger(__name__)
 def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
     Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, NonFiniteError,
-    RunError, StalledError, TrackerError: see their messages."""
+    RankError, RunError, StalledError, TrackerError: see their messages."""
     require_trackers(config.tracking, config.learner.wandb)
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
+    settings = config.learner
+    with joined_ranks(settings.processes, settings.device, settings.threads, section="learner.") as ranks:
+        if ranks.rank:
+            follow(ranks)
+        else:
+            _run_alone(_placed(config, ranks), ranks, stop)
+
+
+def _placed(config: Config, ranks: Ranks) -> Config:
+    """With the device that Accelerate has chosen, if it did."""
+    learner = msgspec.structs.replace(config.learner, device=ranks.device or config.learner.device)
+    return msgspec.structs.replace(config, learner=learner)
+
+
+def _run_alone(config: Config, ranks: Ranks, stop: threading.Event) -> None:
+    """As rank 0, the only one that has the run's folder."""
     with sole_learner(make_run_dir(config)):
         torch.set_num_threads(config.learner.threads)
         use_fast_products()
         base = make_base(config.base, config.task, config.learner.device)
         prior = load_prior(config, base)
         try:
-            _run(config, base, prior, stop)
+            _run(config, base, prior, ranks, stop)
         except DivergedError as error:
             spec = experience_spec(config, base)
             raise NonFiniteError(explain(error.step, error.batch, config, spec, prior)) from error
 
 
-def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: threading.Event) -> None:
+def _run(
+    config: Config, base: BasePolicy, prior: PriorData | None, ranks: Ranks, stop: threading.Event
+) -> None:
     resumes, spec = is_begun(config.run_dir), experience_spec(config, base)
     with contextlib.ExitStack() as opened:
         # Closed last: what is received is safe by then, however long trackers take.
@@ -84,7 +106,7 @@ def _run(config: Config, base: BasePolicy, prior: PriorData | None, stop: thread
         with _opened_store(config, base, stop) as store:
             replay = RunReplay(config.run_dir / "replay", _make_ring(config, base), journal, store)
             evaluations = EvaluationLog(config.run_dir, resume=resumes)
-            parts = _join(config, base, prior, intake, replay, metrics, evaluations)
+            parts = _join(config, base, prior, ranks, intake, replay, metrics, evaluations)
             # Only now, so that a run that is refused here keeps its own configuration.
             write_config(config.run_dir / "config.yaml", config)
             (config.run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(spec))
@@ -107,6 +129,7 @@ def _join(
     config: Config,
     base: BasePolicy,
     prior: PriorData | None,
+    ranks: Ranks,
     intake: Intake,
     replay: RunReplay,
     metrics: Metrics,
@@ -114,22 +137,27 @@ def _join(
 ) -> Parts:
     """The parts of the loop, as an earlier process left them."""
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
-    algorithm = _make_algorithm(config, base, prior_ring)
-    batches = Batches(config.algo, replay.ring, prior_ring, seed=config.seed, device=config.learner.device)
+    algorithm = _make_algorithm(config, base, prior_ring, ranks)
+    joint = msgspec.structs.replace(config.algo, batch_size=config.algo.batch_size * ranks.size)
+    batches = Batches(joint, replay.ring, prior_ring, seed=config.seed, device=config.learner.device)
     pace, progress = Pace(config.algo, config.learner.max_updates_behind), RunProgress(config)
     resumable = {"algorithm": algorithm, "batches": batches, "pace": pace, "progress": progress}
     folder = config.run_dir / "checkpoints"
     checkpoints = Checkpoints(folder, algorithm, resumable, config.algo)
     replay.restore()
     _resume(replay.journal, pace, progress, checkpoints)
+    sizes = base.observation_dim, base.action_dim
+    lead(ranks, RunStart(config.algo, sizes, config.seed, config.learner.threads), algorithm.state())
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     clipped = None if prior is None else prior.clipped_share
-    sources = Sources(pace, broadcast, intake, replay, batches, clipped)
+    sources = Sources(pace, broadcast, intake, replay, batches, clipped, ranks)
     report = Report(config, progress, metrics, evaluations, sources)
     best = BestCheckpoint(folder, config.algo)
     evaluated = EvaluatedCheckpoints(folder, best.residual_of, config.learner.evaluation.keep_versions)
-    return Parts(intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, evaluated, report)
+    return Parts(
+        intake, replay, batches, algorithm, pace, broadcast, checkpoints, best, evaluated, report, ranks
+    )
 
 
 def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Checkpoints) -> None:
@@ -145,9 +173,14 @@ def _resume(journal: Journal, pace: Pace, progress: RunProgress, checkpoints: Ch
         log.info("no checkpoint yet: the networks start anew")
 
 
-def _make_algorithm(config: Config, base: BasePolicy, prior: Ring | None) -> ResidualSAC:
+def _make_algorithm(config: Config, base: BasePolicy, prior: Ring | None, ranks: Ranks) -> ResidualSAC:
     algorithm = ResidualSAC(
-        config.algo, base.observation_dim, base.action_dim, seed=config.seed, device=config.learner.device
+        config.algo,
+        base.observation_dim,
+        base.action_dim,
+        seed=config.seed,
+        device=config.learner.device,
+        ranks=ranks,
     )
     if prior is not None and config.algo.scale_observations != "off":
         algorithm.scale_observations(prior.observation)

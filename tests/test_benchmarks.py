@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import multiprocessing
 import pkgutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,19 @@ def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
     assert 0 < seen["taken_share"] < 1.2 and seen["updates_per_s"] > 0
     assert 0 < seen["ack_ms_median"] <= seen["ack_ms_99"]
     assert seen["fan_out_ms_most"] >= 0
+
+
+@pytest.mark.slow
+def test_two_ranks_are_measured_beside_one_process_and_a_ceiling() -> None:
+    ranks = importlib.import_module("benchmarks.ranks")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(ranks.measure, "algo=residual_td3", 0.3, 2).result()
+    for name in (
+        "ours_updates_per_s",
+        "peer_updates_per_s",
+        "ceiling_updates_per_s",
+        "ratio",
+        "ceiling_ratio",
+    ):
+        assert found[name] > 0 and name in ranks.KEYS["default"]
+    assert 0 < found["batches_share"] + found["gradients_share"] < 1

@@ -90,7 +90,8 @@ class ResidualActor(nn.Module):
 
     def _with_torch(self, observation: Tensor, rest: Tensor | None) -> Tensor:
         x = (observation - self.observation_mean) * self.observation_scale
-        return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1)))
+        # With mixed precision the layers alone are of low precision.
+        return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1))).float()
 
     def spread(self, residual: Tensor) -> Tensor:
         """The network's output (B, outputs) as a whole decision's residual (B, k * A): zero in the action

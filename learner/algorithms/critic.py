@@ -83,4 +83,4 @@ class CriticEnsemble(nn.Module):
         out = torch.cat([x, action], dim=-1).expand(len(self.stack[1][members]), -1, -1)
         for layer in self.layers:
             out = layer(out) if isinstance(layer, nn.ReLU) else layer(out, members)
-        return out
+        return out.float()

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from learner.algorithms import losses
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.finite import NonFinite, finite_steps
 from learner.algorithms.observation_scale import ObservationScale
+from learner.ranks.ranks import Batch, Ranks
 
 # What to show of an update, each computed when somebody looks; tensors without gradient.
 Figures = dict[str, Callable[[], Tensor]]
@@ -26,12 +27,19 @@ TARGET_CRITICS = 2
 
 class ResidualSAC:
     """Parameters and optimisers; `update` is the table of contents.
-    `seed`: of the networks' initial weights and of all sampling during updates."""
+    `seed`: of the networks' initial weights and of all sampling during updates. All `ranks` have the same."""
 
     def __init__(
-        self, algo: AlgoConfig, observation_dim: int, action_dim: int, *, seed: int, device: str
+        self,
+        algo: AlgoConfig,
+        observation_dim: int,
+        action_dim: int,
+        *,
+        seed: int,
+        device: str,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.algo = algo
+        self.algo, self._ranks = algo, ranks or Ranks()
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self._rng = torch.Generator(self.device).manual_seed(seed)
@@ -104,7 +112,7 @@ class ResidualSAC:
             network.observation_mean.copy_(mean)
             network.observation_scale.copy_(scale)
 
-    def update(self, batch: dict[str, Tensor]) -> Figures:
+    def update(self, batch: Batch) -> Figures:
         """One update from a batch with the fields of `TransitionBatch`; returns its figures.
 
         It and all later ones change no weight if a loss or a gradient is not finite: see `first_skipped`."""
@@ -120,7 +128,7 @@ class ResidualSAC:
         """The first step that was skipped because it was not finite, if any was; on a GPU this waits."""
         return self._steps.first_skipped()
 
-    def _seen(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _seen(self, batch: Batch) -> Batch:
         """The batch with observations as the networks see them."""
         names = ("observation", "next_observation")
         # In one: on so few rows an operator costs more than its arithmetic.
@@ -136,36 +144,47 @@ class ResidualSAC:
         if self.algo.observation_noise == 0:
             return observation
         deviation = self.algo.observation_noise / self.actor.observation_scale
-        return observation + deviation * torch.randn(
-            observation.shape, generator=self._rng, device=self.device
-        )
+        # Of both, the observation and the next one, this rank's rows.
+        noise = self._randn(2, len(observation) // 2 * self._ranks.size, observation.shape[1])
+        return observation + deviation * self._ranks.own(noise, dim=1).reshape(observation.shape)
 
     def _actor_is_due(self) -> bool:
         past_warmup = self.updates > self.algo.critic_warmup_updates
         return past_warmup and self.updates % self.algo.actor_delay == 0
 
-    def _step_critic(self, batch: dict[str, Tensor]) -> Figures:
+    def _step_critic(self, batch: Batch) -> Figures:
         target = self.bootstrap_target(batch)
-        q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
-        loss = losses.critic_loss(q, target)
-        self._step(self._critic_optimizer, loss, self.critic.clip_gradients, "critic")
-        q, loss = q.detach(), loss.detach()
+        made = self._step(
+            self._critic_optimizer,
+            batch | {"target": target},
+            self._critic_loss,
+            self.critic.clip_gradients,
+            "critic",
+        )
+        q = made.seen[0].mT
         return {
-            "loss/critic": lambda: loss,
+            "loss/critic": lambda: made.loss,
             "q_mean": q.mean,
             "q_spread": lambda: losses.disagreement(q).mean(),
             "target_mean": target.mean,
         }
 
+    def _critic_loss(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The loss, and Q (B, N)."""
+        q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
+        return losses.critic_loss(q, batch["target"]), q.mT
+
     @torch.no_grad()
-    def bootstrap_target(self, batch: dict[str, Tensor]) -> Tensor:
+    def bootstrap_target(self, batch: Batch) -> Tensor:
         """The critics' target (B,): the next residual is unmasked, the discount settles endings."""
         observation, base_plan = batch["next_observation"], batch["next_base_plan"]
-        sample = self.actor.sample(observation, base_plan, self._rng)
-        residual = self._smooth(sample.residual)
-        members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
-        members = members[:TARGET_CRITICS]
-        next_q = self.target_critic(observation, self._features(base_plan, residual), members)
+        noise = self._sampling_noise(len(observation))
+        with self._ranks.mixed_precision():
+            sample = self.actor.sample(observation, base_plan, noise=noise)
+            residual = self._smooth(sample.residual)
+            members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
+            members = members[:TARGET_CRITICS]
+            next_q = self.target_critic(observation, self._features(base_plan, residual), members)
         return losses.soft_target(
             batch["reward"],
             batch["discount"],
@@ -180,23 +199,30 @@ class ResidualSAC:
         if self.algo.target_noise_std == 0:
             return residual
         limit = self.algo.target_noise_clip
-        noise = torch.randn((len(residual), self.actor.outputs), generator=self._rng, device=self.device)
+        noise = self._noise(len(residual))
         noise = self.actor.spread((noise * self.algo.target_noise_std).clamp(-limit, limit))
         return self.actor.limit(residual + noise)
 
-    def _step_actor(self, batch: dict[str, Tensor]) -> Figures:
-        observation, base_plan = batch["observation"], batch["base_plan"]
-        sample = self.actor.sample(observation, base_plan, self._rng)
+    def _step_actor(self, batch: Batch) -> Figures:
+        noise = self._sampling_noise(len(batch["reward"]))
+        if noise is not None:
+            batch = batch | {"noise": noise}
         self.critic.requires_grad_(False)
+        made = self._step(self._actor_optimizer, batch, self._actor_loss, self._clip_actor, "actor")
+        self.critic.requires_grad_(True)
+        residual, log_prob = made.seen
+        return _actor_figures(made.loss, residual) | self._step_temperature(log_prob)
+
+    def _actor_loss(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The loss, the residual (B, k * A) and its log-probability (B,)."""
+        observation, base_plan = batch["observation"], batch["base_plan"]
+        sample = self.actor.sample(observation, base_plan, noise=batch.get("noise"))
         q = self.critic(observation, self._features(base_plan, sample.residual))
         q = losses.pessimistic(q, self.algo.actor_pessimism)
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
         )
-        self._step(self._actor_optimizer, loss, self._clip_actor, "actor")
-        self.critic.requires_grad_(True)
-        residual = sample.residual.detach()
-        return _actor_figures(loss.detach(), residual) | self._step_temperature(sample.log_prob)
+        return loss, sample.residual, sample.log_prob
 
     def _step_temperature(self, log_prob: Tensor) -> Figures:
         if self._temperature_optimizer is None:
@@ -204,7 +230,7 @@ class ResidualSAC:
         loss = losses.temperature_loss(self.log_temperature, log_prob, self.target_entropy)
         self._temperature_optimizer.zero_grad()
         loss.backward()
-        loss = loss.detach()
+        loss = self._ranks.average(self._temperature_optimizer, [loss])
         self._steps.step(self._temperature_optimizer, loss, "temperature", self.updates)
         return {"loss/temperature": lambda: loss, "temperature": lambda: self.temperature}
 
@@ -219,16 +245,49 @@ class ResidualSAC:
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
 
     def _step(
-        self, optimizer: torch.optim.Adam, loss: Tensor, clip: Callable[[float], object], network: str
-    ) -> None:
+        self,
+        optimizer: torch.optim.Adam,
+        batch: Batch,
+        loss_of: Callable[[Batch], tuple[Tensor, ...]],
+        clip: Callable[[float], object],
+        network: str,
+    ) -> "_Step":
+        """A step along the gradient of the mean loss of a joint batch, of which `batch` is this rank's part.
+        `loss_of` gives the loss, and what is to be seen of each row."""
         optimizer.zero_grad()
-        loss.backward()
+        pieces = []
+        for piece in self._ranks.pieces(batch):
+            with self._ranks.mixed_precision():
+                loss, *seen = loss_of(piece)
+            self._ranks.backward(loss)
+            pieces.append((loss, *(column.detach() for column in seen)))
+        piece_losses, *columns = zip(*pieces, strict=True)
+        loss = self._ranks.average(optimizer, piece_losses)
         if self.algo.grad_clip is not None:
             clip(self.algo.grad_clip)
-        self._steps.step(optimizer, loss.detach(), network, self.updates)
+        self._steps.step(optimizer, loss, network, self.updates)
+        return _Step(loss, [column[0] if len(column) == 1 else torch.cat(column) for column in columns])
+
+    def _sampling_noise(self, rows: int) -> Tensor | None:
+        """Of the actor's samples; None if it is deterministic."""
+        return self._noise(rows) if self.actor.gaussian else None
+
+    def _noise(self, rows: int) -> Tensor:
+        """Of this rank's rows, an output of the actor each."""
+        return self._ranks.own(self._randn(rows * self._ranks.size, self.actor.outputs))
+
+    def _randn(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._rng, device=self.device)
 
     def _clip_actor(self, limit: float) -> None:
         nn.utils.clip_grad_norm_(self.actor.parameters(), limit)
+
+
+class _Step(NamedTuple):
+    """What is to be seen of a step, without gradient."""
+
+    loss: Tensor
+    seen: list[Tensor]
 
 
 def _actor_figures(loss: Tensor, residual: Tensor) -> Figures:

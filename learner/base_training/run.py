@@ -19,7 +19,10 @@ from learner.base_training.demonstrations import (
     require_task_sizes,
     windows_of,
 )
+from learner.base_training.follow import follow_base
 from learner.base_training.training import Training, require_own_folder
+from learner.ranks.ranks import Ranks
+from learner.ranks.start import joined_ranks
 from learner.tracking.trackers import require_trackers
 
 log = logging.getLogger(__name__)
@@ -27,11 +30,20 @@ log = logging.getLogger(__name__)
 
 def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     """One training, from its start or from where it was stopped.
-    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, NonFiniteError, ResumeError,
-    TrackerError: see their messages."""
-    torch.set_num_threads(settings.threads)
+    Raises CheckpointError, ConfigError, DemonstrationError, DeviceError, NonFiniteError, RankError,
+    ResumeError, TrackerError: see their messages."""
     require_trackers(settings.tracking, settings.wandb)
     require_device("device", settings.device)
+    with joined_ranks(settings.processes, settings.device, settings.threads, section="") as ranks:
+        if ranks.rank:
+            follow_base(ranks)
+        else:
+            _train_alone(settings, ranks, stop)
+
+
+def _train_alone(settings: TrainBaseConfig, ranks: Ranks, stop: threading.Event) -> None:
+    """As rank 0, the only one that reads the demonstrations and writes the base's folder."""
+    torch.set_num_threads(settings.threads)
     require_own_folder(settings)
     episodes = read_episodes(settings)
     require_task_sizes(settings, episodes)
@@ -39,4 +51,4 @@ def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     settings.folder.mkdir(parents=True, exist_ok=True)
     log.info("%d demonstrations, %d windows", data.episodes, len(data.history))
     keep_demonstrations(settings, episodes)
-    Training(settings, data, stop).run()
+    Training(settings, data, stop, ranks).run()

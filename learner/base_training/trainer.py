@@ -19,12 +19,15 @@ from config.process import UsageError
 from config.train_base import TrainBaseConfig
 from learner.algorithms.finite import NonFinite, finite_steps
 from learner.base_training.windows import Windows, fit_ranges
+from learner.ranks.ranks import Batch, Ranks
 from learner.replay.prior.demonstration import DemonstrationError
 
 log = logging.getLogger(__name__)
 
 # What may change between a stop and its resume without changing a single update.
-FREE_TO_CHANGE = {"resume", "save_every", "threads", "evaluation", "wandb", "out", "demos", "keep_demos"}
+FREE_TO_CHANGE = {
+    "resume", "save_every", "processes", "threads", "evaluation", "wandb", "out", "demos", "keep_demos",
+}  # fmt: skip
 
 
 # Updates whose windows are remembered: more than are made between two looks at what came of them.
@@ -61,12 +64,12 @@ def denoising_loss(
 
 class BaseTrainer:
     """Network, moving average, optimiser and random numbers of a training.
-    `data`: moved to `settings.device` as a whole.
+    `data`: moved to `settings.device`, or where Accelerate puts it, as a whole. All `ranks` have the same.
     Raises DemonstrationError: values beyond what float32 can scale."""
 
-    def __init__(self, settings: TrainBaseConfig, data: Windows) -> None:
-        self.settings, self.step = settings, 0
-        self._device = torch.device(settings.device)
+    def __init__(self, settings: TrainBaseConfig, data: Windows, ranks: Ranks | None = None) -> None:
+        self.settings, self.step, self._ranks = settings, 0, ranks or Ranks()
+        self._device = torch.device(self._ranks.device or settings.device)
         torch.manual_seed(settings.seed)
         agent = DiffusionAgent(_spec(settings, data))
         if settings.normalize:
@@ -93,15 +96,13 @@ class BaseTrainer:
         """One step of everything; the loss, without gradient.
 
         It and later ones change no weight if the loss or a gradient is not finite: see `first_skipped`."""
-        size = self.settings.batch_size
-        rows = self._draw_integers(len(self._data.history), size)
-        self._rows.append(rows)
-        history, actions = self._data.history[rows], self._data.actions[rows]
-        noise = torch.randn(actions.shape, generator=self._rng, device=self._device)
-        loss = self._loss_of(history, actions, noise, self._draw_integers(TRAIN_STEPS, size))
+        losses = []
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        loss = loss.detach()
+        for piece in self._ranks.pieces(self._draw()):
+            loss = self._loss_of(**piece)
+            self._ranks.backward(loss)
+            losses.append(loss)
+        loss = self._ranks.average(self._optimizer, losses)
         if self._steps.step(self._optimizer, loss, "base", self.step + 1):
             self._rate.step()
             self._track()
@@ -120,7 +121,7 @@ class BaseTrainer:
         """All that the next update depends on, but for the demonstrations; `weights_only` readable."""
         return {
             "step": self.step,
-            "settings": msgspec.to_builtins(self.settings),
+            "settings": msgspec.to_builtins(self.settings) | self._shared(),
             "windows": len(self._data.history),
             "agent": self.agent.state_dict(),
             "ema_agent": self.ema.state_dict(),
@@ -132,8 +133,9 @@ class BaseTrainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
         Raises ResumeError: it comes from other settings or other demonstrations; names them."""
-        mine = msgspec.to_builtins(self.settings) | {"windows": len(self._data.history)}
+        mine = msgspec.to_builtins(self.settings) | self._shared() | {"windows": len(self._data.history)}
         theirs = state["settings"] | {"windows": state["windows"]}
+        theirs["device"] = torch.device(theirs["device"]).type
         for key in mine:
             if key not in FREE_TO_CHANGE and mine[key] != theirs.get(key):
                 raise ResumeError(
@@ -147,20 +149,43 @@ class BaseTrainer:
         self._rate.load_state_dict(state["rate"])
         self._rng.set_state(state["rng"].cpu())
 
+    def _draw(self) -> Batch:
+        """This rank's part of a joint batch, which all ranks draw alike."""
+        count, own = self.joint_batch, self._ranks.own
+        rows = self._draw_integers(len(self._data.history), count)
+        self._rows.append(rows)
+        shape = (count, *self._data.actions.shape[1:])
+        noise = torch.randn(shape, generator=self._rng, device=self._device)
+        steps = self._draw_integers(TRAIN_STEPS, count)
+        history, actions = self._data.history[own(rows)], self._data.actions[own(rows)]
+        return {"history": history, "actions": actions, "noise": own(noise), "steps": own(steps)}
+
+    def _shared(self) -> dict[str, Any]:
+        """Settings that all ranks have together: another number of them may go on with the same updates."""
+        return {"batch_size": self.joint_batch, "device": self._device.type}
+
+    @property
+    def joint_batch(self) -> int:
+        """Windows in an update of all ranks."""
+        return self.settings.batch_size * self._ranks.size
+
     def _draw_integers(self, below: int, count: int) -> Tensor:
         return torch.randint(below, (count,), generator=self._rng, device=self._device)
 
-    def _loss_of(self, *inputs: Tensor) -> Tensor:
+    def _loss_of(self, **inputs: Tensor) -> Tensor:
         mixed = self.settings.precision == "bfloat16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
+        with (
+            torch.autocast(self._device.type, torch.bfloat16, enabled=mixed),
+            self._ranks.mixed_precision(),
+        ):
             try:
-                return self._loss(self.agent, self._alpha, *inputs)
+                return self._loss(self.agent, self._alpha, **inputs)
             except Exception as error:  # torch.compile fails in as many ways as there are compilers
                 if self._loss is denoising_loss:
                     raise
                 log.warning("torch.compile does not work here, training goes on without: %s", error)
                 self._loss = denoising_loss
-                return denoising_loss(self.agent, self._alpha, *inputs)
+                return denoising_loss(self.agent, self._alpha, **inputs)
 
     @torch.no_grad()
     def _track(self) -> None:

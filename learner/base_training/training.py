@@ -17,10 +17,12 @@ from config.train_base import TrainBaseConfig
 from learner.algorithms.finite import NonFiniteError
 from learner.base_training.diverged import explain
 from learner.base_training.evaluation import BaseEvaluations, Evaluated
+from learner.base_training.follow import lead_base
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.windows import Windows
 from learner.checkpoints.files import require_finite
+from learner.ranks.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +34,15 @@ class Training:
     """Trains, saves, and evaluates beside the training.
     Raises CheckpointError, DemonstrationError, ResumeError: see their messages."""
 
-    def __init__(self, settings: TrainBaseConfig, data: Windows, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: TrainBaseConfig, data: Windows, stop: threading.Event, ranks: Ranks | None = None
+    ) -> None:
         self._settings, self._data, self._stop = settings, data, stop
-        self._trainer = BaseTrainer(settings, data)
+        self._ranks = ranks or Ranks()
+        self._trainer = BaseTrainer(settings, data, self._ranks)
         self._results = Results(settings)
         self._resume()
+        lead_base(self._ranks, self._trainer, data)
         self._evaluations = BaseEvaluations(settings, settings.folder / "evaluating")
         self._tracker = BaseTracker(settings, resume=self._trainer.step > 0)
 
@@ -49,12 +55,14 @@ class Training:
                 bar = progress.add_task("base", total=self._settings.iterations, figures="")
                 while self._trainer.step < self._settings.iterations and not self._stop.is_set():
                     self._step(progress, bar)
+            self._ranks.dismiss()
             self._conclude()
         finally:
             self._evaluations.close()
             self._tracker.close(self._stop)
 
     def _step(self, progress: Progress, bar: TaskID) -> None:
+        self._ranks.lead()
         loss = self._trainer.update()
         step = self._trainer.step
         if step % self._settings.save_every == 0:
@@ -183,5 +191,8 @@ def require_own_folder(settings: TrainBaseConfig) -> None:
 
 def _arguments(settings: TrainBaseConfig) -> dict[str, Any]:
     """What args.json says beyond the network: how it was trained."""
-    ours = {"out", "resume", "device", "threads", "evaluation", "wandb", "save_every", "task", "keep_demos"}
+    ours = {
+        "out", "resume", "device", "processes", "threads", "evaluation", "wandb", "save_every", "task",
+        "keep_demos",
+    }  # fmt: skip
     return {key: value for key, value in msgspec.to_builtins(settings).items() if key not in ours}

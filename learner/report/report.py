@@ -8,6 +8,7 @@ from config.main import Config
 from learner.algorithms.residual_sac import Figures
 from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
+from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches
 from learner.replay.run import RunReplay
 from learner.report.evaluations import EvaluationLog, EvaluationRecord
@@ -29,6 +30,7 @@ class Sources:
     replay: RunReplay
     batches: Batches
     prior_clipped_share: float | None
+    ranks: Ranks
 
 
 class Report:
@@ -68,7 +70,7 @@ class Report:
         if point is None:
             return
         self._sources.replay.prune_journal()
-        point |= {name: float(value()) for name, value in figures.items()}
+        point |= self._sources.ranks.mean(figures)
         if figures:
             point["return_earned"] = self._sources.batches.return_earned()
         point |= self._figures_of_the_parts()

@@ -23,7 +23,7 @@ from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from actor.simulators.contract import TaskError
 from config.compose import compose_config
-from config.process import StopRequest, one_line
+from config.process import USAGE_ERROR, StopRequest, one_line
 from config.section import ConfigError
 from learner.folder import RunError, make_run_dir, sole_learner
 from learner.intake.intake import Intake, IntakeError
@@ -143,9 +143,9 @@ def test_a_run_asks_for_the_sizes_of_such_a_task_once(base_copy: Path, ports: li
     spoil(base_copy, "other control mode")
     words = ["launch run", *VALVE, f"base.path={base_copy}", *ports, "name=wrong", "algo.prior_fraction=0"]
     code, output, error = run(*words, timeout_s=110)
-    assert code not in (0, None)
-    assert "RotateValveLevel0-v1 has observation_dim 51 and action_dim 9" in output
-    assert "learner   | error: " in output and "the task has 51 and 9" in output
+    assert code == USAGE_ERROR
+    assert (output + error).count("RotateValveLevel0-v1 has observation_dim 51 and action_dim 9") == 1
+    assert "the task has 51 and 9" in error and "learner" not in output
     assert "Traceback" not in output + error
 
 

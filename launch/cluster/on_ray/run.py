@@ -50,7 +50,7 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
 
 
 def require_parts(config: Config) -> None:
-    """Raise UsageError for the first part that is not there. Devices are those of the nodes: not asked here."""
+    """Raise UsageError for the first part that is not there. Devices are those of the nodes: see there."""
     require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
     require_run_dir(config)
