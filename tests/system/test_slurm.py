@@ -120,7 +120,8 @@ def test_a_run_goes_on_after_another_job_took_its_place_and_after_its_node_was_k
     assert "ending the run" in capsys.readouterr().out
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_is_an_array_that_records_rows_as_they_come(slurm: Slurm, tmp_path: Path) -> None:
     """One at a time; a call that is ended leaves its jobs, and the same words go on with them."""
     words = [
