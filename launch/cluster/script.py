@@ -22,8 +22,8 @@ class Executor(SlurmExecutor):
 
     def script(self, jobs: int = 1) -> str:
         """What `hand_over` gives to sbatch for so many calls."""
-        array = {} if jobs == 1 else {"map_count": jobs}
-        return _make_sbatch_string(self._submitit_command_str, self.folder, **self.parameters, **array)
+        asked: dict[str, Any] = self.parameters | ({} if jobs == 1 else {"map_count": jobs})
+        return _make_sbatch_string(self._submitit_command_str, self.folder, **asked)
 
     def hand_over(self, calls: Sequence[Callable[[], None]]) -> list[tuple[str, Path]]:
         """Submit a job for each call, as one array if there are several; returns (job, file of its output).
