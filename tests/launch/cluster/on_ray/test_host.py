@@ -126,7 +126,8 @@ def test_a_port_that_is_taken_on_the_learners_node_is_one_line(
     host.require_free(endpoint)
     context = zmq.Context()
     try:
-        bind(context.socket(zmq.PUB), endpoint, "experience_port")
+        publisher = context.socket(zmq.PUB)  # without a name it would be closed at once
+        bind(publisher, endpoint, "experience_port")
         with pytest.raises(UsageError, match=f"wire.experience_port={free_ports[0]} on .* is in use"):
             host.require_free(endpoint)
     finally:
