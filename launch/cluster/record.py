@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from config.files import replace_text
+from config.process import UsageError
 
 FOLDER = "cluster"
 CONFIGURATION = f"{FOLDER}/submitted.yaml"
@@ -56,7 +57,9 @@ def write_submitted(run_dir: Path, jobs: Sequence[Submitted]) -> None:
 
 
 def submitted_runs(folder: Path) -> Iterator[tuple[Path, Submitted]]:
-    """(run's folder, job) of all runs under `folder`."""
+    """(run's folder, job) of all runs under `folder`. Raises UsageError: there is no such folder."""
+    if not folder.is_dir():
+        raise UsageError(f"no folder {folder}: name the folder of your runs")
     for path in sorted(folder.glob(f"*/{FOLDER}/jobs.json")):
         run_dir = path.parents[1]
         yield from ((run_dir, job) for job in read_submitted(run_dir))

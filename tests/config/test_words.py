@@ -19,7 +19,7 @@ from tests.support.helpers import make_config
 
 LOOKS_LIKE_SOMETHING = [
     "1_000", "1e3", "true", "True", "42", "0x1F", "0o17", "017", "1:30", "2026-01-31", "inf", "nan", "-1",
-    ".5", "~", "yes", "No", "on", "None", "''", "a", "it's", "say \"a\"", "a, b", "a=b", "[a", "{a: b}",
+    ".5", "yes", "No", "on", "None", "''", "a", "it's", "say \"a\"", "a, b", "a=b", "[a", "{a: b}",
     "choice(a,b)", "glob(*)", "f(x)", "#a", "a # b", "& *a", "!!int 3", "%x", "@x", " a ", "\ta", "a\nb",
     "\\", "a\\", "a\\\\'", "ü ß = é", "::1", "*", "|", ">", "- a", "? a", "a: b", "$a", "$",
     "\x7f\x85\u2028\ufeff", "😀", "null ", "null",

@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "long" * 70: lambda path: None,
 }
 # A folder is what these take.
-FOLDERS = {"runs {}", "keys --dir {}"}
+FOLDERS = {"runs {}", "jobs {}", "keys --dir {}"}
 # Keys that name what must be there already, each with a verb that does nothing before it looks at it.
 INPUTS = {
     "train-base demos={}": "out=out", "run base.path={}": "", "evaluate base.path={}": "",

@@ -40,9 +40,9 @@ def entries() -> list[str]:
     files = [path for name in ("actor", "learner") for path in (ROOT / name).rglob("*.py")]
     found = [path.relative_to(ROOT) for path in files if 'if __name__ == "__main__":' in path.read_text()]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in found]
-    # What other processes start: the guard of a run, trackers, demonstrations in the planner's environment.
+    # What other processes start: the guard of a run, trackers, ranks, demonstrations for the planner.
     trackers = {f"learner.tracking.{name}_process" for name in ("wandb", "tensorboard", "trackio")}
-    started = trackers | {"launch.run.guard", "launch.demos.make_demos"}
+    started = trackers | {"learner.follow", "launch.run.guard", "launch.demos.make_demos"}
     return sorted(set(names) - started)
 
 

@@ -58,7 +58,8 @@ class Screen:
         self.tmux("send-keys", *keys)
 
     def shown(self) -> list[str]:
-        return self.tmux("capture-pane", "-p").splitlines()
+        """With what has left the screen at its top."""
+        return self.tmux("capture-pane", "-p", "-S", "-").splitlines()
 
     def wait_for(self, *texts: str) -> list[str]:
         """The lines, once they have all of `texts`, wherever lines are broken."""

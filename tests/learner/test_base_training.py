@@ -100,7 +100,7 @@ def test_training_learns(precision: str, tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_fails_costs_a_warning(tmp_path: Path, monkeypatch, caplog) -> None:
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(base_trainer.torch, "compile", lambda function: broken)
