@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.tools.repair import repair
 from learner.replay.tools.verify import examine
 from tests.support import corners
@@ -48,4 +49,17 @@ def test_what_nothing_says_is_named_and_nothing_changed(name: str, dataset: Path
     change(dataset)
     before, problems = snapshot(dataset), examine(dataset, opening=False).problems
     assert set(repair(dataset).left) >= set(problems)
+    assert snapshot(dataset) == before
+
+
+@pytest.mark.parametrize("lost", ["meta/stats.json", "meta/tasks.parquet"])
+def test_a_shape_that_the_frames_do_not_have_is_named_where_more_is_lost(lost: str, dataset: Path) -> None:
+    change, _ = corners.BROKEN["feature of another shape"]
+    change(dataset)
+    (dataset / lost).unlink()
+    before = snapshot(dataset)
+    try:
+        assert repair(dataset).left
+    except DatasetError as error:
+        assert "shape" in str(error)
     assert snapshot(dataset) == before

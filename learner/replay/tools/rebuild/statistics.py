@@ -42,7 +42,8 @@ def _is_number(info: dict[str, Any], name: str) -> bool:
 
 
 def _statistics(paths: Sequence[Path], features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Content of stats.json for these features."""
+    """Content of stats.json for these features.
+    Raises DatasetError: info.json gives a feature another width than it has in a file."""
     widths = {name: math.prod(feature["shape"]) for name, feature in features.items()}
     ends = dict(zip(widths, itertools.accumulate(widths.values()), strict=True))
     merged = MergedStatistics()
@@ -51,7 +52,14 @@ def _statistics(paths: Sequence[Path], features: Mapping[str, Mapping[str, Any]]
         starts = np.flatnonzero(first_frames(frames))
         lengths = np.diff(np.r_[starts, len(frames)])
         if len(frames):
-            numbers = np.concatenate([matrix(frames, name).astype(np.float64) for name in features], axis=1)
+            matrices = {name: matrix(frames, name).astype(np.float64) for name in features}
+            for name, each in matrices.items():
+                if each.shape[1] != widths[name]:
+                    raise DatasetError(
+                        f"{path}: {name} has {each.shape[1]} numbers a frame, meta/info.json gives it the "
+                        f"shape {features[name]['shape']}: correct it there, then repair again"
+                    )
+            numbers = np.concatenate([*matrices.values()], axis=1)
             merged = merged.plus(describe(numbers, lengths), lengths)
     content = merged.as_json({name: slice(ends[name] - width, ends[name]) for name, width in widths.items()})
     return {
