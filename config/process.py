@@ -1,7 +1,9 @@
 """What every entry point does first and last: log, stop on signals, and end with one of three exit codes."""
 
 import contextlib
+import ctypes
 import logging
+import os
 import signal
 import sys
 import threading
@@ -16,6 +18,9 @@ DONE, FAILED, USAGE_ERROR = 0, 1, 2
 
 PLAIN = "%(message)s"
 TIMED = "%(asctime)s %(message)s"
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class UsageError(ValueError):
@@ -50,6 +55,14 @@ def stop_on_signals() -> StopRequest:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, ask_to_stop)
     return stop
+
+
+def die_with_parent(parent: int, number: int) -> None:
+    """In a child, before its program starts: let it get the signal `number` when the process `parent` ends,
+    however that ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it ended before prctl was called
+        os.kill(os.getpid(), number)
 
 
 def end_on_interrupt() -> None:

@@ -19,7 +19,7 @@ from protocol.experience import ExperienceCheck
 from tests.support.run_folder import evaluation_point, training_point, write_points
 from tests.support.spec import make_spec
 
-PARTS = {"command", "scale_actor"}
+PARTS = {"command", "scale_actor", "scale_learner"}
 NAMES = sorted(
     module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
 )

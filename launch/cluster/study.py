@@ -10,6 +10,7 @@ import msgspec
 
 from config.cluster import SlurmConfig
 from config.compose import compose_config
+from config.files import cut_torn_line
 from config.process import StopRequest, UsageError
 from launch.cluster import slurm
 from launch.cluster.record import Submitted, read_ended, read_submitted
@@ -62,7 +63,7 @@ def submit_study(study: Study, cluster: SlurmConfig, stop: StopRequest, look_s: 
     os.environ.setdefault("WANDB_RUN_GROUP", study.name)
     folder = Path(study.runs_dir) / _FOLDER / study.name
     code = CodeVersion.here()
-    waiting = _submitted_before(study, folder, code)
+    waiting = submitted_before(study, folder, code)
     known = {(each.trial.command, each.seed) for each in waiting}
     missing = [
         trial for trial in trials(study)
@@ -73,9 +74,10 @@ def submit_study(study: Study, cluster: SlurmConfig, stop: StopRequest, look_s: 
     return _collect(study, waiting, stop, look_s)
 
 
-def _submitted_before(study: Study, folder: Path, code: CodeVersion) -> list[Waiting]:
+def submitted_before(study: Study, folder: Path, code: CodeVersion) -> list[Waiting]:
     """Runs of this code that an earlier call submitted, less those that are recorded."""
     path = folder / "submitted.jsonl"
+    cut_torn_line(path)
     lines = path.read_bytes().splitlines() if path.is_file() else []
     recorded = {record["name"] for record in read_records(Path(study.record))}
     found = (msgspec.json.decode(line, type=Waiting) for line in lines)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actor.policy.dimensions import require_bounded
 from config.cluster import Queue, SlurmConfig
 from config.compose import write_config
 from config.files import require_writable
@@ -24,10 +23,8 @@ from launch.cluster.record import (
     read_submitted,
     write_submitted,
 )
-from launch.run.launcher import require_base, require_one_name_each
-from learner.folder import make_run_dir, require_run_dir
-from learner.replay.prior.source import require_prior_sources
-from learner.tracking.trackers import require_trackers
+from launch.run.launcher import require_files, require_settings
+from learner.folder import make_run_dir
 
 if TYPE_CHECKING:
     from launch.cluster.script import Executor
@@ -97,12 +94,8 @@ def require_startable(batch: Batch) -> None:
         raise UsageError("cluster=slurm needs submitit: bash launch/setup_env.sh cluster")
     for config in batch.runs:
         require_gpus(config, batch.cluster)
-        require_trackers(config.tracking, config.learner.wandb)
-        require_one_name_each(config)
-        require_run_dir(config)
-        require_bounded(config.task)
-        require_base(config)
-        require_prior_sources(config)
+        require_settings(config)
+        require_files(config)
     require_writable(batch.folder, folder=True)
 
 

@@ -55,7 +55,11 @@ def pack_runs(runs: Path, place: Path) -> bool:
     Returns whether all files are in an archive."""
     place.mkdir(parents=True, exist_ok=True)
     record = place / "runs.json"
-    packed = msgspec.json.decode(record.read_bytes(), type=_Packed) if record.is_file() else _Packed()
+    try:
+        packed = msgspec.json.decode(record.read_bytes(), type=_Packed) if record.is_file() else _Packed()
+    except ValueError as error:
+        log.warning("%s is damaged (%s): everything is packed again", record, error)
+        packed = _Packed()
     files = _files(runs)
     new = [name for name, state in files.items() if packed.files.get(name) != state]
     if not new:
@@ -68,11 +72,13 @@ def pack_runs(runs: Path, place: Path) -> bool:
             size // 10**6, place, room // 10**6,
         )  # fmt: skip
         return False
-    archive = place / f"runs-{packed.archives + 1:03d}.tar"
+    there = [int(path.stem[5:]) for path in place.glob("runs-*.tar") if path.stem[5:].isdecimal()]
+    number = 1 + max(packed.archives, *there, 0)
+    archive = place / f"runs-{number:03d}.tar"
     with replaced(archive) as fresh, tarfile.open(fresh, "w") as tar:
         for name in new:
             tar.add(runs / name, f"runs/{name}")
-    replace_text(record, msgspec.json.encode(_Packed(packed.archives + 1, files)).decode())
+    replace_text(record, msgspec.json.encode(_Packed(number, files)).decode())
     log.info("packed %d files, %.1f MB: %s", len(new), size / 10**6, archive)
     return True
 

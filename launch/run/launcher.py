@@ -48,14 +48,10 @@ def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
     Raises UsageError of several kinds: it cannot be started like this."""
     stop = stop_on_signals()
-    require_trackers(config.tracking, config.learner.wandb)
-    require_one_name_each(config)
+    require_settings(config)
     require_free_ports(config.wire)
-    require_run_dir(config)
-    require_bounded(config.task)
     config = with_sizes(config)
-    require_base(config)
-    require_prior_sources(config)
+    require_files(config)
     if tmux.SOCKET_VARIABLE in os.environ:
         with sole_launcher(config):
             return run_inside_tmux(config, write_launch_file(config), stop)
@@ -69,6 +65,21 @@ def launch(config: Config) -> int:
             if not tmux.usable():
                 return run_here(config, launch_file, stop)
         return run_in_tmux(config, launch_file)
+
+
+def require_settings(config: Config) -> None:
+    """What can be known at once, wherever the run will be.
+    Raises UsageError: of trackers, names of actors, the run's folder, or the actions of the task."""
+    require_trackers(config.tracking, config.learner.wandb)
+    require_one_name_each(config)
+    require_run_dir(config)
+    require_bounded(config.task)
+
+
+def require_files(config: Config) -> None:
+    """Raise UsageError if the base or prior data is not there; `require_inputs` reads them."""
+    require_base(config)
+    require_prior_sources(config)
 
 
 def require_one_name_each(config: Config) -> None:

@@ -1,7 +1,6 @@
 """Child processes, each in its own process group: reads their output, notices when they end, and ends all."""
 
 import contextlib
-import ctypes
 import functools
 import logging
 import os
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from config.process import die_with_parent
 from launch.run.guard import PATIENCE_S
 
 log = logging.getLogger("launch")
@@ -24,9 +24,6 @@ log = logging.getLogger("launch")
 ESCALATION = ((signal.SIGTERM, False, 5.0), (signal.SIGTERM, True, 2.5), (signal.SIGKILL, True, 1.5))
 
 ERROR = "error: "  # how the line of a process that cannot go on begins
-
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,6 @@ class Ended:
     """What its last line with an error said."""
 
 
-def _die_with_parent(parent: int, number: int) -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # the parent ended before prctl was called
-        os.kill(os.getpid(), number)
-
-
 class Child:
     """A running command. Its standard output and errors go to `log_path`, unless that is None, and, line by
     line, to `echo`. It gets the signal `orphaned` if this process is killed."""
@@ -74,7 +65,7 @@ class Child:
             stderr=subprocess.STDOUT,
             env={**os.environ, **dict(command.env)},
             process_group=0,
-            preexec_fn=functools.partial(_die_with_parent, os.getpid(), orphaned),
+            preexec_fn=functools.partial(die_with_parent, os.getpid(), orphaned),
         )
         assert self._process.stdout is not None
         self.output = self._process.stdout

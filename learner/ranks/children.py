@@ -1,7 +1,6 @@
 """The other ranks on this host, started by rank 0: its children, which end with it."""
 
 import contextlib
-import ctypes
 import functools
 import os
 import signal
@@ -11,12 +10,10 @@ import threading
 from collections.abc import Mapping
 from types import TracebackType
 
-from config.process import FAILED
+from config.process import FAILED, die_with_parent
 from learner.ranks.watch import Peer
 
 _END_S = 5.0  # for a child to end by itself
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 
 
 class Children:
@@ -74,15 +71,13 @@ def _start(rank: int, environment: Mapping[str, str]) -> "subprocess.Popen[bytes
         [sys.executable, "-m", "learner.follow"],
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+        preexec_fn=functools.partial(_follow_parent, os.getpid()),
     )
 
 
-def _die_with_parent(parent: int) -> None:
+def _follow_parent(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for rank 0
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # the parent ended before prctl was called
-        os.kill(os.getpid(), signal.SIGTERM)
+    die_with_parent(parent, signal.SIGTERM)
 
 
 def _words(code: int) -> str:

@@ -18,7 +18,8 @@ from learner.ranks.watch import Watch
 
 # Rank 0 may wait for experience this long; whether the others are there is the watch's to say.
 _LONGEST_WAIT = timedelta(days=30)
-_KNOWN_S = 5.0  # in which the watch hears of an end that a collective has met
+# In which the watch hears of an end that a collective has met; at once, unless others use the processors.
+_KNOWN_S = 20.0
 
 
 class Prepared(Ranks):

@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ BEAT_S = 1.0
 # All three together are below 30 s.
 SILENT_S = 15.0
 PATIENCE_S = 8.0  # for this process to end by itself
+ARRIVAL_S = 60.0  # for all ranks to come to rank 0
 _LONGEST = 4096  # bytes of a message
 _END, _LOST = b"end", b"lost "
 
@@ -61,20 +63,33 @@ class Entrance:
         return json.dumps([self._host, port, self._token, *Peer.here(0)]).encode()
 
     def accept(self, count: int) -> dict[Peer, Connection]:
-        """Wait for all others, and close. Raises TimeoutError."""
+        """Wait for all others, and close. Raises RankError: one did not come."""
         found: dict[Peer, Connection] = {}
-        self._server.settimeout(60)
+        self._server.settimeout(ARRIVAL_S)
         with self._server:
             while len(found) < count:
-                accepted = self._server.accept()[0]
+                try:
+                    accepted = self._server.accept()[0]
+                except TimeoutError:
+                    raise RankError(
+                        f"{len(found)} of {count} other processes of this learner reached {self._host} "
+                        f"within {ARRIVAL_S:.0f} s: can their hosts connect to it on any port?"
+                    ) from None
                 accepted.setblocking(True)
-                connection = Connection(accepted.detach())
-                # A stranger's connection is closed.
-                with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
-                    token, *peer = json.loads(connection.recv_bytes(_LONGEST))
-                    if hmac.compare_digest(str(token), self._token):
-                        found[Peer(*peer)] = connection
+                found |= self._admitted(accepted)
         return found
+
+    def _admitted(self, accepted: socket.socket) -> dict[Peer, Connection]:
+        """Who knows the token. A stranger's connection is closed; silence is not waited for."""
+        limit = struct.pack("ll", int(SILENT_S), int(SILENT_S % 1 * 1e6))  # a timeval
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        connection = Connection(accepted.detach())
+        with contextlib.suppress(OSError, EOFError, ValueError, TypeError, RecursionError):
+            token, *peer = json.loads(connection.recv_bytes(_LONGEST))
+            if hmac.compare_digest(str(token), self._token):
+                return {Peer(*peer): connection}
+        connection.close()
+        return {}
 
 
 def connect(address: bytes, rank: int) -> dict[Peer, Connection]:

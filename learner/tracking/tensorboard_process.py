@@ -3,9 +3,9 @@
 import sys
 import time
 
-from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportMissingImports]  # of an extra
-from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportMissingImports]
-from tensorboard.summary.writer.event_file_writer import (  # pyright: ignore[reportMissingImports]
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import (
     EventFileWriter,
 )
 

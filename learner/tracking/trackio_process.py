@@ -6,7 +6,7 @@ or TRACKIO_SERVER_URL.
 
 import sys
 
-import trackio  # pyright: ignore[reportMissingImports]  # of an extra
+import trackio
 
 from learner.tracking.following import Job, Point, numbers_of, serve
 

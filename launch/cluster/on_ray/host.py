@@ -16,8 +16,8 @@ from config.main import Config
 from config.process import UsageError
 from launch.cluster.on_ray.node import Home, sees
 from launch.run.folder import ROOT
-from launch.run.holder import LEARNER
 from launch.run.processes import Command, Ended, Team
+from learner.folder import LEARNER
 from protocol.channel.addresses import ChannelError
 from protocol.channel.keys import write_private
 from protocol.channel.sockets import Endpoint, require_free

@@ -3,7 +3,6 @@
 import functools
 import logging
 
-from actor.policy.dimensions import require_bounded
 from config.cluster import RayConfig
 from config.main import Config
 from config.process import stop_on_signals
@@ -13,16 +12,13 @@ from launch.cluster.on_ray.session import joined, living_nodes, seeing
 from launch.cluster.on_ray.team import RayTeam
 from launch.run.launcher import (
     note_machine,
-    require_base,
-    require_one_name_each,
+    require_files,
+    require_settings,
     run_here,
     sole_launcher,
     with_sizes,
     write_launch_file,
 )
-from learner.folder import require_run_dir
-from learner.replay.prior.source import require_prior_sources
-from learner.tracking.trackers import require_trackers
 
 log = logging.getLogger("launch")
 
@@ -32,8 +28,9 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
     Raises UsageError: it cannot be started like this."""
     require_keys(config, cluster)
     config = for_nodes(config, cluster)
-    require_parts(config)
+    require_settings(config)
     config = with_sizes(config)
+    require_files(config)
     with joined(cluster), sole_launcher(config):
         stop = stop_on_signals()  # Ray sets handlers of its own
         nodes = living_nodes()
@@ -47,16 +44,6 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
                 RayTeam, cluster=cluster, config=config, launch_file=launch_file, home=home, seeing=of_learner
             )
             return run_here(config, launch_file, stop, make_team)
-
-
-def require_parts(config: Config) -> None:
-    """Raise UsageError for the first part that is not there. Devices are those of the nodes: see there."""
-    require_trackers(config.tracking, config.learner.wandb)
-    require_one_name_each(config)
-    require_run_dir(config)
-    require_bounded(config.task)
-    require_base(config)
-    require_prior_sources(config)
 
 
 def _say(nodes: list[Node], of_learner: list[Node], home: Home) -> None:

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 
-import ray  # pyright: ignore[reportMissingImports]  # of an extra
-from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
-from ray.util.scheduling_strategies import (  # pyright: ignore[reportMissingImports]
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import (
     NodeAffinitySchedulingStrategy,
 )
 

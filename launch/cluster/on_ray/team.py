@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
-import ray  # pyright: ignore[reportMissingImports]  # of an extra
-from ray.exceptions import (  # pyright: ignore[reportMissingImports]
+import ray
+from ray.exceptions import (
     GetTimeoutError,
     RayError,
     RayTaskError,
@@ -23,6 +23,7 @@ from config.process import FAILED, USAGE_ERROR, FailedError, UsageError, one_lin
 from launch.cluster.on_ray.host import Heard, Host, Secrets, Work
 from launch.cluster.on_ray.keys import make_run_keys
 from launch.cluster.on_ray.limits import needs_of
+from launch.cluster.on_ray.logs import Logs
 from launch.cluster.on_ray.node import Home, Node
 from launch.cluster.on_ray.session import living_nodes, on_node, seeing
 from launch.run.processes import Command, Ended, Team
@@ -277,30 +278,6 @@ class RayTeam:
             actors[-1].host.end.remote()
             _release(actors[-1])
             actors[-1].heard, actors[-1].begun, actors[-1].due_s = None, False, time.monotonic() + _AGAIN_S
-
-
-class Logs:
-    """What processes wrote, into a file for each and to whoever watches."""
-
-    def __init__(self, folder: Path, echo: Callable[[str, str], None]) -> None:
-        self._folder, self._echo = folder, echo
-        self._files: dict[str, BinaryIO] = {}
-
-    def show(self, name: str, lines: Sequence[str]) -> None:
-        for line in lines:
-            with contextlib.suppress(OSError):  # where the disk is full, lines are still shown
-                self._file(name).write(f"{line}\n".encode())
-            self._echo(name, line)
-
-    def _file(self, name: str) -> BinaryIO:
-        if name not in self._files:
-            self._files[name] = (self._folder / f"{name}.log").open("ab", buffering=0)
-        return self._files[name]
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
 
 
 def _complete(command: Command) -> Command:

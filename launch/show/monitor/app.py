@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import ModalScreen, Screen
+from textual.visual import VisualType
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
@@ -111,12 +112,12 @@ class Monitor(App[None]):
         if isinstance(self.screen, Logs):
             self.screen.show(shown)
 
-    def _fill(self, main: Screen, selector: str, content: object) -> None:
+    def _fill(self, main: Screen, selector: str, content: VisualType | None) -> None:
         """Show `content` in a part of the main screen, which takes no room without."""
         part = main.query_one(selector, Static)
         part.display = content is not None
         if content is not None:
-            part.update(content)  # pyright: ignore[reportArgumentType]
+            part.update(content)
 
     def action_logs(self) -> None:
         self.push_screen(Logs(self.snapshot))

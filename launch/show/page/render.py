@@ -48,10 +48,10 @@ def page_html(page: Page, episodes: Episodes | None, *, live: bool = False) -> s
 
 def page_data(page: Page) -> dict[str, Any]:
     """What changes while a run goes on: two pieces of HTML, and the charts."""
-    template = _environment().get_template("parts.html").make_module({"page": page})
+    parts: Any = _environment().get_template("parts.html").make_module({"page": page})  # has its macros
     return {
-        "top": str(template.top()),  # pyright: ignore[reportAttributeAccessIssue]
-        "bottom": str(template.bottom()),  # pyright: ignore[reportAttributeAccessIssue]
+        "top": str(parts.top()),
+        "bottom": str(parts.bottom()),
         "charts": [asdict(chart) for chart in page.charts],
     }
 

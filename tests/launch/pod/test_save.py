@@ -138,6 +138,17 @@ def test_an_archive_has_what_is_new_since_the_last_one(
     assert (runs / "two" / "metrics.jsonl").read_text() == "points\nmore\n"
 
 
+def test_a_damaged_record_costs_room_and_no_archive(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
+    runs, place = tmp_path / "runs", tmp_path / "saved"
+    add_run(runs, "one")
+    assert pack_runs(runs, place)
+    first = (place / "runs-001.tar").read_bytes()
+    (place / "runs.json").write_text('{"archives"')
+    assert pack_runs(runs, place) and "runs.json is damaged" in " ".join(said.messages)
+    assert (place / "runs-001.tar").read_bytes() == first
+    assert names(place / "runs-002.tar") == ["runs/one/metrics.jsonl"]
+
+
 def test_an_archive_that_has_no_room_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
 ) -> None:
