@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from learner.follow import follow
+from learner.ranks.ranks import Ranks
 from learner.ranks.start import host_environment, join_parent, meeting_place
 
 
@@ -15,11 +17,12 @@ def on_ranks(
     work: Callable[..., Any],
     *arguments: Any,
     device: str = "cpu",
+    others: Callable[[Ranks], object] = follow,
     ends: Sequence[int] = (),
     **environment: str,
 ) -> Any:
-    """What `work(ranks, *arguments)` returns on rank 0, which the others follow.
-    `ends`: their exit codes, if they are not all 0."""
+    """What `work(ranks, *arguments)` returns on rank 0, while the others do `others(ranks)`.
+    `ends`: exit codes of all, if they are not all 0."""
     # The server imports once for all processes of all tests.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["learner.ranks.joined", "learner.follow", "learner.base_training.follow"])
@@ -27,7 +30,7 @@ def on_ranks(
     with meeting_place() as port:
         shared = host_environment(size, port, device, 1) | environment
         # Multiprocessing would share tensors, and with a process its tensors end.
-        job = pickle.dumps((work, arguments))
+        job = pickle.dumps((work, arguments, others))
         processes = [
             context.Process(target=_be, args=(rank, shared, sender, job), daemon=True) for rank in range(size)
         ]
@@ -43,12 +46,10 @@ def on_ranks(
 
 
 def _be(rank: int, shared: dict[str, str], sender: Connection, job: bytes) -> None:
-    from learner.follow import follow
-
     os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
     with join_parent() as ranks:
+        work, arguments, others = pickle.loads(job)
         if rank:
-            follow(ranks)
+            others(ranks)
         else:
-            work, arguments = pickle.loads(job)
             sender.send_bytes(pickle.dumps(work(ranks, *arguments)))

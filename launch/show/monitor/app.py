@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from rich.text import Text
@@ -11,7 +11,6 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import ModalScreen, Screen
-from textual.visual import VisualType
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import get_current_worker
 
@@ -22,6 +21,9 @@ from launch.show.monitor import words
 from launch.show.monitor.chart import draw_success
 from launch.show.monitor.follower import Follower
 from launch.show.monitor.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from textual.visual import VisualType
 
 LOOK_EVERY_S = 1.0
 WIDE_COLUMNS, TALL_LINES = 120, 36
@@ -112,7 +114,7 @@ class Monitor(App[None]):
         if isinstance(self.screen, Logs):
             self.screen.show(shown)
 
-    def _fill(self, main: Screen, selector: str, content: VisualType | None) -> None:
+    def _fill(self, main: Screen, selector: str, content: "VisualType | None") -> None:
         """Show `content` in a part of the main screen, which takes no room without."""
         part = main.query_one(selector, Static)
         part.display = content is not None

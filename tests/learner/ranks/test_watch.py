@@ -35,15 +35,22 @@ def end_one(ranks: Ranks, number: int, idle: bool, silent_s: float) -> tuple[str
     raise AssertionError("never noticed")
 
 
+def hear_all(ranks: Ranks) -> None:
+    while True:
+        ranks.hear()
+
+
 @pytest.mark.parametrize("idle", [True, False], ids=["idle", "in a collective"])
 def test_a_rank_that_is_killed_is_named_at_once(idle: bool) -> None:
-    said, seconds = on_ranks(3, end_one, signal.SIGKILL, idle, 60.0, ends=(0, 1, -signal.SIGKILL))
+    said, seconds = on_ranks(
+        3, end_one, signal.SIGKILL, idle, 60.0, others=hear_all, ends=(0, 1, -signal.SIGKILL)
+    )
     assert said.startswith("rank 2 (process ") and "has ended" in said
     assert seconds < 5
 
 
 def test_a_rank_that_hangs_is_named() -> None:
-    said, _ = on_ranks(2, end_one, signal.SIGSTOP, True, 0.5, ends=(0, -signal.SIGKILL))
+    said, _ = on_ranks(2, end_one, signal.SIGSTOP, True, 0.5, others=hear_all, ends=(0, -signal.SIGKILL))
     assert "rank 1 (process " in said and "no sign of life" in said
 
 
