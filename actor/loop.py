@@ -11,7 +11,7 @@ import torch
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
-from actor.policy.decorated import DecoratedPolicy
+from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
@@ -68,7 +68,10 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
             uplink.pump()
             progress = uplink.progress
             seed = first_seed(config, 0 if progress is None else progress.decisions)
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+            kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
+            policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+            if not config.algo.explores:
+                wait_for_weights(uplink, policy, stop)
             rollout = Rollout(envs, policy, spec, seed)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
@@ -120,6 +123,17 @@ def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     return min(config.actor.rows_per_batch, room)
 
 
+def wait_for_weights(uplink: Uplink, policy: DecoratedPolicy, stop: threading.Event) -> None:
+    """Until the first weights are adopted, the run is over, or `stop` is set."""
+    while adopt_newest(uplink, policy) is None and not is_over(uplink) and not stop.wait(0.02):
+        uplink.pump()
+
+
+def is_over(uplink: Uplink) -> bool:
+    """Whether the learner needs no more experience."""
+    return uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished)
+
+
 def simulate(
     rollout: Rollout, policy: DecoratedPolicy, uplink: Uplink, rows_per_batch: int, stop: threading.Event
 ) -> None:
@@ -143,6 +157,6 @@ def simulate(
         if rollout.rows >= rows_per_batch:
             uplink.send(rollout.take())
         uplink.pump(figures())
-        if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
+        if is_over(uplink):
             log.info("the learner has what it needs: %d frames simulated here", rollout.frames)
             return

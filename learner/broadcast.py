@@ -1,9 +1,11 @@
 """Offers the newest residual, and how to act with it, to every actor."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from torch import Tensor
 
 from actor.policy.finite import non_finite_value
-from actor.policy.residual import ResidualActor
 from learner.algorithms.finite import NonFiniteError
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
@@ -38,12 +40,11 @@ class Broadcast:
         return now_s - sum(known) / len(known) if known else float("nan")
 
     def publish(
-        self, actor: ResidualActor, behaviour: Behaviour, *, now_s: float, final: bool = False
+        self, weights: Mapping[str, Tensor], behaviour: Behaviour, *, now_s: float, final: bool = False
     ) -> Weights:
-        """Send the residual alone, never the frozen base. Returns what is sent; its arrays never change.
+        """Send what an algorithm publishes of the residual. Returns what is sent; its arrays never change.
         Raises NonFiniteError: a weight is not finite; nothing is sent."""
-        state = actor.state_dict()
-        if (found := non_finite_value(state)) is not None:
+        if (found := non_finite_value(dict(weights))) is not None:
             raise NonFiniteError(f"nothing is published: {found}; lower algo.actor_lr, and start again")
         self._last_s = self._published_s[self.version + 1] = now_s
         if len(self._published_s) > _REMEMBERED:
@@ -52,7 +53,7 @@ class Broadcast:
         if self._journal is not None:
             self._journal.use_version(self.version)
         # `Intake.publish` copies: the learner goes on training while the message waits.
-        columns = {name: value.detach().cpu().numpy() for name, value in state.items()}
+        columns = {name: value.detach().cpu().numpy() for name, value in weights.items()}
         return self._intake.publish(
             Weights(
                 version=self.version,

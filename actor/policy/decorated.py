@@ -41,7 +41,7 @@ class DecoratedPolicy:
     """a = a_base + residual_scale * m * a_res (Policy Decorator, section 4.1).
 
     A plan is executed for `act_horizon` frames; a residual is chosen every `residual_every` of them. Before
-    the first weights the base acts alone.
+    the first weights, and without a residual, the base acts alone.
 
     Args:
         first_seed: sub-environment i plays the episodes first_seed + i, first_seed + i + N, ...; the random
@@ -51,13 +51,14 @@ class DecoratedPolicy:
 
     @classmethod
     def of(cls, config: Config, base: BasePolicy, *, num_envs: int, first_seed: int) -> Self:
-        """`base` with an untrained residual, as a run's configuration composes them."""
+        """`base` with an untrained residual, or alone, as a run's configuration composes them."""
+        algo = config.algo.plays
         return cls(
             base,
-            ResidualActor(config.algo, base.observation_dim, base.action_dim),
+            None if algo is None else ResidualActor(algo, base.observation_dim, base.action_dim),
             num_envs=num_envs,
             residual_every=config.algo.residual_every,
-            residual_scale=config.algo.residual_scale,
+            residual_scale=config.algo.scale,
             device=config.actor.device,
             first_seed=first_seed,
         )
@@ -65,7 +66,7 @@ class DecoratedPolicy:
     def __init__(
         self,
         base: BasePolicy,
-        residual: ResidualActor,
+        residual: ResidualActor | None,
         *,
         num_envs: int,
         residual_every: int,
@@ -80,7 +81,9 @@ class DecoratedPolicy:
         self._rows = torch.arange(num_envs, device=self._device)
         self._episodes = EpisodeSeeds(first_seed, num_envs)
         shares = torch.linspace(0, 1, num_envs).tolist() if ladder is None else ladder
-        self._exploration = Exploration(residual, self._episodes, shares, self._device)
+        self._exploration = (
+            None if residual is None else Exploration(residual, self._episodes, shares, self._device)
+        )
         self._history = self._zeros(base.obs_horizon, base.observation_dim)
         self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
         self._plan = self._zeros(base.act_horizon, base.action_dim)
@@ -94,7 +97,8 @@ class DecoratedPolicy:
 
     def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
         """Take newer weights. Decisions under way keep the residual that they have."""
-        self._residual.load_state_dict(weights, strict=True)
+        if self._residual is not None:
+            self._residual.load_state_dict(weights, strict=True)
         self.weights_version = version
         self.behaviour = behaviour
 
@@ -113,7 +117,8 @@ class DecoratedPolicy:
         self._history[rows] = observation.to(self._device)[rows][:, None]
         self._images.begin(rows, images)
         self._cursor[rows] = self._base.act_horizon
-        self._exploration.begin(rows, self.behaviour)
+        if self._exploration is not None:
+            self._exploration.begin(rows, self.behaviour)
 
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Append the newest observations (N, O) to the histories."""
@@ -170,6 +175,8 @@ class DecoratedPolicy:
 
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
         """Residuals (R, k * A), masked, for newest observations (R, O) and base plans (R, k * A)."""
+        if self._exploration is None:
+            return torch.zeros_like(base_plan)
         return self._exploration.choose(rows, observation, base_plan, self.behaviour)
 
     def _zeros(self, *shape: int) -> Tensor:
@@ -180,4 +187,6 @@ class EvaluatedPolicy(DecoratedPolicy):
     """Every decision with its best residual: no mask, no noise, whatever behaviour comes with the weights."""
 
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
+        if self._residual is None:
+            return torch.zeros_like(base_plan)
         return best_residual(self._residual, observation, base_plan)

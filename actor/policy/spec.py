@@ -1,7 +1,6 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
 from actor.policy.contract import BasePolicy
-from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -23,7 +22,7 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         act_horizon=base.act_horizon,
         residual_every=config.algo.residual_every,
         base_fingerprint=base.fingerprint,
-        residual_scale=config.algo.residual_scale,
-        policy=describe(config.algo),
+        residual_scale=config.algo.scale,
+        policy=config.algo.describe(),
         cameras=recorded_cameras(config),
     )

@@ -181,7 +181,11 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             command(f"actor-{index}", "actor", "actor", actor.threads, "--index", str(index))
             for index in range(actor.index, actor.index + actor.count)
         ),
-        command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        *(
+            [command("evaluator", "evaluator", "actor.evaluate", actor.threads)]
+            if config.algo.is_evaluated
+            else []
+        ),
         Command("page", "page", _page_argv(config)),
     ]
 
