@@ -82,7 +82,9 @@ class WindowSampler:
     def drawn(self, later: int) -> DrawnWindows:
         """The batch after which `later` more were drawn, less than `REMEMBERED`."""
         rows = self._rows[-1 - later]
-        places = [(source.name, *source.episodes.place(row)) for source, some in rows for row in some.tolist()]
+        places = [
+            (source.name, *source.episodes.place(row)) for source, some in rows for row in some.tolist()
+        ]
         return DrawnWindows(_joined(rows), tuple(places))
 
     def counts(self) -> list[int]:

@@ -44,9 +44,7 @@ def published_shape(obs_horizon: int, pred_horizon: int, *, stands_still: bool =
     )
 
 
-def make_windows(
-    episodes: Sequence[tuple[Array, Array]], obs_horizon: int, pred_horizon: int
-) -> Windows:
+def make_windows(episodes: Sequence[tuple[Array, Array]], obs_horizon: int, pred_horizon: int) -> Windows:
     """Every window of every episode (observations, actions), padded as the published trainer pads."""
     observations, actions = episodes[0]
     shape = published_shape(obs_horizon, pred_horizon)

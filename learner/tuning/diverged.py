@@ -31,6 +31,6 @@ def explain(step: NonFinite, drawn: DrawnWindows, folder: Path) -> str:
         described = f"the batch cannot be described ({error})"
     go_on = "from the last checkpoint" if (folder / "training.pt").exists() else "with the base of base.path"
     return (
-        f"{step}; the step was not made, all weights are finite; {described}. Remove such data or, if they are "
-        f"right, lower algo.lr; the same command then goes on {go_on}"
+        f"{step}; the step was not made, all weights are finite; {described}. Remove such data or, if they "
+        f"are right, lower algo.lr; the same command then goes on {go_on}"
     )

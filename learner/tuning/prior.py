@@ -30,7 +30,7 @@ def read_prior_windows(config: Config, shape: WindowShape, dims: tuple[int, int]
         log.info("%s: %d of %d episodes are successful", source, len(successful), len(episodes))
     if config.prior_sources and not len(found):
         raise DemonstrationError(
-            f"{', '.join(config.prior_sources)}: no successful episode, so there is nothing to imitate: choose "
-            "other learner.demos"
+            f"{', '.join(config.prior_sources)}: no successful episode, so there is nothing to imitate: "
+            "choose other learner.demos"
         )
     return found

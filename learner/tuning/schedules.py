@@ -33,8 +33,8 @@ class _Counted:
 
 
 class SftSchedule(_Counted):
-    """See `Schedule`. All updates are due at once. What actors play meanwhile only shows how good the base is:
-    frames are received in proportion to the updates made, `total_frames` over all of them."""
+    """See `Schedule`. All updates are due at once. What actors play meanwhile only shows how good the base
+    is: frames are received in proportion to the updates made, `total_frames` over all of them."""
 
     def __init__(self, algo: SftConfig, total_frames: int) -> None:
         super().__init__()

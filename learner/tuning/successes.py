@@ -1,7 +1,5 @@
 """What a base learns from in its own run: the episodes that succeeded, and what a person corrected."""
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +7,11 @@ import numpy as np
 from learner.base_training.episodes import EpisodeSet
 from learner.replay.dataset.arrow import Array
 from learner.replay.dataset.assembler import EpisodeAssembler
-from learner.replay.dataset.episode import Episode, Lane
-from learner.replay.dataset.read import open_snapshot
+from learner.replay.dataset.episode import Episode
+from learner.replay.dataset.manifest import read_manifest
+from learner.replay.dataset.read import open_snapshot, read_complete_spec
 from learner.replay.prior.dataset import read_dataset
 from protocol.arrays import Columns
-
-log = logging.getLogger(__name__)
 
 INTERVENTION = "intervention"
 
@@ -23,18 +20,17 @@ class Successes:
     """See `Memory`. Keeps whole episodes that succeeded and have `min_frames` or more; of the others the
     frames at which a person or an expert acted (column `intervention`), as parts of episodes.
 
-    Episodes come in the order of their ends, so that a set that was restored is the one that was there.
+    Episodes come in the order of their ends, so that a set that was restored is the one that was there."""
 
-    `done`: how many episodes of each lane the dataset has, see `EpisodeAssembler`."""
-
-    def __init__(self, kept: EpisodeSet, *, min_frames: int, done: Mapping[Lane, int]) -> None:
+    def __init__(self, kept: EpisodeSet, min_frames: int) -> None:
         self._kept, self._min_frames = kept, min_frames
-        self._assembler = EpisodeAssembler(done)
+        self._assembler = EpisodeAssembler()
         self.episodes = self.corrected_frames = 0
         """Successful episodes kept, and frames of corrections kept from the other episodes."""
 
     def restore(self, folder: Path) -> None:
         with open_snapshot(folder) as view:
+            self._assembler = EpisodeAssembler(read_manifest(view, read_complete_spec(view)).episodes_done)
             for one in read_dataset(view, f"{folder}", None, None):
                 success = np.zeros(len(one.actions), bool) if one.success is None else one.success
                 self._judge(one.observations[:-1], one.actions, success, one.intervention)

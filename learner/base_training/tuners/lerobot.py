@@ -144,7 +144,7 @@ class LeRobotTuner:
         try:
             loss = self._loss(batch)
         except Exception as error:  # of the policy's own code, or of a plugin's: any kind
-            raise self._refusal(f"it has no loss on observations and actions ({reason(error)})") from error
+            raise self._refusal(f"no loss on observations and actions ({reason(error)})") from error
         if not (isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad):
             raise self._refusal("its loss is not one number with a gradient")
         for name, buffer in self._policy.named_buffers():
@@ -157,6 +157,6 @@ class LeRobotTuner:
     def _refusal(self, why: str) -> CheckpointError:
         kind = self._policy.config.type
         return CheckpointError(
-            f"base {self._base.path}, a {kind} policy, cannot be trained here: {why}: choose another base, or "
-            "an algorithm that leaves the base as it is (algo=residual_td3)"
+            f"base {self._base.path}, a {kind} policy, cannot be trained here: {why}: choose another base, "
+            "or an algorithm that leaves the base as it is (algo=residual_td3)"
         )

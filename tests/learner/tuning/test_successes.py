@@ -14,9 +14,9 @@ from tests.support.identifiable import ACT, OBS, in_messages, make_stream
 SHAPE = WindowShape((0,), (0, 1), leave_out=0, stands_still=False)
 
 
-def successes(done=None, min_frames: int = 0) -> tuple[Successes, EpisodeSet]:
+def successes(min_frames: int = 0) -> tuple[Successes, EpisodeSet]:
     kept = EpisodeSet(SHAPE, OBS, ACT)
-    return Successes(kept, min_frames=min_frames, done=done or {}), kept
+    return Successes(kept, min_frames), kept
 
 
 def open_store(folder: Path) -> LeRobotStore:
@@ -83,7 +83,7 @@ def test_after_a_restart_the_set_is_the_one_that_was_there(committed: int, tmp_p
         for position, columns in enumerate(sent[:committed]):
             store.add("peg", 0, columns, 100 * position)
     with open_store(tmp_path / "replay") as store:
-        after, again = successes(store.committed())
+        after, again = successes()
         if store.episodes:
             after.restore(tmp_path / "replay")
     for position, columns in enumerate(sent):

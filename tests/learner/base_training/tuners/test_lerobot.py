@@ -96,9 +96,7 @@ def test_its_optimiser_is_that_of_the_policy(folder: Path) -> None:
     assert config.base.path == str(folder)
 
 
-def test_a_policy_without_a_loss_is_one_clear_error(
-    episodes: list[Demonstration], tmp_path: Path
-) -> None:
+def test_a_policy_without_a_loss_is_one_clear_error(episodes: list[Demonstration], tmp_path: Path) -> None:
     folder = save(tmp_path, *make_policy("gaussian_actor", episodes, ROBOT))
     with pytest.raises(CheckpointError, match=r"a gaussian_actor policy, cannot be trained here: .*algo="):
         tuner_of(folder)
