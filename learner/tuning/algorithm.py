@@ -24,7 +24,8 @@ class BaseTuning:
     def __init__(self, tuner: BaseTuner, *, publish_every: int, round_updates: int) -> None:
         self._tuner = tuner
         self._publish_every, self._round_updates = publish_every, round_updates
-        self._published = 0
+        self._published: int | None = 0
+        """After how many updates; None: it is not known, so the next chance is taken."""
 
     @property
     def updates(self) -> int:
@@ -56,19 +57,16 @@ class BaseTuning:
         return {}
 
     def state(self) -> dict[str, Any]:
-        return {"tuner": self._tuner.state(), "published": self._published}
+        return {"tuner": self._tuner.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned. What was published since an earlier checkpoint is published
-        again, if it is reached again.
-        Raises ValueError: the state of another base."""
+        """Continue from what `state` returned. Raises ValueError: the state of another base."""
         self._tuner.load_state(state["tuner"])
         # Actors may have the base of a later update than this one: they get this one back.
-        self._published = -1 if self.updates else 0
+        self._published = None if self.updates else 0
 
     def _is_due(self) -> bool:
-        since = self.updates - max(0, self._published)
-        at_end = self.updates % self._round_updates == 0
-        return self.updates != self._published and (
-            self._published < 0 or since >= self._publish_every or at_end
-        )
+        if self._published is None or self.updates == self._published:
+            return self._published is None
+        enough = self.updates - self._published >= self._publish_every
+        return enough or self.updates % self._round_updates == 0

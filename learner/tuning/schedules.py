@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Goal
 from learner.tuning.successes import Successes
@@ -23,7 +25,7 @@ class _Counted:
         self.frames += int(columns["frames"].sum())
 
     def behaviour(self) -> Behaviour:
-        return BASE_ALONE
+        return msgspec.structs.replace(BASE_ALONE, decisions=self.decisions)
 
     def state(self) -> dict[str, Any]:
         return {"updates": self.updates}

@@ -104,7 +104,7 @@ class LeRobotTuner:
         fresh.rmdir()
 
     def _make_optimizer(self) -> tuple[float, torch.optim.Adam]:
-        """The largest norm of the gradient, 0 for no limit, and the optimiser, both of the policy's preset."""
+        """The largest norm of the gradient (0: no limit) and the optimiser, both of the policy's preset."""
         try:
             preset = self._policy.config.get_optimizer_preset()
             if self._settings.lr is not None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from config.compose import compose_config
 from config.tuning import RejectionConfig, SftConfig
 from learner.tuning.schedules import RoundSchedule, SftSchedule
-from tests.support.helpers import make_config
 
 
 def rows(frames: int) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def rows(frames: int) -> dict[str, Any]:
 
 
 def rounds(total_frames: int, have: SimpleNamespace) -> RoundSchedule:
-    algo = make_config("algo=rejection_sampling", "algo.rounds=3", "algo.sft_steps=100").algo
+    algo = compose_config(["algo=rejection_sampling", "algo.rounds=3", "algo.sft_steps=100"]).algo
     assert isinstance(algo, RejectionConfig) and algo.successes_to_start == 10
     return RoundSchedule(algo, total_frames, have)  # type: ignore[arg-type]  # as far as it is read
 
@@ -63,7 +63,7 @@ def test_a_run_without_successes_says_that_nothing_was_trained() -> None:
 
 
 def test_sft_takes_frames_in_proportion_to_its_updates() -> None:
-    algo = make_config("algo=sft", "algo.steps=100").algo
+    algo = compose_config(["algo=sft", "algo.steps=100"]).algo
     assert isinstance(algo, SftConfig)
     schedule = SftSchedule(algo, 1000)
     assert schedule.updates_due == 100 and schedule.takes_data

