@@ -75,7 +75,9 @@ def _of_trained_base(record: Record) -> list[Chart]:
             {"success_behaviour": "success"}, PERCENT,
         ),
         _losses(record),
-        _plain(record, "rate", "Learning rate", "Of the newest update.", {"base_lr": "learning rate"}, FROM_ZERO),
+        _plain(
+            record, "rate", "Learning rate", "Of the newest update.", {"base_lr": "learning rate"}, FROM_ZERO
+        ),
         _two_axes(
             record, "successes", "What the base learns from",
             "Successful episodes of this run, and rounds begun; none with algo=sft, which learns from data.",
