@@ -186,8 +186,9 @@ class Loop:
 
     def _require_experience(self) -> None:
         limit_s = self._settings.stall_timeout_s
-        silent_s = self._parts.report.progress.silent_s(time.monotonic())
-        if self._schedule.takes_data and silent_s > limit_s:
+        wanted = self._schedule.takes_data
+        silent_s = self._parts.report.progress.silent_s(time.monotonic(), wanted=wanted)
+        if silent_s > limit_s:
             raise StalledError(f"no experience for {limit_s:.0f} s: are the actors running?")
 
     def _wait_for_final_evaluation(self) -> None:

@@ -37,6 +37,7 @@ class RunProgress:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.learner
+        self._trained = "trained base" if config.algo.trains_base else "full residual"
         self._elapsed_s = 0.0  # in earlier processes
         self._started_s: float | None = None
         self._trained_s: float | None = None
@@ -111,7 +112,7 @@ class RunProgress:
         self._stop_if_good_enough()
         log.info(
             "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
-            "base alone" if evaluation.policy == "base" else "full residual",
+            "base alone" if evaluation.policy == "base" else self._trained,
             100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
         return self.point_of(evaluation)
@@ -161,9 +162,10 @@ class RunProgress:
         self._trained_s = now_s
         self.updates = updates
 
-    def silent_s(self, now_s: float) -> float:
-        """Seconds since the last experience (since the first look, before any)."""
-        if self._last_received_s is None:
+    def silent_s(self, now_s: float, *, wanted: bool = True) -> float:
+        """Seconds since the last experience, or since experience was last not `wanted` (since the first look,
+        before any)."""
+        if self._last_received_s is None or not wanted:
             self._last_received_s = now_s
         return now_s - self._last_received_s
 

@@ -13,8 +13,11 @@ from launch.show.monitor.snapshot import Actor, Goal, Measured, Snapshot
 
 _STATE_STYLES = {"running": "bold green", "starting": "bold yellow", "over": "bold cyan"}
 _BAR_COLUMNS = 10
-DETAILS = ("mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size")
-_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_")
+DETAILS = (
+    "mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size", "rounds",
+    "successes", "corrected_frames", "windows",
+)  # fmt: skip
+_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_", "base_")
 
 
 def title(snapshot: Snapshot, columns: int) -> Text:
@@ -36,7 +39,7 @@ def facts(snapshot: Snapshot) -> Table:
 
 
 def details(snapshot: Snapshot) -> Table:
-    """Figures for the curious: losses, Q, residual."""
+    """Figures for the curious: losses, Q, residual, what a base in training learns from."""
     shown = {k: v for k, v in snapshot.figures.items() if k in DETAILS or k.startswith(_DETAIL_PREFIXES)}
     return _grid({key: f"{value:.4g}" for key, value in shown.items()})
 
