@@ -1,18 +1,28 @@
 """Adopts the newest weights, between decisions."""
 
 import logging
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from actor.link.uplink import Uplink
-from actor.policy.decorated import DecoratedPolicy
 from actor.policy.finite import non_finite_value
-from protocol.messages import Weights
+from protocol.messages import Behaviour, Weights
 
 log = logging.getLogger(__name__)
 
 
-def adopt_newest(uplink: Uplink, policy: DecoratedPolicy) -> Weights | None:
+class Adopting(Protocol):
+    """A policy that takes newer weights."""
+
+    @property
+    def weights_version(self) -> int: ...
+
+    def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None: ...
+
+
+def adopt_newest(uplink: Uplink, policy: Adopting) -> Weights | None:
     """Give `policy` whatever newer weights have arrived; return them, or None.
     It keeps those that it has if a newer one is not finite."""
     weights = uplink.newest_weights()

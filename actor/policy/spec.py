@@ -26,4 +26,5 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         residual_scale=config.algo.residual_scale,
         policy=describe(config.algo),
         cameras=recorded_cameras(config),
+        optional_columns=("intervention",) if config.interventions else (),
     )
