@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -61,7 +62,8 @@ class RunProgress:
 
     @property
     def behaviour(self) -> float:
-        """Success of the last episodes that actors played while exploring; NaN before there are enough."""
+        """Success of the last episodes that actors played while exploring, without those in which somebody
+        intervened; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
     def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
@@ -87,8 +89,11 @@ class RunProgress:
         self._behaviour.extend(state["behaviour"])
         self._published = {version: Publication(*then) for version, then in state["published"].items()}
 
-    def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
-        """Take in one message of experience."""
+    def count(
+        self, columns: Columns, newest_version: int, now_s: float, by_hand: Collection[int] = ()
+    ) -> None:
+        """Count one message of experience.
+        `by_hand`: final rows whose episodes are not the policy's alone."""
         if self._started_s is None:
             self._started_s = now_s - self._elapsed_s
         self._last_received_s = now_s
@@ -99,7 +104,8 @@ class RunProgress:
             success = bool(columns["success"][row, columns["frames"][row] - 1])
             self.episodes += 1
             self.successes += success
-            self._behaviour.append(success)
+            if row not in by_hand:
+                self._behaviour.append(success)
 
     def published(self, version: int, updates: int, now_s: float) -> None:
         """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
