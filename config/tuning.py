@@ -7,19 +7,16 @@ class TuningConfig(AlgorithmConfig, frozen=True):
     """config/algo, the files of algorithms that train the base"""
 
     batch_size: int
-    lr: float
+    lr: float | None
     warmup_steps: int
-    weight_decay: float
-    grad_clip: float | None
     ema: float
     publish_every_updates: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(1, "batch_size", "publish_every_updates")
-        self.at_least(0, "warmup_steps", "weight_decay")
-        self.positive("lr")
-        self.require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", "above 0, or null")
+        self.at_least(0, "warmup_steps")
+        self.require(self.lr is None or self.lr > 0, "lr", "above 0, or null")
         self.require(0 <= self.ema < 1, "ema", "in [0, 1)")
 
     @property
@@ -52,14 +49,13 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
     min_frames: int
     successes_to_start: int
     sft_steps: int
-    rounds: int | None
+    rounds: int
     prior_fraction: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, "successes_to_start", "sft_steps")
+        self.at_least(1, "successes_to_start", "sft_steps", "rounds")
         self.at_least(0, "min_frames")
-        self.require(self.rounds is None or self.rounds >= 1, "rounds", "at least 1, or null")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
 
     @property

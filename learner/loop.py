@@ -134,7 +134,7 @@ class Loop:
             columns = received.columns
             self._parts.replay.add(received.actor_id, received.session, columns, received.position)
             self._schedule.count(received.actor_id, columns)
-            self._parts.report.count(columns, time.monotonic())
+            self._parts.report.count(received.actor_id, columns, time.monotonic())
         self._parts.replay.end_sessions(self._parts.intake.ended_sessions())
 
     def _update(self) -> None:
@@ -186,8 +186,9 @@ class Loop:
 
     def _require_experience(self) -> None:
         limit_s = self._settings.stall_timeout_s
-        silent_s = self._parts.report.progress.silent_s(time.monotonic())
-        if self._schedule.takes_data and silent_s > limit_s:
+        wanted = self._schedule.takes_data
+        silent_s = self._parts.report.progress.silent_s(time.monotonic(), wanted=wanted)
+        if silent_s > limit_s:
             raise StalledError(f"no experience for {limit_s:.0f} s: are the actors running?")
 
     def _wait_for_final_evaluation(self) -> None:

@@ -12,6 +12,7 @@ from config.collect import CollectConfig
 from config.limits import usable_memory
 from config.main import AnyAlgorithm, Config
 from config.process import UsageError
+from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Algorithm, Training
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.collection import make_collection
@@ -23,6 +24,7 @@ from learner.replay.memory.ring import Ring
 from learner.replay.restore.memory import RingMemory
 from learner.replay.run import load_prior, make_prior_ring, make_ring
 from learner.schedule.pace import Pace
+from learner.tuning.make import make_rejection, make_sft
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
             return _make_residual(config, algo, base, ranks)
         case CollectConfig() as algo:
             return make_collection(config, algo, base)
+        case SftConfig() as algo:
+            return make_sft(config, algo, base)
+        case RejectionConfig() as algo:
+            return make_rejection(config, algo, base)
         case _:
             raise TypeError(f"no algorithm for {config.algo!r}")
 

@@ -12,6 +12,12 @@ def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
     return dict.fromkeys(cameras, (height, width))
 
 
+def optional_columns(config: Config) -> tuple[str, ...]:
+    """Of the rows, beside those of every run."""
+    wanted = {"base_version": config.algo.trains_base, "intervention": config.interventions}
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
     """The spec that a Hello carries and a learner compares."""
     return ExperienceSpec(
@@ -25,5 +31,5 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         residual_scale=config.algo.scale,
         policy=config.algo.describe(),
         cameras=recorded_cameras(config),
-        optional_columns=("base_version",) if config.algo.trains_base else (),
+        optional_columns=optional_columns(config),
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ class RunProgress:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.learner
+        self._trained = "trained base" if config.algo.trains_base else "full residual"
         self._elapsed_s = 0.0  # in earlier processes
         self._started_s: float | None = None
         self._trained_s: float | None = None
@@ -60,7 +62,8 @@ class RunProgress:
 
     @property
     def behaviour(self) -> float:
-        """Success of the last episodes that actors played while exploring; NaN before there are enough."""
+        """Success of the last episodes that actors played while exploring, without those in which somebody
+        intervened; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
     def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
@@ -86,8 +89,11 @@ class RunProgress:
         self._behaviour.extend(state["behaviour"])
         self._published = {version: Publication(*then) for version, then in state["published"].items()}
 
-    def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
-        """Take in one message of experience."""
+    def count(
+        self, columns: Columns, newest_version: int, now_s: float, by_hand: Collection[int] = ()
+    ) -> None:
+        """Count one message of experience.
+        `by_hand`: final rows whose episodes are not the policy's alone."""
         if self._started_s is None:
             self._started_s = now_s - self._elapsed_s
         self._last_received_s = now_s
@@ -98,7 +104,8 @@ class RunProgress:
             success = bool(columns["success"][row, columns["frames"][row] - 1])
             self.episodes += 1
             self.successes += success
-            self._behaviour.append(success)
+            if row not in by_hand:
+                self._behaviour.append(success)
 
     def published(self, version: int, updates: int, now_s: float) -> None:
         """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
@@ -111,7 +118,7 @@ class RunProgress:
         self._stop_if_good_enough()
         log.info(
             "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
-            "base alone" if evaluation.policy == "base" else "full residual",
+            "base alone" if evaluation.policy == "base" else self._trained,
             100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
         return self.point_of(evaluation)
@@ -161,9 +168,10 @@ class RunProgress:
         self._trained_s = now_s
         self.updates = updates
 
-    def silent_s(self, now_s: float) -> float:
-        """Seconds since the last experience (since the first look, before any)."""
-        if self._last_received_s is None:
+    def silent_s(self, now_s: float, *, wanted: bool = True) -> float:
+        """Seconds since the last experience, or since experience was last not `wanted` (since the first look,
+        before any)."""
+        if self._last_received_s is None or not wanted:
             self._last_received_s = now_s
         return now_s - self._last_received_s
 

@@ -35,9 +35,14 @@ class PaddedBase:
 
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
-        pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
-        before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
-        return self._base.plan(torch.cat([before, pose, after], dim=-1), keys)
+        return self._base.plan(with_base_pose(history), keys)
+
+
+def with_base_pose(history: Tensor) -> Tensor:
+    """ManiSkill3's observations (..., O) as ManiSkill2 has them (..., O + 7)."""
+    pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
+    before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
+    return torch.cat([before, pose, after], dim=-1)
 
     def weights(self) -> Mapping[str, Tensor]:
         """Of the base below."""

@@ -13,8 +13,11 @@ from launch.show.monitor.snapshot import Actor, Goal, Measured, Snapshot
 
 _STATE_STYLES = {"running": "bold green", "starting": "bold yellow", "over": "bold cyan"}
 _BAR_COLUMNS = 10
-DETAILS = ("mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size")
-_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_")
+DETAILS = (
+    "mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size", "rounds",
+    "successes", "corrected_frames", "windows",
+)  # fmt: skip
+_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_", "base_")
 
 
 def title(snapshot: Snapshot, columns: int) -> Text:
@@ -36,7 +39,7 @@ def facts(snapshot: Snapshot) -> Table:
 
 
 def details(snapshot: Snapshot) -> Table:
-    """Figures for the curious: losses, Q, residual."""
+    """Figures for the curious: losses, Q, residual, what a base in training learns from."""
     shown = {k: v for k, v in snapshot.figures.items() if k in DETAILS or k.startswith(_DETAIL_PREFIXES)}
     return _grid({key: f"{value:.4g}" for key, value in shown.items()})
 
@@ -120,6 +123,8 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
             yield "frames", count(frames)
     if success := _success(snapshot):
         yield "success", success
+    if "intervention_share" in figures:
+        yield "by hand", _by_hand(figures)
     if snapshot.waiting:
         yield "waiting", snapshot.waiting
     if snapshot.state == "running" and "frames_per_s" in figures:
@@ -154,6 +159,12 @@ def _success(snapshot: Snapshot) -> str:
     parts += [] if snapshot.base is None else [f"base {_measured(snapshot.base)}"]
     parts += [] if training is None else [f"training {percent(training)}"]
     return "; ".join(parts)
+
+
+def _by_hand(figures: dict[str, float]) -> str:
+    clipped = figures.get("intervention_clipped_share")
+    beyond = "" if clipped is None else f"; {percent(clipped)} of these beyond what a residual reproduces"
+    return f"{percent(figures['intervention_share'])} of the newest frames{beyond}"
 
 
 def _measured(measured: Measured) -> str:

@@ -18,6 +18,7 @@ from learner.replay.prior.recording import Recording
 STATE, ACTION = "observation.state", "action"
 SUCCESS, REWARD, DONE = "next.success", "next.reward", "next.done"
 BASE_ACTION, BASE_VERSION, EPISODE, FRAME = "base_action", "base_version", "episode_index", "frame_index"
+INTERVENTION = "is_intervention"
 _STANDARD = (STATE, "observation.environment_state")
 
 
@@ -56,7 +57,7 @@ def read_dataset(
         if name not in info.features:
             raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(info.features)}")
     ours = [BASE_ACTION, BASE_VERSION] if (view / ORIGIN_PATH).is_file() else []
-    extra = [name for name in (SUCCESS, REWARD, FRAME, *ours) if name in info.features]
+    extra = [name for name in (SUCCESS, REWARD, FRAME, INTERVENTION, *ours) if name in info.features]
     files = [
         _DataFile(view, path, source, [*columns, ACTION, EPISODE, *extra])
         for path in parquet_files(view / "data")
@@ -146,6 +147,7 @@ class _DataFile:
                 success=part(SUCCESS),
                 reward=part(REWARD),
                 base_actions=None if base_actions is None else float32(base_actions),
+                intervention=part(INTERVENTION),
             )
 
     def _final_observations(self) -> list[Array | None] | None:
