@@ -13,8 +13,10 @@ from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
+from actor.policy.from_run import with_residual
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
+from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
@@ -38,6 +40,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
+    config = with_residual(config)
     prepare_process(config)
     run_with_base(config, make_base(config.base, config.task, config.actor.device), stop)
 
@@ -62,7 +65,8 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-        uplink = make_uplink(config, spec, stop)
+        room = most_bytes(base) if config.algo.trains_base else 0
+        uplink = make_uplink(config, spec, stop, room)
         try:
             uplink.connect()
             uplink.pump()
@@ -91,7 +95,7 @@ def first_seed(config: Config, decisions: int) -> int:
     return (seed * SEEDS_PER_ACTOR + decisions) % 2**31
 
 
-def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:
+def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event, most_base_bytes: int) -> Uplink:
     """This actor's side of the wire, not yet connected."""
     settings = config.actor
     return Uplink(
@@ -101,6 +105,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
         spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
+        most_base_bytes=most_base_bytes,
     )
 
 
@@ -146,6 +151,7 @@ def simulate(
             "frames_per_s": rollout.frames / (time.monotonic() - started),
             "episodes": float(rollout.episodes),
             "version": float(policy.weights_version),
+            "base_version": float(policy.base_version),
             "sub_envs": float(rollout.sub_envs),
         }
 

@@ -126,7 +126,7 @@ class SimulatedActor:
             if sequence >= self._connection.session.durable:
                 break
             self._ack_s.append(now_s - self._submitted_s.pop(sequence))
-        weights = self._connection.receive_published()
+        weights, _ = self._connection.receive_published()
         if weights is not None:
             self._adopted_s[weights.version] = now_s
 

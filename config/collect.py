@@ -22,11 +22,8 @@ class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
         for key in ("episodes", "successes"):
             value = getattr(self, key)
             self.require(value is None or value >= 1, key, "at least 1, or null")
-        if (self.episodes is None) == (self.successes is None):
-            raise ValueError(
-                "one of algo.episodes and algo.successes must be set, the other null: for instance "
-                "algo.episodes=null algo.successes=200"
-            )
+        if self.episodes is None and self.successes is None:
+            raise ValueError("algo=collect must know when to end: give algo.episodes=N or algo.successes=N")
 
     @property
     def plays(self) -> AlgoConfig | None:

@@ -50,6 +50,13 @@ class Config(Section, frozen=True):
                 f"task.reward_mode must be sparse for algo={self.algo.name}, got {self.task.reward_mode}"
             )
 
+        limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
+        if isinstance(self.algo, CollectConfig) and limits != (None, None):
+            raise ValueError(
+                "algo=collect keeps all that it collects: set learner.replay_max_gb and "
+                "learner.replay_max_frames to null"
+            )
+
     @property
     def prior_sources(self) -> tuple[str, ...]:
         """Where prior data comes from, one after the other; nothing where the algorithm takes none."""

@@ -14,6 +14,7 @@ from config.process import FailedError
 from learner.algorithms.contract import Figures, Training
 from learner.algorithms.finite import NonFinite, NonFiniteError
 from learner.broadcast import Broadcast
+from learner.checkpoints.bases import PublishedBases
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
@@ -52,6 +53,7 @@ class Parts:
     broadcast: Broadcast
     checkpoints: Checkpoints
     best: BestCheckpoint
+    bases: PublishedBases
     evaluated: EvaluatedCheckpoints
     report: Report
     ranks: Ranks
@@ -124,6 +126,7 @@ class Loop:
         evaluations = self._parts.intake.evaluations()
         self._parts.report.add_evaluations(evaluations)
         self._parts.best.consider(evaluations)
+        self._parts.bases.consider(evaluations)
         self._parts.evaluated.add(evaluations)
 
     def _keep(self, batches: list[Received]) -> None:
@@ -160,9 +163,14 @@ class Loop:
 
     def _publish(self, *, final: bool = False) -> None:
         now_s, updates = time.monotonic(), self._schedule.updates
+        base = self._parts.training.algorithm.base()
+        if base is not None:
+            self._parts.broadcast.offer_base(base.weights)
         weights = self._parts.broadcast.publish(
             self._parts.training.algorithm.published(), self._schedule.behaviour(), now_s=now_s, final=final
         )
+        if base is not None:
+            self._parts.bases.add(weights.version, base.save)
         self._parts.best.remember(weights, updates)
         self._parts.report.progress.published(weights.version, updates, now_s)
 

@@ -8,12 +8,14 @@ import msgspec
 from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec
 from config.algo import AlgoConfig
+from config.collect import CollectConfig
 from config.limits import usable_memory
 from config.main import AnyAlgorithm, Config
 from config.process import UsageError
 from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Algorithm, Training
 from learner.algorithms.residual_sac import ResidualSAC
+from learner.collection import make_collection
 from learner.diverged import explain
 from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches
@@ -31,9 +33,13 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
     """The parts of the run's algorithm, as at the start of a run.
     Raises DemonstrationError, RunError, UsageError: data that is missing or does not fit, or several ranks
     for an algorithm that cannot share its updates."""
+    if ranks.size > 1:
+        require_shared_updates(config.algo)
     match config.algo:
         case AlgoConfig() as algo:
             return _make_residual(config, algo, base, ranks)
+        case CollectConfig() as algo:
+            return make_collection(config, algo, base)
         case SftConfig() as algo:
             return make_sft(config, algo, base)
         case RejectionConfig() as algo:
@@ -45,11 +51,16 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
 def make_algorithm(
     algo: AnyAlgorithm, sizes: tuple[int, int], *, seed: int, device: str, ranks: Ranks
 ) -> Algorithm:
-    """The networks of an algorithm whose updates several ranks share. `sizes`: observation_dim, action_dim.
-    Raises UsageError: it cannot share them."""
-    if not isinstance(algo, AlgoConfig):
-        raise UsageError(f"algo={algo.name} cannot share its updates: set learner.processes=1")
+    """The networks of an algorithm whose updates ranks share. `sizes`: observation_dim, action_dim."""
+    algo = require_shared_updates(algo)
     return ResidualSAC(algo, *sizes, seed=seed, device=device, ranks=ranks)
+
+
+def require_shared_updates(algo: AnyAlgorithm) -> AlgoConfig:
+    """Raise UsageError for an algorithm whose updates several processes cannot share."""
+    if not isinstance(algo, AlgoConfig):
+        raise UsageError(f"algo={algo.name} works in one process: set learner.processes=1")
+    return algo
 
 
 def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ranks) -> Training:

@@ -10,6 +10,7 @@ import torch
 
 from actor.policy.contract import BasePolicy
 from actor.policy.device import require_device
+from actor.policy.from_run import with_residual
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.compose import write_config
@@ -19,6 +20,7 @@ from learner.algorithms.contract import Schedule, Training
 from learner.algorithms.finite import NonFiniteError
 from learner.algorithms.products import use_fast_products
 from learner.broadcast import Broadcast
+from learner.checkpoints.bases import PublishedBases
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
@@ -30,6 +32,7 @@ from learner.make import make_training
 from learner.ranks.ranks import Ranks
 from learner.ranks.start import joined_ranks
 from learner.ranks.starts import RunStart, lead
+from learner.replay.dataset.keep import Keep
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.prior.origin import SPEC_FILE
@@ -50,6 +53,7 @@ def run_learner(config: Config, stop: threading.Event) -> None:
     """One run, from an empty folder, or from where an earlier process was stopped, to `summary.json`.
     Raises CheckpointError, DemonstrationError, DeviceError, IntakeError, JournalError, NonFiniteError,
     RankError, RunError, StalledError, TrackerError: see their messages."""
+    config = with_residual(config)
     require_trackers(config.tracking, config.learner.wandb)
     require_device("learner.device", config.learner.device)
     require_device("learner.replay_device", config.learner.replay_device)
@@ -94,7 +98,7 @@ def _run(config: Config, base: BasePolicy, training: Training, ranks: Ranks, sto
         journal = Journal(config.run_dir / "journal", config.learner.journal, spec, limits)
         opened.enter_context(contextlib.closing(journal))
         intake = opened.enter_context(contextlib.closing(_make_intake(config, spec, journal)))
-        with _opened_store(config, base, stop) as store:
+        with _opened_store(config, base, training.keep, stop) as store:
             replay = RunReplay(config.run_dir / "replay", training.memory, journal, store)
             evaluations = EvaluationLog(config.run_dir, resume=resumes)
             parts = _join(config, base, training, ranks, intake, replay, metrics, evaluations)
@@ -109,11 +113,14 @@ def _run(config: Config, base: BasePolicy, training: Training, ranks: Ranks, sto
             if stop.is_set():
                 metrics.end(hurried=True)
         if not stop.is_set():
-            write_summary(config.run_dir, config, parts.report.progress, store, parts.best)
+            best = parts.best if parts.bases.score is None else parts.bases
+            progress, results = parts.report.progress, training.results()
+            write_summary(config.run_dir, config, progress, store, best, results)
             metrics.end(hurried=False)  # with the summary
             loop.announce(finished=True)
     if not stop.is_set():
-        journal.discard(store.committed())
+        is_full = training.keep is not None and training.keep.full
+        journal.discard(None if is_full else store.committed())
 
 
 def _join(
@@ -144,9 +151,9 @@ def _join(
     broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
     sources = Sources(training, broadcast, intake, replay, ranks)
     report = Report(config, progress, metrics, evaluations, sources)
-    best = BestCheckpoint(folder, config.algo)
+    best, bases = BestCheckpoint(folder, config.algo), PublishedBases(folder)
     evaluated = EvaluatedCheckpoints(folder, best.residual_of, config.learner.evaluation.keep_versions)
-    return Parts(intake, replay, training, broadcast, checkpoints, best, evaluated, report, ranks)
+    return Parts(intake, replay, training, broadcast, checkpoints, best, bases, evaluated, report, ranks)
 
 
 def _resume(journal: Journal, schedule: Schedule, progress: RunProgress, checkpoints: Checkpoints) -> None:
@@ -157,7 +164,7 @@ def _resume(journal: Journal, schedule: Schedule, progress: RunProgress, checkpo
     is_resumed = checkpoints.load()
     progress.resume(received.decisions, received.frames, journal.evaluations)
     if is_resumed:
-        log.info("resumed from update %d", schedule.updates)
+        log.info("resumed the networks from update %d", schedule.updates)
     elif received.decisions:
         log.info("no checkpoint yet: the networks start anew")
 
@@ -170,8 +177,10 @@ def _make_intake(config: Config, spec: ExperienceSpec, journal: Journal) -> Inta
 
 
 @contextlib.contextmanager
-def _opened_store(config: Config, base: BasePolicy, stop: threading.Event) -> Generator[LeRobotStore]:
-    store, compact = make_store(config, base), False
+def _opened_store(
+    config: Config, base: BasePolicy, keep: Keep | None, stop: threading.Event
+) -> Generator[LeRobotStore]:
+    store, compact = make_store(config, base, keep), False
     try:
         yield store
         # Who stops a run does not wait until its files are few. A run that is refused keeps its own.

@@ -25,4 +25,5 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         residual_scale=config.algo.scale,
         policy=config.algo.describe(),
         cameras=recorded_cameras(config),
+        optional_columns=("base_version",) if config.algo.trains_base else (),
     )

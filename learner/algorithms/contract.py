@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learner.algorithms.finite import NonFinite
 from learner.ranks.ranks import Batch
+from learner.replay.dataset.keep import Keep
 from learner.replay.memory.contract import Memory
 from protocol.arrays import Columns
 from protocol.messages import Behaviour
@@ -148,3 +149,7 @@ class Training:
     once journal and dataset are closed."""
     facts: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     """Figures that never change, for each point of metrics.jsonl."""
+    keep: Keep | None = None
+    """Which episodes the dataset gets; None: all."""
+    results: Callable[[], Mapping[str, Any]] = dict[str, Any]
+    """What summary.json says beside the rest, at the end."""

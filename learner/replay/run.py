@@ -12,6 +12,7 @@ from actor.policy.spec import experience_spec, recorded_cameras
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.compaction import Budget
+from learner.replay.dataset.keep import Keep
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.columns import Shapes
@@ -68,8 +69,9 @@ class RunReplay:
         self.journal.prune(self.store.committed())
 
 
-def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
-    """The run's dataset. Raises RunError if the observation has too few dimensions to be split."""
+def make_store(config: Config, base: BasePolicy, keep: Keep | None = None) -> LeRobotStore:
+    """The run's dataset; `keep`: which episodes it gets, None: all.
+    Raises RunError if the observation has too few dimensions to be split."""
     state_dim, gigabytes = config.learner.robot_state_dim, config.learner.replay_max_gb
     if state_dim is not None and state_dim >= base.observation_dim:
         raise RunError(
@@ -91,6 +93,7 @@ def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
         cameras=recorded_cameras(config),
         images=config.learner.record_images,
         optional_columns=experience_spec(config, base).optional_columns,
+        keep=keep,
     )
 
 
