@@ -68,6 +68,7 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
     envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes, settings.shown)
     try:
+        envs = shown(config, envs)
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
         uplink = make_uplink(config, spec, stop)
         try:
@@ -98,16 +99,15 @@ def make_rollout(
 ) -> tuple[DecoratedPolicy | Takeover, Rollout | HeldRollout]:
     """Who acts in `envs`, and what collects it. `source`: who may act instead of the policy."""
     policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=seed)
-    paced = _shown(config, envs)
     if source is None:
-        return policy, Rollout(paced, policy, spec, seed)
+        return policy, Rollout(envs, policy, spec, seed)
     takeover = Takeover(policy, source, config.algo.residual_scale)
-    judged = JudgedEnvironment(paced, source)
+    judged = JudgedEnvironment(envs, source)
     rollout = Rollout(judged, takeover, spec, seed)
     return takeover, HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
 
 
-def _shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
+def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
     """`envs`, as fast and as visible as whoever drives them needs."""
     if config.actor.shown is not None:
         envs = PicturedEnvironment(envs, config.run_dir / PICTURES_FOLDER / f"{name_of(config.actor)}.jpg")
