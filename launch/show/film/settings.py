@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from config.compose import CONFIG_DIR, compose_raw, convert_section
 from config.main import Config, Launch
 from config.section import ConfigError
-from launch.evaluate import config_of_run
+from launch.evaluation.subject import config_of_run
 
 log = logging.getLogger("film")
 
