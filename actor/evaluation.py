@@ -10,6 +10,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from actor.policy.classifier.figures import judged_figures
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
@@ -26,6 +27,8 @@ class Outcome(msgspec.Struct, frozen=True):
     seed: int
     success: bool
     """Of the last frame."""
+    true_success: bool | None
+    """As the simulator sees it, where a classifier says `success`; None: the simulator does."""
     frames: int
     start: list[float]
     """The episode's first observation."""
@@ -38,17 +41,29 @@ class EvaluationResult:
     successes: list[bool]
     seeds: list[int]
     wall_s: float
+    true_successes: list[bool] | None = None
+    """As the simulator sees them, where a classifier says success."""
 
     @classmethod
     def of(cls, outcomes: Iterable[Outcome], wall_s: float) -> Self:
         """From the outcomes of all episodes, in any order."""
         by_seed = sorted(outcomes, key=lambda outcome: outcome.seed)
-        return cls([each.success for each in by_seed], [each.seed for each in by_seed], wall_s)
+        true = [each.true_success for each in by_seed if each.true_success is not None]
+        return cls(
+            successes=[each.success for each in by_seed],
+            seeds=[each.seed for each in by_seed],
+            wall_s=wall_s,
+            true_successes=true or None,
+        )
 
     def figures(self) -> dict[str, Any]:
         """As a line of JSON has them, with the success rate first."""
         rate = sum(self.successes) / len(self.successes)
-        return {"success": rate, **asdict(self), "wall_s": round(self.wall_s, 1)}
+        figures = {"success": rate, **asdict(self), "wall_s": round(self.wall_s, 1)}
+        if self.true_successes is None:
+            del figures["true_successes"]
+            return figures
+        return figures | judged_figures(self.successes, self.true_successes)
 
 
 def prepare_base(config: Config) -> BasePolicy:
@@ -64,9 +79,9 @@ def prepare_base(config: Config) -> BasePolicy:
 def simulators(config: Config, base: BasePolicy) -> Iterator[VectorEnvironment]:
     """The evaluation's sub-environments, closed at the end.
     Raises CheckpointError, TaskError: they cannot be built, or do not fit the base."""
-    settings = config.learner.evaluation
+    settings, actor = config.learner.evaluation, config.actor
     envs = make_environment(
-        config.task, config.actor.backend, settings.num_envs, settings.first_seed, config.actor.processes
+        config.task, actor.backend, settings.num_envs, settings.first_seed, actor.processes, actor.device
     )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
@@ -132,7 +147,13 @@ class UnderWay:
         return [self._end(env, step) for env in step.ended.nonzero()[:, 0].tolist()]
 
     def _end(self, env: int, step: Step) -> Outcome:
-        outcome = Outcome(self._seeds[env], bool(step.success[env]), self._frames[env], self._starts[env])
+        outcome = Outcome(
+            seed=self._seeds[env],
+            success=bool(step.success[env]),
+            true_success=None if step.true_success is None else bool(step.true_success[env]),
+            frames=self._frames[env],
+            start=self._starts[env],
+        )
         self._seeds[env] += len(self._seeds)
         self._frames[env], self._starts[env] = 0, step.observation[env].tolist()
         return outcome

@@ -59,7 +59,9 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     processes = settings.processes or part_of_processors(settings.count)
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
-    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
+    envs = make_environment(
+        config.task, settings.backend, settings.num_envs, seed, processes, settings.device
+    )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
         uplink = make_uplink(config, spec, stop)

@@ -1,9 +1,12 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
 from actor.policy.contract import BasePolicy
+from actor.policy.classifier.files import who_says_success
 from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec
+
+TRUE_SUCCESS = "true_success"
 
 
 def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
@@ -26,4 +29,6 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         residual_scale=config.algo.residual_scale,
         policy=describe(config.algo),
         cameras=recorded_cameras(config),
+        success=who_says_success(config.task),
+        optional_columns=() if config.task.classifier is None else (TRUE_SUCCESS,),
     )

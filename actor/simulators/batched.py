@@ -29,7 +29,11 @@ class BatchedEnvironment:
     def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> "BatchedEnvironment":
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
-        envs = ManiSkillVectorEnv(playable_simulator(task, backend, num_envs), auto_reset=True)
+        envs = ManiSkillVectorEnv(
+            playable_simulator(task, backend, num_envs),
+            auto_reset=True,
+            ignore_terminations=task.classifier is not None,
+        )
         return cls(envs, seed, task.cameras)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -55,6 +59,12 @@ class BatchedEnvironment:
             images=self.images,
             final_images=replaced(self.images, ended, {c: i[ended] for c, i in final_images.items()}),
         )
+
+    def restart(self, rows: Tensor) -> Tensor:
+        """See `actor.simulators.judged.EndlessEnvironment`."""
+        observation, _ = self._envs.reset(options={"env_idx": rows.nonzero()[:, 0]})
+        observation, self.images = self._split(observation)
+        return observation.float().clone()
 
     def _split(self, observation: Any) -> tuple[Tensor, Images]:
         """State and images of ManiSkill's observation."""

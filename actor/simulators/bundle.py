@@ -22,9 +22,13 @@ class Bundle(gymnasium.Env):
     shapes; places after a bundle's own are unused. Observation: state (E, observation_dim) and cameras (E,
     height, width, 3), to act on next; the same names after "final ", as `Step.final_observation`; "outcome"
     (E, 4) float32.
+
+    Args:
+        first: number of its first sub-environment among those of all bundles.
     """
 
-    def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int) -> None:
+    def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int, first: int = 0) -> None:
+        self._first = first
         # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
@@ -59,6 +63,15 @@ class Bundle(gymnasium.Env):
             self._put(i, observation, "")
             self._frame[OUTCOME][i] = reward, terminated, truncated and not terminated, info["success"]
         return self._frame, 0.0, False, False, {}
+
+    def restart(self, rows: np.ndarray) -> dict[int, Any]:
+        """Begin the next episodes in `rows` (N,) bool of all sub-environments; of this bundle's, the number
+        and the first observation."""
+        mine = rows[self._first : self._first + len(self._envs)].nonzero()[0].tolist()
+        for i in mine:
+            self._put(i, self._envs[i].reset()[0], "")
+        names = [name for name in self._frame if not name.startswith(FINAL) and name != OUTCOME]
+        return {self._first + i: {name: self._frame[name][i].copy() for name in names} for i in mine}
 
     def _put(self, i: int, observation: Any, prefix: str) -> None:
         parts = {STATE: observation} if self._plain else observation

@@ -1,13 +1,20 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
+from actor.policy.classifier.files import load_classifier
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import VectorEnvironment
+from actor.simulators.judged import EndlessEnvironment, JudgedEnvironment
 from actor.simulators.maniskill import require_task
 from config.task import TaskConfig
 
 
 def make_environment(
-    task: TaskConfig, backend: str, num_envs: int, seed: int, processes: int | None = None
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    seed: int,
+    processes: int | None = None,
+    device: str = "cpu",
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -16,12 +23,24 @@ def make_environment(
 
     Args:
         processes: for CPU simulators, at most; None: one less than there are processors.
+        device: torch device of the classifier of `task.success`.
 
     Raises:
+        CheckpointError: a classifier that cannot be read, or is not of this task.
         TaskError: unknown task, control mode or camera, or unsuitable action space.
         RenderError: cameras, and nothing here that renders.
     """
     require_task(task.env_id, task.cameras)
+    if task.classifier is None:
+        return _make_simulators(task, backend, num_envs, seed, processes)
+    classifier = load_classifier(task.classifier, task, device)
+    simulators = _make_simulators(task, backend, num_envs, seed, processes)
+    return JudgedEnvironment(simulators, classifier, task.success_frames)
+
+
+def _make_simulators(
+    task: TaskConfig, backend: str, num_envs: int, seed: int, processes: int | None
+) -> EndlessEnvironment:
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 

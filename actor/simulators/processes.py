@@ -54,7 +54,9 @@ class ProcessEnvironment:
             made = ask_for_spaces(method, task, self._places)
             self._bundles = AsyncVectorEnv(
                 [
-                    Maker(made, task, range(seed + b.start, seed + b.stop), self.num_envs, self._places)
+                    Maker(
+                        made, task, range(seed + b.start, seed + b.stop), self.num_envs, self._places, b.start
+                    )
                     for b in bundles
                 ],
                 context=method,
@@ -82,6 +84,17 @@ class ProcessEnvironment:
         bundled[self._at] = action.cpu().numpy()
         return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, self.action_dim))[0])
 
+    def restart(self, rows: Tensor) -> Tensor:
+        """See `actor.simulators.judged.EndlessEnvironment`."""
+        begun = {i: parts for one in self._bundles.call("restart", rows.numpy()) for i, parts in one.items()}
+        newest = {STATE: self._newest, **self.images}
+        newest = {name: values.clone() for name, values in newest.items()}
+        for i, parts in begun.items():
+            for name, values in parts.items():
+                newest[name][i] = torch.from_numpy(values)
+        self._newest, self.images = newest.pop(STATE), newest
+        return self._newest
+
     def _unbundled(self, frames: dict[str, np.ndarray]) -> Step:
         rows = {
             name: torch.from_numpy(part.reshape(-1, *part.shape[2:])[self._at])
@@ -99,7 +112,7 @@ class ProcessEnvironment:
             images=rows,
             final_images=final,
         )
-        self.images = step.images
+        self._newest, self.images = step.observation, step.images
         return step
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Verbs that judge a policy, and make it better by what they find: evaluate, improve."""
+"""Verbs that judge a policy, and make it better by what they find: evaluate, train-reward,
+improve."""
 
 import re
 from pathlib import Path
@@ -63,9 +64,7 @@ class Seeds(click.ParamType):
     "--by", metavar="NAME|DIM[,...]",
     help="Success by the first observation too: names or dimensions of residual-rl inspect.",
 )  # fmt: skip
-@click.option(
-    "--processes", type=click.IntRange(1), metavar="N", help="Default: one for each processor."
-)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="Default: one for each processor.")
 def evaluate(
     words: tuple[str, ...],
     episodes: int | None,
@@ -105,6 +104,49 @@ def evaluate(
 
 @click.command(
     cls=Verb,
+    short_help="Trains a classifier that says when an episode has succeeded.",
+    log_format=TIMED,
+    examples={
+        "train-reward 'demos=[bases/PickCube-v1/demos.h5, runs/my-run/replay]' out=rewards/pick": "on states",
+        "run task.success=classifier:rewards/pick": "a run whose episodes it ends and rewards",
+    },
+    keys={
+        "demos=[FILE, runs/NAME/replay]": "labelled episodes: some succeed, and some should fail",
+        "task=stack_cube": "a file of config/task",
+        "out=rewards/pick": "the folder of the classifier",
+        "precision=0.95": "how sure it must be: decides the threshold",
+        "input=pictures task.cameras=[base_camera]": "LeRobot's classifier, on pictures",
+    },
+)
+@overrides_argument("train_reward")
+def train_reward(overrides: tuple[str, ...]) -> int:
+    """Trains a classifier of success from the labels of demonstrations, datasets and replays.
+
+    Batches have as many successful frames as others. Precision and recall are measured on episodes that were
+    held out; the threshold is the lowest one that is precise enough. OUT gets classifier.json, the weights,
+    report.json and report.png. A run uses it with task.success=classifier:OUT.
+    """
+    from config.process import DONE, stop_on_signals
+    from config.train_reward import compose_reward_training
+
+    asked = compose_reward_training(overrides)
+    stop = stop_on_signals()
+    from launch.show.reward_plot import plot_reward
+    from learner.rewards.run import describe
+    from learner.rewards.run import train_reward as train
+
+    report = train(asked, stop)
+    if report is None:
+        return stop.exit_code
+    plot_reward(report, asked.settings.folder / "report.png")
+    for what, text in describe(report).items():
+        click.echo(f"{what:<15} {text}")
+    click.echo(f"task.success=classifier:{asked.settings.out}")
+    return DONE
+
+
+@click.command(
+    cls=Verb,
     short_help="A better base in rounds: residual RL, collect, imitate, evaluate.",
     log_format=TIMED,
     examples={
@@ -138,4 +180,4 @@ def improve(overrides: tuple[str, ...]) -> int:
     return rounds(asked, stop)
 
 
-VERBS = (evaluate, improve)
+VERBS = (evaluate, train_reward, improve)

@@ -65,13 +65,16 @@ def _require_same(folder: Path, asked: Improvement) -> None:
         try:
             theirs = msgspec.json.decode(place.read_bytes(), type=_Asked)
         except msgspec.DecodeError as error:
-            raise UsageError(f"{place} is damaged or of another release: {error}: choose another name=") from error
+            raise UsageError(
+                f"{place} is damaged or of another release: {error}: choose another name="
+            ) from error
         for key in ImproveConfig.__struct_fields__:
             was, now = getattr(theirs.settings, key), getattr(mine.settings, key)
             if key not in _FREE_TO_CHANGE and was != now:
                 raise UsageError(f"{folder} was begun with {key}={was}, not {now}: choose another name=")
         if set(theirs.words) != set(mine.words):
-            raise UsageError(f"{folder} was begun with {' '.join(theirs.words) or 'no words'}: choose another name=")
+            words = " ".join(theirs.words) or "no further words"
+            raise UsageError(f"{folder} was begun with {words}: give them again, or choose another name=")
     replace_text(place, json.dumps(msgspec.to_builtins(mine), indent=1) + "\n")
 
 
@@ -129,7 +132,9 @@ def _left(earlier: Sequence[Round], step: str, rounds_after: int) -> str:
         return ""
     mean = {name: sum(each.minutes[name] for each in earlier) / len(earlier) for name in STEPS}
     of_this = sum(mean[name] for name in STEPS[STEPS.index(step) :])
-    return f", about {of_this:.0f} min left, {of_this + rounds_after * sum(mean.values()):.0f} with all rounds"
+    return (
+        f", about {of_this:.0f} min left, {of_this + rounds_after * sum(mean.values()):.0f} with all rounds"
+    )
 
 
 def _do(step: Step, stop: StopRequest, prefix: str) -> Figures:

@@ -63,13 +63,16 @@ class Steps:
     def of_round(self, number: int, base: str) -> list[Step]:
         """On `base`, in order."""
         folder, settings = self.round_folder(number), self.asked.settings
-        of_run = ["learner.evaluation.videos=0", f"base.path={quoted(base)}", f"runs_dir={quoted(str(folder))}"]
-        of_run += [f"seed={settings.seed + number - 1}"]
+        of_run = [
+            "learner.evaluation.videos=0", f"base.path={quoted(base)}", f"runs_dir={quoted(str(folder))}",
+            f"seed={settings.seed + number - 1}",
+        ]  # fmt: skip
         residual = [*self.asked.words, *of_run, f"learner.total_frames={settings.frames}", *settings.run]
         collect = [word for word in self.asked.words if not word.lstrip("+~").startswith(("algo=", "algo."))]
         collect += [
             *of_run, "algo=collect", f"algo.from_run={quoted(str(folder / 'residual'))}",
-            "algo.episodes=null", f"algo.successes={settings.successes}", "algo.keep=successes", *settings.collect,
+            "algo.episodes=null", f"algo.successes={settings.successes}", "algo.keep=successes",
+            *settings.collect,
         ]  # fmt: skip
         frames, successes = f"{settings.frames:,} frames", f"{settings.successes} successes"
         return [
