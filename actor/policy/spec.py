@@ -1,7 +1,7 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
-from actor.policy.contract import BasePolicy
 from actor.policy.classifier.files import who_says_success
+from actor.policy.contract import BasePolicy
 from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec

@@ -127,7 +127,7 @@ def _round(
 
 
 def _left(earlier: Sequence[Round], step: str, rounds_after: int) -> str:
-    """In words, how long it may still take, from the mean of the rounds before; nothing in the first round."""
+    """In words, how long it may still take, from the mean of the rounds before; empty in the first round."""
     if not earlier:
         return ""
     mean = {name: sum(each.minutes[name] for each in earlier) / len(earlier) for name in STEPS}

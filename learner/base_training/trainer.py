@@ -209,7 +209,8 @@ def _make_agent(settings: TrainBaseConfig, data: Windows) -> DiffusionAgent:
     for key, wanted in asdict(spec).items():
         if key != "env_id" and getattr(begun.spec, key) != wanted:
             raise CheckpointError(
-                f"start_from={settings.start_from} has {key}={getattr(begun.spec, key)}, this training {wanted}"
+                f"start_from={settings.start_from} has {key}={getattr(begun.spec, key)}, this training has "
+                f"{wanted}: choose another base"
             )
     agent.load_state_dict(begun.state_dict())
     return agent

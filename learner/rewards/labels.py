@@ -38,7 +38,8 @@ class Labels:
             part[rng.permutation(of_kind)] = np.arange(len(of_kind)) % count
         if (least := int(succeeds.sum())) < count:
             raise DemonstrationError(
-                f"{least} episodes are successful, folds={count} parts need one each: give more, or fewer parts"
+                f"{least} episodes are successful, folds={count} parts need one each: give more episodes, or "
+                "fewer parts"
             )
         return part[self.episode]
 
@@ -73,8 +74,8 @@ def labels_of(episodes: list[Demonstration], sources: tuple[str, ...]) -> Labels
     numbers = np.repeat(np.arange(len(episodes)), [len(episode.success) + 1 for episode in episodes])
     if not success.any():
         raise DemonstrationError(
-            f"{', '.join(sources)}: none of {len(episodes)} episodes has a successful frame, a classifier needs "
-            "both kinds: add demonstrations, or episodes of a better policy"
+            f"{', '.join(sources)}: none of {len(episodes)} episodes has a successful frame, a classifier "
+            "needs both kinds: add demonstrations, or episodes of a better policy"
         )
     if success.all():
         raise DemonstrationError(

@@ -14,8 +14,8 @@ class StateClassifier(nn.Module):
     """Several networks, each trained without another part of the episodes: where one is fooled by a state
     that it never saw, the others seldom are.
 
-    Observations are seen as the residual sees them, with `relations`; `scale_to` gives them zero mean and unit
-    deviation.
+    Observations are seen as the residual sees them, with `relations`; `scale_to` gives them zero mean and
+    unit deviation.
     """
 
     mean: Tensor

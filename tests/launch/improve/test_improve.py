@@ -17,7 +17,7 @@ from launch.improve import steps
 from launch.improve.improve import improve
 from tests.support.helpers import left_running
 
-# Success of a base follows from its round: 40, 60, 80 %. A file `slow` in the working folder makes a run hang.
+# Success of a base follows from its round: 40, 60, 80 %. A file `slow` makes a run hang.
 STAND_IN = """
 import json, pathlib, re, sys, time
 verb, *words = sys.argv[1:]
