@@ -132,7 +132,7 @@ def train_reward(overrides: tuple[str, ...]) -> int:
     asked = compose_reward_training(overrides)
     stop = stop_on_signals()
     from launch.show.reward_plot import plot_reward
-    from learner.rewards.run import describe
+    from learner.rewards.report import describe
     from learner.rewards.run import train_reward as train
 
     report = train(asked, stop)

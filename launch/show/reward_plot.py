@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.ticker import PercentFormatter
 
 from launch.show.figure import picture
-from learner.rewards.run import Report
+from learner.rewards.report import Report
 
 
 def plot_reward(report: Report, out: Path) -> None:
