@@ -22,6 +22,7 @@ class TrainRewardConfig(Section, frozen=True):
     input: Literal["states", "pictures"]
     precision: float
     folds: int
+    near_frames: int
     steps: int
     batch_size: int
     lr: float
@@ -37,7 +38,7 @@ class TrainRewardConfig(Section, frozen=True):
         self.filled("demos", "out", "encoder", "device")
         self.at_least(1, "steps", "threads")
         self.at_least(2, "folds", "batch_size")
-        self.at_least(0, "weight_decay", "observation_noise", "seed")
+        self.at_least(0, "near_frames", "weight_decay", "observation_noise", "seed")
         self.positive("lr")
         self.require(0 < self.precision <= 1, "precision", "in (0, 1]")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")

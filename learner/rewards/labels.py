@@ -27,6 +27,14 @@ class Labels:
         found[self.episode[self.success]] = True
         return found
 
+    def near(self, frames: int) -> Array:
+        """b1 (M,): within so many frames before a successful one of its episode, and not successful itself."""
+        near = np.zeros(len(self.success), bool)
+        for ahead in range(1, frames + 1):
+            same = self.episode[:-ahead] == self.episode[ahead:]
+            near[:-ahead] |= self.success[ahead:] & same
+        return near & ~self.success
+
     def folds(self, count: int, seed: int) -> Array:
         """i8 (M,): which of `count` parts each frame belongs to. Frames of an episode stay together, and
         successful episodes are spread evenly.

@@ -46,7 +46,8 @@ class Report:
 
 def make_report(asked: RewardTraining, labels: Labels, probability: Array) -> Report:
     """`probability`: of each frame, by a network that was trained without its episode."""
-    curve = Curve.of(probability, labels.success)
+    counted = ~labels.near(asked.settings.near_frames)
+    curve = Curve.of(probability[counted], labels.success[counted])
     place = curve.choose(asked.settings.precision)
     threshold = float(curve.thresholds[place])
     report = Report(

@@ -32,8 +32,8 @@ def read_pictures(
 ) -> tuple[dict[str, Array], Labels]:
     """Camera -> u1 (M, height, width, 3), and the labels of these M frames.
 
-    Success is of the frame after an action: a frame has the label of the action before it, and the frame after
-    the last action is the last one there is (in this project's replays the true one).
+    Success is of the frame after an action: a frame has the label of the action before it. The frame after
+    the last action is the last one there is; in this project's replays it is the true one.
 
     Args:
         features: camera -> its feature in the datasets.
@@ -69,7 +69,8 @@ def _episodes(
         if found is None or tuple(found) not in (shape, (3, *shape[:2])):
             known = [name for name in data.features if name.startswith("observation.images")]
             raise DemonstrationError(
-                f"{source} has no {feature} of {shape[1]} x {shape[0]} pixels, it has {known or 'no pictures'}"
+                f"{source} has no {feature} of {shape[1]} x {shape[0]} pixels, it has "
+                f"{known or 'no pictures'}: set task.cameras and task.camera_size, or choose other data"
             )
     success, numbers = _column(data, SUCCESS if SUCCESS in data.features else REWARD), _column(data, EPISODE)
     finals = {} if place is None else _finals(place, [*features])

@@ -118,21 +118,16 @@ def test_real_simulators_restart_where_they_are_told_to(make) -> None:
         envs.close()
 
 
-def test_an_episode_goes_on_beyond_the_simulators_success(
-    repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_episode_goes_on_beyond_the_simulators_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """ManiSkill's own word is `true_success` alone."""
     from mani_skill.envs.tasks import PickCubeEnv
 
-    monkeypatch.setattr(
-        PickCubeEnv,
-        "evaluate",
-        lambda _: {"success": torch.tensor([True]), "is_grasped": torch.tensor([False])},
-    )
-    envs = JudgedEnvironment(in_processes(), Calls(), 1)
+    said = {"success": torch.tensor([True]), "is_grasped": torch.tensor([False])}
+    monkeypatch.setattr(PickCubeEnv, "evaluate", lambda _: said)
+    envs = JudgedEnvironment(in_one_batch(), Calls(), 1)
     try:
         envs.reset(5)
-        step = envs.step(torch.zeros(3, envs.action_dim))
+        step = envs.step(torch.zeros(1, envs.action_dim))
         assert step.true_success is not None and step.true_success.all()
         assert not step.ended.any() and not step.success.any()
     finally:

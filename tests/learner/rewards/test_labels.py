@@ -20,6 +20,12 @@ def test_success_is_of_the_frame_after_the_action() -> None:
     assert labels.succeeds.tolist() == [True, False]
 
 
+def test_frames_before_a_success_are_near_it_within_their_episode() -> None:
+    labels = labels_of([episode(3, False), episode(3, True)], ("a",))
+    assert labels.near(2).tolist() == [False] * 5 + [True, True, False]
+    assert labels.near(9).tolist() == [False] * 4 + [True, True, True, False]
+
+
 def test_frames_of_an_episode_stay_together_and_kinds_are_spread() -> None:
     labels = labels_of([episode(3, number % 3 == 0) for number in range(30)], ("a",))
     folds = labels.folds(5, seed=0)
