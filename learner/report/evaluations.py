@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 FILE = "evaluations.jsonl"
 
 
-class EvaluationRecord(msgspec.Struct, frozen=True):
+class EvaluationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line. `successes[i]` belongs to `seeds[i]`."""
 
     policy: str
