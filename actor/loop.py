@@ -11,10 +11,12 @@ import torch
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
-from actor.policy.decorated import DecoratedPolicy
+from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
+from actor.policy.from_run import with_residual
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
+from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
@@ -38,6 +40,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
+    config = with_residual(config)
     prepare_process(config)
     run_with_base(config, make_base(config.base, config.task, config.actor.device), stop)
 
@@ -64,13 +67,17 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-        uplink = make_uplink(config, spec, stop)
+        room = most_bytes(base) if config.algo.trains_base else 0
+        uplink = make_uplink(config, spec, stop, room)
         try:
             uplink.connect()
             uplink.pump()
             progress = uplink.progress
             seed = first_seed(config, 0 if progress is None else progress.decisions)
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+            kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
+            policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+            if not config.algo.explores:
+                wait_for_weights(uplink, policy, stop)
             rollout = Rollout(envs, policy, spec, seed)
             simulate(rollout, policy, uplink, rows, stop)
         finally:
@@ -90,7 +97,7 @@ def first_seed(config: Config, decisions: int) -> int:
     return (seed * SEEDS_PER_ACTOR + decisions) % 2**31
 
 
-def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:
+def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event, most_base_bytes: int) -> Uplink:
     """This actor's side of the wire, not yet connected."""
     settings = config.actor
     return Uplink(
@@ -100,6 +107,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
         spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
+        most_base_bytes=most_base_bytes,
     )
 
 
@@ -122,6 +130,17 @@ def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     return min(config.actor.rows_per_batch, room)
 
 
+def wait_for_weights(uplink: Uplink, policy: DecoratedPolicy, stop: threading.Event) -> None:
+    """Until the first weights are adopted, the run is over, or `stop` is set."""
+    while adopt_newest(uplink, policy) is None and not is_over(uplink) and not stop.wait(0.02):
+        uplink.pump()
+
+
+def is_over(uplink: Uplink) -> bool:
+    """Whether the learner needs no more experience."""
+    return uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished)
+
+
 def simulate(
     rollout: Rollout, policy: DecoratedPolicy, uplink: Uplink, rows_per_batch: int, stop: threading.Event
 ) -> None:
@@ -134,6 +153,7 @@ def simulate(
             "frames_per_s": rollout.frames / (time.monotonic() - started),
             "episodes": float(rollout.episodes),
             "version": float(policy.weights_version),
+            "base_version": float(policy.base_version),
             "sub_envs": float(rollout.sub_envs),
         }
 
@@ -145,6 +165,6 @@ def simulate(
         if rollout.rows >= rows_per_batch:
             uplink.send(rollout.take())
         uplink.pump(figures())
-        if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
+        if is_over(uplink):
             log.info("the learner has what it needs: %d frames simulated here", rollout.frames)
             return

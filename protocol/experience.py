@@ -134,6 +134,7 @@ COLUMNS = (
     Column("episode", "i8", Per.ROW, (), _COUNT64, "counts up in each sub-environment"),
     Column("decision", "i4", Per.ROW, (), _COUNT32, "counts up from 0 in each episode"),
     Column("weights_version", "i8", Per.ROW, (), "any", "of the residual that decided"),
+    Column("base_version", "i8", Per.ROW, (), _COUNT64, "of the base that planned; 0: the first", True),
     Column(
         "final_row", "i4", Per.END, (), "the rows with terminated or truncated", "rows that end an episode"
     ),

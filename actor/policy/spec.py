@@ -2,7 +2,6 @@
 
 from actor.policy.classifier.files import who_says_success
 from actor.policy.contract import BasePolicy
-from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -26,9 +25,14 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         act_horizon=base.act_horizon,
         residual_every=config.algo.residual_every,
         base_fingerprint=base.fingerprint,
-        residual_scale=config.algo.residual_scale,
-        policy=describe(config.algo),
+        residual_scale=config.algo.scale,
+        policy=config.algo.describe(),
         cameras=recorded_cameras(config),
         success=who_says_success(config.task),
-        optional_columns=() if config.task.classifier is None else (TRUE_SUCCESS,),
+        optional_columns=(*(("base_version",) if config.algo.trains_base else ()), *_of_judge(config)),
     )
+
+
+def _of_judge(config: Config) -> tuple[str, ...]:
+    """What is kept where a classifier says success."""
+    return () if config.task.classifier is None else (TRUE_SUCCESS,)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from config.algo import AlgoConfig
 from config.base import ZeroBaseConfig
 from config.compose import compose_config, read_config
 from config.main import Config
@@ -67,11 +70,33 @@ def _named(name: str | None, overrides: Sequence[str], without_own: bool) -> Sub
     if (path / "config.json").is_file():
         return Subject(_with_lerobot(name, overrides), None)
     if is_run(find_run(name)):
-        config = config_of_run(name, overrides)
-        return Subject(config, None if without_own else residual_of_run(name))
+        return _of_run(find_run(name), overrides, without_own)
     if _HUB_ID.fullmatch(name) and not Path(name).parent.exists():
         return Subject(_with_lerobot(name, overrides), None)
     raise UsageError(f"no run {find_run(name)}, and nothing else at {name}: {_KINDS}")
+
+
+def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> Subject:
+    """What the run has trained: a residual on its base, or a base."""
+    config = config_of_run(f"{run_dir}", overrides)
+    if config.algo.trains_base:
+        trained = msgspec.structs.replace(config.base, path=str(_base_of_run(run_dir)))
+        return Subject(msgspec.structs.replace(config, base=trained), None)
+    if without_residual:
+        return Subject(config, None)
+    if not isinstance(config.algo, AlgoConfig):
+        raise UsageError(
+            f"run {run_dir} has algo={config.algo.name}, which trains nothing: name another run, or "
+            "--base-alone"
+        )
+    return Subject(config, residual_of_run(f"{run_dir}"))
+
+
+def _base_of_run(run_dir: Path) -> Path:
+    for name in ("base-best", "base-newest"):
+        if (run_dir / "checkpoints" / name).is_dir():
+            return run_dir / "checkpoints" / name
+    raise UsageError(f"{run_dir / 'checkpoints'} has no base yet: the first one comes when it is published")
 
 
 def _of_file(path: Path, overrides: Sequence[str]) -> Subject:

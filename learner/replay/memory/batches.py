@@ -64,6 +64,10 @@ class Batches:
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
         }
 
+    def figures(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return {"return_earned": self.return_earned()}
+
     def return_earned(self) -> float:
         """Discounted reward that really followed the decisions of such a batch, as far as it is known: what
         the critics' mean value (`q_mean`) should be like."""
