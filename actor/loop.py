@@ -10,8 +10,8 @@ import torch
 
 from actor.interventions.contract import ActionSource
 from actor.interventions.held import HeldRollout
-from actor.interventions.judged import JudgedEnvironment
 from actor.interventions.make import make_source
+from actor.interventions.marked import MarkedEnvironment
 from actor.interventions.takeover import Takeover
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
@@ -69,7 +69,9 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     processes = settings.processes or part_of_processors(settings.count)
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
-    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes, settings.shown)
+    envs = make_environment(
+        config.task, settings.backend, settings.num_envs, seed, processes, settings.shown, settings.device
+    )
     try:
         envs = shown(config, envs)
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
@@ -116,7 +118,7 @@ def make_rollout(
     """What collects what happens."""
     if source is None:
         return Rollout(envs, policy, spec, seed)
-    judged = JudgedEnvironment(envs, source)
+    judged = MarkedEnvironment(envs, source)
     rollout = Rollout(judged, policy, spec, seed)
     return HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
 
