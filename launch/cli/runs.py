@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import FilePath, Verb, overrides_argument, single_name, split_words, words_argument
+from launch.cli.verb import (
+    FilePath,
+    ResidualPath,
+    Verb,
+    overrides_argument,
+    single_name,
+    split_words,
+    words_argument,
+)
 
 PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine"}
 
@@ -189,7 +197,7 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
 )
 @words_argument("RUN")
 @click.option(
-    "--residual", type=FilePath(exists=True, dir_okay=False),
+    "--residual", type=ResidualPath(exists=True, dir_okay=False),
     help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
 )  # fmt: skip
 @click.option("--bar", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit code 1 if success is below.")
