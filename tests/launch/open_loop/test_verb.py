@@ -13,7 +13,8 @@ from config.process import UsageError
 from launch.cli.shares import evaluate_open_loop, export
 from learner.replay.prior.demonstration import Demonstration
 from tests.support import lerobot_policies
-from tests.support.lerobot_datasets import write_lerobot
+from tests.support.camera_policies import TOP, save_policy
+from tests.support.lerobot_datasets import make_lerobot, write_lerobot
 from tests.support.plugins import install
 from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
 
@@ -49,7 +50,7 @@ def run(policy: Path, dataset: Path, out: Path, *options: str) -> Result:
     return CliRunner().invoke(evaluate_open_loop, words, catch_exceptions=False)
 
 
-@pytest.mark.parametrize("kind", ["act", "diffusion", "vqbet", "tdmpc", "gaussian_actor"])
+@pytest.mark.parametrize("kind", ["act", "diffusion", "tdmpc", "gaussian_actor"])
 def test_small_policies_of_each_kind(
     kind: str, episodes: list[Demonstration], dataset: Path, tmp_path: Path
 ) -> None:
@@ -59,6 +60,14 @@ def test_small_policies_of_each_kind(
     assert len(found["mse_by_dimension"]) == ACTION and found["mse"] > 0
     assert found == json.loads((tmp_path / "out" / "open_loop.json").read_text())
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"episode-0.png", "episode-1.png"}
+
+
+@pytest.mark.parametrize("kind", ["act", "vqbet"])
+def test_policies_that_look_at_pictures(kind: str, tmp_path: Path) -> None:
+    data = make_lerobot(tmp_path / "data", lengths=(5, 6), pictures="image")
+    policy, *_ = save_policy(tmp_path / kind, kind, (TOP,), state=4, size=(32, 48), actions=2)
+    found = evaluated(policy, data, tmp_path / "out", "--horizon", "2")
+    assert (found["type"], found["plans"], len(found["mse_by_step"])) == (kind, 6, 2)
 
 
 def test_a_policy_that_recorded_itself_has_no_error(dataset: Path, tmp_path: Path) -> None:
