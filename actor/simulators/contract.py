@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import Images
@@ -72,6 +73,15 @@ class VectorEnvironment(Protocol):
 
     def step(self, action: Tensor) -> Step:
         """Execute actions (N, action_dim) in [-1, 1]."""
+        ...
+
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        """Begin the next episodes where `rows` (N,) bool, whose last ones have not ended: observations (N,
+        observation_dim) and images to act on next there."""
+        ...
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(height, width, 3) of sub-environment 0, as a person sees it; None: it was made without."""
         ...
 
     def close(self) -> None: ...
