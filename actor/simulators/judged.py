@@ -14,8 +14,9 @@ from actor.simulators.contract import Step, VectorEnvironment
 
 
 class JudgedEnvironment:
-    """Of `envs` whose episodes end at the task's limit alone. Success is what a classifier calls success for `frames` frames in a row: it ends the episode, with
-    reward 1. `Step.true_success` is what the simulator says."""
+    """Of `envs`, whose episodes end at the task's limit alone. Success is what a classifier calls success for
+    `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the simulator
+    says."""
 
     def __init__(self, envs: VectorEnvironment, classifier: SuccessClassifier, frames: int) -> None:
         self._envs, self._classifier, self._needed = envs, classifier, frames

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import FilePath, Verb, overrides_argument, single_name, split_words, words_argument
+from launch.cli.verb import (
+    ResidualPath,
+    Verb,
+    overrides_argument,
+    single_name,
+    split_words,
+    words_argument,
+)
 
 
 class Seeds(click.ParamType):
@@ -56,7 +63,7 @@ class Seeds(click.ParamType):
     help="Exit code 1 if success is below.",
 )  # fmt: skip
 @click.option(
-    "--residual", type=FilePath(exists=True, dir_okay=False),
+    "--residual", type=ResidualPath(exists=True, dir_okay=False),
     help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
 )  # fmt: skip
 @click.option("--base-alone", is_flag=True, help="Without the residual.")

@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import FilePath, Verb, overrides_argument, single_name, split_words, words_argument
+from launch.cli.verb import (
+    FilePath,
+    Verb,
+    overrides_argument,
+    single_name,
+    split_words,
+    words_argument,
+)
 
 PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a second run on this machine"}
 

@@ -15,6 +15,8 @@ from config.main import Config
 from config.process import UsageError
 from config.train_base import task_file
 from launch.run.folder import find_run, is_run
+from launch.share.elsewhere import is_elsewhere, local_copy
+from learner.checkpoints.shared import RESIDUAL
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _KINDS = "name a run, a checkpoint (.pt), a folder with a base, or a LeRobot policy"
@@ -62,6 +64,10 @@ def find_subject(
 def _named(name: str | None, overrides: Sequence[str], without_own: bool) -> Subject:
     if name is None:
         return Subject(compose_config(overrides), None)
+    if is_elsewhere(name):
+        copy = local_copy(name)
+        inside = copy / RESIDUAL if (copy / RESIDUAL).is_file() else copy
+        return _named(str(inside), overrides, without_own)
     path = Path(name)
     if path.is_file():
         return _of_file(path, overrides)

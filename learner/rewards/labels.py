@@ -28,7 +28,7 @@ class Labels:
         return found
 
     def near(self, frames: int) -> Array:
-        """b1 (M,): within so many frames before a successful one of its episode, and not successful itself."""
+        """b1 (M,): within so many frames before a successful one of its episode, itself not successful."""
         near = np.zeros(len(self.success), bool)
         for ahead in range(1, frames + 1):
             same = self.episode[:-ahead] == self.episode[ahead:]
