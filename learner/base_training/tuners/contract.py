@@ -61,6 +61,6 @@ class BaseTuner(Protocol):
         ...
 
     def save(self, folder: Path, weights: Weights | None = None) -> None:
-        """Write a plain base into `folder`, which `base.path` opens.
+        """Write a plain base, which `base.path` opens, into `folder`, which is missing or empty.
         `weights`: as `weights` returned them once; None: those of now."""
         ...

@@ -1,6 +1,5 @@
 """Any LeRobot policy in training: its own forward pass and loss, its processors, its optimiser."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +91,9 @@ class LeRobotTuner:
         self.updates = state["updates"]
 
     def save(self, folder: Path, weights: Weights | None = None) -> None:
-        """A reader of an older base in `folder` sees the old weights or the new ones: the other files of a
-        base stay the same."""
-        fresh = folder.with_name(f".{folder.name}.next")
-        self._policy.save_pretrained(fresh, state_dict=weights)
-        self._before.save_pretrained(fresh)
-        self._after.save_pretrained(fresh)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(fresh.iterdir()):
-            os.replace(path, folder / path.name)
-        fresh.rmdir()
+        self._policy.save_pretrained(folder, state_dict=weights)
+        self._before.save_pretrained(folder)
+        self._after.save_pretrained(folder)
 
     def _make_optimizer(self) -> tuple[float, torch.optim.Adam]:
         """The largest norm of the gradient (0: no limit) and the optimiser, both of the policy's preset."""
