@@ -58,7 +58,8 @@ class WindowSampler:
         return sum(len(source.episodes) for source in self._sources)
 
     def next(self) -> Batch:
-        """The fields of `WindowArrays` as tensors on the device. Raises ValueError: no source has a window."""
+        """The fields of `WindowArrays` as tensors on the device.
+        Raises ValueError: no source has a window."""
         rows = [
             (source, self._rng.integers(len(source.episodes), size=count))
             for source, count in zip(self._sources, self.counts(), strict=True)

@@ -40,7 +40,9 @@ class BaseTuner(Protocol):
     updates: int
 
     def update(self, batch: Batch) -> Figures:
-        """One update from a batch with the fields of `WindowArrays`. It and all later ones change no weight if the loss or a gradient is not finite."""
+        """One update from a batch with the fields of `WindowArrays`.
+
+        It and all later ones change no weight if the loss or a gradient is not finite."""
         ...
 
     def first_skipped(self) -> NonFinite | None:
