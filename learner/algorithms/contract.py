@@ -40,7 +40,10 @@ class BaseWeights(NamedTuple):
 class Algorithm(Stateful, Protocol):
     """Networks and one update."""
 
-    updates: int
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        ...
 
     def update(self, batch: Batch) -> Figures:
         """Learn from one batch; returns the figures of this update.

@@ -37,7 +37,11 @@ class BaseTuner(Protocol):
 
     shape: WindowShape
     """Of the windows that `update` takes."""
-    updates: int
+
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        ...
 
     def update(self, batch: Batch) -> Figures:
         """One update from a batch with the fields of `WindowArrays`.

@@ -95,7 +95,7 @@ class LeRobotTuner:
         self._before.save_pretrained(folder)
         self._after.save_pretrained(folder)
 
-    def _make_optimizer(self) -> tuple[float, torch.optim.Adam]:
+    def _make_optimizer(self) -> tuple[float, torch.optim.Optimizer]:
         """The largest norm of the gradient (0: no limit) and the optimiser, both of the policy's preset."""
         try:
             preset = self._policy.config.get_optimizer_preset()
