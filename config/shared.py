@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
-from config.main import Config
+from config.main import AnyAlgorithm, Config
 from config.process import UsageError, one_line
 from config.section import ConfigError, Section
 from config.task import TaskConfig
@@ -29,7 +28,7 @@ class SharedConfig(Section, frozen=True):
     seed: int
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
-    algo: AlgoConfig
+    algo: AnyAlgorithm
     record_images: Literal["video", "image"] | None
     """learner.record_images"""
     interventions: bool

@@ -32,6 +32,15 @@ class Takeover:
         """As the policy's."""
         self._policy.adopt(version, weights, behaviour)
 
+    @property
+    def has_room(self) -> bool:
+        """As the policy's."""
+        return self._policy.has_room
+
+    def adopt_base(self, version: int, weights: dict[str, Tensor]) -> None:
+        """As the policy's."""
+        self._policy.adopt_base(version, weights)
+
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """As the policy's."""
         self._policy.begin(observation, fresh, images)

@@ -83,7 +83,7 @@ def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:
 def _tiles(record: Record) -> Iterator[Tile]:
     full = record.full
     yield success_tile("base alone", record.base)
-    yield success_tile("base + residual", full[-1] if full else None)
+    yield success_tile(record.trained, full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
     yield Tile(
         "frames",

@@ -77,6 +77,10 @@ class Batches:
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
         }
 
+    def figures(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return {"return_earned": self.return_earned()}
+
     def _shares(self) -> list[_Share]:
         """Of the next batch: where nobody has intervened yet, the online rows have that share too."""
         online, intervened = self._online, self._intervened

@@ -58,10 +58,11 @@ def test_one_residual_in_any_message_makes_the_episode_the_residuals():
 
 
 def test_published_behaviour_draws_episodes_with_the_earned_share():
-    pace = Pace(make_config(*GATE).algo, max_behind=10)
+    pace = Pace(make_config(*GATE).algo, max_behind=10, total_frames=1000)
     behaviour = pace.behaviour()
     assert behaviour.mask_episodes and behaviour.mask_probability == 0.25
-    assert not Pace(make_config("algo=policy_decorator").algo, max_behind=10).behaviour().mask_episodes
+    published = Pace(make_config("algo=policy_decorator").algo, max_behind=10, total_frames=1000)
+    assert not published.behaviour().mask_episodes
 
 
 def test_an_episode_in_which_somebody_intervened_says_nothing_of_either():

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,12 +89,15 @@ class DatasetSpec:
         rest = self.observation_dim - self.state_dim
         return {"observation.state": self.state_dim, "observation.environment_state": rest}
 
-    def origin(self, actors: Iterable[str], dropped: Mapping[Lane, int]) -> dict[str, Any]:
+    def origin(
+        self, actors: Iterable[str], dropped: Mapping[Lane, int], played: Sequence[int]
+    ) -> dict[str, Any]:
         """Content of meta/residual_rl.json."""
         return {
             **dataclasses.asdict(self),
             "actors": list(actors),
             "settled": [[*lane, count] for lane, count in dropped.items()],
+            "played": list(played),
         }
 
     @classmethod
