@@ -17,6 +17,9 @@ from config.tracking import TrackerName
 from config.tuning import RejectionConfig, SftConfig
 from config.wire import WireConfig
 
+BASE_MESSAGE_BYTES = 1 << 20
+"""Room for a piece of a trained base."""
+
 AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig
 
 
@@ -40,22 +43,22 @@ class Config(Section, frozen=True):
         plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
         self.require(plain_name, "name", "letters, digits and . _ - alone")
         self.require(0 <= self.seed < 2**63, "seed", "in 0 .. 2**63 - 1")
-        if self.base.act_horizon % self.algo.residual_every:
-            raise ValueError(
-                f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
-                f"got {self.algo.residual_every}"
-            )
-        if self.task.reward_mode != "sparse":
-            raise ValueError(
-                f"task.reward_mode must be sparse for algo={self.algo.name}, got {self.task.reward_mode}"
-            )
+        self._require_fitting_algorithm()
 
+    def _require_fitting_algorithm(self) -> None:
+        name, horizon, every = self.algo.name, self.base.act_horizon, self.algo.residual_every
+        if horizon % every:
+            raise ValueError(f"algo.residual_every must divide base.act_horizon={horizon}, got {every}")
+        if self.task.reward_mode != "sparse":
+            raise ValueError(f"task.reward_mode must be sparse for algo={name}, got {self.task.reward_mode}")
+        room = self.wire.max_message_bytes
+        if self.algo.trains_base and room < BASE_MESSAGE_BYTES:
+            least = f"at least {BASE_MESSAGE_BYTES} for algo={name}, which sends the base in pieces"
+            raise ValueError(f"wire.max_message_bytes must be {least}, got {room}")
         limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
-            raise ValueError(
-                "algo=collect keeps all that it collects: set learner.replay_max_gb and "
-                "learner.replay_max_frames to null"
-            )
+            both = "learner.replay_max_gb and learner.replay_max_frames"
+            raise ValueError(f"algo=collect keeps all that it collects: set {both} to null")
 
     @property
     def prior_sources(self) -> tuple[str, ...]:
