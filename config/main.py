@@ -50,6 +50,10 @@ class Config(Section, frozen=True):
                 f"task.reward_mode must be sparse for algo={self.algo.name}, got {self.task.reward_mode}"
             )
 
+        if isinstance(self.algo, SftConfig) and not self.prior_sources:
+            raise ValueError("algo=sft imitates learner.demos, got null: name a dataset")
+        if self.algo.trains_base and isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(f"algo={self.algo.name} trains the base, base=zero has no weights")
         limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
             raise ValueError(

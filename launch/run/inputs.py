@@ -89,6 +89,10 @@ def look(config: Config) -> None:
         from actor.policy.make import make_base
 
         make_base(config.base, config.task, "cpu")
+        if config.algo.trains_base:
+            from learner.tuning.make import require_trainable
+
+            require_trainable(config)
     if config.prior_sources:
         from learner.replay.prior.check import require_prior
 
