@@ -8,6 +8,11 @@ from pathlib import Path
 
 import torch
 
+from actor.interventions.contract import ActionSource
+from actor.interventions.held import HeldRollout
+from actor.interventions.make import make_source
+from actor.interventions.marked import MarkedEnvironment
+from actor.interventions.takeover import Takeover
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
@@ -18,11 +23,13 @@ from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
-from actor.simulators.contract import TaskError
+from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import require_task
+from actor.simulators.paced import PacedEnvironment
+from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
-from config.actor import ActorConfig
+from config.actor import PICTURES_FOLDER, ActorConfig
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -51,7 +58,7 @@ def prepare_process(config: Config) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras)
+    require_task(config.task.env_id, config.task.cameras, draws=config.actor.shown is not None)
 
 
 def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:
@@ -62,8 +69,11 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     processes = settings.processes or part_of_processors(settings.count)
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
-    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
+    envs = make_environment(
+        config.task, settings.backend, settings.num_envs, seed, processes, settings.shown, settings.device
+    )
     try:
+        envs = shown(config, envs)
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
         room = most_bytes(base) if config.algo.trains_base else 0
         uplink = make_uplink(config, spec, stop, room)
@@ -72,16 +82,52 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
             uplink.pump()
             progress = uplink.progress
             seed = first_seed(config, 0 if progress is None else progress.decisions)
-            kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
-            policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
-            if not config.algo.explores:
-                wait_for_weights(uplink, policy, stop)
-            rollout = Rollout(envs, policy, spec, seed)
-            simulate(rollout, policy, uplink, rows, stop)
+            source = make_source(config, envs, seed)
+            try:
+                policy = make_policy(config, base, envs, source, seed)
+                if not config.algo.explores:
+                    wait_for_weights(uplink, policy, stop)
+                rollout = make_rollout(config, policy, envs, source, spec, seed)
+                simulate(rollout, policy, uplink, rows, stop)
+            finally:
+                if source is not None:
+                    source.close()
         finally:
             uplink.close()
     finally:
         envs.close()
+
+
+def make_policy(
+    config: Config, base: BasePolicy, envs: VectorEnvironment, source: ActionSource | None, seed: int
+) -> DecoratedPolicy | Takeover:
+    """Who acts in `envs`. `source`: who may act instead of the policy."""
+    kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
+    policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+    return policy if source is None else Takeover(policy, source, config.algo.scale)
+
+
+def make_rollout(
+    config: Config,
+    policy: DecoratedPolicy | Takeover,
+    envs: VectorEnvironment,
+    source: ActionSource | None,
+    spec: ExperienceSpec,
+    seed: int,
+) -> Rollout | HeldRollout:
+    """What collects what happens."""
+    if source is None:
+        return Rollout(envs, policy, spec, seed)
+    judged = MarkedEnvironment(envs, source)
+    rollout = Rollout(judged, policy, spec, seed)
+    return HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
+
+
+def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
+    """`envs`, as fast and as visible as whoever drives them needs."""
+    if config.actor.shown is not None:
+        envs = PicturedEnvironment(envs, config.run_dir / PICTURES_FOLDER / f"{name_of(config.actor)}.jpg")
+    return PacedEnvironment(envs, config.learner.fps) if config.actor.paced else envs
 
 
 def first_seed(config: Config, decisions: int) -> int:
@@ -128,7 +174,7 @@ def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     return min(config.actor.rows_per_batch, room)
 
 
-def wait_for_weights(uplink: Uplink, policy: DecoratedPolicy, stop: threading.Event) -> None:
+def wait_for_weights(uplink: Uplink, policy: DecoratedPolicy | Takeover, stop: threading.Event) -> None:
     """Until the first weights are adopted, the run is over, or `stop` is set."""
     while adopt_newest(uplink, policy) is None and not is_over(uplink) and not stop.wait(0.02):
         uplink.pump()
@@ -140,7 +186,11 @@ def is_over(uplink: Uplink) -> bool:
 
 
 def simulate(
-    rollout: Rollout, policy: DecoratedPolicy, uplink: Uplink, rows_per_batch: int, stop: threading.Event
+    rollout: Rollout | HeldRollout,
+    policy: DecoratedPolicy | Takeover,
+    uplink: Uplink,
+    rows_per_batch: int,
+    stop: threading.Event,
 ) -> None:
     """Step, send and adopt until the run is over."""
     started = time.monotonic()

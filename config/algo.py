@@ -97,6 +97,7 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
     observation_noise: float
     batch_size: int
     prior_fraction: float
+    intervention_fraction: float
     utd: float
     actor_lr: float
     critic_lr: float
@@ -120,6 +121,10 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
         self.positive("residual_scale", "utd", "actor_lr", "critic_lr")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+        rest = 1 - self.prior_fraction
+        self.require(
+            0 <= self.intervention_fraction < rest, "intervention_fraction", "in [0, 1 - prior_fraction)"
+        )
         self.at_least(0, "last_layer_gain", "residual_penalty")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
         dims = self.residual_dims
@@ -132,7 +137,12 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
 
     @property
     def plays(self) -> "AlgoConfig":
+        """The residual that actors add to the base."""
         return self
+
+    @property
+    def scale(self) -> float:
+        return self.residual_scale
 
     @property
     def explores(self) -> bool:

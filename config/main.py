@@ -70,6 +70,11 @@ class Config(Section, frozen=True):
         return (demos,) if isinstance(demos, str) else demos
 
     @property
+    def interventions(self) -> bool:
+        """Whether experience says in which frames somebody acted instead of the policy."""
+        return self.learner.interventions or self.actor.intervene is not None
+
+    @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name
 

@@ -134,7 +134,7 @@ class Loop:
             columns = received.columns
             self._parts.replay.add(received.actor_id, received.session, columns, received.position)
             self._schedule.count(received.actor_id, columns)
-            self._parts.report.count(columns, time.monotonic())
+            self._parts.report.count(received.actor_id, columns, time.monotonic())
         self._parts.replay.end_sessions(self._parts.intake.ended_sessions())
 
     def _update(self) -> None:

@@ -47,6 +47,8 @@ class ExperienceSpec(
     """Height and width of each camera whose images come with the experience; left out if there are none."""
     optional_columns: tuple[str, ...] = ()
     """Names of the optional columns that come with the experience; left out if there are none."""
+    success: str = "simulator"
+    """Who says when an episode has succeeded; of a classifier with its digest. Left out: the simulator."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -120,7 +122,7 @@ _COUNT32, _COUNT64 = Range(0, 2**31 - 1), Range(0, 2**63 - 1)
 
 COLUMNS = (
     Column("observation", "f4", Per.FRAME, ("O",), "finite", "before the frame's action"),
-    Column("action", "f4", Per.FRAME, ("A",), "finite", "executed: base + scaled residual, in [-1, 1]"),
+    Column("action", "f4", Per.FRAME, ("A",), "finite", "executed, in [-1, 1]"),
     Column("base_plan", "f4", Per.PLAN, ("A",), "finite", "the base's actions for the whole decision"),
     Column("residual", "f4", Per.PLAN, ("A",), "finite", "mask * a_res, unscaled"),
     Column("reward", "f4", Per.FRAME, (), "finite", "of the frame"),
@@ -134,11 +136,19 @@ COLUMNS = (
     Column("weights_version", "i8", Per.ROW, (), "any", "of the residual that decided"),
     Column("base_version", "i8", Per.ROW, (), _COUNT64, "of the base that planned; 0: the first", True),
     Column(
+        "intervention", "b1", Per.FRAME, (), "0 or 1", "whether somebody acted instead of the policy",
+        optional=True,
+    ),
+    Column(
         "final_row", "i4", Per.END, (), "the rows with terminated or truncated", "rows that end an episode"
     ),
     Column("final_observation", "f4", Per.END, ("O",), "finite", "the episode's true last observation"),
     Column(
         "final_base_plan", "f4", Per.END, ("k", "A"), "finite", "the base's plan there; zeros if terminated"
+    ),
+    Column(
+        "true_success", "b1", Per.FRAME, (), "0 or 1",
+        "whether the simulator calls the task solved, where a classifier says success", optional=True,
     ),
 )  # fmt: skip
 """Those of every spec, and the optional ones."""

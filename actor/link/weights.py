@@ -1,21 +1,36 @@
 """Adopts the newest weights, between decisions, and the newest base, between episodes."""
 
 import logging
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor
 
 from actor.link.uplink import Uplink
 from actor.policy.contract import CheckpointError
-from actor.policy.decorated import DecoratedPolicy
 from actor.policy.finite import non_finite_value
-from protocol.messages import Weights
+from protocol.messages import Behaviour, Weights
 
 log = logging.getLogger(__name__)
 
 
-def adopt_newest(uplink: Uplink, policy: DecoratedPolicy) -> Weights | None:
+class Adopting(Protocol):
+    """A policy that takes newer weights."""
+
+    @property
+    def weights_version(self) -> int: ...
+
+    @property
+    def has_room(self) -> bool: ...
+
+    def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None: ...
+
+    def adopt_base(self, version: int, weights: dict[str, Tensor]) -> None: ...
+
+
+def adopt_newest(uplink: Uplink, policy: Adopting) -> Weights | None:
     """Give `policy` whatever newer weights have arrived, and the base that they are for; return them, or
     None. It keeps what it has if something newer is not finite or does not fit."""
     weights = uplink.newest_weights(with_base=policy.has_room)

@@ -102,6 +102,11 @@ class DecoratedPolicy:
         self.behaviour = BASE_ALONE
         self.base_calls = 0
 
+    @property
+    def changes(self) -> Tensor:
+        """(A,) bool: the action dimensions that the residual may change."""
+        return self._residual.changes
+
     def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
         """Take newer weights. Decisions under way keep the residual that they have."""
         if self._residual is not None:
@@ -167,6 +172,15 @@ class DecoratedPolicy:
             version=self._decided_version.clone(),
             optional={"base_version": self._decided_base.clone()},
         )
+
+    def act_in(self, acting: Tensor) -> Chosen:
+        """As `act`, in sub-environments `acting` (N,) bool alone: elsewhere nothing is planned, and the next
+        plan is due as soon as it acts there."""
+        resting = ~acting.to(self._device)
+        self._cursor[resting] = min(1, self._every - 1)  # in the middle of a decision
+        chosen = self.act()
+        self._cursor[resting] = self._base.act_horizon
+        return chosen
 
     def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Base plans (R, k, A) at final observations (R, O) and images of sub-environments `rows`.

@@ -93,6 +93,11 @@ class ResidualActor(nn.Module):
         # With mixed precision the layers alone are of low precision.
         return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1))).float()
 
+    @property
+    def changes(self) -> Tensor:
+        """(A,) bool: the action dimensions that the residual may change."""
+        return self.places < self._chosen
+
     def spread(self, residual: Tensor) -> Tensor:
         """The network's output (B, outputs) as a whole decision's residual (B, k * A): zero in the action
         dimensions that it may not change, and the same in every frame with `residual_shape: constant`."""

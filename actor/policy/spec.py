@@ -1,8 +1,11 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
+from actor.policy.classifier.files import who_says_success
 from actor.policy.contract import BasePolicy
 from config.main import Config
 from protocol.messages import ExperienceSpec
+
+TRUE_SUCCESS = "true_success"
 
 
 def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
@@ -10,6 +13,16 @@ def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
     width, height = config.task.camera_size
     cameras = () if config.learner.record_images is None else config.task.cameras
     return dict.fromkeys(cameras, (height, width))
+
+
+def optional_columns(config: Config) -> tuple[str, ...]:
+    """Of the rows, beside those of every run."""
+    wanted = {
+        "base_version": config.algo.trains_base,
+        "intervention": config.interventions,
+        TRUE_SUCCESS: config.task.classifier is not None,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
@@ -25,5 +38,6 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         residual_scale=config.algo.scale,
         policy=config.algo.describe(),
         cameras=recorded_cameras(config),
-        optional_columns=("base_version",) if config.algo.trains_base else (),
+        optional_columns=optional_columns(config),
+        success=who_says_success(config.task),
     )

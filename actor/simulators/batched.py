@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
@@ -29,7 +31,11 @@ class BatchedEnvironment:
     def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> "BatchedEnvironment":
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
-        envs = ManiSkillVectorEnv(playable_simulator(task, backend, num_envs), auto_reset=True)
+        envs = ManiSkillVectorEnv(
+            playable_simulator(task, backend, num_envs),
+            auto_reset=True,
+            ignore_terminations=task.classifier is not None,
+        )
         return cls(envs, seed, task.cameras)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -55,6 +61,15 @@ class BatchedEnvironment:
             images=self.images,
             final_images=replaced(self.images, ended, {c: i[ended] for c, i in final_images.items()}),
         )
+
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        [places] = rows.nonzero(as_tuple=True)
+        observation, _ = self._envs.reset(options={"env_idx": places})
+        observation, images = self._split(observation)
+        return observation.float().clone(), images
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        return None
 
     def _split(self, observation: Any) -> tuple[Tensor, Images]:
         """State and images of ManiSkill's observation."""

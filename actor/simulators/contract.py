@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import Images
@@ -37,6 +38,7 @@ class Step:
             ended, else equal to `observation`.
         images: of task.cameras, like `observation`.
         final_images: like `final_observation`.
+        true_success: (N,) bool, as the simulator sees it, where something else says `success`.
     """
 
     observation: Tensor
@@ -47,6 +49,7 @@ class Step:
     final_observation: Tensor
     images: Images = field(default_factory=dict)
     final_images: Images = field(default_factory=dict)
+    true_success: Tensor | None = None
 
     @property
     def ended(self) -> Tensor:
@@ -72,6 +75,15 @@ class VectorEnvironment(Protocol):
 
     def step(self, action: Tensor) -> Step:
         """Execute actions (N, action_dim) in [-1, 1]."""
+        ...
+
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        """Begin the next episodes where `rows` (N,) bool, whose last ones have not ended: observations (N,
+        observation_dim) and images to act on next there."""
+        ...
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(height, width, 3) of sub-environment 0, as a person sees it; None: it was made without."""
         ...
 
     def close(self) -> None: ...

@@ -1,13 +1,21 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
+from actor.policy.classifier.files import load_classifier
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import VectorEnvironment
+from actor.simulators.judged import JudgedEnvironment
 from actor.simulators.maniskill import require_task
 from config.task import TaskConfig
 
 
 def make_environment(
-    task: TaskConfig, backend: str, num_envs: int, seed: int, processes: int | None = None
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    seed: int,
+    processes: int | None = None,
+    picture: tuple[int, int] | None = None,
+    device: str = "cpu",
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -16,14 +24,32 @@ def make_environment(
 
     Args:
         processes: for CPU simulators, at most; None: one less than there are processors.
+        picture: width and height of what `picture` returns; None, and on a GPU: nothing.
+        device: torch device of the classifier of `task.success`.
 
     Raises:
+        CheckpointError: a classifier that cannot be read, or is not of this task.
         TaskError: unknown task, control mode or camera, or unsuitable action space.
         RenderError: cameras, and nothing here that renders.
     """
     require_task(task.env_id, task.cameras)
+    if task.classifier is None:
+        return _make_simulators(task, backend, num_envs, seed, processes, picture)
+    classifier = load_classifier(task.classifier, task, device)
+    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture)
+    return JudgedEnvironment(simulators, classifier, task.success_frames)
+
+
+def _make_simulators(
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    seed: int,
+    processes: int | None,
+    picture: tuple[int, int] | None,
+) -> VectorEnvironment:
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 
-        return ProcessEnvironment(task, shares(num_envs, processes), seed)
+        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

@@ -124,15 +124,16 @@ def single_environment(
     from actor.simulators.quick import quicken
 
     torch.set_num_threads(1)
-    env: gymnasium.Env = CPUGymWrapper(playable_simulator(task, "physx_cpu", 1, picture))
+    made = playable_simulator(task, "physx_cpu", 1, picture)
+    env: gymnasium.Env = CPUGymWrapper(made, ignore_terminations=task.classifier is not None)
     quicken()
     return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
 
 
-def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
-    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras on a host
-    that cannot render. Imports ManiSkill, which takes seconds."""
-    if cameras:
+def require_task(env_id: str, cameras: tuple[str, ...] = (), *, draws: bool = False) -> None:
+    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras, or where
+    it `draws`, on a host that cannot render. Imports ManiSkill, which takes seconds."""
+    if cameras or draws:
         choose_renderer()
     else:
         prepare_simulator()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from actor.interventions.expert_files import find_residual, find_run
 from actor.policy.dimensions import dimensions_of, require_bounded
 from config.base import DiffusionBaseConfig, why_no_base
 from config.collect import CollectConfig
@@ -73,6 +74,7 @@ def require_settings(config: Config) -> None:
     Raises UsageError: of trackers, names of actors, the run's folder, or the actions of the task."""
     require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
+    require_no_person(config)
     require_run_dir(config)
     require_bounded(config.task)
 
@@ -81,6 +83,8 @@ def require_files(config: Config) -> None:
     """Raise UsageError if the base or prior data is not there; `require_inputs` reads them."""
     require_base(config)
     require_prior_sources(config)
+    if config.actor.intervene == "expert":
+        find_residual(find_run(config), config.actor.expert.checkpoint)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -89,6 +93,17 @@ def require_one_name_each(config: Config) -> None:
         raise ConfigError(
             f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors: "
             "leave it out, or set actor.count=1"
+        )
+
+
+def require_no_person(config: Config) -> None:
+    """Raise ConfigError if a person should drive the robots of actors that have no terminal."""
+    if config.actor.by_person:
+        how = config.actor.intervene
+        raise ConfigError(
+            f"configuration: actor.intervene={how} needs a terminal of its own: start the run with "
+            f"learner.interventions=true and, in another terminal, residual-rl actor "
+            f"tcp://127.0.0.1:{config.wire.experience_port} actor.intervene={how}"
         )
 
 

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from config.files import size_mb
 from config.main import Config
 from learner.algorithms.contract import Figures, Training
 from learner.broadcast import Broadcast
@@ -11,7 +12,8 @@ from learner.intake.intake import Intake
 from learner.ranks.ranks import Ranks
 from learner.replay.run import RunReplay
 from learner.report.evaluations import EvaluationLog, EvaluationRecord
-from learner.report.metrics import Metrics, size_mb
+from learner.report.interventions import InterventionCount
+from learner.report.metrics import Metrics
 from learner.report.progress import RunProgress
 from learner.report.status import write_status
 from protocol.arrays import Columns
@@ -42,15 +44,17 @@ class Report:
     ) -> None:
         self._config, self._metrics, self._sources = config, metrics, sources
         self._lag_s = float("nan")
+        self._interventions = InterventionCount(config.algo.scale)
         self.progress, self._evaluations = progress, evaluations
         # A learner that was killed may have received some that it did not write.
         for evaluation in progress.evaluations:
             evaluations.add(EvaluationRecord.of(evaluation, progress.point_of(evaluation)))
 
-    def count(self, columns: Columns, now_s: float) -> None:
+    def count(self, actor_id: str, columns: Columns, now_s: float) -> None:
         broadcast = self._sources.broadcast
         self._lag_s = broadcast.age_s(columns["weights_version"], now_s)
-        self.progress.count(columns, broadcast.version, now_s)
+        by_hand = self._interventions.count(actor_id, columns)
+        self.progress.count(columns, broadcast.version, now_s, by_hand)
 
     def add_evaluations(self, evaluations: list[Evaluation]) -> None:
         """Remember evaluations and write a point for each."""
@@ -96,6 +100,7 @@ class Report:
             "episodes_on_disk": replay.store.episodes,
             "journal_mb": replay.journal.bytes_on_disk / 1e6,
             "disk_mb": size_mb(self._config.run_dir),
+            **(self._interventions.figures() if self._config.interventions else {}),
         }
 
     def _waiting_for(self) -> str:

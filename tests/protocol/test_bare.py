@@ -193,9 +193,7 @@ def check_weights(message: dict[str, Any], frames: list[bytes]) -> None:
     assert {"mask_probability", "uniform", "noise_std", "decisions"} <= message["behaviour"].keys()
 
 
-def test_a_bare_client_fetches_a_base_piece_by_piece(
-    client: BareClient, free_ports: tuple[int, int]
-) -> None:
+def test_a_bare_client_fetches_a_base_piece_by_piece(client: BareClient, free_ports: tuple[int, int]) -> None:
     content = np.random.default_rng(0).bytes(1_200_000)
     with learning(make_wire(free_ports)) as intake:
         client.hello()

@@ -47,12 +47,13 @@ class Follower:
         self._full: list[Measured] = []
         self._behaviour: list[tuple[int, float]] = []
         self._not_finite: dict[str, int] = {}
+        self._settings: tuple[object, Settings | None] | None = None
 
     def look(self) -> Snapshot:
         """The run now."""
         warnings: list[str] = []
         self._add(_tried(self._reader.read_good, warnings) or [])
-        settings = _tried(lambda: _read_settings(self.run_dir), warnings) or Settings()
+        settings = _tried(self._read_settings, warnings) or Settings()
         summary = _tried(lambda: read_summary(self.run_dir), warnings)
         silent_s = _age_s(self.run_dir / "metrics.jsonl")
         state = self._state(summary is not None, silent_s)
@@ -87,6 +88,13 @@ class Follower:
             logs=logs,
             summary=None if summary is None else summary_rows(self.run_dir, summary),
         )
+
+    def _read_settings(self) -> Settings | None:
+        """Read once while the files stay as they are: reading YAML takes long. Raises UsageError."""
+        written = [(self.run_dir / name, _written(self.run_dir / name)) for name in SETTINGS]
+        if self._settings is None or self._settings[0] != written:
+            self._settings = written, _read_settings(self.run_dir)
+        return self._settings[1]
 
     def _add(self, points: Iterable[Point]) -> None:
         for point in points:
@@ -212,6 +220,15 @@ def _read_status(run_dir: Path) -> _Status | None:
 
 def _patience_s(settings: Settings) -> float:
     return max(STARTING_S, SILENT_POINTS * (settings.learner.log_every_s or 0.0))
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Changes when the file is written or replaced; None where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def _age_s(path: Path) -> float | None:

@@ -123,6 +123,8 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
             yield "frames", count(frames)
     if success := _success(snapshot):
         yield "success", success
+    if "intervention_share" in figures:
+        yield "by hand", _by_hand(figures)
     if snapshot.waiting:
         yield "waiting", snapshot.waiting
     if snapshot.state == "running" and "frames_per_s" in figures:
@@ -157,6 +159,12 @@ def _success(snapshot: Snapshot) -> str:
     parts += [] if snapshot.base is None else [f"base {_measured(snapshot.base)}"]
     parts += [] if training is None else [f"training {percent(training)}"]
     return "; ".join(parts)
+
+
+def _by_hand(figures: dict[str, float]) -> str:
+    clipped = figures.get("intervention_clipped_share")
+    beyond = "" if clipped is None else f"; {percent(clipped)} of these beyond what a residual reproduces"
+    return f"{percent(figures['intervention_share'])} of the newest frames{beyond}"
 
 
 def _measured(measured: Measured) -> str:

@@ -96,8 +96,12 @@ def _of_residual(record: Record) -> list[Chart]:
         _plain(
             record, "behaviour", "Behaviour of the actors",
             "Success of the last 100 training episodes, and the share of episodes (of decisions, with "
-            "algo.mask_by=decisions) in which the residual acts.",
-            {"success_behaviour": "success", "mask_probability": "residual acts"}, PERCENT,
+            "algo.mask_by=decisions) in which the residual acts. Where somebody intervenes: the share of "
+            "their frames, and of these the share that no residual reproduces.",
+            {
+                "success_behaviour": "success", "mask_probability": "residual acts",
+                "intervention_share": "by hand", "intervention_clipped_share": "of these clipped",
+            }, PERCENT,
         ),
         _losses(record),
         _plain(

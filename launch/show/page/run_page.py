@@ -96,6 +96,8 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield Tile("minutes", minutes, "of training, from the first experience on")
     yield Tile("updates", count(record.newest("updates")))
     yield Tile("episodes", count(record.newest("episodes")), "played to their end")
+    if is_number(share := record.newest("intervention_share")):
+        yield Tile("by hand", percent(share), "of the newest frames")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:
