@@ -55,6 +55,10 @@ class Config(Section, frozen=True):
         if self.algo.trains_base and room < BASE_MESSAGE_BYTES:
             least = f"at least {BASE_MESSAGE_BYTES} for algo={name}, which sends the base in pieces"
             raise ValueError(f"wire.max_message_bytes must be {least}, got {room}")
+        if isinstance(self.algo, SftConfig) and not self.prior_sources:
+            raise ValueError("algo=sft imitates learner.demos, got null: name a dataset")
+        if self.algo.trains_base and isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(f"algo={self.algo.name} trains the base, base=zero has no weights")
         limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
             both = "learner.replay_max_gb and learner.replay_max_frames"
