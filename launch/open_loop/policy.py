@@ -7,6 +7,7 @@ import torch
 from lerobot.configs.types import FeatureType
 from lerobot.utils.constants import ACTION
 from lerobot.utils.import_utils import register_third_party_plugins
+from msgspec import structs
 from torch import Tensor
 
 from actor.policy.contract import CheckpointError
@@ -47,9 +48,7 @@ class Planner:
             raise CheckpointError(f"{place}, of type {self.config.type}, gives no actions: not a policy")
         found = (getattr(self.config, name, None) for name in _LENGTHS)
         self.horizon = horizon or next((length for length in found if length), 1)
-        self._settings = LeRobotBaseConfig(**{
-            name: getattr(settings, name) for name in settings.__struct_fields__
-        } | {"act_horizon": self.horizon})  # fmt: skip
+        self._settings = structs.replace(settings, act_horizon=self.horizon)
         try:
             self._policy, statistics = load_policy(self.config, place)
         except ImportError as error:
@@ -100,9 +99,7 @@ class Planner:
             for name, (size,) in self.states.items():
                 fields[name] = (end, end + size)
                 end += size
-            settings = LeRobotBaseConfig(**{
-                name: getattr(self._settings, name) for name in self._settings.__struct_fields__
-            } | {"instruction": instruction})  # fmt: skip
+            settings = structs.replace(self._settings, instruction=instruction)
             self._by_instruction[instruction] = LeRobotBase(
                 self._policy, self._processors, fields, settings, observation_dim=end,
                 feature_cameras={name: name for name in self.pictures}, device=self._device,

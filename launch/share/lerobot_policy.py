@@ -24,6 +24,7 @@ from actor.policy.diffusion.padded import BASE_POSE, BASE_POSE_AT
 from actor.policy.dimensions import dimensions_of
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
+from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig
 from config.main import Config
 from config.process import UsageError
@@ -63,7 +64,7 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     config = shared.config
     base = _base_parts(config)
     residual = _residual(shared)
-    settings = _settings(config, base)
+    settings = _settings(config, shared.algo, base)
     if base_alone:
         settings["residual_scale"] = 0.0
         for parameter in residual.parameters():
@@ -82,9 +83,9 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     log.info("wrote %s: %s", target, "the base alone" if base_alone else f"base and {shared.place}")
 
 
-def _settings(config: Config, base: BaseParts) -> dict[str, Any]:
+def _settings(config: Config, algo: AlgoConfig, base: BaseParts) -> dict[str, Any]:
     """config.json, without what training alone uses."""
-    algo, action_dim = config.algo, dimensions_of(config.task).action_dim
+    action_dim = dimensions_of(config.task).action_dim
     return {
         "type": "residual_rl",
         "input_features": _state_features(config) | base.images,
@@ -121,7 +122,7 @@ def _state_features(config: Config) -> dict[str, Any]:
 def _residual(shared: Shared) -> ResidualActor:
     """The run's residual. Raises CheckpointError: they do not fit the run's configuration."""
     observation_dim, action_dim = dimensions_of(shared.config.task)
-    module = ResidualActor(shared.config.algo, observation_dim, action_dim)
+    module = ResidualActor(shared.algo, observation_dim, action_dim)
     try:
         module.load_state_dict(shared.content["actor"], strict=True)
     except RuntimeError as error:

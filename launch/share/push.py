@@ -58,8 +58,10 @@ def push(shared: Shared, what: What, repo: str, licence: str, *, private: bool) 
         assemble(shared, what, repo, licence, folder)
         _check_card(folder / "README.md", kind.repo_type)
         api = hub()
-        sdk = {"space_sdk": "static"} if kind.repo_type == "space" else {}
-        made = api.create_repo(repo, repo_type=kind.repo_type, private=private or None, exist_ok=True, **sdk)
+        sdk = "static" if kind.repo_type == "space" else None
+        made = api.create_repo(
+            repo, repo_type=kind.repo_type, private=private or None, exist_ok=True, space_sdk=sdk
+        )
         message = f"Push the {what} of a residual-rl run"
         api.upload_folder(repo_id=repo, repo_type=kind.repo_type, folder_path=folder, commit_message=message)
         if what == "replay":

@@ -7,6 +7,7 @@ from typing import Any
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
+from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
 from launch.evaluate import config_of_run, residual_of_run
@@ -20,6 +21,7 @@ class Shared:
 
     run_dir: Path
     config: Config
+    algo: AlgoConfig
     place: Path
     content: dict[str, Any]
 
@@ -32,10 +34,19 @@ def shared_run(run: str, checkpoint: str) -> Shared:
     """The run and its checkpoint `best` (else the newest), `newest`, or the file that is named.
     Raises UsageError: no such run, or no such checkpoint, or it cannot be read."""
     config, run_dir = config_of_run(run, ()), find_run(run)
-    place = {
-        "best": lambda: residual_of_run(run),
-        "newest": lambda: run_dir / "checkpoints" / "newest.pt",
-    }.get(checkpoint, lambda: Path(checkpoint))()
+    algo = config.algo.plays
+    if algo is None:
+        raise UsageError(
+            f"{run_dir} trained no residual (algo={config.algo.name}): a base that it trained is in "
+            "checkpoints/bases, give it to another run as base.path"
+        )
+    match checkpoint:
+        case "best":
+            place = residual_of_run(run)
+        case "newest":
+            place = run_dir / "checkpoints" / "newest.pt"
+        case _:
+            place = Path(checkpoint)
     if not place.is_file():
         raise UsageError(f"no checkpoint {place}: name best, newest, or a file that is there")
     content = read_checkpoint(place)
@@ -43,4 +54,4 @@ def shared_run(run: str, checkpoint: str) -> Shared:
         raise CheckpointError(f"{place} is no checkpoint of a residual: name best.pt or newest.pt of a run")
     if (found := non_finite_value(content["actor"])) is not None:
         raise CheckpointError(f"{place}: {found}: choose another checkpoint of its run")
-    return Shared(run_dir, config, place, content)
+    return Shared(run_dir, config, algo, place, content)

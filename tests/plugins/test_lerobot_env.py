@@ -111,7 +111,8 @@ def shipped(folder: Path, *words: str) -> Config:
     folder.mkdir()
     write_config(folder / "config.yaml", config)
     torch.manual_seed(0)
-    residual = ResidualActor(config.algo, 42, 7)
+    assert config.algo.plays is not None
+    residual = ResidualActor(config.algo.plays, 42, 7)
     residual.head.weight.data += 0.02 * torch.randn_like(residual.head.weight)
     content = {
         "version": 1, "updates": 1, "algo": msgspec.to_builtins(config.algo), "actor": residual.state_dict()

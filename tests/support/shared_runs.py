@@ -47,7 +47,8 @@ def shared_run(folder: Path, *words: str) -> Config:
     folder.mkdir(parents=True)
     write_config(folder / "config.yaml", config)
     torch.manual_seed(1)
-    residual = ResidualActor(config.algo, OBSERVATION, ACTION)
+    assert config.algo.plays is not None
+    residual = ResidualActor(config.algo.plays, OBSERVATION, ACTION)
     for parameter in residual.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     residual.observation_mean += 0.1

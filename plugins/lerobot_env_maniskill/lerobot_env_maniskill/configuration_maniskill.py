@@ -41,9 +41,10 @@ class ManiSkillConfig(EnvConfig):
         self, n_envs: int, use_async_envs: bool = False
     ) -> dict[str, dict[int, VectorEnv[Any, Any, Any]]]:
         names = {each.name for each in fields(Settings)}
-        chosen = {name: value for name, value in asdict(self).items() if name in names}
-        lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
-        settings = Settings(**(chosen | lists))
+        chosen: dict[str, Any] = {name: value for name, value in asdict(self).items() if name in names}
+        for name in ("cameras", "camera_size", "imports"):
+            chosen[name] = tuple(chosen[name])
+        settings = Settings(**chosen)
         made = make_env(n_envs, use_async_envs, settings)
         self._describe(made.single_observation_space, made.single_action_space)
         return {self.type: {0: made}}

@@ -82,8 +82,8 @@ class ManiSkillEnv(gymnasium.Env):
         self.render_mode = "rgb_array"
         self._draws = settings.render == "always" or (settings.render == "auto" and _gpu_draws())
         self._simulator = _make_simulator(settings, self._draws)
-        self.action_space = self._simulator.action_space
-        if not (np.allclose(self.action_space.low, -1) and np.allclose(self.action_space.high, 1)):
+        space = self.action_space = self._simulator.action_space
+        if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
             raise ValueError(
                 f"control_mode={settings.control_mode} has actions outside [-1, 1]: choose a delta one"
             )

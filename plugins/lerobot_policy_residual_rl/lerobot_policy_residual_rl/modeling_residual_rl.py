@@ -24,8 +24,9 @@ class ResidualRlPolicy(PreTrainedPolicy):
     begins the next episode in every row, with the seeds of `config.first_seed`; `begin` does so in some rows.
     """
 
-    config_class = ResidualRlConfig
-    name = "residual_rl"
+    # LeRobot declares both as None and asks for these.
+    config_class = ResidualRlConfig  # pyright: ignore[reportAssignmentType]
+    name = "residual_rl"  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, config: ResidualRlConfig, **_: Any) -> None:
         super().__init__(config)
@@ -41,7 +42,8 @@ class ResidualRlPolicy(PreTrainedPolicy):
     @classmethod
     def from_pretrained(cls, pretrained_name_or_path: str | Path, **kwargs: Any) -> Self:
         """As LeRobot's, with all weights or none."""
-        policy = super().from_pretrained(pretrained_name_or_path, **(kwargs | {"strict": True}))
+        kwargs["strict"] = True
+        policy = super().from_pretrained(pretrained_name_or_path, **kwargs)
         if isinstance(policy.base, LeRobotBase):
             policy.base.load_processors(str(pretrained_name_or_path), kwargs.get("revision"))
         return policy

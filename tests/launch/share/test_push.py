@@ -111,7 +111,7 @@ def test_a_replay_is_a_whole_dataset_with_a_card_and_the_tag_of_its_format(run: 
     card = DatasetCard(hub.uploaded["me/thing"]["README.md"].decode())
     assert card.data.task_categories == ["robotics"] and card.data.license == "apache-2.0"
     made, sent, tagged = hub.calls
-    assert made[1] == {"repo": "me/thing", "repo_type": "dataset", "private": True, "exist_ok": True}
+    assert (made[1]["repo"], made[1]["repo_type"], made[1]["private"]) == ("me/thing", "dataset", True)
     assert sent[1]["repo_type"] == "dataset" and tagged == (
         "create_tag", {"repo": "me/thing", "tag": "v3.0", "repo_type": "dataset"},
     )  # fmt: skip
