@@ -42,6 +42,8 @@ TESTED_ELSEWHERE = {
     "docker compose": "tests/launch/containers/test_files.py",
     "docker build": "tests/launch/containers/test_install_steps.py",
     "docker run": "tests/launch/containers/test_files.py",
+    "residual-rl actor tcp://127.0.0.1:5588 actor.intervene=keyboard": "tests/system/test_takeover.py",
+    "residual-rl actor tcp://127.0.0.1:5588 actor.intervene=tel": "tests/actor/interventions/test_teleop.py",
     "residual-rl improve": "tests/launch/improve/test_improve.py",
     "residual-rl train-reward": "tests/learner/rewards/test_train_reward.py",
     "residual-rl page": "tests/launch/page/test_server.py",
