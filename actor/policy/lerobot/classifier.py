@@ -72,7 +72,7 @@ def make_model(cameras: Sequence[str], size: tuple[int, int], encoder: str, devi
 
 def save_pictures(folder: Path, model: Any, encoder: str) -> None:
     """Write the classifier, with the encoder that LeRobot would look for elsewhere."""
-    from transformers import AutoModel
+    from transformers import AutoModel  # pyright: ignore[reportMissingImports]  LeRobot's extras bring it
 
     AutoModel.from_pretrained(encoder, trust_remote_code=True).save_pretrained(folder / ENCODER)
     model.save_pretrained(folder / PICTURES)
