@@ -87,6 +87,9 @@ def _register_tasks() -> None:
     import mani_skill.envs  # noqa: F401
 
     import actor.simulators.tasks  # noqa: F401
+    from config.packages import register_tasks
+
+    register_tasks()
 
 
 @functools.cache
