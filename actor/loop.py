@@ -16,9 +16,9 @@ from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
+from actor.simulators.adapters import require_task
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import require_task
 from actor.simulators.processes import part_of_processors
 from config.actor import ActorConfig
 from config.main import Config
@@ -48,7 +48,7 @@ def prepare_process(config: Config) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras)
+    require_task(config.task)
 
 
 def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from actor.simulators.adapters import simulator_of
 from actor.simulators.cameras import STATE
-from actor.simulators.maniskill import single_environment
 from config.task import TaskConfig
 
 # Beside the observation to act on next: the true last one of an episode, and the outcome of the action.
@@ -28,7 +28,8 @@ class Bundle(gymnasium.Env):
         # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
-        self._envs = [single_environment(task, seed, stride) for seed in seeds]
+        simulator = simulator_of(task)
+        self._envs = [simulator.single_environment(task, seed, stride) for seed in seeds]
         single = self._envs[0].observation_space
         self._plain = not isinstance(single, gymnasium.spaces.Dict)
         shown: dict[str, Any] = dict(single) if isinstance(single, gymnasium.spaces.Dict) else {STATE: single}

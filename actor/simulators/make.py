@@ -1,8 +1,8 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
+from actor.simulators.adapters import require_task
 from actor.simulators.batched import BatchedEnvironment
-from actor.simulators.contract import VectorEnvironment
-from actor.simulators.maniskill import require_task
+from actor.simulators.contract import TaskError, VectorEnvironment
 from config.task import TaskConfig
 
 
@@ -21,7 +21,12 @@ def make_environment(
         TaskError: unknown task, control mode or camera, or unsuitable action space.
         RenderError: cameras, and nothing here that renders.
     """
-    require_task(task.env_id, task.cameras)
+    if task.simulator != "maniskill" and backend != "physx_cpu":
+        raise TaskError(
+            f"actor.backend={backend} is a backend of ManiSkill, task.simulator={task.simulator} runs on "
+            "processors: set actor.backend=physx_cpu"
+        )
+    require_task(task)
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 
