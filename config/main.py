@@ -46,6 +46,25 @@ class Config(Section, frozen=True):
                 f"task.reward_mode must be sparse for algo.reward={self.algo.reward}, "
                 f"got {self.task.reward_mode}"
             )
+        if self.algo.target_clip == "reachable" and not self.task.success_ends:
+            raise ValueError(
+                "algo.target_clip must be null or [low, high] for task.gymnasium.success_ends=false, since "
+                "returns are of more than one success, got reachable"
+            )
+        self._require_hindsight()
+
+    def _require_hindsight(self) -> None:
+        if not self.learner.hindsight_goals:
+            return
+        if self.task.goal is None or not self.task.success_ends:
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a task without task.goal, or that success does not end"
+            )
+        if not isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a base with plans, which are for the goal that it saw: "
+                "set base=zero"
+            )
 
     @property
     def prior_sources(self) -> tuple[str, ...]:

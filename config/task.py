@@ -24,6 +24,22 @@ class GymnasiumConfig(Section, frozen=True):
         self.require((self.success_reward is not None) == counts, "success_reward", rule)
 
 
+class GoalConfig(Section, frozen=True):
+    """task.goal"""
+
+    achieved: tuple[int, int]
+    desired: tuple[int, int]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self.positive("threshold")
+        for key in ("achieved", "desired"):
+            first, stop = getattr(self, key)
+            self.require(0 <= first < stop, key, "[first, end) with first below end")
+        lengths = self.achieved[1] - self.achieved[0], self.desired[1] - self.desired[0]
+        self.require(lengths[0] == lengths[1], "desired", "as long as achieved")
+
+
 class TaskConfig(Section, frozen=True):
     """config/task"""
 
@@ -39,6 +55,7 @@ class TaskConfig(Section, frozen=True):
     residual_dims: tuple[int, ...] | None
     residual_scale: float
     relations: dict[str, tuple[Relation, ...]]
+    goal: GoalConfig | None
     robot_type: str
     robot_state_dim: int | None
     fps: int
@@ -60,6 +77,11 @@ class TaskConfig(Section, frozen=True):
         shown = self.obs == "state" or len(self.cameras) > 0
         self.require(shown, "obs", "state where cameras names no camera, such as [render]")
         self._require_simulator()
+
+    @property
+    def success_ends(self) -> bool:
+        """Whether success ends an episode."""
+        return self.gymnasium is None or self.gymnasium.success_ends
 
     def _require_simulator(self) -> None:
         ours = self.simulator == "gymnasium"

@@ -35,6 +35,7 @@ from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
+from learner.replay.memory.hindsight import Hindsight
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.origin import SPEC_FILE
 from learner.replay.prior.prior import PriorData
@@ -139,7 +140,10 @@ def _join(
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
     algorithm = _make_algorithm(config, base, prior_ring, ranks)
     joint = msgspec.structs.replace(config.algo, batch_size=config.algo.batch_size * ranks.size)
-    batches = Batches(joint, replay.ring, prior_ring, seed=config.seed, device=config.learner.device)
+    goal, goals = config.task.goal, config.learner.hindsight_goals
+    hindsight = Hindsight(goal, goals) if goal is not None and goals else None
+    device = config.learner.device
+    batches = Batches(joint, replay.ring, prior_ring, seed=config.seed, device=device, hindsight=hindsight)
     pace, progress = Pace(config.algo, config.learner.max_updates_behind), RunProgress(config)
     resumable = {"algorithm": algorithm, "batches": batches, "pace": pace, "progress": progress}
     folder = config.run_dir / "checkpoints"

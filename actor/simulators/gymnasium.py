@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actor.simulators.contract import TaskError, UnplayableError
+from actor.simulators.contract import RenderError, TaskError, UnplayableError
 from actor.simulators.mujoco_pictures import choose_gl, is_mujoco
 from actor.simulators.seeded import SeededEpisodes
 from actor.simulators.spaces import ActionScale, StateRow, part_at
@@ -103,11 +103,24 @@ def require(task: TaskConfig) -> None:
 
 def draws_slowly(task: TaskConfig) -> bool:
     """Whether the processor draws. Raises RenderError: nothing here does."""
-    env = make_simulator(task)
+    env = make_simulator(task, draws=True)
     try:
-        return is_mujoco(env) and choose_gl() == "osmesa"
+        if is_mujoco(env):
+            return choose_gl() == "osmesa"
+        env.reset(seed=0)
+        _require_picture(env, task)
+        return False
     finally:
         env.close()
+
+
+def _require_picture(env: gymnasium.Env, task: TaskConfig) -> None:
+    try:
+        shown: Any = env.render()
+    except gymnasium.error.Error as error:
+        raise RenderError(f"task.env_id={task.env_id} draws no pictures here: {one_line(error)}") from error
+    if not isinstance(shown, np.ndarray):
+        raise RenderError(f"task.env_id={task.env_id} draws no pictures: its render() has no mode rgb_array")
 
 
 def _require_registered(task: TaskConfig) -> None:

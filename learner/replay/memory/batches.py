@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from config.algo import AlgoConfig
+from learner.replay.memory.hindsight import Hindsight
 from learner.replay.memory.ring import Ring, Sampled
 from learner.replay.memory.rows import Flags, Slots
 from learner.replay.memory.transitions import TransitionBatch
@@ -32,13 +33,25 @@ class Drawn(NamedTuple):
 
 
 class Batches:
-    """Draws `batch_size` transitions, `prior_fraction` of them from `prior` if there is one."""
+    """Draws `batch_size` transitions, `prior_fraction` of them from `prior` if there is one.
 
-    def __init__(self, algo: AlgoConfig, online: Ring, prior: Ring | None, *, seed: int, device: str) -> None:
+    `hindsight`: gives some of them other goals; None: none."""
+
+    def __init__(
+        self,
+        algo: AlgoConfig,
+        online: Ring,
+        prior: Ring | None,
+        *,
+        seed: int,
+        device: str,
+        hindsight: Hindsight | None = None,
+    ) -> None:
         prior_rows = round(algo.batch_size * algo.prior_fraction) if prior is not None else 0
         self._sources = [(online, algo.batch_size - prior_rows)]
         if prior is not None and prior_rows:
             self._sources.append((prior, prior_rows))
+        self._hindsight = hindsight
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._rng = np.random.default_rng(seed)
@@ -106,7 +119,12 @@ class Batches:
 
     def _draw(self, ring: Ring, rows: int) -> Sampled:
         return ring.sample_with_places(
-            rows, self._rng, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset
+            rows,
+            self._rng,
+            n_step=self._n_step,
+            gamma=self._gamma,
+            reward_offset=self._reward_offset,
+            hindsight=self._hindsight,
         )
 
     def _here(self, column: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ import gymnasium
 import msgspec
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from actor.policy.dimensions import dimensions_of
-from actor.simulators.contract import TaskError, UnplayableError
+from actor.simulators import mujoco_pictures
+from actor.simulators.contract import RenderError, TaskError, UnplayableError
 from actor.simulators.gymnasium import first_observation, require, single_environment, state_dimensions
 from actor.simulators.make import make_environment
 from actor.simulators.spaces import ActionScale, StateRow
@@ -60,6 +62,15 @@ def registered() -> Iterator[None]:
     gymnasium.register("SilentShelf-v0", lambda: Shelf(says=None))
     yield
     del gymnasium.registry["Shelf-v0"], gymnasium.registry["SilentShelf-v0"]
+
+
+@pytest.fixture
+def drawing() -> None:
+    """Skips where nothing draws."""
+    try:
+        mujoco_pictures.choose_gl()
+    except RenderError as error:
+        pytest.skip(str(error))
 
 
 def a_task(env_id: str = "Shelf-v0", **changes: Any) -> TaskConfig:
@@ -137,6 +148,17 @@ def test_a_task_that_never_says_whether_it_succeeded_is_refused_at_its_first_end
         UnplayableError, match=r"SilentShelf-v0 reports no info\['is_success'\].*task.gymnasium.success"
     ):
         play(a_task("SilentShelf-v0"))
+
+
+def test_the_error_of_a_task_in_a_process_is_that_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from this process, which has registered the task."""
+    monkeypatch.setattr("actor.simulators.processes.start_method", lambda preloaded: "fork")
+    envs = make_environment(a_task("SilentShelf-v0"), "physx_cpu", 2, seed=0, processes=1)
+    envs.reset()
+    with pytest.raises(UnplayableError, match="reports no info"):
+        for _ in range(3):
+            envs.step(torch.zeros(2, 2))
+    envs.close()
 
 
 @pytest.mark.parametrize("name", ["pendulum", pytest.param("fetch_push", marks=needs_fetch)])
@@ -256,3 +278,48 @@ def test_a_backend_of_maniskill_is_refused() -> None:
 def test_settings_that_do_not_go_together_are_refused_by_their_key(words: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_config(*words)
+
+
+@needs_fetch
+def test_pictures_change_nothing_in_an_episode(drawing: None) -> None:
+    blind = make_config("task=fetch_push").task
+    seeing = make_config("task=fetch_push", "task.obs=both", "task.cameras=[render,external_camera_0]").task
+    envs = [single_environment(task, 5, 1) for task in (blind, seeing)]
+    row, seen = (env.reset()[0] for env in envs)
+    generator = np.random.default_rng(0)
+    for _ in range(8):
+        action = generator.uniform(-1, 1, 4).astype(np.float32)
+        row, seen = (env.step(action)[0] for env in envs)
+        assert np.array_equal(row, seen["state"])
+    shown = [seen["render"], seen["external_camera_0"]]
+    assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in shown)
+    assert shown[0].std() > 5 and not np.array_equal(*shown)
+    for env in envs:
+        env.close()
+
+
+@needs_fetch
+def test_pixels_are_pictures_beside_one_zero(drawing: None) -> None:
+    task = make_config("task=fetch_push", "task.obs=pixels", "task.cameras=[render]").task
+    env = single_environment(task, 0, 1)
+    seen, _ = env.reset()
+    assert seen["state"].tolist() == [0] and seen["render"].any() and state_dimensions(task) == (1, 4)
+    env.close()
+
+
+@needs_fetch
+def test_a_camera_that_the_task_lacks_is_refused_with_those_it_has(drawing: None) -> None:
+    task = make_config("task=fetch_push", "task.cameras=[nose]").task
+    with pytest.raises(TaskError, match=r"it has the cameras \['render', .*not \['nose'\]"):
+        single_environment(task, 0, 1)
+
+
+@needs_fetch
+def test_without_a_library_that_draws_pictures_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(mujoco_pictures, "_DRAWS", "raise SystemExit(1)")
+    mujoco_pictures.choose_gl.cache_clear()
+    with pytest.raises(RenderError, match="neither EGL nor OSMesa draws here: apt-get install libosmesa6"):
+        require(make_config("task=fetch_push", "task.cameras=[render]").task)
