@@ -62,8 +62,8 @@ class Config(Section, frozen=True):
             )
         if not isinstance(self.base, ZeroBaseConfig):
             raise ValueError(
-                "learner.hindsight_goals must be 0 for a base with plans, which are for the goal that it saw: "
-                "set base=zero"
+                "learner.hindsight_goals must be 0 for a base with plans, which are for the goal that it "
+                "saw: set base=zero"
             )
 
     @property

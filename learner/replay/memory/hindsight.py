@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from config.task import GoalConfig
 from learner.replay.memory.rows import Flags, Floats, Rows, Slots
@@ -98,10 +97,10 @@ class Hindsight:
             slots = after
         return Relabelled(chosen, goal, Ends(slots, reward.astype(np.float32), discount))
 
-    def _reached(self, rows: Rows, slots: Slots) -> NDArray[np.float32]:
+    def _reached(self, rows: Rows, slots: Slots) -> Floats:
         first, stop = self._goal.achieved
         at = torch.as_tensor(slots).to(rows.block.device)
-        return rows.block.index_select(0, at)[:, first:stop].cpu().numpy()
+        return np.asarray(rows.block.index_select(0, at)[:, first:stop].cpu(), np.float32)
 
 
 def future_of(rows: Rows, start: Slots, rng: np.random.Generator) -> Slots:

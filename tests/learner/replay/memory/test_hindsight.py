@@ -46,9 +46,8 @@ def relabelled(start: int, goal: float, n_step: int, offset: float = 0.0) -> tup
             self.asked = getattr(self, "asked", 0) + 1
             return np.full((1, 1), goal) if self.asked == 1 else super()._reached(rows, slots)
 
-    ends = Given(GOAL, 4).of(
-        make_rows(), np.array([start]), np.random.default_rng(0), n_step=n_step, gamma=0.5, reward_offset=offset
-    ).ends  # fmt: skip
+    rng, settings = np.random.default_rng(0), dict(n_step=n_step, gamma=0.5, reward_offset=offset)
+    ends = Given(GOAL, 4).of(make_rows(), np.array([start]), rng, **settings).ends
     return int(ends.slots[0]), float(ends.reward[0]), float(ends.discount[0])
 
 
