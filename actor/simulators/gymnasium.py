@@ -141,7 +141,7 @@ def _register(task: TaskConfig) -> None:
     if package is None:
         return
     extra = _EXTRAS.get(package)
-    install = "install it" if extra is None else f"pip install -e '.[{extra}]'"
+    install = "install it" if extra is None else f"bash launch/setup_env.sh {extra}"
     if package in _MUJOCO_FROM:
         _require_mujoco(task.env_id, _MUJOCO_FROM[package], install)
     try:
@@ -159,8 +159,7 @@ def _require_mujoco(env_id: str, too_new: tuple[int, int], install: str) -> None
     if tuple(int(number) for number in found.split(".")[:2]) >= too_new:
         below = ".".join(map(str, too_new))
         raise TaskError(
-            f"task.env_id={env_id} does not run with mujoco {found}, only with one below {below}: "
-            f"pip install 'mujoco<{below}'"
+            f"task.env_id={env_id} does not run with mujoco {found}, only with one below {below}: {install}"
         )
 
 

@@ -1,10 +1,9 @@
-"""Fetch for tests: skipped where its packages are not installed."""
+"""Tests of Fetch are skipped where its packages are not installed."""
 
 import importlib.util
 
 import pytest
 
-needs_fetch = pytest.mark.skipif(
-    importlib.util.find_spec("gymnasium_robotics") is None or importlib.util.find_spec("mujoco") is None,
-    reason="Fetch needs pip install -e '.[fetch]'",
-)
+INSTALL = "bash launch/setup_env.sh fetch"
+MISSING = [name for name in ("gymnasium_robotics", "mujoco") if importlib.util.find_spec(name) is None]
+needs_fetch = pytest.mark.skipif(bool(MISSING), reason=f"Fetch needs {', '.join(MISSING)}: {INSTALL}")

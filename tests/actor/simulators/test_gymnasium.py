@@ -19,7 +19,7 @@ from actor.simulators.make import make_environment
 from actor.simulators.spaces import ActionScale, StateRow
 from config.section import ConfigError
 from config.task import TaskConfig
-from tests.support.fetch import needs_fetch
+from tests.support.fetch import INSTALL, needs_fetch
 from tests.support.helpers import make_config
 
 PENDULUM = make_config("task=pendulum").task
@@ -241,7 +241,10 @@ def test_a_task_that_does_not_exist_is_one_line(task: TaskConfig, says: str) -> 
 
 @pytest.mark.parametrize(
     ("found", "says"),
-    [("4.0.0", "does not run with mujoco 4.0.0, only with one below 3.4"), (None, r"\.\[fetch\]")],
+    [
+        ("4.0.0", f"does not run with mujoco 4.0.0, only with one below 3.4: {INSTALL}"),
+        (None, f"needs mujoco: {INSTALL}"),
+    ],
 )
 def test_mujoco_that_fetch_does_not_run_with_is_named(
     found: str | None, says: str, monkeypatch: pytest.MonkeyPatch
