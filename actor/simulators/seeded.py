@@ -33,8 +33,10 @@ class SeededEpisodes(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         if seed is not None:
             self._next_seed = seed
+        # gymnasium formats the trace of a worker's error: no percent sign in a line that calls.
+        chosen = self._next_seed % 2**31
         with self._around_reset():
-            observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
+            observation, _ = self.env.reset(seed=chosen, options=options)
         self._next_seed += self._stride
         return observation, {}
 
