@@ -6,9 +6,12 @@ import torch
 
 from config.section import ConfigError
 from config.task import GoalConfig
+from learner.replay.memory.batches import Batches
 from learner.replay.memory.hindsight import Hindsight, future_of
+from learner.replay.memory.ring import Ring
 from learner.replay.memory.rows import Rows
 from learner.replay.memory.transitions import TransitionBatch, find_ends
+from tests.support.columns import episode_of
 from tests.support.helpers import make_config
 
 GOAL = GoalConfig(achieved=(0, 1), desired=(1, 2), threshold=0.5)
@@ -106,3 +109,17 @@ def test_a_batch_has_the_other_goal_on_both_sides_and_the_rest_is_as_it_was() ->
 def test_hindsight_where_it_cannot_be_right_is_refused(words: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make_config(*words, "learner.hindsight_goals=4")
+
+
+def test_batches_have_four_of_five_goals_replaced() -> None:
+    algo = make_config("algo.prior_fraction=0", "algo.batch_size=1000", "algo.n_step=1").algo
+    ring = Ring(10, 3, 8)
+    columns = episode_of([[0, 0, 0, 0]] * 3, frames=[4, 4, 4])
+    columns["observation"][:, :, 0] = np.arange(3)[:, None]  # reached
+    columns["observation"][:, :, 1] = ASKED
+    ring.add("a", columns | {"final_observation": np.array([[3, ASKED, 0]], np.float32)})
+    batch = Batches(algo, ring, None, seed=0, device="cpu", hindsight=Hindsight(GOAL, 4)).next()
+    goal = batch["observation"][:, 1]
+    assert 0.75 < (goal != ASKED).float().mean() < 0.85 and set(goal.tolist()) == {1, 2, 3, ASKED}
+    reached = (batch["next_observation"][:, 0] == goal) & (goal != ASKED)
+    assert torch.equal(batch["reward"], reached.float())
