@@ -16,6 +16,7 @@ from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec
+from actor.policy.trainable import most_bytes
 from actor.simulators.contract import VectorEnvironment
 from config.main import Config
 
@@ -96,6 +97,7 @@ def run_evaluator(config: Config, stop: threading.Event) -> None:
             role="evaluator",
             spec=experience_spec(config, base),
             stop=stop,
+            most_base_bytes=most_bytes(base) if config.algo.trains_base else 0,
         )
         try:
             uplink.connect()

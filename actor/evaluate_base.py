@@ -65,6 +65,12 @@ def make_policy(config: Config, base: BasePolicy, residual: Path | None, num_env
     if residual is None:
         return evaluated_policy(config, base, num_envs, "base")
     policy = evaluated_policy(config, base, num_envs, "full")
+    load_residual(policy, residual)
+    return policy
+
+
+def load_residual(policy: DecoratedPolicy, residual: Path) -> None:
+    """Let `policy` act with the weights of a checkpoint. Raises CheckpointError: see `make_policy`."""
     content = read_checkpoint(residual)
     if (found := non_finite_value(content)) is not None:
         raise CheckpointError(f"residual {residual}: {found}: choose another checkpoint of its run")
@@ -75,7 +81,6 @@ def make_policy(config: Config, base: BasePolicy, residual: Path | None, num_env
             f"residual {residual} does not fit this algo, base and task: give the keys of its run "
             f"({' '.join(str(error).split())})"
         ) from error
-    return policy
 
 
 def run(config: Config, stop: threading.Event) -> None:

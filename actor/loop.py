@@ -8,19 +8,28 @@ from pathlib import Path
 
 import torch
 
+from actor.interventions.contract import ActionSource
+from actor.interventions.held import HeldRollout
+from actor.interventions.judged import JudgedEnvironment
+from actor.interventions.make import make_source
+from actor.interventions.takeover import Takeover
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
-from actor.policy.decorated import DecoratedPolicy
+from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
+from actor.policy.from_run import with_residual
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
+from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
 from actor.simulators.adapters import require_task
-from actor.simulators.contract import TaskError
+from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.make import make_environment
+from actor.simulators.paced import PacedEnvironment
+from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
-from config.actor import ActorConfig
+from config.actor import PICTURES_FOLDER, ActorConfig
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -38,6 +47,7 @@ def run_actor(config: Config, stop: threading.Event) -> None:
         UplinkError: the learner refused this actor, or none answered.
         SpoolError: a spool that cannot be written.
     """
+    config = with_residual(config)
     prepare_process(config)
     run_with_base(config, make_base(config.base, config.task, config.actor.device), stop)
 
@@ -48,7 +58,7 @@ def prepare_process(config: Config) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task)
+    require_task(config.task, draws=config.actor.shown is not None)
 
 
 def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:
@@ -59,22 +69,63 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     processes = settings.processes or part_of_processors(settings.count)
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
-    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes)
+    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes, settings.shown)
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
-        uplink = make_uplink(config, spec, stop)
+        room = most_bytes(base) if config.algo.trains_base else 0
+        uplink = make_uplink(config, spec, stop, room)
         try:
             uplink.connect()
             uplink.pump()
             progress = uplink.progress
             seed = first_seed(config, 0 if progress is None else progress.decisions)
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=seed)
-            rollout = Rollout(envs, policy, spec, seed)
-            simulate(rollout, policy, uplink, rows, stop)
+            source = make_source(config, envs, seed)
+            try:
+                policy = make_policy(config, base, envs, source, seed)
+                if not config.algo.explores:
+                    wait_for_weights(uplink, policy, stop)
+                rollout = make_rollout(config, policy, envs, source, spec, seed)
+                simulate(rollout, policy, uplink, rows, stop)
+            finally:
+                if source is not None:
+                    source.close()
         finally:
             uplink.close()
     finally:
         envs.close()
+
+
+def make_policy(
+    config: Config, base: BasePolicy, envs: VectorEnvironment, source: ActionSource | None, seed: int
+) -> DecoratedPolicy | Takeover:
+    """Who acts in `envs`. `source`: who may act instead of the policy."""
+    kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
+    policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+    return policy if source is None else Takeover(policy, source, config.algo.scale)
+
+
+def make_rollout(
+    config: Config,
+    policy: DecoratedPolicy | Takeover,
+    envs: VectorEnvironment,
+    source: ActionSource | None,
+    spec: ExperienceSpec,
+    seed: int,
+) -> Rollout | HeldRollout:
+    """What collects what happens."""
+    paced = _shown(config, envs)
+    if source is None:
+        return Rollout(paced, policy, spec, seed)
+    judged = JudgedEnvironment(paced, source)
+    rollout = Rollout(judged, policy, spec, seed)
+    return HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
+
+
+def _shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
+    """`envs`, as fast and as visible as whoever drives them needs."""
+    if config.actor.shown is not None:
+        envs = PicturedEnvironment(envs, config.run_dir / PICTURES_FOLDER / f"{name_of(config.actor)}.jpg")
+    return PacedEnvironment(envs, config.learner.fps) if config.actor.paced else envs
 
 
 def first_seed(config: Config, decisions: int) -> int:
@@ -88,7 +139,7 @@ def first_seed(config: Config, decisions: int) -> int:
     return (seed * SEEDS_PER_ACTOR + decisions) % 2**31
 
 
-def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> Uplink:
+def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event, most_base_bytes: int) -> Uplink:
     """This actor's side of the wire, not yet connected."""
     settings = config.actor
     return Uplink(
@@ -98,6 +149,7 @@ def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event) -> 
         spec=spec,
         stop=stop,
         spool=None if settings.spool is None else Path(settings.spool),
+        most_base_bytes=most_base_bytes,
     )
 
 
@@ -120,8 +172,23 @@ def rows_in_a_message(config: Config, spec: ExperienceSpec) -> int:
     return min(config.actor.rows_per_batch, room)
 
 
+def wait_for_weights(uplink: Uplink, policy: DecoratedPolicy | Takeover, stop: threading.Event) -> None:
+    """Until the first weights are adopted, the run is over, or `stop` is set."""
+    while adopt_newest(uplink, policy) is None and not is_over(uplink) and not stop.wait(0.02):
+        uplink.pump()
+
+
+def is_over(uplink: Uplink) -> bool:
+    """Whether the learner needs no more experience."""
+    return uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished)
+
+
 def simulate(
-    rollout: Rollout, policy: DecoratedPolicy, uplink: Uplink, rows_per_batch: int, stop: threading.Event
+    rollout: Rollout | HeldRollout,
+    policy: DecoratedPolicy | Takeover,
+    uplink: Uplink,
+    rows_per_batch: int,
+    stop: threading.Event,
 ) -> None:
     """Step, send and adopt until the run is over."""
     started = time.monotonic()
@@ -132,6 +199,7 @@ def simulate(
             "frames_per_s": rollout.frames / (time.monotonic() - started),
             "episodes": float(rollout.episodes),
             "version": float(policy.weights_version),
+            "base_version": float(policy.base_version),
             "sub_envs": float(rollout.sub_envs),
         }
 
@@ -143,6 +211,6 @@ def simulate(
         if rollout.rows >= rows_per_batch:
             uplink.send(rollout.take())
         uplink.pump(figures())
-        if uplink.progress is not None and (uplink.progress.evaluate or uplink.progress.finished):
+        if is_over(uplink):
             log.info("the learner has what it needs: %d frames simulated here", rollout.frames)
             return

@@ -5,15 +5,29 @@ columns that `protocol.experience` defines.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from actor.policy.decorated import Chosen, DecoratedPolicy
+from actor.policy.decorated import Chosen
+from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.contract import Step, VectorEnvironment
 from protocol.arrays import DTYPES, Columns
 from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec, Per, columns_of, zeros
+
+
+class ActingPolicy(Protocol):
+    """What a rollout asks of a policy, see `actor.policy.decorated.DecoratedPolicy`."""
+
+    def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None: ...
+
+    def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None: ...
+
+    def act(self) -> Chosen: ...
+
+    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor: ...
 
 
 class Rollout:
@@ -26,7 +40,7 @@ class Rollout:
     def __init__(
         self,
         envs: VectorEnvironment,
-        policy: DecoratedPolicy,
+        policy: ActingPolicy,
         spec: ExperienceSpec,
         first_seed: int | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ import torch
 from benchmarks.command import make_parser, print_result
 from benchmarks.updates import RECIPES, ROWS, A, O, full_ring
 from config.algo import AlgoConfig
-from config.compose import compose_config
+from config.compose import compose_recipe
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.ranks.ranks import Ranks
@@ -123,7 +123,7 @@ def together(connections: list[Connection], seconds: float) -> float:
 def measure(recipe: str, turn_s: float = TURN_S, turns: int = TURNS) -> dict[str, float]:
     """All sides of one recipe, once a process."""
     prepare()
-    algo = compose_config([recipe]).algo
+    algo = compose_recipe([recipe])
     joint = algo.batch_size * SIZE
     with strangers(algo) as others, joined_ranks(SIZE, "cpu", threads=1, section="") as ranks:
         ours, peer = Side(algo, joint, ranks), Side(algo, joint, Ranks())

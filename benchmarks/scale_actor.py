@@ -114,7 +114,9 @@ class SimulatedActor:
                 session.submit_experience(next(self._messages))
                 self._sent += 1
                 due_s = max(due_s + every_s, now_s)  # what credit held back is not made up for
-            self._exchange(min(_STEP_S, max(0.0, due_s - time.monotonic())))
+            # Without credit there is nothing to do until the learner says something.
+            left_s = _STEP_S if session.unsent else due_s - time.monotonic()
+            self._exchange(min(_STEP_S, max(0.0, left_s)))
 
     def _exchange(self, wait_s: float) -> None:
         self._connection.exchange()
@@ -126,7 +128,7 @@ class SimulatedActor:
             if sequence >= self._connection.session.durable:
                 break
             self._ack_s.append(now_s - self._submitted_s.pop(sequence))
-        weights = self._connection.receive_published()
+        weights, _ = self._connection.receive_published()
         if weights is not None:
             self._adopted_s[weights.version] = now_s
 

@@ -12,6 +12,7 @@ from actor.policy.contract import BasePolicy
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from benchmarks.scale_actor import Order, messages
+from config.algo import AlgoConfig
 from config.main import Config
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import ResidualSAC
@@ -21,6 +22,7 @@ from learner.intake.queue import Received
 from learner.loop import UPDATES_PER_TURN
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
+from learner.replay.restore.memory import RingMemory
 from learner.replay.run import RunReplay, make_ring, make_store
 from learner.schedule.pace import Pace
 from protocol.arrays import Limits
@@ -47,19 +49,19 @@ class ScaleLearner:
         self._journal = Journal(folder / "journal", config.learner.journal, spec, limits)
         ring = make_ring(config.learner.replay_capacity, config, base)
         self._store = make_store(config, base)
-        self._replay = RunReplay(folder / "replay", ring, self._journal, self._store)
+        self._replay = RunReplay(folder / "replay", RingMemory(ring), self._journal, self._store)
         self._replay.restore()
         self.intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=self._journal)
         self._broadcast = Broadcast(self.intake, config.learner.publish_every_s, self._journal)
-        self._algorithm = ResidualSAC(
-            config.algo, base.observation_dim, base.action_dim, seed=0, device="cpu"
-        )
+        algo = config.algo
+        assert isinstance(algo, AlgoConfig)
+        self._algorithm = ResidualSAC(algo, base.observation_dim, base.action_dim, seed=0, device="cpu")
         # Something to learn from before the first actor sends.
         order = Order(wire=config.wire, spec=spec, index=0, rows_per_s=1.0, rows_per_message=64, sub_envs=6)
         for columns, _ in zip(messages(order), range(100), strict=False):
             ring.add("recorded", columns)
-        self._batches = Batches(config.algo, ring, None, seed=0, device="cpu")
-        self._behaviour = Pace(config.algo, config.learner.max_updates_behind).behaviour()
+        self._batches = Batches(algo, ring, None, seed=0, device="cpu")
+        self._behaviour = Pace(algo, config.learner.max_updates_behind, 1).behaviour()
         self._log_every_s, self._pruned_s = config.learner.log_every_s, time.monotonic()
 
     def work(self, pipe: Connection) -> LearnerSeen:
@@ -77,7 +79,8 @@ class ScaleLearner:
             updates += UPDATES_PER_TURN
             now_s = time.monotonic()
             if self._broadcast.due(now_s):
-                version = self._broadcast.publish(self._algorithm.actor, self._behaviour, now_s=now_s).version
+                weights = self._algorithm.published()
+                version = self._broadcast.publish(weights, self._behaviour, now_s=now_s).version
                 published_s[version] = now_s
             if now_s - self._pruned_s > self._log_every_s:
                 self._pruned_s = now_s

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.command import make_parser, print_result
 from benchmarks.replay import messages
 from config.algo import AlgoConfig
-from config.compose import compose_config
+from config.compose import compose_recipe
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.products import use_fast_products
 from learner.algorithms.residual_sac import TARGET_CRITICS, TAU, ResidualSAC
@@ -198,7 +198,7 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(1)
     result: dict[str, object] = {"threads": 1}
     for name, recipe in RECIPES.items():
-        result[name] = measure(compose_config([recipe]).algo)
+        result[name] = measure(compose_recipe([recipe]))
     print_result(result, KEYS)
 
 

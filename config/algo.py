@@ -1,12 +1,13 @@
-"""Settings of the algorithm: config/algo/, typed and checked."""
+"""Settings of a residual's algorithm: the recipes in config/algo/, typed and checked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
+from config.algorithm import AlgorithmConfig
 from config.relation import Relation
-from config.section import ConfigError, Section
+from config.section import ConfigError
 
 
 def relations_of(env_id: str, *, _root_: Any) -> Any:
@@ -60,11 +61,9 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"configuration: algo.{removed} was removed: {REMOVED[removed]}")
 
 
-class AlgoConfig(Section, frozen=True):
-    """config/algo"""
+class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
+    """config/algo, the recipes of a residual"""
 
-    name: str
-    residual_every: int
     residual_scale: float
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "constant"]
@@ -98,6 +97,7 @@ class AlgoConfig(Section, frozen=True):
     observation_noise: float
     batch_size: int
     prior_fraction: float
+    intervention_fraction: float
     utd: float
     actor_lr: float
     critic_lr: float
@@ -110,7 +110,8 @@ class AlgoConfig(Section, frozen=True):
     entropy_in_target: bool
 
     def __post_init__(self) -> None:
-        self.at_least(1, "residual_every", "noise_decisions", "critics", "n_step", "batch_size")
+        super().__post_init__()
+        self.at_least(1, "noise_decisions", "critics", "n_step", "batch_size")
         self.at_least(1, "actor_delay")
         self.at_least(0, "mask_horizon", "learning_starts", "noise_std", "critic_warmup_updates")
         self.at_least(0, "target_noise_std", "target_noise_clip", "observation_noise", "initial_temperature")
@@ -120,6 +121,10 @@ class AlgoConfig(Section, frozen=True):
         self.positive("residual_scale", "utd", "actor_lr", "critic_lr")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+        rest = 1 - self.prior_fraction
+        self.require(
+            0 <= self.intervention_fraction < rest, "intervention_fraction", "in [0, 1 - prior_fraction)"
+        )
         self.at_least(0, "last_layer_gain", "residual_penalty")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
         dims = self.residual_dims
@@ -129,6 +134,24 @@ class AlgoConfig(Section, frozen=True):
         # An infinite end does not clip.
         ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
         self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
+
+    @property
+    def plays(self) -> "AlgoConfig":
+        return self
+
+    @property
+    def explores(self) -> bool:
+        return True
+
+    @property
+    def reads_demos(self) -> bool:
+        return self.prior_fraction > 0
+
+    def describe(self) -> str:
+        dims = "all" if self.residual_dims is None else list(self.residual_dims)
+        related = "".join(f", {relation.text}" for relation in self.relations)
+        seen = f" relations{related}" if related else ""
+        return f"{self.head} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"
 
     @property
     def target_range(self) -> tuple[float, float] | None:

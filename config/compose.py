@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from config.algo import refuse_removed, refuse_removed_overrides
+from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.main import Config, Launch
 from config.process import (
@@ -51,6 +51,15 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """What the processes of a run read: config/main.yaml with Hydra overrides, checked.
     Raises ConfigError: in one line, naming the key."""
     return compose_launch(overrides).run
+
+
+def compose_recipe(overrides: Sequence[str]) -> AlgoConfig:
+    """The recipe of a residual, config/algo with Hydra overrides, checked.
+    Raises ConfigError: also where another kind of algorithm is chosen."""
+    algo = compose_config(overrides).algo
+    if not isinstance(algo, AlgoConfig):
+        raise ConfigError(f"configuration: algo={algo.name} is no recipe of a residual: leave it out")
+    return algo
 
 
 def compose_launch(overrides: Sequence[str]) -> Launch:
@@ -117,6 +126,8 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
+    keys.algo.setdefault("kind", "residual")  # files of earlier releases know no other
+    plain["algo"] = keys.algo
     for override in read_words(overrides, Config):
         _set(plain, override)
     try:

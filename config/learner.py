@@ -72,6 +72,7 @@ class LearnerConfig(Section, frozen=True):
     demos: str | tuple[str, ...] | None
     demos_without_success: Literal["refuse", "last_frame"]
     demos_of_other_tasks: Literal["refuse", "accept"]
+    interventions: bool
     robot_type: str
     fps: int
     record_images: Literal["video", "image"] | None

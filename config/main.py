@@ -8,12 +8,16 @@ from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.cluster import LocalConfig, RayConfig, SlurmConfig
+from config.collect import CollectConfig
 from config.learner import LearnerConfig
 from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
 from config.tracking import TrackerName
+from config.tuning import RejectionConfig, SftConfig
 from config.wire import WireConfig
+
+AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig
 
 
 class Config(Section, frozen=True):
@@ -30,7 +34,7 @@ class Config(Section, frozen=True):
     page: PageConfig
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
-    algo: AlgoConfig
+    algo: AnyAlgorithm
 
     def __post_init__(self) -> None:
         plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
@@ -43,15 +47,25 @@ class Config(Section, frozen=True):
             )
         if self.task.reward_mode != "sparse":
             raise ValueError(
-                f"task.reward_mode must be sparse for algo.reward={self.algo.reward}, "
-                f"got {self.task.reward_mode}"
+                f"task.reward_mode must be sparse for algo={self.algo.name}, got {self.task.reward_mode}"
             )
-        if self.algo.target_clip == "reachable" and not self.task.success_ends:
+
+        limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
+        if isinstance(self.algo, CollectConfig) and limits != (None, None):
+            raise ValueError(
+                "algo=collect keeps all that it collects: set learner.replay_max_gb and "
+                "learner.replay_max_frames to null"
+            )
+        self._require_clip()
+        self._require_hindsight()
+
+    def _require_clip(self) -> None:
+        clip = self.algo.target_clip if isinstance(self.algo, AlgoConfig) else None
+        if clip == "reachable" and not self.task.success_ends:
             raise ValueError(
                 "algo.target_clip must be null or [low, high] for task.gymnasium.success_ends=false, since "
                 "returns are of more than one success, got reachable"
             )
-        self._require_hindsight()
 
     def _require_hindsight(self) -> None:
         if not self.learner.hindsight_goals:
@@ -68,11 +82,16 @@ class Config(Section, frozen=True):
 
     @property
     def prior_sources(self) -> tuple[str, ...]:
-        """Where prior data comes from, one after the other; nothing where the recipe takes none."""
+        """Where prior data comes from, one after the other; nothing where the algorithm takes none."""
         demos = self.learner.demos
-        if self.algo.prior_fraction == 0 or demos is None:
+        if not self.algo.reads_demos or demos is None:
             return ()
         return (demos,) if isinstance(demos, str) else demos
+
+    @property
+    def interventions(self) -> bool:
+        """Whether experience says in which frames somebody acted instead of the policy."""
+        return self.learner.interventions or self.actor.intervene is not None
 
     @property
     def run_dir(self) -> Path:

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
-from config.main import Config
+from config.main import AnyAlgorithm, Config
 from config.process import UsageError, one_line
 from config.section import ConfigError, Section
 from config.task import TaskConfig
@@ -29,9 +28,13 @@ class SharedConfig(Section, frozen=True):
     seed: int
     task: TaskConfig
     base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
-    algo: AlgoConfig
+    algo: AnyAlgorithm
     record_images: Literal["video", "image"] | None
     """learner.record_images"""
+    interventions: bool
+    """Whether experience says in which frames somebody acted instead of the policy."""
+    fps: int
+    """learner.fps"""
     base_fingerprint: str
     base_folder: str | None
     """The base's folder on the learner's host, as an absolute path; None: no files, or a hub id."""
@@ -53,6 +56,8 @@ def describe_run(config: Config, base_fingerprint: str) -> dict[str, Any]:
         base=config.base,
         algo=config.algo,
         record_images=config.learner.record_images,
+        interventions=config.interventions,
+        fps=config.learner.fps,
         base_fingerprint=base_fingerprint,
         base_folder=str(folder) if has_folder else None,
     )
@@ -97,6 +102,11 @@ def join_run(shared: SharedConfig, host: Config, given: Collection[str]) -> Conf
     if unknown := [key for key in of_host if f"base.{key}" in given and key not in fields]:
         kind = shared.base.__struct_config__.tag
         raise ConfigError(f"configuration: base.{unknown[0]} does not exist for the learner's base={kind}")
+    if host.actor.intervene is not None and not shared.interventions:
+        raise ConfigError(
+            f"configuration: actor.intervene={host.actor.intervene}: the learner keeps no interventions: "
+            "start the run with learner.interventions=true"
+        )
     own = {key: value for key, value in of_host.items() if key in fields}
     try:
         return msgspec.structs.replace(
@@ -106,7 +116,12 @@ def join_run(shared: SharedConfig, host: Config, given: Collection[str]) -> Conf
             task=shared.task,
             base=msgspec.structs.replace(shared.base, **own),
             algo=shared.algo,
-            learner=msgspec.structs.replace(host.learner, record_images=shared.record_images),
+            learner=msgspec.structs.replace(
+                host.learner,
+                record_images=shared.record_images,
+                interventions=shared.interventions,
+                fps=shared.fps,
+            ),
         )
     except ValueError as error:
         raise ConfigError(

@@ -21,5 +21,5 @@ say "installing slurm-wlm and munge"
 export DEBIAN_FRONTEND=noninteractive
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-{ "${root[@]}" apt-get update && "${root[@]}" apt-get install --yes --no-install-recommends slurm-wlm munge; } \
+{ "${root[@]}" apt-get update -o Acquire::Retries=3 && "${root[@]}" apt-get install -o Acquire::Retries=3 --yes --no-install-recommends slurm-wlm munge; } \
     >"$log" 2>&1 || fail "apt-get could not install slurm-wlm and munge: $(grep -v '^$' "$log" | tail -n 1)"

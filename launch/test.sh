@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # All checks: style, types, who imports whom, tests. Arguments go to pytest: bash launch/test.sh -m slow
-# With --engines it installs what tests of engines (Slurm, Ray) need, and a test that lacks its engine fails. Else such a
-# test is skipped, with the command that installs it.
+# With --engines, or CI=true, it installs what tests of engines (Slurm, Ray) need, and a test that lacks its engine fails.
+# Else it installs nothing into the system, and such a test is skipped, with the command that installs it.
 set -euo pipefail
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     echo "All checks: ruff, pyright, lint-imports, pytest. Arguments go to pytest:"
     echo "bash launch/test.sh [--engines] [-k WORD] [-x] [-m slow|gpu] [FILE ...]"
-    echo "--engines: installs what tests of engines (Slurm, Ray) need, and none of them may be skipped"
+    echo "--engines: installs what tests of engines (Slurm, Ray) need, and none of them may be skipped; CI=true means it too"
     exit 0
 fi
-engines=""
+engines="${CI:-}"
 if [[ ${1:-} == --engines ]]; then
     engines=true
     shift

@@ -6,8 +6,9 @@ python -m learner.follow: started by rank 0.
 import torch
 
 from config.process import TIMED, run_main, stop_on_signals
+from learner.algorithms.contract import Figures
 from learner.algorithms.products import use_fast_products
-from learner.algorithms.residual_sac import Figures, ResidualSAC
+from learner.make import make_algorithm
 from learner.ranks.ranks import Order, Ranks
 from learner.ranks.start import join_parent
 from learner.ranks.starts import BaseStart, RunStart, hear_start, hear_state
@@ -31,7 +32,7 @@ def _follow_run(ranks: Ranks, start: RunStart) -> None:
     torch.set_num_threads(start.threads)
     use_fast_products()
     device = ranks.device or "cpu"
-    algorithm = ResidualSAC(start.algo, *start.sizes, seed=start.seed, device=device, ranks=ranks)
+    algorithm = make_algorithm(start.algo, start.sizes, seed=start.seed, device=device, ranks=ranks)
     algorithm.load_state(hear_state(ranks))
     figures: Figures = {}
     for order in ranks.orders():

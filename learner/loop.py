@@ -1,28 +1,28 @@
-"""The learner's loop: receive, update, publish, until the frame budget is used; then the final evaluation."""
+"""The learner's loop: receive, update, publish, until the schedule ends; then the final evaluation."""
 
 import functools
 import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from config.learner import LearnerConfig
+from config.main import Config
 from config.process import FailedError
+from learner.algorithms.contract import Figures, Training
 from learner.algorithms.finite import NonFinite, NonFiniteError
-from learner.algorithms.residual_sac import Figures, ResidualSAC
 from learner.broadcast import Broadcast
+from learner.checkpoints.bases import PublishedBases
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
 from learner.ranks.ranks import Ranks
-from learner.replay.memory.batches import Batches, Drawn
 from learner.replay.run import RunReplay
 from learner.report.report import Report
-from learner.schedule.pace import Pace
 from protocol.messages import Progress
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class StalledError(FailedError):
 class DivergedError(NonFiniteError):
     """An update was skipped because it was not finite; `batch` is what it was to learn from."""
 
-    def __init__(self, step: NonFinite, batch: Drawn) -> None:
+    def __init__(self, step: NonFinite, batch: Any) -> None:
         super().__init__(str(step))
         self.step, self.batch = step, batch
 
@@ -49,12 +49,11 @@ class Parts:
 
     intake: Intake
     replay: RunReplay
-    batches: Batches
-    algorithm: ResidualSAC
-    pace: Pace
+    training: Training
     broadcast: Broadcast
     checkpoints: Checkpoints
     best: BestCheckpoint
+    bases: PublishedBases
     evaluated: EvaluatedCheckpoints
     report: Report
     ranks: Ranks
@@ -63,22 +62,24 @@ class Parts:
 class Loop:
     """Moves experience from the intake to the replay, and weights from the algorithm to the actors."""
 
-    def __init__(self, settings: LearnerConfig, parts: Parts, stop: threading.Event) -> None:
-        self._settings, self._parts, self._stop = settings, parts, stop
+    def __init__(self, config: Config, parts: Parts, stop: threading.Event) -> None:
+        self._settings, self._parts, self._stop = config.learner, parts, stop
+        self._is_evaluated = config.algo.is_evaluated
+        self._schedule = parts.training.schedule
         self._figures: Figures = {}
         self._saved_s = time.monotonic()
 
     def train(self) -> None:
-        """Until the frame budget is used and every update due for it was made, until evaluations reach
+        """Until the schedule wants no more data and every update due was made, until evaluations reach
         `learner.stop_at`, or until `stop` is set.
         Raises NonFiniteError, RankError, StalledError: see their messages."""
-        pace, progress = self._parts.pace, self._parts.report.progress
-        while progress.frames < self._settings.total_frames and not self._is_over():
+        schedule, progress = self._schedule, self._parts.report.progress
+        while schedule.finished is None and not self._is_over():
             self._receive()
             self._update()
             self._publish_and_save()
             self._require_experience()
-        while pace.updates_due and not self._is_over():
+        while schedule.updates_due and not self._is_over():
             self._update()
             self._publish_and_save()
         if progress.stopped_early:
@@ -90,23 +91,24 @@ class Loop:
         return self._stop.is_set() or self._parts.report.progress.stopped_early is not None
 
     def conclude(self) -> None:
-        """Publish the final weights, keep them, and wait for their evaluation.
+        """Publish the final weights, keep them, and wait for their evaluation, if there is one.
         Raises StalledError: nobody evaluated them in time."""
         self._publish(final=True)
         self._save()
-        self._parts.report.progress.trained(time.monotonic(), self._parts.pace.updates)
+        self._parts.report.progress.trained(time.monotonic(), self._schedule.updates)
         self.announce(evaluate=True)
-        self._wait_for_final_evaluation()
+        if self._is_evaluated:
+            self._wait_for_final_evaluation()
         if not self._stop.is_set():
             peers = self._parts.intake.peers()
             self._parts.replay.end_sessions((peer.actor_id, peer.session) for peer in peers)
 
     def announce(self, *, evaluate: bool = False, finished: bool = False) -> None:
-        pace, version = self._parts.pace, self._parts.broadcast.version
+        schedule, version = self._schedule, self._parts.broadcast.version
         self._parts.intake.announce(
             Progress(
-                decisions=pace.decisions,
-                updates=pace.updates,
+                decisions=schedule.decisions,
+                updates=schedule.updates,
                 version=version,
                 evaluate=evaluate,
                 finished=finished,
@@ -114,37 +116,37 @@ class Loop:
         )
 
     def _receive(self) -> None:
-        pace = self._parts.pace
-        if pace.takes_data:
+        schedule = self._schedule
+        if schedule.takes_data:
             # With no update to make there is time to wait for data.
-            self._keep(self._parts.intake.drain(timeout_s=0.0 if pace.updates_due else 0.05))
+            self._keep(self._parts.intake.drain(timeout_s=0.0 if schedule.updates_due else 0.05))
         self._add_evaluations()
 
     def _add_evaluations(self) -> None:
         evaluations = self._parts.intake.evaluations()
         self._parts.report.add_evaluations(evaluations)
         self._parts.best.consider(evaluations)
+        self._parts.bases.consider(evaluations)
         self._parts.evaluated.add(evaluations)
 
     def _keep(self, batches: list[Received]) -> None:
         for received in batches:
             columns = received.columns
             self._parts.replay.add(received.actor_id, received.session, columns, received.position)
-            self._parts.pace.count(received.actor_id, columns)
-            self._parts.report.count(columns, time.monotonic())
+            self._schedule.count(received.actor_id, columns)
+            self._parts.report.count(received.actor_id, columns, time.monotonic())
         self._parts.replay.end_sessions(self._parts.intake.ended_sessions())
 
     def _update(self) -> None:
         """Some of the updates that are due.
         Raises DivergedError: one of them was not finite; nothing has changed since the one before it."""
-        for _ in range(min(self._parts.pace.updates_due, UPDATES_PER_TURN)):
-            batch = self._parts.ranks.share(self._parts.batches.next())
-            self._figures |= self._parts.algorithm.update(batch)
-            self._parts.pace.updates += 1
-        skipped = self._parts.algorithm.first_skipped()
+        algorithm, batches = self._parts.training.algorithm, self._parts.training.batches
+        for _ in range(min(self._schedule.updates_due, UPDATES_PER_TURN)):
+            self._figures |= algorithm.update(self._parts.ranks.share(batches.next()))
+            self._schedule.updates += 1
+        skipped = algorithm.first_skipped()
         if skipped is not None:
-            later = self._parts.algorithm.updates - skipped.update
-            raise DivergedError(skipped, self._parts.batches.drawn(later))
+            raise DivergedError(skipped, batches.drawn(algorithm.updates - skipped.update))
 
     def _publish_and_save(self) -> None:
         """What is due of publishing, saving and reporting."""
@@ -160,12 +162,17 @@ class Loop:
         self._parts.report.write_if_due(self._figures, now_s)
 
     def _publish(self, *, final: bool = False) -> None:
-        now_s, pace = time.monotonic(), self._parts.pace
+        now_s, updates = time.monotonic(), self._schedule.updates
+        base = self._parts.training.algorithm.base()
+        if base is not None:
+            self._parts.broadcast.offer_base(base.weights)
         weights = self._parts.broadcast.publish(
-            self._parts.algorithm.actor, pace.behaviour(), now_s=now_s, final=final
+            self._parts.training.algorithm.published(), self._schedule.behaviour(), now_s=now_s, final=final
         )
-        self._parts.best.remember(weights, pace.updates)
-        self._parts.report.progress.published(weights.version, pace.updates, now_s)
+        if base is not None:
+            self._parts.bases.add(weights.version, base.save)
+        self._parts.best.remember(weights, updates)
+        self._parts.report.progress.published(weights.version, updates, now_s)
 
     def _save(self) -> None:
         """For other tools, and for the process that resumes this run."""
@@ -179,8 +186,9 @@ class Loop:
 
     def _require_experience(self) -> None:
         limit_s = self._settings.stall_timeout_s
-        silent_s = self._parts.report.progress.silent_s(time.monotonic())
-        if self._parts.pace.takes_data and silent_s > limit_s:
+        wanted = self._schedule.takes_data
+        silent_s = self._parts.report.progress.silent_s(time.monotonic(), wanted=wanted)
+        if silent_s > limit_s:
             raise StalledError(f"no experience for {limit_s:.0f} s: are the actors running?")
 
     def _wait_for_final_evaluation(self) -> None:

@@ -120,7 +120,7 @@ _COUNT32, _COUNT64 = Range(0, 2**31 - 1), Range(0, 2**63 - 1)
 
 COLUMNS = (
     Column("observation", "f4", Per.FRAME, ("O",), "finite", "before the frame's action"),
-    Column("action", "f4", Per.FRAME, ("A",), "finite", "executed: base + scaled residual, in [-1, 1]"),
+    Column("action", "f4", Per.FRAME, ("A",), "finite", "executed, in [-1, 1]"),
     Column("base_plan", "f4", Per.PLAN, ("A",), "finite", "the base's actions for the whole decision"),
     Column("residual", "f4", Per.PLAN, ("A",), "finite", "mask * a_res, unscaled"),
     Column("reward", "f4", Per.FRAME, (), "finite", "of the frame"),
@@ -132,6 +132,11 @@ COLUMNS = (
     Column("episode", "i8", Per.ROW, (), _COUNT64, "counts up in each sub-environment"),
     Column("decision", "i4", Per.ROW, (), _COUNT32, "counts up from 0 in each episode"),
     Column("weights_version", "i8", Per.ROW, (), "any", "of the residual that decided"),
+    Column("base_version", "i8", Per.ROW, (), _COUNT64, "of the base that planned; 0: the first", True),
+    Column(
+        "intervention", "b1", Per.FRAME, (), "0 or 1", "whether somebody acted instead of the policy",
+        optional=True,
+    ),
     Column(
         "final_row", "i4", Per.END, (), "the rows with terminated or truncated", "rows that end an episode"
     ),

@@ -11,7 +11,7 @@ import msgspec
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -166,6 +166,19 @@ class Progress(Message, frozen=True, tag="progress"):
 # --- learner -> everybody, over 5589 (and over 5588 on request) ---------------------------------
 
 
+class BaseAnnounced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The newest trained base, which clients fetch in pieces over 5589: `protocol.session.pieces`."""
+
+    version: int
+    """That of the weights which announced it first. The base that a run began with is version 0."""
+    digest: str
+    """SHA-256 of the content, in hex."""
+    bytes: int
+    """Of the content: a safetensors file of the base's weights."""
+    piece_bytes: int
+    """Of each piece but the last."""
+
+
 class Weights(Message, frozen=True, tag="weights"):
     """Newest residual. `digest` is the SHA-256 of the arrays in name order, in hex."""
 
@@ -174,6 +187,9 @@ class Weights(Message, frozen=True, tag="weights"):
     behaviour: Behaviour
     final: bool
     columns: Columns
+    """Empty: actors play the base alone."""
+    base: BaseAnnounced | None
+    """The base that they are for; None: the one that the run began with."""
 
 
 FromClient = Hello | Experience | Heartbeat | WeightsRequest | Evaluation

@@ -130,9 +130,16 @@ class Connection:
         except ChannelError as error:
             raise UplinkError(f"the learner at {self.where}: {error}") from error
 
-    def receive_published(self) -> Weights | None:
-        """The newest publication of weights since the last call, or None."""
-        frames = self._channel.receive_newest_weights()
+    def receive_published(self) -> tuple[Weights | None, list[list[bytes]]]:
+        """Since the last call: the newest publication of weights, or None; and pieces with their topics."""
+        frames, pieces = self._channel.receive_published()
+        return self._decoded(frames), pieces
+
+    def subscribe(self, topics: list[bytes], dropped: list[bytes]) -> None:
+        """Ask for the pieces with these topics, and no more for those that were `dropped`."""
+        self._channel.subscribe(topics, dropped)
+
+    def _decoded(self, frames: list[bytes] | None) -> Weights | None:
         if frames is None:
             return None
         try:

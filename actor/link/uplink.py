@@ -8,6 +8,7 @@ from pathlib import Path
 
 from actor.link.connection import Connection, RefusedError, UplinkError
 from actor.link.incoming import IncomingWeights
+from actor.link.incoming_base import IncomingBase
 from actor.link.redelivery import deliver_leftovers
 from actor.link.spool import Spool
 from config.wire import WireConfig
@@ -31,6 +32,7 @@ class Uplink:
         stop: when it is set, waits end early and leave undone what they waited for.
         spool: folder for what is sent and not yet durable, which the next process of this name delivers.
             None: what a killed process had not delivered is lost.
+        most_base_bytes: of a trained base that this process can take; 0: none.
 
     Raises:
         UplinkError: an address or keys that cannot be used, or no protection beyond loopback.
@@ -46,6 +48,7 @@ class Uplink:
         spec: ExperienceSpec,
         stop: threading.Event,
         spool: Path | None = None,
+        most_base_bytes: int = 0,
     ) -> None:
         self._wire, self._stop, self._spool_folder = wire, stop, spool
         self.session = secrets.randbits(63)
@@ -60,7 +63,8 @@ class Uplink:
         )
         self._spool = None if spool is None else Spool(spool, actor_id, self.session)
         self._connection = Connection(wire, self._hello, self._spool)
-        self._weights = IncomingWeights(self._connection, self.session, wire.heartbeat_s)
+        self._base = IncomingBase(self._connection, most_base_bytes, wire.heartbeat_s)
+        self._weights = IncomingWeights(self._connection, self._base, self.session, wire.heartbeat_s)
 
     def connect(self) -> None:
         """Deliver what earlier processes of this name left, then wait for the learner's Welcome, or `stop`.
@@ -110,9 +114,14 @@ class Uplink:
         """The learner's newest progress; None before the first."""
         return self._connection.session.progress
 
-    def newest_weights(self) -> Weights | None:
-        """Weights newer than any returned before, or None. Arrays are read-only. Call after `pump`."""
-        return self._weights.take_newest(time.monotonic())
+    def newest_weights(self, *, with_base: bool = True) -> Weights | None:
+        """Weights newer than any returned before, or None. Arrays are read-only. Call after `pump`.
+        `with_base`: also those for a base that this process does not have yet, see `take_base`."""
+        return self._weights.take_newest(time.monotonic(), with_base=with_base)
+
+    def take_base(self) -> bytearray | None:
+        """The content of the base of the weights that were returned last, if it is another than before."""
+        return None if self._base.complete is None else self._base.take()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is on the learner's disk; False after the timeout. Ignores `stop`."""

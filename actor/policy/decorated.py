@@ -12,6 +12,7 @@ from actor.policy.exploration import Exploration, best_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
 from actor.policy.residual import ResidualActor
+from actor.policy.trainable import require_trainable
 from config.main import Config
 from protocol.messages import BASE_ALONE, Behaviour
 
@@ -41,7 +42,9 @@ class DecoratedPolicy:
     """a = a_base + residual_scale * m * a_res (Policy Decorator, section 4.1).
 
     A plan is executed for `act_horizon` frames; a residual is chosen every `residual_every` of them. Before
-    the first weights the base acts alone.
+    the first weights, and without a residual, the base acts alone.
+
+    A newer version of the base plans from a sub-environment's next episode on, so there are at most two.
 
     Args:
         first_seed: sub-environment i plays the episodes first_seed + i, first_seed + i + N, ...; the random
@@ -51,13 +54,14 @@ class DecoratedPolicy:
 
     @classmethod
     def of(cls, config: Config, base: BasePolicy, *, num_envs: int, first_seed: int) -> Self:
-        """`base` with an untrained residual, as a run's configuration composes them."""
+        """`base` with an untrained residual, or alone, as a run's configuration composes them."""
+        algo = config.algo.plays
         return cls(
             base,
-            ResidualActor(config.algo, base.observation_dim, base.action_dim),
+            None if algo is None else ResidualActor(algo, base.observation_dim, base.action_dim),
             num_envs=num_envs,
             residual_every=config.algo.residual_every,
-            residual_scale=config.algo.residual_scale,
+            residual_scale=config.algo.scale,
             device=config.actor.device,
             first_seed=first_seed,
         )
@@ -65,7 +69,7 @@ class DecoratedPolicy:
     def __init__(
         self,
         base: BasePolicy,
-        residual: ResidualActor,
+        residual: ResidualActor | None,
         *,
         num_envs: int,
         residual_every: int,
@@ -74,13 +78,16 @@ class DecoratedPolicy:
         first_seed: int,
         ladder: Sequence[float] | None = None,
     ) -> None:
-        self._base, self._residual = base, residual
+        self._bases, self._residual = {0: base}, residual
+        self._act_horizon = base.act_horizon
         self._every, self._scale = residual_every, residual_scale
         self._device = torch.device(device)
         self._rows = torch.arange(num_envs, device=self._device)
         self._episodes = EpisodeSeeds(first_seed, num_envs)
         shares = torch.linspace(0, 1, num_envs).tolist() if ladder is None else ladder
-        self._exploration = Exploration(residual, self._episodes, shares, self._device)
+        self._exploration = (
+            None if residual is None else Exploration(residual, self._episodes, shares, self._device)
+        )
         self._history = self._zeros(base.obs_horizon, base.observation_dim)
         self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
         self._plan = self._zeros(base.act_horizon, base.action_dim)
@@ -88,15 +95,36 @@ class DecoratedPolicy:
         self._decided_plan = self._zeros(residual_every, base.action_dim)
         self._decided_residual = self._zeros(residual_every, base.action_dim)
         self._decided_version = self._zeros().long()
+        self._base_of, self._decided_base = self._zeros().long(), self._zeros().long()
         self.weights_version = 0
+        self.base_version = 0
+        """Of the base that the next episodes are played with; 0: the one that the run began with."""
         self.behaviour = BASE_ALONE
         self.base_calls = 0
 
+    @property
+    def changes(self) -> Tensor:
+        """(A,) bool: the action dimensions that the residual may change."""
+        return self._residual.changes
+
     def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
         """Take newer weights. Decisions under way keep the residual that they have."""
-        self._residual.load_state_dict(weights, strict=True)
+        if self._residual is not None:
+            self._residual.load_state_dict(weights, strict=True)
         self.weights_version = version
         self.behaviour = behaviour
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a newer base can be adopted: all episodes under way have the same."""
+        return len(self._bases) == 1
+
+    def adopt_base(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """Take a newer base while there is room. Episodes under way keep the one that they have.
+        Raises CheckpointError: the weights do not fit."""
+        newest = self._bases[self.base_version]
+        made = require_trainable(newest, "of this run").with_weights(weights)
+        self._bases, self.base_version = {self.base_version: newest, version: made}, version
 
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """Start the next episodes in sub-environments `fresh` (N,) bool; None: the first episodes, in all.
@@ -112,8 +140,12 @@ class DecoratedPolicy:
             self._episodes.begin(rows)
         self._history[rows] = observation.to(self._device)[rows][:, None]
         self._images.begin(rows, images)
-        self._cursor[rows] = self._base.act_horizon
-        self._exploration.begin(rows, self.behaviour)
+        self._cursor[rows] = self._act_horizon
+        self._base_of[rows] = self.base_version
+        if not self.has_room and bool((self._base_of == self.base_version).all()):
+            self._bases = {self.base_version: self._bases[self.base_version]}
+        if self._exploration is not None:
+            self._exploration.begin(rows, self.behaviour)
 
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Append the newest observations (N, O) to the histories."""
@@ -138,7 +170,17 @@ class DecoratedPolicy:
             base_plan=self._decided_plan.clone(),
             residual=self._decided_residual.clone(),
             version=self._decided_version.clone(),
+            optional={"base_version": self._decided_base.clone()},
         )
+
+    def act_in(self, acting: Tensor) -> Chosen:
+        """As `act`, in sub-environments `acting` (N,) bool alone: elsewhere nothing is planned, and the next
+        plan is due as soon as it acts there."""
+        resting = ~acting.to(self._device)
+        self._cursor[resting] = min(1, self._every - 1)  # in the middle of a decision
+        chosen = self.act()
+        self._cursor[resting] = self._base.act_horizon
+        return chosen
 
     def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:
         """Base plans (R, k, A) at final observations (R, O) and images of sub-environments `rows`.
@@ -150,14 +192,23 @@ class DecoratedPolicy:
         return self._planned(rows, history, self._images.ending_with(rows, images))[:, : self._every]
 
     def _plan_where_used_up(self) -> None:
-        used_up = (self._cursor >= self._base.act_horizon).nonzero()[:, 0]
+        used_up = (self._cursor >= self._act_horizon).nonzero()[:, 0]
         if len(used_up):
             self._plan[used_up] = self._planned(used_up, self._history[used_up], self._images.of(used_up))
             self._cursor[used_up] = 0
 
     def _planned(self, rows: Tensor, history: Tensor, images: Images) -> Tensor:
         self.base_calls += len(rows)
-        return self._base.plan(history, self._episodes.keys(rows, Use.BASE), images).to(self._device)
+        keys = self._episodes.keys(rows, Use.BASE)
+        if self.has_room:
+            return self._bases[self.base_version].plan(history, keys, images).to(self._device)
+        planned = torch.zeros(len(rows), *self._plan.shape[1:], device=self._device)
+        for version, base in self._bases.items():
+            mine = self._base_of[rows] == version
+            if mine.any():
+                shown = {camera: pictures[mine] for camera, pictures in images.items()}
+                planned[mine] = base.plan(history[mine], keys[mine.cpu().numpy()], shown).to(self._device)
+        return planned
 
     def _decide(self, rows: Tensor) -> None:
         """Choose residuals for the plans' next `residual_every` actions, for sub-environments `rows`."""
@@ -167,9 +218,12 @@ class DecoratedPolicy:
         self._decided_plan[rows] = plan
         self._decided_residual[rows] = residual.view_as(plan)
         self._decided_version[rows] = self.weights_version
+        self._decided_base[rows] = self._base_of[rows]
 
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
         """Residuals (R, k * A), masked, for newest observations (R, O) and base plans (R, k * A)."""
+        if self._exploration is None:
+            return torch.zeros_like(base_plan)
         return self._exploration.choose(rows, observation, base_plan, self.behaviour)
 
     def _zeros(self, *shape: int) -> Tensor:
@@ -180,4 +234,6 @@ class EvaluatedPolicy(DecoratedPolicy):
     """Every decision with its best residual: no mask, no noise, whatever behaviour comes with the weights."""
 
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
+        if self._residual is None:
+            return torch.zeros_like(base_plan)
         return best_residual(self._residual, observation, base_plan)

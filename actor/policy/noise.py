@@ -32,6 +32,7 @@ class Use(IntEnum):
     SAMPLED_RESIDUAL = 3
     NOISE_STARTS = 4
     NOISE = 5
+    TAKEOVER = 6
 
 
 def keys_at(seed: ArrayLike, frame: ArrayLike, use: Use) -> Keys:

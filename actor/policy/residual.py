@@ -93,6 +93,11 @@ class ResidualActor(nn.Module):
         # With mixed precision the layers alone are of low precision.
         return self.head(self.trunk(x if rest is None else torch.cat([x, rest], dim=-1))).float()
 
+    @property
+    def changes(self) -> Tensor:
+        """(A,) bool: the action dimensions that the residual may change."""
+        return self.places < self._chosen
+
     def spread(self, residual: Tensor) -> Tensor:
         """The network's output (B, outputs) as a whole decision's residual (B, k * A): zero in the action
         dimensions that it may not change, and the same in every frame with `residual_shape: constant`."""
@@ -135,11 +140,3 @@ def _without_reach(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: obj
     reach = float(state.pop(f"{prefix}reach", torch.ones(1)))
     if reach < 1:
         raise RuntimeError(f"this residual uses {reach:.2f} of algo.residual_scale, this release all of it")
-
-
-def describe(algo: AlgoConfig) -> str:
-    """The network in words, which learner and actors compare."""
-    dims = "all" if algo.residual_dims is None else list(algo.residual_dims)
-    related = "".join(f", {relation.text}" for relation in algo.relations)
-    seen = f" relations{related}" if related else ""
-    return f"{algo.head} {algo.residual_shape} dims {dims} {algo.actor_input} {list(algo.hidden)}{seen}"

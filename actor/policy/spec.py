@@ -1,7 +1,6 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
 from actor.policy.contract import BasePolicy
-from actor.policy.residual import describe
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -11,6 +10,12 @@ def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
     width, height = config.task.camera_size
     cameras = () if config.learner.record_images is None else config.task.cameras
     return dict.fromkeys(cameras, (height, width))
+
+
+def optional_columns(config: Config) -> tuple[str, ...]:
+    """Of the rows, beside those of every run."""
+    wanted = {"base_version": config.algo.trains_base, "intervention": config.interventions}
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
@@ -23,7 +28,8 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         act_horizon=base.act_horizon,
         residual_every=config.algo.residual_every,
         base_fingerprint=base.fingerprint,
-        residual_scale=config.algo.residual_scale,
-        policy=describe(config.algo),
+        residual_scale=config.algo.scale,
+        policy=config.algo.describe(),
         cameras=recorded_cameras(config),
+        optional_columns=optional_columns(config),
     )

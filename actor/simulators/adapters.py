@@ -14,7 +14,7 @@ def simulator_of(task: TaskConfig) -> Simulator:
             return gymnasium
 
 
-def require_task(task: TaskConfig) -> None:
-    """Raise TaskError unless the simulator of `task` knows it and has its files, RenderError for cameras on a
-    host that cannot draw. Imports the simulator, which may take seconds."""
-    simulator_of(task).require(task)
+def require_task(task: TaskConfig, *, draws: bool = False) -> None:
+    """Raise TaskError unless the simulator of `task` knows it and has its files, RenderError for cameras, or
+    where it `draws`, on a host that cannot draw. Imports the simulator, which may take seconds."""
+    simulator_of(task).require(task, draws=draws)

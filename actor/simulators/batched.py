@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
@@ -55,6 +57,15 @@ class BatchedEnvironment:
             images=self.images,
             final_images=replaced(self.images, ended, {c: i[ended] for c, i in final_images.items()}),
         )
+
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        [places] = rows.nonzero(as_tuple=True)
+        observation, _ = self._envs.reset(options={"env_idx": places})
+        observation, images = self._split(observation)
+        return observation.float().clone(), images
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        return None
 
     def _split(self, observation: Any) -> tuple[Tensor, Images]:
         """State and images of ManiSkill's observation."""

@@ -1,6 +1,7 @@
 """Several CPU simulators that take turns in one process."""
 
 import gc
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -24,12 +25,24 @@ class Bundle(gymnasium.Env):
     (E, 4) float32.
     """
 
-    def __init__(self, task: TaskConfig, seeds: range, stride: int, places: int) -> None:
+    def __init__(
+        self,
+        task: TaskConfig,
+        seeds: range,
+        stride: int,
+        places: int,
+        picture: tuple[int, int] | None = None,
+    ) -> None:
         # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
+        self._seeds, self._drawn = seeds, picture is not None
         simulator = simulator_of(task)
-        self._envs = [simulator.single_environment(task, seed, stride) for seed in seeds]
+        # Of the first one there are pictures.
+        self._envs = [
+            simulator.single_environment(task, seed, stride, picture if seed == seeds.start else None)
+            for seed in seeds
+        ]
         single = self._envs[0].observation_space
         self._plain = not isinstance(single, gymnasium.spaces.Dict)
         shown: dict[str, Any] = dict(single) if isinstance(single, gymnasium.spaces.Dict) else {STATE: single}
@@ -60,6 +73,18 @@ class Bundle(gymnasium.Env):
             self._put(i, observation, "")
             self._frame[OUTCOME][i] = reward, terminated, truncated and not terminated, info["success"]
         return self._frame, 0.0, False, False, {}
+
+    def restart(self, places: Mapping[int, Sequence[int]]) -> dict[str, np.ndarray]:
+        """Begin the next episodes in some places of this bundle; returns what to act on next, in all.
+        `places`: those of each bundle, by its first seed."""
+        for i in places.get(self._seeds.start, ()):
+            observation, _ = self._envs[i].reset()
+            self._put(i, observation, "")
+        return {name: part for name, part in self._frame.items() if FINAL + name in self._frame}
+
+    def picture(self) -> np.ndarray | None:
+        """(height, width, 3) of the first sub-environment; None: it was made without."""
+        return np.asarray(self._envs[0].render()) if self._drawn else None
 
     def _put(self, i: int, observation: Any, prefix: str) -> None:
         parts = {STATE: observation} if self._plain else observation

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import Images
@@ -79,6 +80,15 @@ class VectorEnvironment(Protocol):
         """Execute actions (N, action_dim) in [-1, 1]."""
         ...
 
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        """Begin the next episodes where `rows` (N,) bool, whose last ones have not ended: observations (N,
+        observation_dim) and images to act on next there."""
+        ...
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(height, width, 3) of sub-environment 0, as a person sees it; None: it was made without."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -90,9 +100,9 @@ class Simulator(Protocol):
         """Modules that the server of simulator processes imports once for all of them."""
         ...
 
-    def require(self, task: TaskConfig) -> None:
-        """Raise TaskError unless the task and its files are there, RenderError for cameras on a host that
-        cannot draw. Imports the simulator."""
+    def require(self, task: TaskConfig, *, draws: bool) -> None:
+        """Raise TaskError unless the task and its files are there, RenderError for cameras, or where pictures
+        are drawn for a person, on a host that cannot draw. Imports the simulator."""
         ...
 
     def single_environment(

@@ -93,11 +93,11 @@ def state_of(env: gymnasium.Env, task: TaskConfig) -> StateRow:
     return row
 
 
-def require(task: TaskConfig) -> None:
-    """Raise TaskError unless gymnasium knows the task and its packages are here, RenderError for cameras
-    where nothing draws."""
+def require(task: TaskConfig, *, draws: bool) -> None:
+    """Raise TaskError unless gymnasium knows the task and its packages are here, RenderError for cameras, or
+    where it `draws`, if nothing does here."""
     _require_registered(task)
-    if task.cameras:
+    if task.cameras or draws:
         draws_slowly(task)
 
 

@@ -95,9 +95,9 @@ def choose_renderer() -> str:
     _offer_software_driver()
     if not vulkan_device_found():
         raise RenderError(
-            "task.cameras and films need a Vulkan device and this host shows none: install a GPU driver with "
-            "Vulkan, or a software device (apt-get install chromium), or set VK_ICD_FILENAMES to another "
-            "one's file"
+            "task.cameras, actor.pictures and films need a Vulkan device and this host shows none: install a "
+            "GPU driver with Vulkan, or a software device (apt-get install chromium), or set "
+            "VK_ICD_FILENAMES to another one's file"
         )
     _register_tasks()
     if _device_draws("cuda"):

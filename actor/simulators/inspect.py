@@ -19,7 +19,7 @@ from config.main import Config
 def show(config: Config, console: Console) -> None:
     """Print both tables.
     Raises ConfigError, TaskError: relations that do not fit, and as `Simulator.first_observation`."""
-    task, relations = config.task, config.algo.relations
+    task, relations = config.task, () if config.algo.plays is None else config.algo.plays.relations
     parts = simulator_of(task).first_observation(task, config.learner.evaluation.first_seed)
     table = Table("dimensions", "what", "first value", box=box.SIMPLE, title=f"observation of {task.env_id}")
     start = 0

@@ -7,7 +7,12 @@ from config.task import TaskConfig
 
 
 def make_environment(
-    task: TaskConfig, backend: str, num_envs: int, seed: int, processes: int | None = None
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    seed: int,
+    processes: int | None = None,
+    picture: tuple[int, int] | None = None,
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -16,6 +21,7 @@ def make_environment(
 
     Args:
         processes: for CPU simulators, at most; None: one less than there are processors.
+        picture: width and height of what `picture` returns; None, and on a GPU: nothing.
 
     Raises:
         TaskError: unknown task, control mode or camera, or unsuitable action space.
@@ -30,5 +36,5 @@ def make_environment(
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 
-        return ProcessEnvironment(task, shares(num_envs, processes), seed)
+        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

@@ -115,15 +115,15 @@ def single_environment(
     return SeededEpisodes(shown, first_seed, stride, lambda: no_contacts(env.unwrapped))
 
 
-def require(task: TaskConfig) -> None:
+def require(task: TaskConfig, *, draws: bool) -> None:
     """As `require_task`."""
-    require_task(task.env_id, task.cameras)
+    require_task(task.env_id, task.cameras, draws=draws)
 
 
-def require_task(env_id: str, cameras: tuple[str, ...] = ()) -> None:
-    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras on a host
-    that cannot render. Imports ManiSkill, which takes seconds."""
-    if cameras:
+def require_task(env_id: str, cameras: tuple[str, ...] = (), *, draws: bool = False) -> None:
+    """Raise TaskError unless ManiSkill knows `env_id` and has its files, RenderError for cameras, or where
+    it `draws`, on a host that cannot render. Imports ManiSkill, which takes seconds."""
+    if cameras or draws:
         choose_renderer()
     else:
         prepare_simulator()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
@@ -42,11 +43,13 @@ def shares(num_envs: int, asked: int | None) -> list[range]:
 class ProcessEnvironment:
     """Bundles, each in a process of its own (gymnasium's AsyncVectorEnv)."""
 
-    def __init__(self, task: TaskConfig, bundles: list[range], seed: int) -> None:
+    def __init__(
+        self, task: TaskConfig, bundles: list[range], seed: int, picture: tuple[int, int] | None = None
+    ) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
         self.num_envs = bundles[-1].stop
-        self._firsts = [bundle.start for bundle in bundles]
+        self._firsts, self._seed = [bundle.start for bundle in bundles], seed
         self._places = max(map(len, bundles))
         # The place of each sub-environment among all bundles' places.
         self._at = np.concatenate([self._places * i + np.arange(len(b)) for i, b in enumerate(bundles)])
@@ -55,7 +58,14 @@ class ProcessEnvironment:
             made = ask_for_spaces(method, task, self._places)
             self._bundles = AsyncVectorEnv(
                 [
-                    Maker(made, task, range(seed + b.start, seed + b.stop), self.num_envs, self._places)
+                    Maker(
+                        made,
+                        task,
+                        range(seed + b.start, seed + b.stop),
+                        self.num_envs,
+                        self._places,
+                        None if b.start else picture,
+                    )
                     for b in bundles
                 ],
                 context=method,
@@ -82,6 +92,21 @@ class ProcessEnvironment:
         bundled = np.zeros((len(self._firsts) * self._places, self.action_dim), np.float32)
         bundled[self._at] = action.cpu().numpy()
         return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, self.action_dim))[0])
+
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        at = self._at[rows.cpu().numpy()]
+        places = {self._seed + first: [] for first in self._firsts}
+        for bundle, place in zip(at // self._places, at % self._places, strict=True):
+            places[self._seed + self._firsts[bundle]].append(int(place))
+        answers = self._bundles.call("restart", places)
+        shown = {
+            name: torch.from_numpy(np.concatenate([answer[name] for answer in answers])[self._at])
+            for name in answers[0]
+        }
+        return shown.pop(STATE), shown
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        return self._bundles.call("picture")[0]
 
     def _unbundled(self, frames: dict[str, np.ndarray]) -> Step:
         rows = {

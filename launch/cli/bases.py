@@ -158,9 +158,9 @@ def convert(
 
             export_file(source, target)
         case "residual":
-            from config.compose import compose_config
+            from config.compose import compose_recipe
 
-            algo = compose_config(overrides).algo
+            algo = compose_recipe(overrides)
             from learner.checkpoints.policy_decorator import import_file
 
             import_file(source, target, algo)

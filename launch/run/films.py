@@ -27,10 +27,10 @@ def film_command(config: Config) -> Command:
 
 
 def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[[str, str], None]) -> None:
-    """The films of a run that is over, unless `learner.evaluation.videos` is 0. The run's exit code is the
-    same whatever becomes of them; Ctrl-C ends them."""
+    """The films of a run that is over and has a residual, unless `learner.evaluation.videos` is 0. The run's
+    exit code is the same whatever becomes of them; Ctrl-C ends them."""
     settings = config.learner.evaluation
-    if not settings.videos or stop.is_set():
+    if not settings.videos or config.algo.plays is None or stop.is_set():
         return
     log.info("filming %d seeds, at most %.0f min; Ctrl-C skips it", settings.videos, settings.videos_s / 60)
     by_hand = f"residual-rl film {shlex.quote(name_of(config.run_dir))}"

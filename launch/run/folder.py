@@ -117,6 +117,11 @@ class _Summary(msgspec.Struct):
     frames: int | None = None
     updates: int | None = None
     wall_s: float | None = None
+    collected_episodes: int | None = None
+    collected_successes: int | None = None
+    replay_episodes: int | None = None
+    train_base_command: str | None = None
+    lerobot_train_command: str | None = None
 
 
 def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:
@@ -167,6 +172,8 @@ def _best(summary: Point, place: str | None) -> str:
 def summary_rows(run_dir: Path, summary: Point) -> dict[str, str]:
     """The final figures of a run and where its results are: what each is, and how it reads."""
     there = places(run_dir)
+    if summary.get("collected_episodes") is not None:
+        return _collected_rows(run_dir, summary, there.get("report"))
     rows = {
         "base success": percent(summary.get("base_success")),
         "final success": percent(summary.get("final_success")),
@@ -179,6 +186,22 @@ def summary_rows(run_dir: Path, summary: Point) -> dict[str, str]:
         "films": there.get("films"),
         "best weights": _best(summary, there.get("best weights")),
         "replay": str(run_dir / "replay"),
+        "see an episode": f"bash launch/viz.sh {shlex.quote(name_of(run_dir))}",
+    }
+    return {what: text for what, text in rows.items() if text is not None}
+
+
+def _collected_rows(run_dir: Path, summary: Point, report: str | None) -> dict[str, str]:
+    """Of a run that has collected episodes: how many, where they are and what can be trained on them."""
+    rows = {
+        "collected": f"{count(summary['collected_episodes'])} episodes, "
+        f"{count(summary.get('collected_successes'))} successful",
+        "dataset": f"{run_dir / 'replay'} ({count(summary.get('replay_episodes'))} episodes)",
+        "frames": count(summary.get("frames")),
+        "wall time": duration(summary.get("wall_s")),
+        "report": report,
+        "train a base": summary.get("train_base_command"),
+        "or any policy": summary.get("lerobot_train_command"),
         "see an episode": f"bash launch/viz.sh {shlex.quote(name_of(run_dir))}",
     }
     return {what: text for what, text in rows.items() if text is not None}

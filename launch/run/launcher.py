@@ -14,8 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from actor.interventions.expert_files import find_residual, find_run
 from actor.policy.dimensions import dimensions_of, require_bounded
 from config.base import DiffusionBaseConfig, why_no_base
+from config.collect import CollectConfig
 from config.compose import write_config
 from config.files import locked, name_holder
 from config.main import Config
@@ -50,7 +52,7 @@ def launch(config: Config) -> int:
     stop = stop_on_signals()
     require_settings(config)
     require_free_ports(config.wire)
-    config = with_sizes(config)
+    config = with_played(with_sizes(config))
     require_files(config)
     if tmux.SOCKET_VARIABLE in os.environ:
         with sole_launcher(config):
@@ -72,6 +74,7 @@ def require_settings(config: Config) -> None:
     Raises UsageError: of trackers, names of actors, the run's folder, or the actions of the task."""
     require_trackers(config.tracking, config.learner.wandb)
     require_one_name_each(config)
+    require_no_person(config)
     require_run_dir(config)
     require_bounded(config.task)
 
@@ -80,6 +83,8 @@ def require_files(config: Config) -> None:
     """Raise UsageError if the base or prior data is not there; `require_inputs` reads them."""
     require_base(config)
     require_prior_sources(config)
+    if config.actor.intervene == "expert":
+        find_residual(find_run(config), config.actor.expert.checkpoint)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -88,6 +93,17 @@ def require_one_name_each(config: Config) -> None:
         raise ConfigError(
             f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors: "
             "leave it out, or set actor.count=1"
+        )
+
+
+def require_no_person(config: Config) -> None:
+    """Raise ConfigError if a person should drive the robots of actors that have no terminal."""
+    if config.actor.by_person:
+        how = config.actor.intervene
+        raise ConfigError(
+            f"configuration: actor.intervene={how} needs a terminal of its own: start the run with "
+            f"learner.interventions=true and, in another terminal, residual-rl actor "
+            f"tcp://127.0.0.1:{config.wire.experience_port} actor.intervene={how}"
         )
 
 
@@ -146,6 +162,16 @@ def with_sizes(config: Config) -> Config:
     return msgspec.structs.replace(config, task=msgspec.structs.replace(task, sizes=tuple(sizes)))
 
 
+def with_played(config: Config) -> Config:
+    """With the settings of the residual that a collection plays, so that each process need not read them.
+    Raises CheckpointError: see `actor.policy.from_run`."""
+    if not isinstance(config.algo, CollectConfig):
+        return config
+    from actor.policy.from_run import with_residual  # torch takes seconds
+
+    return with_residual(config)
+
+
 def write_launch_file(config: Config) -> Path:
     """The configuration that every process of the run reads. `config.yaml` beside it is the learner's: it
     tells that a run has begun here, and with which configuration."""
@@ -181,7 +207,11 @@ def make_commands(config: Config, launch_file: Path) -> list[Command]:
             command(f"actor-{index}", "actor", "actor", actor.threads, "--index", str(index))
             for index in range(actor.index, actor.index + actor.count)
         ),
-        command("evaluator", "evaluator", "actor.evaluate", actor.threads),
+        *(
+            [command("evaluator", "evaluator", "actor.evaluate", actor.threads)]
+            if config.algo.is_evaluated
+            else []
+        ),
         Command("page", "page", _page_argv(config)),
     ]
 
@@ -225,7 +255,8 @@ def run_here(
     summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
-        make_films(config, logs, stop, echo)
+        if config.algo.is_evaluated:
+            make_films(config, logs, stop, echo)
         send_results(config.run_dir, config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")

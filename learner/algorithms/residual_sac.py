@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from learner.algorithms import losses
+from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.finite import NonFinite, finite_steps
 from learner.algorithms.observation_scale import ObservationScale
 from learner.ranks.ranks import Batch, Ranks
-
-# What to show of an update, each computed when somebody looks; tensors without gradient.
-Figures = dict[str, Callable[[], Tensor]]
 
 # Share of the way that the target critics go towards the critics in an update.
 TAU = 0.01
@@ -72,10 +70,7 @@ class ResidualSAC:
         """All that the next update depends on but its batch."""
         return {
             "updates": self.updates,
-            "actor": self.actor.state_dict(),
-            "critic": self.critic.state_dict(),
-            "target_critic": self.target_critic.state_dict(),
-            "log_temperature": self.log_temperature.detach(),
+            **self.networks(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
             "rng": self._rng.get_state(),
         }
@@ -96,6 +91,23 @@ class ResidualSAC:
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
+
+    def published(self) -> Mapping[str, Tensor]:
+        """The residual's weights: all that actors need, never the frozen base."""
+        return self.actor.state_dict()
+
+    def base(self) -> BaseWeights | None:
+        """None: the base is frozen."""
+        return None
+
+    def networks(self) -> dict[str, Any]:
+        """All of them, for other tools."""
+        return {
+            "actor": self.actor.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target_critic": self.target_critic.state_dict(),
+            "log_temperature": self.log_temperature.detach(),
+        }
 
     def _adam(self, parameters: Iterable[Tensor], rate: float) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, lr=rate, fused=self.device.type in ("cpu", "cuda"))

@@ -1,5 +1,6 @@
 """Demonstrations cut into windows of observation history and actions, all of them in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from actor.policy.diffusion.network import DiffusionAgent
+from learner.base_training.episodes import EpisodeSet, WindowShape
+from learner.replay.dataset.arrow import Array
 
 
 @dataclass(frozen=True)
@@ -33,30 +36,22 @@ class Windows:
         return Windows(self.history.to(device), self.actions.to(device), self.counts)
 
 
-def make_windows(
-    episodes: list[tuple[np.ndarray, np.ndarray]], obs_horizon: int, pred_horizon: int
-) -> Windows:
-    """Every window of every episode (observations, actions), padded as the published trainer pads.
-
-    The front repeats the first observation and action; past the end the arm stands still (zero
-    delta action) and the gripper keeps its last action.
-    """
-    histories, chunks = [], []
-    for observations, actions in episodes:
-        length = len(actions)
-        still = np.concatenate([np.zeros_like(actions[-1, :-1]), actions[-1, -1:]])
-        tail = np.repeat(still[None], pred_horizon, axis=0)
-        padded = np.concatenate([np.repeat(actions[:1], obs_horizon - 1, axis=0), actions, tail])
-        starts = np.arange(-(obs_horizon - 1), length - obs_horizon)
-        frames = starts[:, None] + np.arange(obs_horizon)
-        histories.append(observations[np.clip(frames, 0, length - 1)])
-        # `padded` begins obs_horizon - 1 actions before the episode, where the first window starts.
-        chunks.append(padded[(starts + obs_horizon - 1)[:, None] + np.arange(pred_horizon)])
-    return Windows(
-        history=torch.from_numpy(np.concatenate(histories)),
-        actions=torch.from_numpy(np.concatenate(chunks)),
-        counts=tuple(map(len, histories)),
+def published_shape(obs_horizon: int, pred_horizon: int, *, stands_still: bool = True) -> WindowShape:
+    """The windows of the published trainer."""
+    first = 1 - obs_horizon
+    return WindowShape(
+        tuple(range(first, 1)), tuple(range(first, first + pred_horizon)), 1, stands_still=stands_still
     )
+
+
+def make_windows(episodes: Sequence[tuple[Array, Array]], obs_horizon: int, pred_horizon: int) -> Windows:
+    """Every window of every episode (observations, actions), padded as the published trainer pads."""
+    observations, actions = episodes[0]
+    shape = published_shape(obs_horizon, pred_horizon)
+    found = EpisodeSet(shape, observations.shape[1], actions.shape[1])
+    counts = tuple(found.add(*episode) for episode in episodes)
+    history, actions, _ = found.windows(np.arange(len(found)))
+    return Windows(torch.from_numpy(history), torch.from_numpy(actions), counts)
 
 
 def fit_ranges(agent: DiffusionAgent, data: Windows) -> None:

@@ -14,7 +14,7 @@ import torch
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
-from config.algo import AlgoConfig
+from config.algorithm import AlgorithmConfig
 from learner.intervals import wilson_interval
 from protocol.arrays import Columns
 from protocol.messages import Evaluation, Weights
@@ -48,7 +48,7 @@ class BestCheckpoint:
         limit: bytes of weights that are remembered; the oldest versions are forgotten first.
     """
 
-    def __init__(self, folder: Path, algo: AlgoConfig, limit: int = _REMEMBERED_BYTES) -> None:
+    def __init__(self, folder: Path, algo: AlgorithmConfig, limit: int = _REMEMBERED_BYTES) -> None:
         self.place = folder / "best.pt"
         self.score = _read_score(self.place)
         self._algo, self._limit, self._bytes = algo, limit, 0
@@ -63,10 +63,12 @@ class BestCheckpoint:
             self._bytes -= _size(oldest)
 
     def residual_of(self, evaluation: Evaluation) -> dict[str, Any] | None:
-        """The checkpoint of the residual that was evaluated; None: the base alone, or a version forgotten."""
+        """The checkpoint of the residual that was evaluated; None: there was none, or it is forgotten."""
         if evaluation.policy != "full" or evaluation.version not in self._recent:
             return None
         updates, columns = self._recent[evaluation.version]
+        if not columns:
+            return None
         return {
             "version": evaluation.version,
             "updates": updates,

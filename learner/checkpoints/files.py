@@ -2,26 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
-from config.algo import AlgoConfig
+from config.algorithm import AlgorithmConfig
+from learner.algorithms.contract import Algorithm, Stateful
 from learner.algorithms.finite import NonFiniteError
-from learner.algorithms.residual_sac import ResidualSAC
-
-
-class Stateful(Protocol):
-    """A part of training that another process can resume."""
-
-    def state(self) -> Any:
-        """Tensors, numbers, strings, and lists and dictionaries of them."""
-
-    def load_state(self, state: Any) -> None:
-        """Continue from what `state` returned. Raises ValueError if it belongs to something else."""
 
 
 class Checkpoints:
@@ -36,7 +26,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, algorithm: ResidualSAC, resumable: Mapping[str, Stateful], algo: AlgoConfig
+        self, folder: Path, algorithm: Algorithm, resumable: Mapping[str, Stateful], algo: AlgorithmConfig
     ) -> None:
         self._folder, self._algorithm, self._algo = folder, algorithm, algo
         self._state = TrainingState(folder, resumable)
@@ -53,20 +43,13 @@ class Checkpoints:
         return self._state.load()
 
 
-def save_checkpoint(folder: Path, algorithm: ResidualSAC, version: int, algo: AlgoConfig) -> Path:
-    """Write `newest.pt` with all networks; readable with `torch.load(..., weights_only=True)`."""
-    place = folder / "newest.pt"
-    content = {
-        "version": version,
-        "updates": algorithm.updates,
-        "algo": msgspec.to_builtins(algo),
-        "actor": algorithm.actor.state_dict(),
-        "critic": algorithm.critic.state_dict(),
-        "target_critic": algorithm.target_critic.state_dict(),
-        "log_temperature": algorithm.log_temperature.detach(),
-    }
-    write_checkpoint(place, content)
-    return place
+def save_checkpoint(folder: Path, algorithm: Algorithm, version: int, algo: AlgorithmConfig) -> None:
+    """Write `newest.pt` with all networks, if there are any; readable with
+    `torch.load(..., weights_only=True)`."""
+    networks = algorithm.networks()
+    if networks:
+        about = {"version": version, "updates": algorithm.updates, "algo": msgspec.to_builtins(algo)}
+        write_checkpoint(folder / "newest.pt", about | networks)
 
 
 class TrainingState:

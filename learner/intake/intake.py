@@ -11,6 +11,7 @@ import numpy as np
 from config.process import UsageError
 from config.wire import WireConfig
 from learner.intake.admission import Admission, Answers
+from learner.intake.pieces import Pieces
 from learner.intake.queue import Received
 from learner.intake.status import PeerStatus, peer_statuses
 from learner.replay.journal.journal import Journal
@@ -24,9 +25,13 @@ from protocol.experience import ExperienceSpec
 from protocol.messages import Evaluation, Progress, Weights, Welcome
 from protocol.session.learner import PeerTable
 from protocol.session.peer import Credit
+from protocol.session.pieces import Blob
 
 log = logging.getLogger(__name__)
 
+# Pieces of a base that are sent before experience has its turn again.
+_PIECES_A_ROUND = 4
+_SUBSCRIPTIONS_A_ROUND = 256
 # Messages received before answers go out: few, so that credit comes back while a client still has some.
 _ROUND = 8
 _CLOSE_TIMEOUT_S = 5.0
@@ -79,6 +84,7 @@ class Intake:
         self._peers = peers
         self._journal = journal
         self._admission = Admission(spec, peers, self._limits, journal)
+        self._pieces = Pieces()
         self._progress_is_new = False
         self._weights_are_new = False
         self._closing = False
@@ -119,6 +125,12 @@ class Intake:
             if taken:
                 self._wake()
             return taken
+
+    def offer_base(self, blob: Blob) -> None:
+        """Have the pieces of a trained base for clients that ask for them; weights announce it. In memory are
+        this one and the one before."""
+        with self._changed:
+            self._pieces.offer(blob)
 
     def publish(self, weights: Weights) -> Weights:
         """Send to every subscriber now, and to later ones when they come.
@@ -226,9 +238,10 @@ class Intake:
         heartbeat_due_s = time.monotonic()
         closing = False
         while not closing:
-            channel.wait(heartbeat_due_s - time.monotonic())
+            channel.wait(0.0 if self._pieces.waiting else heartbeat_due_s - time.monotonic())
             closing = self._closing
             self._receive(channel)
+            self._send_pieces(channel)
             now_s = time.monotonic()
             heartbeat = now_s >= heartbeat_due_s
             if heartbeat:
@@ -249,6 +262,17 @@ class Intake:
                 self._changed.notify_all()
         for identity, message in answers:
             channel.send(identity, encode(message, self._limits))
+
+    def _send_pieces(self, channel: LearnerChannel) -> None:
+        topics = channel.receive_subscriptions(_SUBSCRIPTIONS_A_ROUND)
+        if not topics and not self._pieces.waiting:
+            return
+        with self._changed:
+            for topic in topics:
+                self._pieces.ask(topic)
+            pieces = self._pieces.take(_PIECES_A_ROUND)
+        for topic, piece in pieces:
+            channel.publish([topic, piece])
 
     def _tell(self, channel: LearnerChannel, now_s: float, *, heartbeat: bool) -> None:
         """Send what is new and what is owed; at a heartbeat, to everybody alive."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import torch
 
-from config.algo import AlgoConfig
+from config.main import AnyAlgorithm
 from config.train_base import TrainBaseConfig
 from learner.ranks.ranks import Ranks
 
@@ -15,7 +15,7 @@ from learner.ranks.ranks import Ranks
 class RunStart(msgspec.Struct, frozen=True, tag="run"):
     """The networks of a run."""
 
-    algo: AlgoConfig
+    algo: AnyAlgorithm
     sizes: tuple[int, int]
     """observation_dim, action_dim"""
     seed: int

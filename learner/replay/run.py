@@ -1,4 +1,4 @@
-"""The transitions of a run: in memory (ring), in the journal, in the LeRobot dataset, and prior data."""
+"""The transitions of a run: in memory, in the journal, in the LeRobot dataset, and prior data."""
 
 import logging
 from collections.abc import Iterable
@@ -12,14 +12,15 @@ from actor.policy.spec import experience_spec, recorded_cameras
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.compaction import Budget
+from learner.replay.dataset.keep import Keep
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.columns import Shapes
+from learner.replay.memory.contract import Memory
 from learner.replay.memory.ring import Ring
 from learner.replay.prior.check import wanted_by
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
 from learner.replay.prior.source import require_prior_sources
-from learner.replay.restore.ring import restore_ring
 from protocol.arrays import Columns
 
 log = logging.getLogger(__name__)
@@ -30,16 +31,16 @@ class RunReplay:
     """The three stores that every transition of a run goes to."""
 
     folder: Path
-    ring: Ring
+    memory: Memory
     journal: Journal
     store: LeRobotStore
 
     def restore(self) -> None:
         """Read back what earlier processes received: from the dataset, and from the journal what the dataset
-        does not have yet. Nothing comes twice: the store skips what it has, the ring puts it in its place."""
+        does not have yet. Nothing comes twice: the store skips what it has, memory puts it in its place."""
         rows = 0
         if self.store.episodes:
-            restore_ring(self.folder, self.ring)
+            self.memory.restore(self.folder)
         for actor_id, session, columns, position in self.journal.replay():
             self.add(actor_id, session, columns, position)
             rows += len(columns["frames"])
@@ -48,13 +49,14 @@ class RunReplay:
             log.info("resumed %d decisions, %d of them from the journal", self.journal.totals.decisions, rows)
 
     def add(self, actor_id: str, session: int, columns: Columns, position: int) -> None:
-        """Keep the decisions of one message, which the journal has, in the ring and in the dataset."""
-        self.ring.add(actor_id, columns, position)
+        """Keep the decisions of one message, which the journal has, in memory and in the dataset."""
+        self.memory.add(actor_id, session, columns, position)
         self.store.add(actor_id, session, columns, position)
 
     def end_sessions(self, ended: Iterable[tuple[str, int]]) -> None:
         """These (actor id, session) will never send again: their unfinished episodes are kept as they are."""
         for actor_id, session in ended:
+            self.memory.end_session(actor_id, session)
             self.store.end_session(actor_id, session)
 
     def raise_if_failed(self) -> None:
@@ -67,8 +69,9 @@ class RunReplay:
         self.journal.prune(self.store.committed())
 
 
-def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
-    """The run's dataset. Raises RunError if the observation has too few dimensions to be split."""
+def make_store(config: Config, base: BasePolicy, keep: Keep | None = None) -> LeRobotStore:
+    """The run's dataset; `keep`: which episodes it gets, None: all.
+    Raises RunError if the observation has too few dimensions to be split."""
     state_dim, gigabytes = config.learner.robot_state_dim, config.learner.replay_max_gb
     if state_dim is not None and state_dim >= base.observation_dim:
         raise RunError(
@@ -90,13 +93,15 @@ def make_store(config: Config, base: BasePolicy) -> LeRobotStore:
         cameras=recorded_cameras(config),
         images=config.learner.record_images,
         optional_columns=experience_spec(config, base).optional_columns,
+        keep=keep,
     )
 
 
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
-    """Episodes recorded earlier, or None where the recipe takes none.
+    """Episodes recorded earlier as decisions of a residual, or None where the algorithm takes none.
     Raises DemonstrationError, RunError: they are missing, or do not fit."""
-    if not config.prior_sources:
+    algo = config.algo.plays
+    if not config.prior_sources or algo is None:
         return None
     if base.cameras:
         raise RunError(
@@ -107,7 +112,7 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     plan_key = msgspec.json.encode(config.base).decode()
     wanted = wanted_by(config)
     sources = config.prior_sources
-    return join_prior([read_prior(source, base, plan_key, config.algo, wanted) for source in sources])
+    return join_prior([read_prior(source, base, plan_key, algo, wanted) for source in sources])
 
 
 def make_ring(
@@ -121,6 +126,7 @@ def make_ring(
         device=config.learner.replay_device,
         cameras=recorded_cameras(config) if images else None,
         optional=optional,
+        residual_scale=config.algo.residual_scale,
     )
 
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections import deque
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
 from config.main import Config
+from learner.algorithms.contract import Goal
 from protocol.arrays import Columns
 from protocol.messages import Evaluation
 
@@ -36,6 +38,7 @@ class RunProgress:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.learner
+        self._trained = "trained base" if config.algo.trains_base else "full residual"
         self._elapsed_s = 0.0  # in earlier processes
         self._started_s: float | None = None
         self._trained_s: float | None = None
@@ -59,7 +62,8 @@ class RunProgress:
 
     @property
     def behaviour(self) -> float:
-        """Success of the last episodes that actors played while exploring; NaN before there are enough."""
+        """Success of the last episodes that actors played while exploring, without those in which somebody
+        intervened; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
     def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
@@ -85,8 +89,11 @@ class RunProgress:
         self._behaviour.extend(state["behaviour"])
         self._published = {version: Publication(*then) for version, then in state["published"].items()}
 
-    def count(self, columns: Columns, newest_version: int, now_s: float) -> None:
-        """Take in one message of experience."""
+    def count(
+        self, columns: Columns, newest_version: int, now_s: float, by_hand: Collection[int] = ()
+    ) -> None:
+        """Count one message of experience.
+        `by_hand`: final rows whose episodes are not the policy's alone."""
         if self._started_s is None:
             self._started_s = now_s - self._elapsed_s
         self._last_received_s = now_s
@@ -97,7 +104,8 @@ class RunProgress:
             success = bool(columns["success"][row, columns["frames"][row] - 1])
             self.episodes += 1
             self.successes += success
-            self._behaviour.append(success)
+            if row not in by_hand:
+                self._behaviour.append(success)
 
     def published(self, version: int, updates: int, now_s: float) -> None:
         """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
@@ -110,7 +118,7 @@ class RunProgress:
         self._stop_if_good_enough()
         log.info(
             "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
-            "base alone" if evaluation.policy == "base" else "full residual",
+            "base alone" if evaluation.policy == "base" else self._trained,
             100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
         )  # fmt: skip
         return self.point_of(evaluation)
@@ -160,9 +168,10 @@ class RunProgress:
         self._trained_s = now_s
         self.updates = updates
 
-    def silent_s(self, now_s: float) -> float:
-        """Seconds since the last experience (since the first look, before any)."""
-        if self._last_received_s is None:
+    def silent_s(self, now_s: float, *, wanted: bool = True) -> float:
+        """Seconds since the last experience, or since experience was last not `wanted` (since the first look,
+        before any)."""
+        if self._last_received_s is None or not wanted:
             self._last_received_s = now_s
         return now_s - self._last_received_s
 
@@ -184,23 +193,24 @@ class RunProgress:
             "policy_lag": self._lag,
         }
 
-    def say(self, point: dict[str, Any]) -> None:
+    def say(self, point: dict[str, Any], goal: Goal) -> None:
         """One line in the log, every `wait_log_every_s`."""
         if self._last_point_s - self._last_word_s < self._settings.wait_log_every_s:
             return
         self._last_word_s = self._last_point_s
         waiting = f", waiting for {point['waiting_for']}" if point["waiting_for"] else ""
+        frames = "" if goal.unit == "frames" else f"{self.frames} frames, "
         log.info(
-            "%d of %d frames (%s, %.0f/s), %d updates (%.0f/s), behaviour %.0f %%%s",
-            self.frames, self._settings.total_frames, self._left(point["t_s"]), point["frames_per_s"],
+            "%d of %d %s (%s, %s%.0f frames/s), %d updates (%.0f/s), behaviour %.0f %%%s",
+            goal.done, goal.wanted, goal.unit, _left(goal, point["t_s"]), frames, point["frames_per_s"],
             point["updates"], point["updates_per_s"], 100 * np.nan_to_num(self.behaviour), waiting,
         )  # fmt: skip
 
-    def _left(self, elapsed_s: float) -> str:
-        """How much of the frame budget is used, and the time until all of it is, at the run's mean speed."""
-        total = self._settings.total_frames
-        used = f"{100 * self.frames // total} %"
-        if not self.frames or self.frames >= total:
-            return used
-        minutes = elapsed_s * (total / self.frames - 1) / 60
-        return f"{used}, {minutes:.0f} min left" if minutes >= 1 else f"{used}, under a minute left"
+
+def _left(goal: Goal, elapsed_s: float) -> str:
+    """How much of the way is gone, and the time that the rest takes at the run's mean speed."""
+    gone = f"{100 * goal.done // goal.wanted} %"
+    if not goal.done or goal.done >= goal.wanted:
+        return gone
+    minutes = elapsed_s * (goal.wanted / goal.done - 1) / 60
+    return f"{gone}, {minutes:.0f} min left" if minutes >= 1 else f"{gone}, under a minute left"

@@ -1,10 +1,13 @@
 """summary.json: what a run achieved, and where its replay is."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from config.files import replace_text
 from config.main import Config
+from learner.checkpoints.bases import PublishedBases
 from learner.checkpoints.best import BestCheckpoint
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.visualiser import visualiser_command
@@ -12,9 +15,14 @@ from learner.report.progress import RunProgress
 
 
 def write_summary(
-    run_dir: Path, config: Config, progress: RunProgress, store: LeRobotStore, best: BestCheckpoint
+    run_dir: Path,
+    config: Config,
+    progress: RunProgress,
+    store: LeRobotStore,
+    best: BestCheckpoint | PublishedBases,
+    results: Mapping[str, Any],
 ) -> Path:
-    """Write `summary.json`; return its path."""
+    """Write `summary.json`, with what the algorithm adds (`results`); return its path."""
     base, full = progress.evaluation_of("base"), progress.evaluation_of("full")
     replay = run_dir / "replay"
     content = {
@@ -40,6 +48,7 @@ def write_summary(
         "replay": str(replay),
         "replay_episodes": store.episodes,
         "viz_command": visualiser_command(replay, config.name, max(0, store.episodes - 1)),
+        **results,
     }
     place = run_dir / "summary.json"
     replace_text(place, json.dumps(content, indent=2) + "\n")

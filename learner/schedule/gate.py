@@ -19,12 +19,13 @@ class SuccessGate:
 
     After every `EPISODES` of the residual's, the share doubles if they succeeded as often as the
     base's, less `gate_margin`, and halves if not; it stays within [gate_share, 1]. An episode counts
-    as the base's where every residual was zero.
+    as the base's where every residual was zero, and as nobody's where somebody intervened.
     """
 
     def __init__(self, algo: AlgoConfig) -> None:
         self._algo = algo
         self._acted: dict[tuple[str, int], bool] = {}
+        self._intervened: set[tuple[str, int]] = set()
         self._base: deque[bool] = deque(maxlen=BASE_WINDOW)
         self._residual: list[bool] = []
         self.share = algo.gate_share
@@ -41,6 +42,7 @@ class SuccessGate:
             "base": list(self._base),
             "residual": list(self._residual),
             "acted": [[*key, acted] for key, acted in self._acted.items()],
+            "intervened": sorted([*key] for key in self._intervened),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -48,6 +50,7 @@ class SuccessGate:
         self.share, self._residual = state["share"], list(state["residual"])
         self._base = deque(state["base"], maxlen=BASE_WINDOW)
         self._acted = {(actor_id, sub_env): acted for actor_id, sub_env, acted in state["acted"]}
+        self._intervened = {(actor_id, sub_env) for actor_id, sub_env in state.get("intervened", [])}
 
     def count(self, actor_id: str, columns: Columns) -> None:
         """Count the episodes of one message, with `mask_by: success`."""
@@ -56,12 +59,17 @@ class SuccessGate:
         frames, success = columns["frames"], columns["success"]
         acts = np.any(columns["residual"].reshape(len(frames), -1), axis=1)
         ended = columns["terminated"] | columns["truncated"]
+        by_hand = columns["intervention"].any(axis=1) if "intervention" in columns else np.zeros_like(ended)
         for row, sub_env in enumerate(columns["sub_env"].tolist()):
             key = (actor_id, sub_env)
             # An episode begins with decision 0: an actor may have left in the middle of the one before.
             before = bool(columns["decision"][row] > 0) and self._acted.get(key, False)
             self._acted[key] = before or bool(acts[row])
-            if ended[row]:
+            if columns["decision"][row] == 0:
+                self._intervened.discard(key)
+            if by_hand[row]:
+                self._intervened.add(key)
+            if ended[row] and key not in self._intervened:
                 outcomes = self._residual if self._acted[key] else self._base
                 outcomes.append(bool(success[row, int(frames[row]) - 1]))
         self._judge()

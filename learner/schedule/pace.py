@@ -3,6 +3,7 @@
 from typing import Any
 
 from config.algo import AlgoConfig
+from learner.algorithms.contract import Goal
 from learner.schedule.gate import SuccessGate
 from protocol.arrays import Columns
 from protocol.messages import Behaviour
@@ -13,25 +14,26 @@ class Pace:
 
     `utd` updates are due for each decision after `learning_starts`, and the critics' warm-up at
     once when learning starts. A learner that is `max_behind` updates late receives no data, so
-    that credit runs out and the actors wait.
+    that credit runs out and the actors wait. After `total_frames` no more data is wanted.
     """
 
-    def __init__(self, algo: AlgoConfig, max_behind: int) -> None:
+    def __init__(self, algo: AlgoConfig, max_behind: int, total_frames: int) -> None:
         self._algo = algo
-        self._max_behind = max_behind
+        self._max_behind, self._total_frames = max_behind, total_frames
         self.gate = SuccessGate(algo)
-        self.decisions = 0
+        self.decisions = self.frames = 0
         self.updates = 0
 
-    def resume(self, decisions: int) -> None:
-        """Continue after `decisions` of an earlier process, for which no update is due."""
-        self.decisions = decisions
+    def resume(self, decisions: int, frames: int) -> None:
+        """Continue after what an earlier process received, for which no update is due."""
+        self.decisions, self.frames = decisions, frames
         self.updates = 0
         self.updates = self.updates_due
 
     def count(self, actor_id: str, columns: Columns) -> None:
-        """Count the decisions of one message of experience."""
+        """Count one message of experience."""
         self.decisions += len(columns["frames"])
+        self.frames += int(columns["frames"].sum())
         self.gate.count(actor_id, columns)
 
     def state(self) -> dict[str, Any]:
@@ -60,6 +62,27 @@ class Pace:
         """False while more than `max_behind` updates are late, those of the critics' warm-up not counted."""
         warmup_left = max(0, self._algo.critic_warmup_updates - self.updates)
         return self.updates_due - warmup_left <= self._max_behind
+
+    @property
+    def waiting_for(self) -> str:
+        """What the learner waits for, in words; empty: for nothing."""
+        if not self.learning:
+            return f"{self.decisions} of {self._algo.learning_starts} decisions before learning starts"
+        return "" if self.takes_data else "updates (actors wait)"
+
+    @property
+    def finished(self) -> str | None:
+        """Why no more data is wanted, or None."""
+        used = self.frames >= self._total_frames
+        return f"learner.total_frames={self._total_frames} is used" if used else None
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.frames, self._total_frames, "frames")
+
+    def figures(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return {"mask_probability": self.mask_probability}
 
     @property
     def mask_probability(self) -> float:

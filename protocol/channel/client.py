@@ -1,6 +1,7 @@
 """The client's end: DEALER and SUB; connects, never binds."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import zmq
@@ -9,6 +10,7 @@ from protocol.arrays import Buffer, Limits
 from protocol.channel.addresses import ChannelError, place_to_connect, reason_of
 from protocol.channel.keys import find_client_secret, read_pair, read_public
 from protocol.channel.sockets import (
+    HEADER_START,
     LINGER_MS,
     WAITING_WEIGHTS,
     Endpoint,
@@ -48,12 +50,23 @@ class ClientChannel:
         """The learner's next answer, or None."""
         return _receive(self._dealer)
 
-    def receive_newest_weights(self) -> list[bytes] | None:
-        """The newest publication since the last call, or None."""
-        newest = None
+    def receive_published(self) -> tuple[list[bytes] | None, list[list[bytes]]]:
+        """Since the last call: the newest publication of weights, or None; and pieces with their topics."""
+        newest, pieces = None, list[list[bytes]]()
         while (frames := _receive(self._subscriber)) is not None:
-            newest = frames
-        return newest
+            if frames[0].startswith(HEADER_START):
+                newest = frames
+            else:
+                pieces.append(frames)
+        return newest, pieces
+
+    def subscribe(self, topics: Iterable[bytes], dropped: Iterable[bytes]) -> None:
+        """Ask for what is published under `topics`, and no more for what was `dropped`. ZeroMQ asks again by
+        itself when a connection was lost."""
+        for topic in dropped:
+            self._subscriber.setsockopt(zmq.UNSUBSCRIBE, topic)
+        for topic in topics:
+            self._subscriber.setsockopt(zmq.SUBSCRIBE, topic)
 
     def send(self, frames: list[Buffer]) -> None:
         """Give frames to ZeroMQ, which keeps them while the learner is away.
@@ -81,7 +94,7 @@ class ClientChannel:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.RCVHWM, WAITING_WEIGHTS)
-            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            socket.setsockopt(zmq.SUBSCRIBE, HEADER_START)
         else:
             # Credit is the bound. Not IMMEDIATE: it would throw away a learner's last words, unread.
             socket.setsockopt(zmq.SNDHWM, 0)

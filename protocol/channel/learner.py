@@ -1,6 +1,6 @@
-"""The learner's end: ROUTER and PUB. Only this folder knows ZeroMQ.
+"""The learner's end: ROUTER and XPUB. Only this folder knows ZeroMQ.
 
-DEALER to ROUTER on the experience port, PUB to SUB on the weights port; clients connect, never bind.
+DEALER to ROUTER on the experience port, XPUB to SUB on the weights port; clients connect, never bind.
 Every option is set before its socket binds or connects: later has no effect.
 """
 
@@ -25,6 +25,8 @@ from protocol.channel.sockets import (
     set_common_options,
 )
 
+# With which ZeroMQ passes on that a client subscribes to what follows.
+_SUBSCRIBED = b"\1"
 # A plain number: an enumeration costs more than the call that uses it.
 _NOBLOCK = int(zmq.NOBLOCK)
 # ZeroMQ packs frames up to this size next to each other, unaligned; longer ones have memory of their own.
@@ -42,7 +44,7 @@ class Arrival(NamedTuple):
 
 
 class LearnerChannel:
-    """ROUTER and PUB. All methods but `wake` belong to one thread at a time.
+    """ROUTER and XPUB. All methods but `wake` belong to one thread at a time.
 
     Raises:
         ChannelError: a port in use, a host that is not this machine's, or no protection beyond loopback.
@@ -111,8 +113,21 @@ class LearnerChannel:
         with contextlib.suppress(zmq.Again):  # whatever the learner says is said again
             self._router.send_multipart([identity, *frames], zmq.NOBLOCK, copy=False)
 
+    def receive_subscriptions(self, most: int) -> list[bytes]:
+        """Topics that clients subscribed to since the last call, at most `most`: also those that another has
+        subscribed to."""
+        topics: list[bytes] = []
+        for _ in range(most):
+            try:
+                word = self._publisher.recv(_NOBLOCK)
+            except zmq.Again:
+                break
+            if word.startswith(_SUBSCRIBED):
+                topics.append(word[1:])
+        return topics
+
     def publish(self, frames: list[Buffer]) -> None:
-        """To every subscriber."""
+        """To every client that subscribed to the first frame or to what it begins with."""
         self._publisher.send_multipart(frames, zmq.NOBLOCK, copy=False)
 
     def close(self) -> None:
@@ -131,9 +146,9 @@ class LearnerChannel:
         deadline_s = time.monotonic() + (_REBIND_TIMEOUT_S if rebinding else 0.0)
         self._router = self._bind_until(deadline_s, zmq.ROUTER, "experience_port")
         watched = self._access.watch(self._router, self._endpoint.experience_port)
-        self._publisher = self._bind_until(deadline_s, zmq.PUB, "weights_port")
+        self._publisher = self._bind_until(deadline_s, zmq.XPUB, "weights_port")
         self._poller = zmq.Poller()
-        for source in (self._router, *watched, self._wake_read):
+        for source in (self._router, self._publisher, *watched, self._wake_read):
             self._poller.register(source, zmq.POLLIN)
 
     def _bind_until(self, deadline_s: float, kind: int, key: str) -> zmq.Socket[bytes]:
@@ -149,8 +164,10 @@ class LearnerChannel:
     def _bind(self, kind: int, key: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         set_common_options(socket, self._endpoint, self._limits.max_message_bytes)
-        if kind == zmq.PUB:
+        if kind == zmq.XPUB:
             socket.setsockopt(zmq.SNDHWM, WAITING_WEIGHTS)
+            # Else a topic that another client has subscribed to is not passed on.
+            socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._access.protect(socket)
         bind(socket, self._endpoint, key)
         return socket

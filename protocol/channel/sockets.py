@@ -12,6 +12,9 @@ LINGER_MS = 500
 # Publications that may wait in a socket: slow subscribers skip versions instead of queueing stale ones.
 WAITING_WEIGHTS = 8
 
+# Every header of a message begins with it (msgpack: a list of two), and no topic of a piece.
+HEADER_START = b"\x92"
+
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where the learner is and how it is protected; named like the keys of the wire's configuration."""

@@ -93,4 +93,8 @@ def test_no_wait_and_no_decision_reads_a_clock_that_may_jump() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if wall_clock.search(path.read_text())
     }
-    assert found <= OF_PEOPLE | {"launch/run/folder.py", "learner/tracking/tensorboard_process.py"}
+    assert found <= OF_PEOPLE | {
+        "launch/run/folder.py",
+        "launch/show/page/live.py",
+        "learner/tracking/tensorboard_process.py",
+    }

@@ -116,3 +116,15 @@ def test_a_description_that_lacks_a_key_is_named_too() -> None:
     del described["algo"]
     with pytest.raises(ConfigError, match="the learner sent .* missing required field `algo`"):
         read_run(described)
+
+
+def test_a_host_may_intervene_only_where_the_learner_keeps_interventions() -> None:
+    host = compose_config(["actor.intervene=keyboard"])
+    with pytest.raises(ConfigError, match="start the run with learner.interventions=true"):
+        join_run(read_run(over_the_wire(compose_config([]))), host, set())
+    for words in (["learner.interventions=true"], ["actor.intervene=expert", "actor.expert.run=x"]):
+        joined = join_run(read_run(over_the_wire(compose_config(words))), host, set())
+        assert joined.interventions and joined.actor.intervene == "keyboard"
+        assert join_run(
+            read_run(over_the_wire(compose_config(words))), compose_config([]), set()
+        ).interventions

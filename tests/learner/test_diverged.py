@@ -19,7 +19,7 @@ from actor.policy.spec import experience_spec
 from config.compose import compose_config
 from config.main import Config
 from config.process import StopRequest, one_line
-from learner import run
+from learner import make, run
 from learner.algorithms.finite import NonFiniteError
 from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
@@ -77,8 +77,8 @@ def diverged(config: Config, monkeypatch: pytest.MonkeyPatch) -> str:
     """The line that a run ended with whose prior data got NaN after its first checkpoint: in both ends of the
     second transition of the first episode."""
     rings: list[Ring] = []
-    make = run.make_prior_ring
-    monkeypatch.setattr(run, "make_prior_ring", lambda *words: rings.append(make(*words)) or rings[-1])
+    made = make.make_prior_ring
+    monkeypatch.setattr(make, "make_prior_ring", lambda *words: rings.append(made(*words)) or rings[-1])
 
     def spoil() -> None:
         wait_for((config.run_dir / "checkpoints" / "training.pt").exists)
@@ -145,5 +145,5 @@ def test_weights_that_are_not_finite_are_not_published() -> None:
     broadcast = Broadcast(cast(Intake, SimpleNamespace(publish=published.append)), every_s=1.0)
     actor.head.bias.data[0] = NAN
     with pytest.raises(NonFiniteError, match=r"nothing is published: head\.bias\[0\] is nan"):
-        broadcast.publish(actor, BASE_ALONE, now_s=0.0)
+        broadcast.publish(actor.state_dict(), BASE_ALONE, now_s=0.0)
     assert published == [] and broadcast.version == 0

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from learner.algorithms.contract import Goal
 from learner.report.progress import BEHAVIOUR_LEAST, RunProgress
 from protocol.messages import Evaluation
 from tests.support.helpers import make_config
@@ -124,7 +125,7 @@ def test_the_log_says_how_far_the_run_is_and_how_much_time_is_left(caplog):
     for now_s in (200.0, 220.0):
         point = progress.point_if_due(now_s, updates=0)
         assert point is not None
-        progress.say(point | {"waiting_for": ""})
+        progress.say(point | {"waiting_for": ""}, Goal(progress.frames, 12, "frames"))
         progress.count(one_episode(True, frames=4), 7, now_s=now_s)
     assert "3 of 12 frames (25 %, 5 min left," in caplog.text
     assert "7 of 12 frames (58 %, 1 min left," in caplog.text

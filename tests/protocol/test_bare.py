@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -18,12 +19,13 @@ import zmq
 from config.shared import describe_run
 from learner.intake.intake import Intake
 from learner.replay.journal.journal import Journal
+from protocol.session.pieces import Blob
 from tests.support.helpers import make_config
 from tests.support.journals import LIMITS, SETTINGS
 from tests.support.spec import SPEC
 from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 5
+VERSION = 6
 
 
 class BareClient:
@@ -34,7 +36,7 @@ class BareClient:
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.connect(f"tcp://127.0.0.1:{experience_port}")
         self.subscriber = self.context.socket(zmq.SUB)
-        self.subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        self.subscriber.setsockopt(zmq.SUBSCRIBE, b"\x92")
         self.subscriber.connect(f"tcp://127.0.0.1:{weights_port}")
         self.session = 77
 
@@ -189,6 +191,28 @@ def check_weights(message: dict[str, Any], frames: list[bytes]) -> None:
         digest.update(name.encode() + b"\0" + arrays[name])
     assert digest.hexdigest() == message["digest"]
     assert {"mask_probability", "uniform", "noise_std", "decisions"} <= message["behaviour"].keys()
+
+
+def test_a_bare_client_fetches_a_base_piece_by_piece(client: BareClient, free_ports: tuple[int, int]) -> None:
+    content = np.random.default_rng(0).bytes(1_200_000)
+    with learning(make_wire(free_ports)) as intake:
+        client.hello()
+        client.hear("welcome")
+        intake.offer_base(blob := Blob(content))
+        intake.publish(msgspec.structs.replace(make_weights(1), base=blob.announced(1)))
+        client.say("weights_request", session=client.session)
+        base = client.hear("weights")[0]["base"]
+        got = b""
+        for piece in range(-(-base["bytes"] // base["piece_bytes"])):
+            topic = f"base/{base['digest']}/{piece}".encode()
+            client.subscriber.setsockopt(zmq.SUBSCRIBE, topic)
+            frames: list[bytes] = []
+            while not frames or frames[0] != topic:
+                assert client.subscriber.poll(1000 * TIMEOUT_S)
+                frames = client.subscriber.recv_multipart()
+            client.subscriber.setsockopt(zmq.UNSUBSCRIBE, topic)
+            got += frames[1]
+    assert got == content and hashlib.sha256(got).hexdigest() == base["digest"]
 
 
 def test_a_bare_client_hears_progress_and_refusals(client: BareClient, free_ports: tuple[int, int]) -> None:

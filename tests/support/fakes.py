@@ -95,5 +95,10 @@ class ScriptedEnvironment:
             final_images=self.pictures(final_observation),
         )
 
+    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
+        for env in rows.nonzero()[:, 0].tolist():
+            self._episode[env], self._frame[env] = self._episode[env] + 1, 0
+        return self.reset(), self.images
+
     def close(self) -> None:
         pass

@@ -59,8 +59,9 @@ def make_weights(version: int, value: float = 0.0) -> Weights:
     columns = {"layer.weight": np.full((3, 4), value + version, np.float32)}
     behaviour = residual_acts(1.0, noise_std=0.1, noise_ladder=True)
     return Weights(
-        version=version, digest=weights_digest(columns), behaviour=behaviour, final=False, columns=columns
-    )
+        version=version, digest=weights_digest(columns), behaviour=behaviour, final=False, columns=columns,
+        base=None,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -189,8 +189,9 @@ def write_status(folder: Path, intake: Intake) -> None:
 def make_weights(version: int) -> Weights:
     """Weights of nothing."""
     return Weights(
-        version=version, digest=weights_digest({}), behaviour=residual_acts(1.0), final=False, columns={}
-    )
+        version=version, digest=weights_digest({}), behaviour=residual_acts(1.0), final=False, columns={},
+        base=None,
+    )  # fmt: skip
 
 
 def main(kind: str, settings_path: str, actor_id: str = "") -> None:

@@ -28,11 +28,11 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
     config, base = make_config(*overrides), CountingBase()
     algorithm = ResidualSAC(config.algo, base.observation_dim, base.action_dim, seed=0, device="cpu")
     ring = Ring(1000, base.observation_dim, config.algo.residual_every * base.action_dim)
-    pace = Pace(config.algo, max_behind=10)
+    pace = Pace(config.algo, max_behind=10, total_frames=1000)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)
     intake.start()
     broadcast = Broadcast(intake, every_s=0.0)
-    broadcast.publish(algorithm.actor, pace.behaviour(), now_s=0.0)
+    broadcast.publish(algorithm.published(), pace.behaviour(), now_s=0.0)
     deadline = time.monotonic() + 60
     slots = np.array([], np.int64)
     while not (len(slots) and ring.rows.following[slots[0]] != ring.rows.unknown):
@@ -42,7 +42,7 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
             pace.decisions += len(received.columns["frames"])
         slots = np.flatnonzero(ring.observation[:, 0].numpy() == wanted)
     seen = follow(int(slots[0]), ring, algorithm, Batches(config.algo, ring, None, seed=0, device="cpu"))
-    broadcast.publish(algorithm.actor, pace.behaviour(), now_s=1.0)
+    broadcast.publish(algorithm.published(), pace.behaviour(), now_s=1.0)
     seen["head_weight"] = algorithm.actor.head.weight.detach().flatten().tolist()
     report.write_text(json.dumps(seen))
     # Stay until the actor has what it came for and leaves.

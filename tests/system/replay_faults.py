@@ -2,10 +2,11 @@
 
 A step is a file operation on the dataset, or on the files beside it, that Python's audit events tell of.
 
-    python -m tests.system.replay_faults [POINTS] [--images video|image] [--max-frames N]
+    python -m tests.system.replay_faults [POINTS] [--images video|image] [--max-frames N] [--successes]
 
 dies at POINTS points (200) and reports what it found. With --images rows have those of a camera; with
---max-frames the dataset has this budget, and its oldest episodes are dropped.
+--max-frames the dataset has this budget, and its oldest episodes are dropped; with --successes failed
+episodes are left out.
 """
 
 import argparse
@@ -36,6 +37,7 @@ import numpy as np
 from config.learner import JournalConfig
 from learner.replay.dataset import compaction as shards
 from learner.replay.dataset.compaction import Budget
+from learner.replay.dataset.keep import Keep, Wanted
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.verify import verify
 from protocol.messages import Columns
@@ -58,6 +60,8 @@ class Scene(NamedTuple):
     """"video" or "image"; None without a camera."""
     max_frames: int | None = None
     """The dataset's budget."""
+    successes_alone: bool = False
+    """Failed episodes are left out."""
 
 
 PLAIN = Scene()
@@ -94,6 +98,12 @@ def sent(scene: Scene = PLAIN) -> tuple[list[Truth], list[Sent]]:
     return truths, messages
 
 
+def wanted(scene: Scene) -> list[Truth]:
+    """The episodes that the dataset gets."""
+    truths = sent()[0]
+    return [each for each in truths if each.frames["success"][-1] or not scene.successes_alone]
+
+
 def with_images(columns: Columns) -> Columns:
     """Each picture is as bright as `brightness` of its observation says."""
     pictures = {
@@ -123,10 +133,11 @@ def acked(folder: Path) -> Path:
 def write(folder: Path, scene: Scene = PLAIN) -> None:
     """Resume from the journal, then receive what was never acked; a commit a message."""
     cameras = {CAMERA: SIZE} if scene.images else {}
+    keep = Keep(Wanted(successes_alone=scene.successes_alone))
     store = LeRobotStore(
         folder, repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
         task="PickCube-v1", queue_episodes=4, flush_s=1e-9, cameras=cameras, images=scene.images,
-        budget=Budget(max_frames=scene.max_frames),
+        budget=Budget(max_frames=scene.max_frames), keep=keep,
     )  # fmt: skip
     spec = msgspec.structs.replace(SPEC, cameras=cameras)
     # All commits become two shards or more at the end, one of them under another name alone.
@@ -155,6 +166,7 @@ def write(folder: Path, scene: Scene = PLAIN) -> None:
             put(store, actor, session, columns)
             received.journal.prune(store.committed())
         received.journal.close()
+    assert keep.played.episodes == len(sent(scene)[0])
     received.journal.discard(store.committed())
 
 
@@ -269,7 +281,7 @@ def check_rows_are_there_once(folder: Path, scene: Scene = PLAIN) -> None:
         columns=["observation.state", "next.truncated", "next.done"]
     )
     first = [row[0] for row in seen["observation.state"].to_pylist()]
-    truths = sent()[0]
+    truths = wanted(scene)
     if scene.max_frames is not None:
         assert 0 < len(first) <= scene.max_frames
         truths = truths[-sum(seen["next.done"].to_pylist()) :]
@@ -313,7 +325,7 @@ def survive(
     # What was acked does not come again: it is in the dataset, or the journal has it.
     write(folder, scene)
     after = check(folder)
-    assert scene.max_frames is not None or after == len(sent()[0]) >= before
+    assert scene.max_frames is not None or after == len(wanted(scene)) >= before
     check_rows_are_there_once(folder, scene)
     left = {path.name for path in folder.parent.iterdir() if path.name.startswith(f".{folder.name}.")}
     assert not left
@@ -371,5 +383,6 @@ if __name__ == "__main__":
     parser.add_argument("points", nargs="?", type=int, default=200)
     parser.add_argument("--images", choices=["video", "image"])
     parser.add_argument("--max-frames", type=int)
+    parser.add_argument("--successes", action="store_true")
     args = parser.parse_args()
-    main(args.points, Scene(args.images, args.max_frames))
+    main(args.points, Scene(args.images, args.max_frames, args.successes))

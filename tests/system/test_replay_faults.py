@@ -89,6 +89,13 @@ def test_replay_survives_while_the_oldest_episodes_go(
     assert survive(tmp_path / "replay", fault, context(), scene) in ENDS[kind]
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", [Fault("kill", 60), Fault("kill", 301), Fault("torn", 160)], ids=str)
+def test_what_is_left_out_and_what_was_counted_survive_too(fault: Fault, tmp_path: Path) -> None:
+    scene = Scene(successes_alone=True)
+    assert survive(tmp_path / "replay", fault, context(), scene) in ENDS[fault.kind]
+
+
 def test_what_is_broken_or_missing_or_there_twice_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "replay"
     write(folder)

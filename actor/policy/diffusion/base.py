@@ -1,11 +1,13 @@
 """A diffusion policy as a base, sampled with DDIM."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from actor.policy.checkpoint_file import reason
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.ddim import DDIM
 from actor.policy.diffusion.graphed import GraphedSampler, Sampler
@@ -56,6 +58,7 @@ class DiffusionBase:
         self.act_horizon = act_horizon
         self.device = torch.device(device)
         self._agent = agent.to(self.device).eval().requires_grad_(False)
+        self._sampled_by = (inference_steps, device, native, cuda_graph)
         self._ddim = DDIM(self.spec.prediction_type, inference_steps)
         self.fingerprint = fingerprint(agent)
         self._sample = self._choose_sampler(native, cuda_graph)
@@ -69,6 +72,20 @@ class DiffusionBase:
         sample = self._sample(history, drawn.view(-1, frames, self.action_dim))
         first = self.obs_horizon - 1
         return self._agent.unscale_action(sample[:, first : first + self.act_horizon])
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Of network and scaling."""
+        return self._agent.state_dict()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> "DiffusionBase":
+        """The same base with other weights, which are copied.
+        Raises CheckpointError: they do not fit."""
+        agent = DiffusionAgent(self.spec)
+        try:
+            agent.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"weights of another network: {reason(error)}") from error
+        return DiffusionBase(agent, self.act_horizon, *self._sampled_by)
 
     def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
         # Torch's mish takes 32 numbers at once and rounds a rest in another way.

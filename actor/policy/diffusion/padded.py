@@ -1,5 +1,7 @@
 """Bases that were trained in ManiSkill2, whose observation has the robot's base pose as well."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class PaddedBase:
                 f"base.pad_obs_to={pad_obs_to}, but base {path} takes {base.observation_dim} observation "
                 "dimensions: set base.pad_obs_to to these, or to null for a base of ManiSkill3"
             )
-        self._base = base
+        self._base, self._path = base, path
         self.obs_horizon, self.act_horizon = base.obs_horizon, base.act_horizon
         self.observation_dim = pad_obs_to - len(BASE_POSE)
         self.action_dim = base.action_dim
@@ -33,9 +35,22 @@ class PaddedBase:
 
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
-        pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
-        before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
-        return self._base.plan(torch.cat([before, pose, after], dim=-1), keys)
+        return self._base.plan(with_base_pose(history), keys)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Of the base below."""
+        return self._base.weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> "PaddedBase":
+        """As `DiffusionBase.with_weights`."""
+        return PaddedBase(self._base.with_weights(weights), self._base.observation_dim, self._path)
+
+
+def with_base_pose(history: Tensor) -> Tensor:
+    """ManiSkill3's observations (..., O) as ManiSkill2 has them (..., O + 7)."""
+    pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
+    before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
+    return torch.cat([before, pose, after], dim=-1)
 
 
 def padding_hint(base: BasePolicy, observation_dim: int) -> str:

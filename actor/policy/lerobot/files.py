@@ -1,5 +1,8 @@
 """Makes a base of a saved LeRobot policy, and checks that it fits the task."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.configs.types import FeatureType
 from lerobot.utils.constants import ACTION, OBS_IMAGES
@@ -18,6 +21,33 @@ EXTRAS = {"groot": "groot", "pi0": "pi0", "pi05": "pi0", "pi0_fast": "pi0", "smo
 
 def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> LeRobotBase:
     """The policy in a folder, or of a hub id, that LeRobot saved.
+    Raises CheckpointError: as `load_parts`, or a policy that cannot plan."""
+    parts = load_parts(settings, task, device)
+    return LeRobotBase(
+        parts.policy,
+        parts.processors,
+        parts.fields,
+        settings,
+        observation_dim=parts.observation_dim,
+        feature_cameras=parts.cameras,
+        device=device,
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A policy as LeRobot makes it, and how the task's observation fills its features."""
+
+    policy: Any
+    processors: tuple[Any, Any]
+    fields: dict[str, tuple[int, int]]
+    cameras: dict[str, str]
+    """Of each image feature."""
+    observation_dim: int
+
+
+def load_parts(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> Parts:
+    """What a base, or the training of one, is made of.
     Raises CheckpointError: the policy is not available, an extra or weights are missing, or the task's
     observation cannot fill its features."""
     register_third_party_plugins()
@@ -25,28 +55,16 @@ def load_lerobot_base(settings: LeRobotBaseConfig, task: TaskConfig, device: str
     if ACTION not in (config.output_features or {}):
         raise CheckpointError(f"base {settings.path}, of type {config.type}, gives no actions: not a policy")
     try:
-        return _load(config, settings, task, device)
+        policy, statistics = load_policy(config, settings.path)
+        processors = load_processors(config, settings.path, device, statistics)
     except ImportError as error:  # LeRobot asks for a policy's packages when it needs them
         how = f"bash launch/setup_env.sh {EXTRAS[config.type]}; " if config.type in EXTRAS else ""
         raise CheckpointError(
             f"base {settings.path} is a {config.type} policy, and a package for it is missing: {how}{error}"
         ) from error
-
-
-def _load(
-    config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, device: str
-) -> LeRobotBase:
-    policy, statistics = load_policy(config, settings.path)
     observation_dim = dimensions_of(task).observation_dim
-    return LeRobotBase(
-        policy,
-        load_processors(config, settings.path, device, statistics),
-        observation_fields(config, settings, observation_dim),
-        settings,
-        observation_dim=observation_dim,
-        feature_cameras=image_cameras(config, settings, task),
-        device=device,
-    )
+    fields = observation_fields(config, settings, observation_dim)
+    return Parts(policy, processors, fields, image_cameras(config, settings, task), observation_dim)
 
 
 def observation_fields(

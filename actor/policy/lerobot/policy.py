@@ -5,8 +5,9 @@ between two plans here: the caller has the histories, and the queues of policies
 vqbet, tdmpc) are filled from the histories before each plan.
 """
 
+import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -62,6 +63,7 @@ class LeRobotBase:
         self._before, self._after = processors
         self._fields, self._settings, self._feature_cameras = fields, settings, feature_cameras
         self.cameras = tuple(sorted(set(feature_cameras.values())))
+        self._device_name = device
         self._device = torch.device(device)
         self.obs_horizon = policy.config.n_obs_steps
         self.act_horizon = settings.act_horizon
@@ -91,6 +93,24 @@ class LeRobotBase:
         self._policy.reset()
         # The chunk as a whole: actions relative to the state are relative to that of their row.
         return self._after(actions[:, : self.act_horizon]).to(self._device, torch.float32)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Of the policy; its processors keep theirs."""
+        return self._policy.state_dict()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> "LeRobotBase":
+        """The same base with other weights, which are copied.
+        Raises CheckpointError: they do not fit, or such a policy cannot plan."""
+        policy = copy.deepcopy(self._policy)
+        try:
+            policy.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"weights of another policy: {reason(error)}") from error
+        return LeRobotBase(
+            policy, (self._before, self._after), self._fields, self._settings,
+            observation_dim=self.observation_dim, feature_cameras=self._feature_cameras,
+            device=self._device_name,
+        )  # fmt: skip
 
     def _sampled(self, batch: dict[str, Any], keys: Keys) -> Tensor:
         if self._noise_shape is None:

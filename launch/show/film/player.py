@@ -52,7 +52,7 @@ class Player:
         self, config: Config, base: BasePolicy, env: gymnasium.Env, goes_on: Callable[[], bool]
     ) -> None:
         self._config, self._base, self._env, self._goes_on = config, base, env, goes_on
-        dims = config.algo.residual_dims
+        dims = None if config.algo.plays is None else config.algo.plays.residual_dims
         self._dims = [*range(base.action_dim)] if dims is None else [*dims]
 
     def film(self, role: Role, seed: int, every: int, drawn: Callable[[], object]) -> list[Shot]:

@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
+from rich.table import Table
 from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
@@ -22,9 +23,6 @@ from launch.show.monitor.chart import draw_success
 from launch.show.monitor.follower import Follower
 from launch.show.monitor.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from textual.visual import VisualType
-
 LOOK_EVERY_S = 1.0
 WIDE_COLUMNS, TALL_LINES = 120, 36
 # A lower terminal has no room for the last lines of each process.
@@ -35,6 +33,13 @@ class Chart(Static):
     """Success over frames, as large as there is room."""
 
     snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Drawn anew only where the curves have changed: most of a monitor's work is drawing."""
+        before, self.snapshot = self.snapshot, snapshot
+        self.display = bool(snapshot.full or snapshot.behaviour or snapshot.base)
+        if before is None or _curves(before) != _curves(snapshot):
+            self.refresh()
 
     def render(self) -> Text:
         size = self.content_size
@@ -62,6 +67,7 @@ class Monitor(App[None]):
         self.snapshot = self.follower.look()
         self.note = ""
         """What came of the key that stops the run; shown below the warnings."""
+        self._filled: dict[str, Text | Table | None] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
@@ -96,10 +102,7 @@ class Monitor(App[None]):
         main = self.screen_stack[0]
         columns, lines = self.size
         tall = lines >= TALL_LINES
-        chart = main.query_one(Chart)
-        chart.snapshot = shown
-        chart.display = bool(shown.full or shown.behaviour or shown.base)
-        chart.refresh()
+        main.query_one(Chart).show(shown)
         half = columns // 2 if columns >= WIDE_COLUMNS else columns
         self._fill(main, "#title", words.title(shown, columns))
         self._fill(main, "#facts", words.facts(shown))
@@ -114,8 +117,11 @@ class Monitor(App[None]):
         if isinstance(self.screen, Logs):
             self.screen.show(shown)
 
-    def _fill(self, main: Screen, selector: str, content: "VisualType | None") -> None:
-        """Show `content` in a part of the main screen, which takes no room without."""
+    def _fill(self, main: Screen, selector: str, content: Text | Table | None) -> None:
+        """Show `content` in a part of the main screen, which takes no room without. What is there stays."""
+        if selector in self._filled and _says(self._filled[selector]) == _says(content):
+            return
+        self._filled[selector] = content
         part = main.query_one(selector, Static)
         part.display = content is not None
         if content is not None:
@@ -139,6 +145,18 @@ class Monitor(App[None]):
         except UsageError as error:
             self.note = str(error)
         self.show()
+
+
+def _curves(snapshot: Snapshot) -> tuple[object, ...]:
+    return snapshot.full, snapshot.behaviour, snapshot.base, snapshot.figures.get("frames")
+
+
+def _says(content: Text | Table | None) -> object:
+    """What a reader sees of it: equal for what looks the same."""
+    if not isinstance(content, Table):
+        return content
+    styles = [row.style for row in content.rows]
+    return styles, [(column.header, list(column.cells)) for column in content.columns]
 
 
 class AskToStop(ModalScreen[bool]):

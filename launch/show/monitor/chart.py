@@ -1,5 +1,7 @@
 """Success over frames in characters: evaluations as bars, training episodes as dots, the base as a line."""
 
+import itertools
+import operator
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -27,8 +29,9 @@ def draw_success(snapshot: Snapshot, width: int, height: int) -> Text:
     lines = Text()
     for row in reversed(range(rows)):
         lines.append(f"{_label(row, rows, base):>{_GUTTER}} ", "dim")
-        for bar, dot in zip(full, training, strict=True):
-            lines.append(*_cell(row, rows, bar, dot, base))
+        cells = [_cell(row, rows, bar, dot, base) for bar, dot in zip(full, training, strict=True)]
+        for style, alike in itertools.groupby(cells, operator.itemgetter(1)):
+            lines.append("".join(character for character, _ in alike), style)
         lines.append("\n")
     return lines.append_text(_axis(last, columns))
 

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -12,7 +13,7 @@ from config.process import UsageError
 from launch.run.folder import SETTINGS, MetricsReader, Point, read_summary, summary_rows
 from launch.run.holder import is_alive
 from launch.show.monitor.logs import page_address, read_logs, warnings_in
-from launch.show.monitor.snapshot import Actor, Measured, Settings, Snapshot, State
+from launch.show.monitor.snapshot import Actor, Goal, Measured, Settings, Snapshot, State
 
 # A launcher writes the settings before it starts the processes that lock the folder.
 STARTING_S = 15.0
@@ -41,16 +42,18 @@ class Follower:
         self._reader = MetricsReader(run_dir)
         self._figures: dict[str, float] = {}
         self._waiting_for: str | None = None
+        self._unit: Any = None
         self._base: Measured | None = None
         self._full: list[Measured] = []
         self._behaviour: list[tuple[int, float]] = []
         self._not_finite: dict[str, int] = {}
+        self._settings: tuple[object, Settings | None] | None = None
 
     def look(self) -> Snapshot:
         """The run now."""
         warnings: list[str] = []
         self._add(_tried(self._reader.read_good, warnings) or [])
-        settings = _tried(lambda: _read_settings(self.run_dir), warnings) or Settings()
+        settings = _tried(self._read_settings, warnings) or Settings()
         summary = _tried(lambda: read_summary(self.run_dir), warnings)
         silent_s = _age_s(self.run_dir / "metrics.jsonl")
         state = self._state(summary is not None, silent_s)
@@ -67,11 +70,12 @@ class Follower:
             algo=settings.algo.name,
             seed=settings.seed,
             total_frames=total,
+            goal=self._goal(total),
             figures=dict(self._figures),
             base=self._base,
             full=tuple(self._full),
             behaviour=tuple(self._behaviour),
-            left_s=self._left_s(total) if state == "running" else None,
+            left_s=self._left_s(self._goal(total)) if state == "running" else None,
             waiting=self._who_waits(status) if state == "running" else None,
             silent_s=silent_s,
             actors=status and status.actors,
@@ -85,12 +89,19 @@ class Follower:
             summary=None if summary is None else summary_rows(self.run_dir, summary),
         )
 
+    def _read_settings(self) -> Settings | None:
+        """Read once while the files stay as they are: reading YAML takes long. Raises UsageError."""
+        written = [(self.run_dir / name, _written(self.run_dir / name)) for name in SETTINGS]
+        if self._settings is None or self._settings[0] != written:
+            self._settings = written, _read_settings(self.run_dir)
+        return self._settings[1]
+
     def _add(self, points: Iterable[Point]) -> None:
         for point in points:
             if "eval_version" in point or any(point.get(key) is not None for key in EVALUATED.values()):
                 self._add_evaluation(point)
                 continue
-            self._waiting_for = point.get("waiting_for")
+            self._waiting_for, self._unit = point.get("waiting_for"), point.get("goal_unit")
             for key, value in point.items():
                 if isinstance(value, int | float):
                     self._figures[key] = value
@@ -125,11 +136,19 @@ class Follower:
             return "running" if has_spoken else "starting"
         return "starting" if not has_spoken and begun is not None and begun < STARTING_S else "not running"
 
-    def _left_s(self, total: int | None) -> float | None:
-        frames, elapsed_s = self._figures.get("frames"), self._figures.get("t_s")
-        if not total or not frames or not elapsed_s or frames >= total:
+    def _goal(self, total_frames: int | None) -> Goal | None:
+        """Runs of earlier releases have a number of frames alone."""
+        done, wanted = self._figures.get("goal_done"), self._figures.get("goal_wanted")
+        if done is not None and wanted and isinstance(self._unit, str):
+            return Goal(done, wanted, self._unit)
+        frames = self._figures.get("frames")
+        return Goal(frames, total_frames, "frames") if frames and total_frames else None
+
+    def _left_s(self, goal: Goal | None) -> float | None:
+        elapsed_s = self._figures.get("t_s")
+        if goal is None or not goal.done or not elapsed_s or goal.done >= goal.wanted:
             return None
-        return elapsed_s * (total / frames - 1)
+        return elapsed_s * (goal.wanted / goal.done - 1)
 
     def _who_waits(self, status: _Status | None) -> str | None:
         """None before the first point."""
@@ -201,6 +220,15 @@ def _read_status(run_dir: Path) -> _Status | None:
 
 def _patience_s(settings: Settings) -> float:
     return max(STARTING_S, SILENT_POINTS * (settings.learner.log_every_s or 0.0))
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Changes when the file is written or replaced; None where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
 
 
 def _age_s(path: Path) -> float | None:

@@ -26,6 +26,14 @@ class Measured(msgspec.Struct, frozen=True):
         return cls(success, low, high, episodes, frames, version)
 
 
+class Goal(msgspec.Struct, frozen=True):
+    """How far a run is: `done` of `wanted` frames, episodes, successes or updates."""
+
+    done: float
+    wanted: float
+    unit: str
+
+
 class Actor(msgspec.Struct, frozen=True):
     """One actor, as the learner's status.json has it: figures on the wire are floats, counts too."""
 
@@ -68,6 +76,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     algo: str | None
     seed: int | None
     total_frames: int | None
+    goal: Goal | None
+    """None: the total is not known."""
     figures: dict[str, float]
     """The newest value of each number in metrics.jsonl, without those of evaluations."""
     base: Measured | None
@@ -76,7 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     behaviour: tuple[tuple[int, float], ...]
     """(frames, success of the last training episodes)"""
     left_s: float | None
-    """Seconds until all frames have arrived, at the run's mean speed."""
+    """Seconds until the goal is reached, at the run's mean speed."""
     waiting: str | None
     """Who waits for whom."""
     silent_s: float | None

@@ -9,12 +9,15 @@ from rich.text import Text
 
 from launch.run.folder import count, duration, percent, wrapped
 from launch.show.monitor.logs import plain
-from launch.show.monitor.snapshot import Actor, Measured, Snapshot
+from launch.show.monitor.snapshot import Actor, Goal, Measured, Snapshot
 
 _STATE_STYLES = {"running": "bold green", "starting": "bold yellow", "over": "bold cyan"}
 _BAR_COLUMNS = 10
-DETAILS = ("mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size")
-_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_")
+DETAILS = (
+    "mask_probability", "policy_lag_s", "adoption_s", "prior_clipped_share", "residual_size", "rounds",
+    "successes", "corrected_frames", "windows",
+)  # fmt: skip
+_DETAIL_PREFIXES = ("loss/", "q_", "target_", "residual_", "base_")
 
 
 def title(snapshot: Snapshot, columns: int) -> Text:
@@ -36,7 +39,7 @@ def facts(snapshot: Snapshot) -> Table:
 
 
 def details(snapshot: Snapshot) -> Table:
-    """Figures for the curious: losses, Q, residual."""
+    """Figures for the curious: losses, Q, residual, what a base in training learns from."""
     shown = {k: v for k, v in snapshot.figures.items() if k in DETAILS or k.startswith(_DETAIL_PREFIXES)}
     return _grid({key: f"{value:.4g}" for key, value in shown.items()})
 
@@ -89,7 +92,8 @@ def go_on(snapshot: Snapshot) -> str:
 def one_line(snapshot: Snapshot) -> str:
     """The run in one line, for an output that is no terminal."""
     rows = dict(_rows(snapshot))
-    words = [rows[key] for key in ("frames", "success", "speed") if key in rows]
+    goal = "frames" if snapshot.goal is None else snapshot.goal.unit
+    words = [rows[key] for key in dict.fromkeys((goal, "success", "speed")) if key in rows]
     waiting = [f"waiting: {rows['waiting']}"] if "waiting" in rows else []
     return "; ".join([f"{snapshot.run} {snapshot.state}", *words, *waiting])
 
@@ -111,9 +115,16 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """(label, text) of everything that was measured."""
     figures = snapshot.figures
     if frames := figures.get("frames"):
-        yield "frames", "; ".join(filter(None, (_progress(frames, snapshot.total_frames), _time(snapshot))))
+        goal = snapshot.goal
+        if goal is None or goal.unit == "frames":
+            yield "frames", "; ".join(filter(None, (_progress(frames, goal), _time(snapshot))))
+        else:
+            yield goal.unit, "; ".join(filter(None, (_progress(goal.done, goal), _time(snapshot))))
+            yield "frames", count(frames)
     if success := _success(snapshot):
         yield "success", success
+    if "intervention_share" in figures:
+        yield "by hand", _by_hand(figures)
     if snapshot.waiting:
         yield "waiting", snapshot.waiting
     if snapshot.state == "running" and "frames_per_s" in figures:
@@ -133,13 +144,13 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "go on", f"{go_on(snapshot)}, and the run's other words"
 
 
-def _progress(frames: float, total: int | None) -> str:
-    if not total:
-        return count(frames)
-    share = min(1.0, frames / total)
-    done = round(share * _BAR_COLUMNS)
-    bar = "━" * done + "╌" * (_BAR_COLUMNS - done)
-    return f"{count(frames)} of {count(total)} {bar} {int(100 * share)} %"
+def _progress(done: float, goal: Goal | None) -> str:
+    if goal is None:
+        return count(done)
+    share = min(1.0, done / goal.wanted)
+    full = round(share * _BAR_COLUMNS)
+    bar = "━" * full + "╌" * (_BAR_COLUMNS - full)
+    return f"{count(done)} of {count(goal.wanted)} {bar} {int(100 * share)} %"
 
 
 def _success(snapshot: Snapshot) -> str:
@@ -148,6 +159,12 @@ def _success(snapshot: Snapshot) -> str:
     parts += [] if snapshot.base is None else [f"base {_measured(snapshot.base)}"]
     parts += [] if training is None else [f"training {percent(training)}"]
     return "; ".join(parts)
+
+
+def _by_hand(figures: dict[str, float]) -> str:
+    clipped = figures.get("intervention_clipped_share")
+    beyond = "" if clipped is None else f"; {percent(clipped)} of these beyond what a residual reproduces"
+    return f"{percent(figures['intervention_share'])} of the newest frames{beyond}"
 
 
 def _measured(measured: Measured) -> str:

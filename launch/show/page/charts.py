@@ -53,16 +53,57 @@ def run_charts(record: Record) -> list[Chart]:
     """All of them, also those that have nothing to show yet."""
     return [
         _success(record),
+        *(_of_trained_base(record) if record.trains_base else _of_residual(record)),
+        _two_axes(
+            record, "lag", "Policy lag",
+            "How much older the weights behind the received decisions are than the newest.",
+            {"policy_lag": "versions", "policy_lag_s": "seconds"},
+        ),
+        _two_axes(
+            record, "speed", "Speed", "Since the point before.",
+            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"},
+        ),
+        _waits(record.points),
+    ]  # fmt: skip
+
+
+def _of_trained_base(record: Record) -> list[Chart]:
+    return [
+        _plain(
+            record, "behaviour", "Behaviour of the actors",
+            "Success of the last 100 episodes, which the newest base plays.",
+            {"success_behaviour": "success"}, PERCENT,
+        ),
+        _losses(record),
+        _plain(
+            record, "rate", "Learning rate", "Of the newest update.", {"base_lr": "learning rate"}, FROM_ZERO
+        ),
+        _two_axes(
+            record, "successes", "What the base learns from",
+            "Successful episodes of this run, and rounds begun; none with algo=sft, which learns from data.",
+            {"successes": "episodes", "rounds": "rounds"},
+        ),
+    ]  # fmt: skip
+
+
+def _losses(record: Record) -> Chart:
+    keys = {key: key.removeprefix("loss/") for key in _keys(record.points, "loss/")}
+    return _plain(record, "losses", "Losses", "Of the newest batch at each point.", keys, {})
+
+
+def _of_residual(record: Record) -> list[Chart]:
+    return [
         _plain(
             record, "behaviour", "Behaviour of the actors",
             "Success of the last 100 training episodes, and the share of episodes (of decisions, with "
-            "algo.mask_by=decisions) in which the residual acts.",
-            {"success_behaviour": "success", "mask_probability": "residual acts"}, PERCENT,
+            "algo.mask_by=decisions) in which the residual acts. Where somebody intervenes: the share of "
+            "their frames, and of these the share that no residual reproduces.",
+            {
+                "success_behaviour": "success", "mask_probability": "residual acts",
+                "intervention_share": "by hand", "intervention_clipped_share": "of these clipped",
+            }, PERCENT,
         ),
-        _plain(
-            record, "losses", "Losses", "Of the newest batch at each point.",
-            {key: key.removeprefix("loss/") for key in _keys(record.points, "loss/")}, {},
-        ),
+        _losses(record),
         _plain(
             record, "q", "Value: expected and earned",
             "Mean value that the critics expect of a batch, its target, and the discounted reward that "
@@ -74,16 +115,6 @@ def run_charts(record: Record) -> list[Chart]:
             "Mean size of the residual in a batch (1 is its bound), and its share at the bound.",
             {"residual_size": "size", "residual_at_bound": "share at the bound"}, FROM_ZERO,
         ),
-        _two_axes(
-            record, "lag", "Policy lag",
-            "How much older the weights behind the received decisions are than the newest.",
-            {"policy_lag": "versions", "policy_lag_s": "seconds"},
-        ),
-        _two_axes(
-            record, "speed", "Speed", "Since the point before.",
-            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"},
-        ),
-        _waits(record.points),
     ]  # fmt: skip
 
 
@@ -111,11 +142,11 @@ def _success(record: Record) -> Chart:
     # Room for the interval of an evaluation before the first frame.
     lines, layout = Lines(), PERCENT | {"xaxis": {"rangemode": "normal", "zeroline": False}}
     lines.add(
-        "success_behaviour", "behaviour while exploring", record.points, line={"color": ORANGE, "width": 1.2}
+        "success_behaviour", "behaviour of the actors", record.points, line={"color": ORANGE, "width": 1.2}
     )
     full = record.full
     if full:
-        trace = evaluations_trace(full, "base + residual (95 % interval)", BLUE)
+        trace = evaluations_trace(full, f"{record.trained} (95 % interval)", BLUE)
         lines.put(trace, [each.frames for each in full], [each.minutes for each in full])
     if base := record.base:
         low, high = base.interval

@@ -17,6 +17,8 @@ from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import BrokenError, open_snapshot
 from learner.replay.tools.outcomes import EpisodeOutcome, read_outcomes
 
+# Kinds of algo that train the base.
+TRAINS_BASE = ("sft", "rejection_sampling")
 # Files of a folder that was copied are this close to each other.
 _COPIED_NS = 10 * 10**9
 
@@ -72,6 +74,17 @@ class Record:
     def newest(self, key: str) -> Any:
         """The newest value of a figure; None where there is none."""
         return next((point[key] for point in reversed(self.points) if key in point), None)
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether there is no residual: the base itself is trained."""
+        algo = self.settings.get("algo")
+        return isinstance(algo, Mapping) and algo.get("kind") in TRAINS_BASE
+
+    @property
+    def trained(self) -> str:
+        """What the evaluations of "full" are of, in words."""
+        return "trained base" if self.trains_base else "base + residual"
 
     @property
     def is_over(self) -> bool:

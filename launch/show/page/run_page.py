@@ -83,7 +83,7 @@ def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:
 def _tiles(record: Record) -> Iterator[Tile]:
     full = record.full
     yield success_tile("base alone", record.base)
-    yield success_tile("base + residual", full[-1] if full else None)
+    yield success_tile(record.trained, full[-1] if full else None)
     total = _setting(record.settings, "learner", "total_frames")
     yield Tile(
         "frames",
@@ -96,6 +96,8 @@ def _tiles(record: Record) -> Iterator[Tile]:
     yield Tile("minutes", minutes, "of training, from the first experience on")
     yield Tile("updates", count(record.newest("updates")))
     yield Tile("episodes", count(record.newest("episodes")), "played to their end")
+    if is_number(share := record.newest("intervention_share")):
+        yield Tile("by hand", percent(share), "of the newest frames")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:

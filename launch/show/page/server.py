@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from launch.run.ports import listen_near
 from launch.show.page.access import TokenRequired, is_loopback
+from launch.show.page.live import live_names, picture_stream
 from launch.show.page.prometheus import exposition
 from launch.show.page.record import Record, RecordReader
 from launch.show.page.render import episodes_data, page_data, page_html
@@ -89,6 +90,11 @@ def make_app(run_dir: Path, token: str | None, cookie: str = "residual_rl") -> S
         known = name in live.record().films
         return FileResponse(run_dir / "videos" / name) if known else PlainTextResponse("no such film\n", 404)
 
+    def pictures(request: Request) -> Response:
+        name = request.path_params["name"]
+        known = name in live_names(run_dir)
+        return picture_stream(run_dir, name) if known else PlainTextResponse("no such actor\n", 404)
+
     guard = (
         Middleware(TrustedHostMiddleware, allowed_hosts=_LOCAL_NAMES)
         if token is None
@@ -101,6 +107,8 @@ def make_app(run_dir: Path, token: str | None, cookie: str = "residual_rl") -> S
         Route("/healthz", lambda request: PlainTextResponse("ok\n")),
         Route("/metrics", metrics),
         Route("/videos/{name}", film),
+        Route("/live", lambda request: JSONResponse(live_names(run_dir))),
+        Route("/live/{name}", pictures),
     ]
     return Starlette(routes=routes, middleware=[guard])
 

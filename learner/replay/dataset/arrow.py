@@ -3,6 +3,7 @@
 # pyarrow's stubs leave type arguments open (ndarray, Array): the replay sees them in this file alone.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +20,12 @@ type Cells = pa.Array[Any]
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """A whole file, in one piece however many row groups it has."""
+    """A whole file, in one piece however many row groups it has.
+    Raises pa.ArrowInvalid: broken, or with a column twice; OSError."""
     # Five times as fast as pyarrow.parquet.read_table where row groups are small.
     with pq.ParquetFile(path, memory_map=True) as file:
+        if (twice := _name_used_twice(file.schema_arrow)) is not None:
+            raise pa.ArrowInvalid(twice)
         return file.read(columns, use_threads=False).combine_chunks()
 
 
@@ -42,10 +46,14 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 def why_unreadable(path: Path) -> str | None:
     """What is wrong with a parquet file, in words, or None; reads its footer alone."""
     try:
-        pq.read_metadata(path)
+        return _name_used_twice(pq.read_schema(path))
     except (pa.ArrowException, OSError) as error:
         return why_no_content(path) or _why_no_footer(path) or f"broken: {str(error).splitlines()[0]}"
-    return None
+
+
+def _name_used_twice(schema: pa.Schema) -> str | None:
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    return f"has more than one column {twice[0]}" if twice else None
 
 
 def _why_no_footer(path: Path) -> str | None:

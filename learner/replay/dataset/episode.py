@@ -49,6 +49,11 @@ class Episode:
         return len(self.values)
 
     @property
+    def success(self) -> bool:
+        """Whether it succeeded in its last frame."""
+        return bool(self.values[-1, -1])
+
+    @property
     def identity(self) -> tuple[str, int, int, int]:
         """Actor id, session, sub-environment, number: the same whenever the episode is sent again."""
         return (*self.lane, self.number)

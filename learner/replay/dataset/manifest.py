@@ -12,6 +12,7 @@ from learner.replay.dataset.episode import Lane
 from learner.replay.dataset.format import layout
 from learner.replay.dataset.format.spec import SAME_KIND, DatasetError, DatasetSpec
 from learner.replay.dataset.format.statistics import MergedStatistics
+from learner.replay.dataset.keep import Played
 from learner.replay.dataset.read import read_complete_spec, read_json
 
 
@@ -26,7 +27,8 @@ class Manifest:
     episodes_done: dict[Lane, int] = field(default_factory=dict[Lane, int])
     """For each lane, how many episodes from 0 are on disk, or were and were dropped for the budget."""
     episodes_dropped: dict[Lane, int] = field(default_factory=dict[Lane, int])
-    """The same for lanes with dropped episodes, up to the last of these."""
+    """The same for lanes with episodes that were dropped, or were not to be kept, up to the last of these."""
+    played: Played = Played()
     next_position: int = 0
     """Behind the newest decision's position in the stream of rows."""
 
@@ -74,6 +76,7 @@ def read_manifest(folder: Path, spec: DatasetSpec) -> Manifest:
         actors=tuple(read_json(folder, layout.ORIGIN_PATH)["actors"]),
         episodes_done=done,
         episodes_dropped=dropped,
+        played=Played(*read_json(folder, layout.ORIGIN_PATH).get("played", Played())),
         next_position=position,
     )
 

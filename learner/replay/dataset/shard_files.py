@@ -93,6 +93,7 @@ def write_description(staged: StagedFolder, manifest: Manifest, spec: DatasetSpe
     if not (staged.root / layout.TASKS_PATH).exists():
         tasks = pd.DataFrame({"task_index": [0]}, index=[spec.task])
         staged.write(layout.TASKS_PATH, tasks.to_parquet)
-    staged.write_json(layout.ORIGIN_PATH, spec.origin(manifest.actors, manifest.episodes_dropped))
+    origin = spec.origin(manifest.actors, manifest.episodes_dropped, manifest.played)
+    staged.write_json(layout.ORIGIN_PATH, origin)
     staged.write_json(layout.STATS_PATH, manifest.statistics.as_json(spec.slices(), image_features(spec)))
     staged.write_json(layout.INFO_PATH, spec.info(manifest.episodes, manifest.frames))

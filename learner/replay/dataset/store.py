@@ -14,6 +14,7 @@ from learner.replay.dataset.check import check_columns
 from learner.replay.dataset.compaction import Budget, commit_delay_factor
 from learner.replay.dataset.episode import Episode, Lane
 from learner.replay.dataset.format.spec import DatasetSpec
+from learner.replay.dataset.keep import Keep
 from learner.replay.dataset.writer import LeRobotWriter
 from protocol.arrays import Columns
 
@@ -52,6 +53,7 @@ class LeRobotStore:
         cameras: height and width of each camera's images, which come with the columns.
         images: "video" or "image": how they are stored.
         optional_columns: those of the run's spec, see `protocol.experience`.
+        keep: which episodes the dataset gets; None: all.
 
     Raises:
         DatasetError: `folder` contains something else.
@@ -75,6 +77,7 @@ class LeRobotStore:
         cameras: Mapping[str, tuple[int, int]] | None = None,
         images: str | None = None,
         optional_columns: Sequence[str] = (),
+        keep: Keep | None = None,
     ) -> None:
         spec = DatasetSpec(
             repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim,
@@ -88,7 +91,7 @@ class LeRobotStore:
         self._folder, self._spec = folder, spec
         self._queue_episodes = queue_episodes
         self._flush_s = flush_s
-        self._writer = LeRobotWriter(folder, spec, budget)
+        self._writer = LeRobotWriter(folder, spec, budget, keep)
         self._residual_every = self._writer.spec.residual_every
         self._assembler = EpisodeAssembler(self._writer.committed.episodes_done)
         self._next_position = self._writer.committed.next_position

@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 
 from learner.replay.dataset.arrow import Array, fixed_lists, make_table
 from learner.replay.dataset.compaction import FULL_BYTES, Budget, groups_to_merge, oldest_to_drop
-from learner.replay.dataset.episode import Episode
+from learner.replay.dataset.episode import Episode, Lane
 from learner.replay.dataset.format.images import image_columns, image_statistics, with_channels
 from learner.replay.dataset.format.layout import DATA_PATH, EPISODES_PATH, SIDECAR_PATH, file_name, video_name
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.statistics import describe
 from learner.replay.dataset.format.tables import episodes_table, frame_columns, sidecar_table
 from learner.replay.dataset.format.video import VideoWriter
+from learner.replay.dataset.keep import Keep, Wanted
 from learner.replay.dataset.manifest import Manifest, latest, next_position, read_manifest, shard_on_disk
 from learner.replay.dataset.read import read_spec
 from learner.replay.dataset.rewrite import compact, drop_oldest
@@ -45,17 +46,27 @@ class LeRobotWriter:
     see all of it or nothing. Files are removed when no reader is opening the dataset (`watch.py`), or when
     `hurry` is set. Not safe for several threads.
 
-    `folder`: missing, empty, or a dataset of the same `spec`, which is continued.
-    Raises DatasetError: the folder contains something else; the message says what."""
+    Args:
+        folder: missing, empty, or a dataset of the same `spec`, which is continued.
+        keep: which episodes the dataset gets; None: all.
 
-    def __init__(self, folder: Path, spec: DatasetSpec, budget: Budget | None = None) -> None:
+    Raises:
+        DatasetError: the folder contains something else; the message says what.
+    """
+
+    def __init__(
+        self, folder: Path, spec: DatasetSpec, budget: Budget | None = None, keep: Keep | None = None
+    ) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()
+        self._keep = keep or Keep(Wanted())
         recover(folder)
         self.committed = Manifest()
         if folder.exists() and any(folder.iterdir()):
             self.committed = read_manifest(folder, spec)
             self.spec = read_spec(folder)
+        self._keep.played = self.committed.played
         self._actors = list(self.committed.actors)
+        self._left_out: dict[Lane, int] = {}
         self._open: _OpenShard | None = None
         self._readers = ReaderWatch(folder)
         self.hurry = threading.Event()
@@ -65,8 +76,15 @@ class LeRobotWriter:
         """The open shard is as large as LeRobot lets a file be."""
         return self._open is not None and self._open.file.tell() >= FULL_BYTES
 
-    def append(self, episodes: list[Episode]) -> None:
-        """Write episodes, each as one row group, into the open shard."""
+    def append(self, ended: list[Episode]) -> None:
+        """Write those of the episodes that are to be kept, each as one row group, into the open shard."""
+        episodes = self._keep.choose(ended)
+        kept = {episode.identity for episode in episodes}
+        self._left_out |= {each.lane: each.number + 1 for each in ended if each.identity not in kept}
+        if episodes:
+            self._write(episodes)
+
+    def _write(self, episodes: list[Episode]) -> None:
         if self.spec.residual_every is None:
             self.spec = replace(self.spec, residual_every=len(episodes[0].last_base_plan))
         before = 0 if self._open is None else len(self._open.episodes)
@@ -98,18 +116,27 @@ class LeRobotWriter:
         self._open.frames += len(table)
 
     def commit(self) -> None:
-        """Close the shard and make its episodes part of the dataset; does nothing if there are none."""
-        if self._open is None:
+        """Close the shard and make its episodes part of the dataset, and note which were left out; does
+        nothing if there are none, or if there would be no dataset."""
+        if self._open is None and not (self._left_out and self.committed.shards):
             return
         staged = StagedFolder(self._folder)
-        manifest = self._add_shard(staged, self.committed, self._open)
+        manifest = self.committed
+        if self._open is not None:
+            manifest = self._add_shard(staged, manifest, self._open)
+        manifest = replace(
+            manifest,
+            episodes_done=latest(manifest.episodes_done, self._left_out),
+            episodes_dropped=latest(manifest.episodes_dropped, self._left_out),
+            played=self._keep.played,
+        )
         count = oldest_to_drop(manifest.shards, self._budget)
         if count and self._readers.busy():
             count = 0  # dropped at a later commit
         if count:
             manifest = drop_oldest(staged, manifest, count, self.spec)
         self._swap_in(staged, manifest, removes_files=count > 0)
-        self._open = None
+        self._open, self._left_out = None, {}
 
     def compact(self) -> None:
         """Stay within the budget and merge small files, unless they are on hold. For the end: this rewrites

@@ -189,8 +189,9 @@ class Journal:
         newest segment stays."""
         self._segments.prune(committed)
 
-    def discard(self, committed: CommittedEpisodes) -> None:
-        """After `close`, at the end of a run: delete every segment whose episodes are in the dataset."""
+    def discard(self, committed: CommittedEpisodes | None) -> None:
+        """After `close`, at the end of a run: delete every segment whose episodes are in the dataset; None:
+        all, since no more episodes are wanted."""
         self._segments.discard(committed)
 
     def raise_if_failed(self) -> None:

@@ -70,10 +70,10 @@ class Segments:
         with self._lock:
             self._spares += map(spare_path, spares)
 
-    def discard(self, committed: CommittedEpisodes) -> None:
-        """Delete all segments whose episodes are in the dataset, the newest too."""
+    def discard(self, committed: CommittedEpisodes | None) -> None:
+        """Delete all segments whose episodes are in the dataset, the newest too; None: all."""
         with self._lock:
-            done = [segment for segment in self._listed if segment.is_committed(committed)]
+            done = [each for each in self._listed if committed is None or each.is_committed(committed)]
             self._listed = [segment for segment in self._listed if segment not in done]
         self._delete([segment.path for segment in done])
 

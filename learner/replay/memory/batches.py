@@ -32,8 +32,18 @@ class Drawn(NamedTuple):
     end: Slots
 
 
+class _Share(NamedTuple):
+    """A part of every batch, and where it comes from."""
+
+    ring: Ring
+    rows: int
+    intervened: bool = False
+
+
 class Batches:
-    """Draws `batch_size` transitions, `prior_fraction` of them from `prior` if there is one.
+    """Draws `batch_size` transitions, `prior_fraction` of them from `prior` if there is one, and
+    `intervention_fraction` of decisions in which somebody intervened (Ball et al. 2023, arXiv 2302.02948, mix
+    prior data into every batch in this way).
 
     `hindsight`: gives some of them other goals; None: none."""
 
@@ -48,16 +58,16 @@ class Batches:
         hindsight: Hindsight | None = None,
     ) -> None:
         prior_rows = round(algo.batch_size * algo.prior_fraction) if prior is not None else 0
-        self._sources = [(online, algo.batch_size - prior_rows)]
-        if prior is not None and prior_rows:
-            self._sources.append((prior, prior_rows))
+        self._online = _Share(online, algo.batch_size - prior_rows)
+        self._intervened = _Share(online, round(algo.batch_size * algo.intervention_fraction), True)
+        self._prior = [_Share(prior, prior_rows)] if prior is not None and prior_rows else []
         self._hindsight = hindsight
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._rng = np.random.default_rng(seed)
         self._looks = np.random.default_rng(seed)  # of its own: looking changes no batch
         self._device = torch.device(device)
-        self._places: deque[list[tuple[Slots, Slots]]] = deque(maxlen=REMEMBERED)
+        self._places: deque[list[tuple[Ring, Slots, Slots]]] = deque(maxlen=REMEMBERED)
 
     def state(self) -> str:
         """State of the random draws, for `load_state` of another process."""
@@ -69,28 +79,42 @@ class Batches:
 
     def next(self) -> dict[str, Tensor]:
         """The fields of `TransitionBatch` as tensors (batch_size, ...)."""
-        parts = [self._draw(ring, rows) for ring, rows in self._sources]
-        self._places.append([(part.start, part.end) for part in parts])
+        shares = self._shares()
+        parts = [self._draw(share) for share in shares]
+        self._places.append(
+            [(share.ring, part.start, part.end) for share, part in zip(shares, parts, strict=True)]
+        )
         columns = zip(*(part.transitions for part in parts), strict=True)
         return {
             name: self._here(torch.cat(column))
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
         }
 
+    def figures(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return {"return_earned": self.return_earned()}
+
+    def _shares(self) -> list[_Share]:
+        """Of the next batch: where nobody has intervened yet, the online rows have that share too."""
+        online, intervened = self._online, self._intervened
+        if not intervened.rows or not online.ring.has_intervened:
+            return [online, *self._prior]
+        return [online._replace(rows=online.rows - intervened.rows), intervened, *self._prior]
+
     def return_earned(self) -> float:
         """Discounted reward that really followed the decisions of such a batch, as far as it is known: what
         the critics' mean value (`q_mean`) should be like."""
-        total = 0.0
-        for ring, rows in self._sources:
-            batch = ring.sample(
-                rows,
+        total, sources = 0.0, [self._online, *self._prior]
+        for share in sources:
+            batch = share.ring.sample(
+                share.rows,
                 self._looks,
                 n_step=self._horizon(),
                 gamma=self._gamma,
                 reward_offset=self._reward_offset,
             )
             total += float(batch.reward.sum())
-        return total / sum(rows for _, rows in self._sources)
+        return total / sum(share.rows for share in sources)
 
     def _horizon(self) -> int:
         """Decisions until the discount is below `_LEAST_WEIGHT`."""
@@ -100,30 +124,29 @@ class Batches:
 
     def drawn(self, later: int) -> Drawn:
         """The batch after which `later` more were drawn, less than `REMEMBERED`, and no rows added."""
-        rings, places = [ring for ring, _ in self._sources], self._places[-1 - later]
+        places = self._places[-1 - later]
         parts = [
             ring.transitions(start, n_step=self._n_step, gamma=self._gamma, reward_offset=self._reward_offset)
-            for ring, (start, _) in zip(rings, places, strict=True)
+            for ring, start, _ in places
         ]
-        starts, ends = (
-            np.concatenate([ring.rows.positions(slots) for ring, slots in zip(rings, side, strict=True)])
-            for side in zip(*places, strict=True)
-        )
-        counts = [len(start) for start, _ in places]
+        starts = np.concatenate([ring.rows.positions(start) for ring, start, _ in places])
+        ends = np.concatenate([ring.rows.positions(end) for ring, _, end in places])
+        is_prior = [np.full(len(start), ring is not self._online.ring) for ring, start, _ in places]
         return Drawn(
             TransitionBatch(*(torch.cat(column).cpu() for column in zip(*parts, strict=True))),
-            np.repeat([False, True][: len(counts)], counts),
+            np.concatenate(is_prior),
             starts,
             ends,
         )
 
-    def _draw(self, ring: Ring, rows: int) -> Sampled:
-        return ring.sample_with_places(
-            rows,
+    def _draw(self, share: _Share) -> Sampled:
+        return share.ring.sample_with_places(
+            share.rows,
             self._rng,
             n_step=self._n_step,
             gamma=self._gamma,
             reward_offset=self._reward_offset,
+            intervened=share.intervened,
             hindsight=self._hindsight,
         )
 

@@ -8,12 +8,14 @@ from learner.replay.memory.rows import Rows, Slots
 ATTEMPTS = 10
 
 
-def draw_linked(rows: Rows, count: int, rng: np.random.Generator) -> Slots:
-    """`count` slots, uniform over those with a successor; i8.
+def draw_linked(rows: Rows, count: int, rng: np.random.Generator, among: Slots | None = None) -> Slots:
+    """`count` slots, uniform over `among`, or over all with a successor; i8.
 
     By rejection: nearly always all but a few rows have a successor.
 
     Raises ValueError: no row has one."""
+    if among is not None:
+        return among[rng.integers(len(among), size=count)]
     if not len(rows):
         raise ValueError("the replay is empty")
     found = np.zeros(0, np.int64)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from learner.replay.memory.executed import executed_in
 from learner.replay.memory.rows import Flags, Floats, Slots
 from protocol.messages import Columns
 
@@ -12,7 +13,7 @@ class MessageRows(NamedTuple):
     """Decisions in order, each final observation right behind the decision that it ends."""
 
     block: Floats
-    """f4 (M, O + 2 k A): observation, base plan, residual."""
+    """f4 (M, O + 2 k A): observation, base plan, executed residual."""
     reward: Floats
     terminated: Flags
     decisions: Slots
@@ -23,7 +24,9 @@ class MessageRows(NamedTuple):
     """... and which its final observation."""
 
 
-def rows_of(columns: Columns, observation_dim: int, residual_dim: int) -> MessageRows:
+def rows_of(
+    columns: Columns, observation_dim: int, residual_dim: int, residual_scale: float | None
+) -> MessageRows:
     """Of a message (see `protocol.messages.Experience`)."""
     count, finals = len(columns["frames"]), columns["final_row"]
     total = count + len(finals)
@@ -35,7 +38,7 @@ def rows_of(columns: Columns, observation_dim: int, residual_dim: int) -> Messag
     )
     observation[decisions] = columns["observation"][:, 0]
     base_plan[decisions] = columns["base_plan"].reshape(count, -1)
-    residual[decisions] = columns["residual"].reshape(count, -1)
+    residual[decisions] = executed_in(columns, residual_scale).reshape(count, -1)
     observation[last + 1] = columns["final_observation"]
     base_plan[last + 1] = columns["final_base_plan"].reshape(len(finals), residual_dim)
     reward, terminated = np.zeros(total, np.float32), np.zeros(total, bool)

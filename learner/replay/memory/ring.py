@@ -17,6 +17,7 @@ from torch import Tensor
 from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.hindsight import Hindsight
+from learner.replay.memory.intervened import Intervened
 from learner.replay.memory.message_rows import rows_of
 from learner.replay.memory.rows import Flags, Floats, Rows, Slots
 from learner.replay.memory.succession import Succession
@@ -39,6 +40,7 @@ class Ring:
     Args:
         capacity: decisions and final observations.
         residual_dim: k * A, of a base plan and of a residual.
+        residual_scale: of the residuals; needed only where somebody intervenes.
         device: where rows and batches are.
         cameras: height and width of each whose images are kept as well, see `sample_with_images`.
         optional: optional columns of decisions that are kept as well, see `sample_with_optional`.
@@ -53,11 +55,14 @@ class Ring:
         device: str | torch.device = "cpu",
         cameras: Mapping[str, tuple[int, int]] | None = None,
         optional: Shapes | None = None,
+        residual_scale: float | None = None,
     ) -> None:
         self.capacity = capacity
         self.observation_dim, self.residual_dim = observation_dim, residual_dim
         self.rows = Rows(capacity, observation_dim + 2 * residual_dim, torch.device(device))
         self.succession = Succession()
+        self.residual_scale = residual_scale
+        self.intervened = Intervened(self.rows)
         self.images = StoredColumns(capacity, image_shapes(cameras or {}), device)
         self.optional = StoredColumns(capacity, optional or {}, device)
         self._lock = threading.Lock()
@@ -88,7 +93,7 @@ class Ring:
         Raises:
             ValueError: the message has more rows than the ring.
         """
-        new = rows_of(columns, self.observation_dim, self.residual_dim)
+        new = rows_of(columns, self.observation_dim, self.residual_dim, self.residual_scale)
         total = len(new.block)
         if total > self.capacity:
             raise ValueError(f"{total} rows in one message exceed the ring's capacity {self.capacity}")
@@ -100,6 +105,7 @@ class Ring:
             decisions, finals = first + new.decisions, first + new.finals
             self._put_images(columns, decisions, finals)
             self.optional.put(decisions, columns, self.rows.oldest)
+            self.intervened.add(decisions, columns)
             links = [(first + new.last_decisions, finals)]
             links += self.succession.links(actor_id, columns, decisions)
             self.rows.link(*(np.concatenate(ends) for ends in zip(*links, strict=True)))
@@ -112,7 +118,7 @@ class Ring:
 
         Args:
             positions: i8 (M,), below `rows.position`.
-            block: f4 (M, O + 2 k A): observation, base plan, residual.
+            block: f4 (M, O + 2 k A): observation, base plan, executed residual.
             successors: i8 (M,), the position of each row's successor, -1 where there is none.
         """
         with self._lock:
@@ -124,6 +130,7 @@ class Ring:
         """Put `images` or `optional` of rows at these positions back, as `restore` does with the rows."""
         with self._lock:
             stored.put(positions, values, self.rows.oldest)
+            self.intervened.add(positions, values)
 
     def sample(
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
@@ -143,13 +150,17 @@ class Ring:
         n_step: int,
         gamma: float,
         reward_offset: float,
+        intervened: bool = False,
         hindsight: Hindsight | None = None,
     ) -> Sampled:
         """As `sample`, the same rows for the same `rng`, with the slots at both ends of each transition.
 
-        `hindsight`: gives some of them other goals."""
+        Args:
+            intervened: of the decisions in which somebody intervened alone.
+            hindsight: gives some of them other goals.
+        """
         with self._lock:
-            start = draw_linked(self.rows, count, rng)
+            start = draw_linked(self.rows, count, rng, self.intervened.linked if intervened else None)
             batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
             if hindsight is not None:
                 batch, end = hindsight.relabel(
@@ -179,6 +190,12 @@ class Ring:
             start = draw_linked(self.rows, count, rng)
             batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
             return batch, SeenTransitions(self.images.at(start), self.images.at(end))
+
+    @property
+    def has_intervened(self) -> bool:
+        """Whether a transition begins with a decision in which somebody intervened."""
+        with self._lock:
+            return len(self.intervened.linked) > 0
 
     def transitions(
         self, start: Slots, *, n_step: int, gamma: float, reward_offset: float

@@ -17,7 +17,8 @@ from learner.replay.prior.recording import Recording
 
 STATE, ACTION = "observation.state", "action"
 SUCCESS, REWARD, DONE = "next.success", "next.reward", "next.done"
-BASE_ACTION, EPISODE, FRAME = "base_action", "episode_index", "frame_index"
+BASE_ACTION, BASE_VERSION, EPISODE, FRAME = "base_action", "base_version", "episode_index", "frame_index"
+INTERVENTION = "is_intervention"
 _STANDARD = (STATE, "observation.environment_state")
 
 
@@ -55,8 +56,8 @@ def read_dataset(
     for name in [*columns, ACTION]:
         if name not in info.features:
             raise DemonstrationError(f"{source} has no feature {name}, it has {sorted(info.features)}")
-    ours = [BASE_ACTION] if (view / ORIGIN_PATH).is_file() else []
-    extra = [name for name in (SUCCESS, REWARD, FRAME, *ours) if name in info.features]
+    ours = [BASE_ACTION, BASE_VERSION] if (view / ORIGIN_PATH).is_file() else []
+    extra = [name for name in (SUCCESS, REWARD, FRAME, INTERVENTION, *ours) if name in info.features]
     files = [
         _DataFile(view, path, source, [*columns, ACTION, EPISODE, *extra])
         for path in parquet_files(view / "data")
@@ -137,13 +138,16 @@ class _DataFile:
             def part(name: str, start: int = start, stop: int = stop) -> Array | None:
                 return self._values[name][start:stop] if name in self._values else None
 
-            base_actions = part(BASE_ACTION)
+            base_actions, version = part(BASE_ACTION), part(BASE_VERSION)
+            if version is not None and version.any():
+                base_actions = None  # of a base that was trained later
             yield Recording(
                 observations=np.vstack([state[start:stop], last]),
                 actions=float32(self._values[ACTION][start:stop]),
                 success=part(SUCCESS),
                 reward=part(REWARD),
                 base_actions=None if base_actions is None else float32(base_actions),
+                intervention=part(INTERVENTION),
             )
 
     def _final_observations(self) -> list[Array | None] | None:

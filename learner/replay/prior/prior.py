@@ -47,9 +47,9 @@ def read_prior(
     read = read_demonstrations(source, wanted)
     require_dimensions(source, read.episodes[0], (base.observation_dim, base.action_dim))
     episodes = [episode.cut_at_success() for episode in read.episodes]
-    recorded = episodes[0].base_actions
-    same_base = read.origin.base_fingerprint == base.fingerprint
-    if same_base and recorded is not None and recorded.shape[1] == base.action_dim:
+    recorded = [episode.base_actions for episode in episodes]
+    known = all(actions is not None and actions.shape[1] == base.action_dim for actions in recorded)
+    if known and read.origin.base_fingerprint == base.fingerprint:
         plans = executed_plans(episodes, base)
     else:
         plans = cached_plans(Path(source), episodes, base, plan_key)

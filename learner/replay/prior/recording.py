@@ -18,3 +18,5 @@ class Recording:
     reward: Array | None
     executed: Array | None = None
     base_actions: Array | None = None
+    intervention: Array | None = None
+    """(T, 1), where somebody acted instead of the policy"""

@@ -7,7 +7,7 @@ import numpy as np
 
 from learner.replay.dataset.arrow import Array, column, flattened, matrix, read_parquet
 from learner.replay.dataset.format.layout import DATA_PATH, SIDECAR_PATH, file_name
-from learner.replay.dataset.format.spec import DatasetSpec
+from learner.replay.dataset.format.spec import DatasetSpec, optional_feature
 from protocol.arrays import DTYPES, Columns
 from protocol.experience import Per, columns_of
 
@@ -23,7 +23,7 @@ def read_optional(folder: Path, number: int, spec: DatasetSpec) -> tuple[Array, 
     columns: Columns = {}
     for definition in filter(attrgetter("optional"), columns_of(spec)):
         values = np.zeros(definition.shape(sizes), DTYPES[definition.dtype])
-        cells = matrix(frames, definition.name)
+        cells = matrix(frames, optional_feature(definition.name))
         if definition.per is Per.ROW:
             values[:] = cells[first].reshape(values.shape)
         else:

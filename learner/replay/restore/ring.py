@@ -17,8 +17,9 @@ from learner.replay.dataset.arrow import (
     read_parquet,
 )
 from learner.replay.dataset.format import layout
-from learner.replay.dataset.format.spec import DatasetError, DatasetSpec
+from learner.replay.dataset.format.spec import DatasetError, DatasetSpec, optional_feature
 from learner.replay.dataset.read import read_spec
+from learner.replay.memory.executed import executed_residual
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.images import read_pictures
 from learner.replay.restore.optional import read_optional
@@ -66,7 +67,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         # Episodes are committed in the order of their ends: a shard may have older rows than the one before.
         if last < ring.rows.oldest:
             continue
-        rows = read_rows(folder, number, spec)
+        rows = read_rows(folder, number, spec, ring.residual_scale)
         ring.restore(*rows)
         if ring.images.names:
             ring.restore_columns(ring.images, rows.positions, read_pictures(folder, number, spec))
@@ -77,10 +78,11 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     return restored
 
 
-def read_rows(folder: Path, number: int, spec: DatasetSpec) -> Rows:
+def read_rows(folder: Path, number: int, spec: DatasetSpec, residual_scale: float | None = None) -> Rows:
+    """All rows of one shard; `residual_scale`: see `Ring`."""
     frames = read_parquet(folder / layout.file_name(layout.DATA_PATH, number))
     sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number))
-    decisions, finals = _decisions(frames, sidecar, spec), _finals(sidecar)
+    decisions, finals = _decisions(frames, sidecar, spec, residual_scale), _finals(sidecar)
     last = list_ends(sidecar, "positions") - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
     successors = np.r_[decisions.positions[1:], -1]
@@ -99,7 +101,7 @@ def _last_position(folder: Path, number: int) -> int:
     return int(max(positions.max(), (positions[last] + column(sidecar, "final_known")).max()))
 
 
-def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_scale: float | None) -> Rows:
     """The decisions of all episodes; which are the last of their episodes is left to the caller."""
     start = column(frames, "decision_start")
     first = np.flatnonzero(start)
@@ -115,12 +117,18 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec) -> Rows:
         out[decision, frame] = values
         return out
 
-    plan, residual = (grouped(name).reshape(len(first), -1) for name in ("base_action", "residual"))
-    plan[last], residual[last] = matrix(sidecar, "last_base_plan"), matrix(sidecar, "last_residual")
+    plan, residual = grouped("base_action"), grouped("residual")
+    for whole, name in ((plan, "last_base_plan"), (residual, "last_residual")):
+        whole[last] = matrix(sidecar, name).reshape(len(last), *whole.shape[1:])
+    if residual_scale is not None and "intervention" in spec.optional_columns:
+        intervened = grouped(optional_feature("intervention"))[..., 0] > 0
+        residual = executed_residual(residual, grouped("action"), plan, intervened, residual_scale)
     observation = [matrix(frames, name)[first] for name in spec.observation_columns]
     return Rows(
         positions=flattened(sidecar, "positions"),
-        block=np.concatenate([*observation, plan, residual], axis=1),
+        block=np.concatenate(
+            [*observation, *(each.reshape(len(first), -1) for each in (plan, residual))], axis=1
+        ),
         # The same sum over the same numbers as when they arrived.
         reward=grouped("next.reward")[..., 0].sum(1),
         terminated=np.zeros(len(first), bool),

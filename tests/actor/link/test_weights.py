@@ -27,7 +27,8 @@ def test_an_actor_keeps_its_weights_where_newer_ones_are_not_finite(
     bad: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = iter([weights_of(1, 0.5), weights_of(2, bad), weights_of(3, 0.25)])
-    uplink = cast(Uplink, SimpleNamespace(newest_weights=lambda: next(sent)))
+    told = SimpleNamespace(newest_weights=lambda with_base: next(sent), take_base=lambda: None)
+    uplink = cast(Uplink, told)
     config: Any = make_config()
     policy = make_policy(CountingBase(), config, 1, config.algo.residual_every)
     assert adopt_newest(uplink, policy) is not None

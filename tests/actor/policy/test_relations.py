@@ -8,7 +8,7 @@ from rich.console import Console
 
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.relations import Relations
-from actor.policy.residual import ResidualActor, describe
+from actor.policy.residual import ResidualActor
 from actor.simulators.inspect import show
 from actor.simulators.maniskill import first_observation, make_simulator
 from config.compose import compose_config
@@ -167,7 +167,7 @@ def test_learner_and_actor_of_different_relations_are_told_apart():
     other = msgspec.structs.replace
     with_one = other(config.algo, relations=(relation(0, 3),))
     with_another = other(config.algo, relations=(relation(0, 3, turned=True),))
-    assert len({describe(algo) for algo in (config.algo, with_one, with_another)}) == 3
+    assert len({algo.describe() for algo in (config.algo, with_one, with_another)}) == 3
 
 
 def test_the_published_layout_has_none():

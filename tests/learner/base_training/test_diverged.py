@@ -80,7 +80,7 @@ def test_neither_network_nor_moving_average_nor_optimiser_gets_it(
 ) -> None:
     settings = settings_of(tmp_path, f"precision={precision}")
     trainer = BaseTrainer(settings, data_of(settings))
-    trainer._steps = steps()
+    trainer.denoising._steps = steps()
     trainer.update()
     before = {name: value.clone() for name, value in trainer.agent.state_dict().items()}
     trainer._data.actions[:] = float("nan")

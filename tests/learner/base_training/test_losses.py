@@ -6,7 +6,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from actor.policy.diffusion.network import DiffusionAgent
-from learner.base_training.trainer import denoising_loss, ema_decay, learning_rate_factor
+from learner.base_training.denoising import denoising_loss, ema_decay, learning_rate_factor
 from learner.base_training.windows import make_windows
 from tests.support.diffusion import small_spec
 

@@ -43,7 +43,7 @@ class Parts:
                 columns[name] = draw.uniform(-1, 1, columns[name].shape).astype(np.float32)
             self.ring.add("a", columns)
         self.batches = Batches(algo, self.ring, None, seed=seed, device="cpu")
-        self.pace = Pace(algo, 100)
+        self.pace = Pace(algo, 100, 1000)
         self.progress = RunProgress(self.config)
 
     def state(self, folder: Path) -> TrainingState:

@@ -63,3 +63,10 @@ def test_a_shape_that_the_frames_do_not_have_is_named_where_more_is_lost(lost: s
     except DatasetError as error:
         assert "shape" in str(error)
     assert snapshot(dataset) == before
+
+
+def test_frames_with_a_column_twice_are_named_and_nothing_changed(dataset: Path) -> None:
+    corners.frames(lambda table: table.append_column("action", table["action"]))(dataset)
+    before = snapshot(dataset)
+    assert any("action" in problem for problem in repair(dataset).left)
+    assert snapshot(dataset) == before

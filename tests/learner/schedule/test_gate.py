@@ -1,5 +1,6 @@
 """The share of episodes that the residual may play, by hand-made episodes."""
 
+import numpy as np
 import pytest
 
 from learner.schedule.gate import SuccessGate
@@ -57,7 +58,18 @@ def test_one_residual_in_any_message_makes_the_episode_the_residuals():
 
 
 def test_published_behaviour_draws_episodes_with_the_earned_share():
-    pace = Pace(make_config(*GATE).algo, max_behind=10)
+    pace = Pace(make_config(*GATE).algo, max_behind=10, total_frames=1000)
     behaviour = pace.behaviour()
     assert behaviour.mask_episodes and behaviour.mask_probability == 0.25
-    assert not Pace(make_config("algo=policy_decorator").algo, max_behind=10).behaviour().mask_episodes
+    published = Pace(make_config("algo=policy_decorator").algo, max_behind=10, total_frames=1000)
+    assert not published.behaviour().mask_episodes
+
+
+def test_an_episode_in_which_somebody_intervened_says_nothing_of_either():
+    gate = SuccessGate(make_config(*GATE).algo)
+    by_hand = {"intervention": np.array([[False, True], [False, False]])}
+    gate.count("a", decisions([0.0, 0.3], ended=False) | by_hand)
+    gate.count("a", decisions([0.0], success=True, first=2) | {"intervention": np.zeros((1, 2), bool)})
+    assert np.isnan(gate.base_success) and gate.state()["residual"] == []
+    gate.count("a", decisions([0.0], success=True) | {"intervention": np.zeros((1, 2), bool)})
+    assert gate.base_success == 1.0

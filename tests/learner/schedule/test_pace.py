@@ -14,7 +14,7 @@ def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
         "algo.mask_by=decisions",
         "algo.mask_horizon=400",
     ).algo
-    pace = Pace(algo, max_behind=10)
+    pace = Pace(algo, max_behind=10, total_frames=1000)
     pace.decisions = 99
     assert pace.updates_due == 0 and not pace.learning
     pace.decisions = 110
@@ -28,7 +28,7 @@ def test_pace_pays_warm_up_and_data_and_makes_actors_wait():
 
 def test_warm_up_is_no_debt_for_data_and_none_is_left_over_for_the_whole_run():
     words = ("algo.learning_starts=100", "algo.critic_warmup_updates=3000", "algo.utd=2")
-    pace = Pace(make_config(*words).algo, max_behind=10)
+    pace = Pace(make_config(*words).algo, max_behind=10, total_frames=1000)
     pace.decisions = 105
     assert pace.updates_due == 3010 and pace.takes_data
     pace.decisions = 106
@@ -42,7 +42,7 @@ def test_warm_up_is_no_debt_for_data_and_none_is_left_over_for_the_whole_run():
 @pytest.mark.parametrize("utd", [0.25, 0.5, 1, 4, 16])
 def test_updates_follow_the_data_at_every_ratio(utd: float):
     words = ("algo.learning_starts=100", "algo.critic_warmup_updates=0", f"algo.utd={utd}")
-    pace = Pace(make_config(*words).algo, max_behind=10)
+    pace = Pace(make_config(*words).algo, max_behind=10, total_frames=1000)
     pace.decisions = 100 + 64
     assert pace.updates_due == 64 * utd
     pace.updates = int(64 * utd)
@@ -51,7 +51,7 @@ def test_updates_follow_the_data_at_every_ratio(utd: float):
 
 
 def test_published_residuals_are_uniform_until_learning_starts():
-    pace = Pace(make_config("algo=policy_decorator").algo, max_behind=10)
+    pace = Pace(make_config("algo=policy_decorator").algo, max_behind=10, total_frames=1000)
     assert pace.behaviour().uniform and pace.behaviour().mask_probability == 0.0
     pace.decisions = 8000
     assert not pace.behaviour().uniform

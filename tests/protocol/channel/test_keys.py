@@ -67,7 +67,7 @@ def test_anybody_else_gets_nothing_in_and_nothing_out(
     try:
         assert talk(learner, client, timeout_s=0.7) == (False, False)
         assert talk(learner, friend, timeout_s=10.0) == (True, True)
-        assert client.receive_newest_weights() is None
+        assert client.receive_published()[0] is None
     finally:
         for channel in (client, friend, learner):
             channel.close()
@@ -85,9 +85,9 @@ def test_a_revoked_key_is_shut_out_while_the_learner_runs(
         (keys_dir / "allowed" / "actor-box.public").unlink()
         learner.refresh_allowed()
         assert talk(learner, box, timeout_s=0.7) == (False, False)
-        box.receive_newest_weights()  # of the first talk
+        box.receive_published()  # of the first talk
         assert talk(learner, friend, timeout_s=10.0) == (True, True)
-        assert box.receive_newest_weights() is None
+        assert box.receive_published()[0] is None
         make_keys(keys_dir, ["late"])
         learner.refresh_allowed()
         late = ClientChannel(at, LIMITS, "actor-late")

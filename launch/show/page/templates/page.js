@@ -135,6 +135,19 @@ async function refresh() {
   }
 }
 
+// An actor's stream ends with the actor; a picture that is shown goes on by itself.
+async function showPictures() {
+  const names = await (await fetch("live")).json(), box = byId("live");
+  if (names.join() === [...box.children].map(figure => figure.dataset.name).join()) return;
+  box.replaceChildren(...names.map(name => {
+    const figure = element("figure", "");
+    figure.dataset.name = name;
+    figure.append(element("img", "", {src: "live/" + encodeURIComponent(name), alt: `what ${name} does`}),
+                  element("figcaption", name));
+    return figure;
+  }));
+}
+
 function show(fresh) {
   stamp = fresh.stamp;
   episodesDue = true;
@@ -149,6 +162,7 @@ async function keepFresh() {
     const news = byId("news");
     try {
       await refresh();
+      await showPictures();
       news.hidden = true;
     } catch (error) {
       news.textContent = `no answer from this page's server for ${Math.round((Date.now() - answeredAt) / 1000)} s`;

@@ -14,7 +14,8 @@ INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
 # Ours: the fields of `DatasetSpec`, {"actors": [actor id of each value of the column `actor`],
-# "settled": [[actor id, session, sub-environment, episodes], ...] of those removed to stay within a budget}
+# "settled": [[actor id, session, sub-environment, episodes], ...] of those that the dataset does not keep,
+# "played": [whole episodes, successful ones] since the run began}
 ORIGIN_PATH = "meta/residual_rl.json"
 
 # A shard's three files.

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ FEATURES = {
     "action": "action", "base_plan": "base_action", "residual": "residual",
     "reward": "next.reward", "success": "next.success", "weights_version": "weights_version",
 }  # fmt: skip
+
+# The same of optional columns; the others have their own name.
+_OPTIONAL_FEATURES = {"intervention": "is_intervention"}
 
 # What two datasets must agree in, so that one can continue the other.
 SAME_KIND = (
@@ -60,7 +63,7 @@ class DatasetSpec:
     images: str | None = None
     """"video" or "image": how they are stored; None without cameras."""
     optional_columns: list[str] = field(default_factory=list[str])
-    """Optional columns of the experience, see `protocol.experience`; each is a feature of its own name."""
+    """Optional columns of the experience, see `protocol.experience` and `optional_feature`."""
 
     def __post_init__(self) -> None:
         if bool(self.cameras) != (self.images in ("video", "image")):
@@ -86,12 +89,15 @@ class DatasetSpec:
         rest = self.observation_dim - self.state_dim
         return {"observation.state": self.state_dim, "observation.environment_state": rest}
 
-    def origin(self, actors: Iterable[str], dropped: Mapping[Lane, int]) -> dict[str, Any]:
+    def origin(
+        self, actors: Iterable[str], dropped: Mapping[Lane, int], played: Sequence[int]
+    ) -> dict[str, Any]:
         """Content of meta/residual_rl.json."""
         return {
             **dataclasses.asdict(self),
             "actors": list(actors),
             "settled": [[*lane, count] for lane, count in dropped.items()],
+            "played": list(played),
         }
 
     @classmethod
@@ -133,7 +139,7 @@ class DatasetSpec:
             "episode_index": ("int64", 1),
             "index": ("int64", 1),
             "task_index": ("int64", 1),
-            **{name: self._type(sent[name]) for name in self.optional_columns},
+            **{optional_feature(name): self._type(sent[name]) for name in self.optional_columns},
         }
         return {name: {"dtype": d, "shape": [width], "names": None} for name, (d, width) in types.items()}
 
@@ -169,6 +175,11 @@ class DatasetSpec:
             "video_path": VIDEO_PATH if self.images == "video" else None,
             "features": self.features(),
         }
+
+
+def optional_feature(column: str) -> str:
+    """Name of an optional column's feature."""
+    return _OPTIONAL_FEATURES.get(column, column)
 
 
 def image_features(spec: DatasetSpec) -> dict[str, Feature]:

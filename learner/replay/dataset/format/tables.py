@@ -16,7 +16,7 @@ from learner.replay.dataset.arrow import (
 from learner.replay.dataset.episode import Episode
 from learner.replay.dataset.format.images import channels, episode_columns, sidecar_columns
 from learner.replay.dataset.format.layout import file_place
-from learner.replay.dataset.format.spec import DatasetSpec, image_features
+from learner.replay.dataset.format.spec import DatasetSpec, image_features, optional_feature
 from learner.replay.dataset.format.statistics import STATISTICS
 
 
@@ -61,7 +61,7 @@ def frame_columns(
         "episode_index": np.repeat(first_episode + np.arange(len(episodes)), lengths),
         "index": first_index + np.arange(total),
         "task_index": np.zeros(total, np.int64),
-        **{name: _optional(episodes, name) for name in spec.optional_columns},
+        **{optional_feature(name): _optional(episodes, name) for name in spec.optional_columns},
     }
 
 

@@ -1,0 +1,72 @@
+"""Rows that wait for the end of their episode, since it may be thrown away."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from actor.interventions.judged import JudgedEnvironment
+from actor.rollout import Rollout
+from protocol.arrays import Columns
+from protocol.experience import ExperienceSpec, Per, columns_of
+
+
+class HeldRollout:
+    """As `rollout`, which plays in `envs`; rows are to be taken once their episode has ended."""
+
+    def __init__(self, rollout: Rollout, envs: JudgedEnvironment, spec: ExperienceSpec) -> None:
+        self._rollout, self._envs = rollout, envs
+        self._per_end = {column.name for column in columns_of(spec) if column.per is Per.END}
+        self._open: dict[int, list[Columns]] = defaultdict(list)
+        self._ended: list[Columns] = []
+        self.sub_envs = rollout.sub_envs
+        self.thrown_away = 0
+        """Episodes."""
+
+    @property
+    def rows(self) -> int:
+        """Closed decisions to take."""
+        return len(self._ended)
+
+    @property
+    def frames(self) -> int:
+        """As the rollout's."""
+        return self._rollout.frames
+
+    @property
+    def episodes(self) -> int:
+        """As the rollout's."""
+        return self._rollout.episodes
+
+    def step(self) -> None:
+        """One frame in every sub-environment."""
+        self._rollout.step()
+        if self._rollout.rows:
+            self._hold(self._rollout.take())
+
+    def take(self) -> Columns:
+        """All decisions of the episodes that ended since the last call; call when `rows` > 0."""
+        rows, self._ended = self._ended, []
+        for place, row in enumerate(rows):
+            row["final_row"] = row["final_row"] + place
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _hold(self, columns: Columns) -> None:
+        ends = columns["final_row"].tolist()
+        for row, sub_env in enumerate(columns["sub_env"].tolist()):
+            at = slice(ends.index(row), ends.index(row) + 1) if row in ends else slice(0, 0)
+            cut = {
+                name: values[at if name in self._per_end else slice(row, row + 1)]
+                for name, values in columns.items()
+            }
+            cut["final_row"] = np.zeros_like(cut["final_row"])
+            self._open[sub_env].append(cut)
+            if row in ends:
+                self._end(sub_env, int(columns["episode"][row]))
+
+    def _end(self, sub_env: int, episode: int) -> None:
+        rows = self._open.pop(sub_env)
+        if (sub_env, episode) in self._envs.thrown_away:
+            self._envs.thrown_away.remove((sub_env, episode))
+            self.thrown_away += 1
+        else:
+            self._ended += rows

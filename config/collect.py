@@ -1,0 +1,34 @@
+"""Settings of algo=collect: config/algo/collect.yaml, typed and checked."""
+
+from typing import Literal
+
+from config.algo import AlgoConfig
+from config.algorithm import AlgorithmConfig
+
+
+class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
+    """config/algo/collect.yaml"""
+
+    from_run: str | None
+    checkpoint: str
+    residual: AlgoConfig | None
+    episodes: int | None
+    successes: int | None
+    keep: Literal["all", "successes"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.filled("from_run", "checkpoint")
+        for key in ("episodes", "successes"):
+            value = getattr(self, key)
+            self.require(value is None or value >= 1, key, "at least 1, or null")
+        if self.episodes is None and self.successes is None:
+            raise ValueError("algo=collect must know when to end: give algo.episodes=N or algo.successes=N")
+
+    @property
+    def plays(self) -> AlgoConfig | None:
+        return self.residual
+
+    @property
+    def is_evaluated(self) -> bool:
+        return False

@@ -1,0 +1,58 @@
+"""What algorithms that train the base have in common."""
+
+from config.algorithm import AlgorithmConfig
+
+
+class TuningConfig(AlgorithmConfig, frozen=True):
+    """config/algo, the files of algorithms that train the base"""
+
+    batch_size: int
+    lr: float | None
+    warmup_steps: int
+    ema: float
+    publish_every_updates: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "batch_size", "publish_every_updates")
+        self.at_least(0, "warmup_steps")
+        self.require(self.lr is None or self.lr > 0, "lr", "above 0, or null")
+        self.require(0 <= self.ema < 1, "ema", "in [0, 1)")
+
+    @property
+    def trains_base(self) -> bool:
+        return True
+
+
+class SftConfig(TuningConfig, frozen=True, tag="sft"):
+    """config/algo/sft.yaml"""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "steps")
+
+    @property
+    def reads_demos(self) -> bool:
+        return True
+
+
+class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
+    """config/algo/rejection_sampling.yaml"""
+
+    min_frames: int
+    successes_to_start: int
+    sft_steps: int
+    rounds: int
+    prior_fraction: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(1, "successes_to_start", "sft_steps", "rounds")
+        self.at_least(0, "min_frames")
+        self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+
+    @property
+    def reads_demos(self) -> bool:
+        return self.prior_fraction > 0

@@ -1,0 +1,1 @@
+"""Algorithms that train the base itself: sft and rejection_sampling."""

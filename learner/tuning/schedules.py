@@ -1,0 +1,135 @@
+"""How many updates of the base are due, and when a run ends."""
+
+from typing import Any
+
+import msgspec
+
+from config.tuning import RejectionConfig, SftConfig
+from learner.algorithms.contract import Goal
+from learner.tuning.successes import Successes
+from protocol.arrays import Columns
+from protocol.messages import BASE_ALONE, Behaviour
+
+
+class _Counted:
+    """What has been received, and how many updates were made."""
+
+    def __init__(self) -> None:
+        self.decisions = self.frames = self.updates = 0
+
+    def resume(self, decisions: int, frames: int) -> None:
+        self.decisions, self.frames, self.updates = decisions, frames, 0
+
+    def count(self, actor_id: str, columns: Columns) -> None:
+        self.decisions += len(columns["frames"])
+        self.frames += int(columns["frames"].sum())
+
+    def behaviour(self) -> Behaviour:
+        return msgspec.structs.replace(BASE_ALONE, decisions=self.decisions)
+
+    def state(self) -> dict[str, Any]:
+        return {"updates": self.updates}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+
+
+class SftSchedule(_Counted):
+    """See `Schedule`. All updates are due at once. What actors play meanwhile only shows how good the base
+    is: frames are received in proportion to the updates made, `total_frames` over all of them."""
+
+    def __init__(self, algo: SftConfig, total_frames: int) -> None:
+        super().__init__()
+        self._steps, self._total_frames = algo.steps, total_frames
+
+    @property
+    def updates_due(self) -> int:
+        return max(0, self._steps - self.updates)
+
+    @property
+    def takes_data(self) -> bool:
+        return self.frames * self._steps <= self._total_frames * (self.updates + 1)
+
+    @property
+    def waiting_for(self) -> str:
+        return ""
+
+    @property
+    def finished(self) -> str | None:
+        return None if self.updates_due else f"all {self._steps} updates are made"
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.updates, self._steps, "updates")
+
+    def figures(self) -> dict[str, float]:
+        return {}
+
+
+class RoundSchedule(_Counted):
+    """See `Schedule`. The first round begins with enough successes, the last one when `total_frames` have
+    arrived, the others in equal distances of frames between.
+
+    `successes`: what the base can learn from so far.
+    """
+
+    def __init__(self, algo: RejectionConfig, total_frames: int, successes: Successes) -> None:
+        super().__init__()
+        self._algo, self._total_frames, self._successes = algo, total_frames, successes
+        self._started_at: int | None = None
+
+    def count(self, actor_id: str, columns: Columns) -> None:
+        super().count(actor_id, columns)
+        self._start_if_enough()
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"started_at": self._started_at}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self._started_at = state["started_at"]
+
+    @property
+    def rounds_begun(self) -> int:
+        if self._started_at is None:
+            return 0
+        gaps = self._algo.rounds - 1
+        span = max(1, self._total_frames - self._started_at)
+        passed = min(span, self.frames - self._started_at)
+        return 1 + gaps * passed // span
+
+    @property
+    def updates_due(self) -> int:
+        return max(0, self.rounds_begun * self._algo.sft_steps - self.updates)
+
+    @property
+    def takes_data(self) -> bool:
+        """Actors go on playing during a round, until the next one is due as well."""
+        return self.updates_due <= self._algo.sft_steps
+
+    @property
+    def waiting_for(self) -> str:
+        if self._started_at is None:
+            wanted = self._algo.successes_to_start
+            return f"{self._successes.episodes} of {wanted} successful episodes before the first round"
+        return "" if self.takes_data else "updates (actors wait)"
+
+    @property
+    def finished(self) -> str | None:
+        if self.frames < self._total_frames:
+            return None
+        used = f"learner.total_frames={self._total_frames} is used"
+        if self._started_at is not None:
+            return used
+        return f"{used}, and the base was not trained: {self.waiting_for}"
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.frames, self._total_frames, "frames")
+
+    def figures(self) -> dict[str, float]:
+        return {"rounds": float(self.rounds_begun), **self._successes.figures()}
+
+    def _start_if_enough(self) -> None:
+        if self._started_at is None and self._successes.episodes >= self._algo.successes_to_start:
+            self._started_at = self.frames

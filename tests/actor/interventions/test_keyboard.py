@@ -1,0 +1,163 @@
+"""A person at a terminal, which is a real pseudo-terminal here."""
+
+import os
+import pty
+import termios
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from actor.interventions.contract import Mark
+from actor.interventions.error import InterventionError
+from actor.interventions.keyboard import Keyboard, moves
+from actor.interventions.terminal import Terminal
+from config.section import ConfigError
+from tests.support.helpers import make_config
+
+SETTINGS = make_config("actor.keyboard.size=0.5", "actor.keyboard.hold_frames=2").actor.keyboard
+PROPOSED = torch.tensor([[0.1] * 6 + [-1.0], [0.2] * 7])
+
+
+class Person:
+    """Types on the other side of a pseudo-terminal."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = pty.openpty()
+        self.path = os.ttyname(self._slave)
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+        time.sleep(0.01)  # the kernel hands them over
+
+    def seen(self) -> str:
+        os.set_blocking(self._master, False)
+        try:
+            return os.read(self._master, 65536).decode()
+        except BlockingIOError:
+            return ""
+
+    def mode(self) -> list:
+        return termios.tcgetattr(self._slave)
+
+    def leave(self) -> None:
+        os.close(self._master)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def person() -> Iterator[Person]:
+    one = Person()
+    yield one
+    one.leave()
+
+
+@pytest.fixture
+def keyboard(person: Person) -> Iterator[Keyboard]:
+    one = Keyboard(Terminal(person.path), SETTINGS, 2, 7)
+    one.begin(torch.zeros(2, 3))
+    yield one
+    one.close()
+
+
+def test_nobody_acts_before_a_key_is_pressed(keyboard: Keyboard):
+    assert keyboard.act(PROPOSED).acting.tolist() == [False, False]
+    assert keyboard.marks() == {}
+
+
+def test_a_key_takes_over_and_moves_for_some_frames_and_the_gripper_stays_as_it_was(
+    keyboard: Keyboard, person: Person
+):
+    person.type("w")
+    for left in (0.5, 0.5, 0.0):
+        taken = keyboard.act(PROPOSED)
+        assert taken.acting.tolist() == [True, False]
+        assert taken.action[0].tolist() == [left, 0, 0, 0, 0, 0, -1.0]
+
+
+def test_two_keys_move_two_dimensions_and_the_opposite_key_turns_round(keyboard: Keyboard, person: Person):
+    person.type("wd")
+    assert keyboard.act(PROPOSED).action[0, :2].tolist() == [0.5, 0.5]
+    person.type("s")
+    assert keyboard.act(PROPOSED).action[0, :2].tolist() == [-0.5, 0.5]
+
+
+def test_space_takes_over_and_gives_back_and_g_turns_the_gripper(keyboard: Keyboard, person: Person):
+    person.type(" ")
+    assert keyboard.act(PROPOSED).action[0].tolist() == [0, 0, 0, 0, 0, 0, -1.0]
+    person.type("g")
+    assert keyboard.act(PROPOSED).action[0, -1] == 1.0
+    person.type(" ")
+    assert not keyboard.act(PROPOSED).acting.any()
+
+
+def test_the_policy_has_the_next_episode(keyboard: Keyboard, person: Person):
+    person.type(" ")
+    keyboard.act(PROPOSED)
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([False, True]))
+    assert keyboard.act(PROPOSED).acting.any()
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([True, False]))
+    assert not keyboard.act(PROPOSED).acting.any()
+
+
+@pytest.mark.parametrize(
+    ("key", "mark"),
+    [("\r", Mark.SUCCESS), ("\n", Mark.SUCCESS), ("\x7f", Mark.FAILURE), ("x", Mark.THROWN_AWAY)],
+)
+def test_a_key_marks_the_episode_once(keyboard: Keyboard, person: Person, key: str, mark: Mark):
+    person.type(key)
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {0: mark}
+    assert keyboard.marks() == {}
+
+
+def test_the_person_is_told_the_keys_and_who_acts(keyboard: Keyboard, person: Person):
+    assert "s/w a/d f/r" in person.seen()
+    person.type("w")
+    keyboard.act(PROPOSED)
+    assert "you act, gripper closed" in person.seen()
+
+
+def test_arrows_and_pages_are_keys(person: Person):
+    with Terminal(person.path) as terminal:
+        person.type("\x1b[A\x1b[5~\x1bOD\x1b[17~é")
+        assert terminal.pressed() == ["up", "pageup", "left", "é"]
+
+
+def test_the_terminal_is_left_as_it_was(person: Person):
+    before = person.mode()
+    terminal = Terminal(person.path)
+    assert person.mode() != before
+    terminal.close()
+    assert person.mode() == before
+
+
+def test_the_policy_acts_where_the_connection_breaks():
+    person = Person()
+    keyboard = Keyboard(Terminal(person.path), SETTINGS, 2, 7)
+    person.type(" ")
+    assert keyboard.act(PROPOSED).acting.any()
+    person.leave()
+    assert not keyboard.act(PROPOSED).acting.any()
+    keyboard.close()
+
+
+def test_without_a_terminal_one_line_says_what_to_do(tmp_path):
+    with pytest.raises(InterventionError, match="needs a terminal of its own"):
+        Terminal(str(tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(InterventionError, match="needs a terminal of its own"):
+        Terminal(str(tmp_path / "file"))
+
+
+def test_keys_without_a_dimension_move_nothing():
+    assert moves(SETTINGS, 4).keys() == {*"swadfr"}
+    with pytest.raises(InterventionError, match="leave no key"):
+        moves(SETTINGS, 1)
+
+
+@pytest.mark.parametrize("keys", ["[w]", "[w,w]", "[g,h]", "[ww,s]", "[f13,s]", "[enter,s]"])
+def test_keys_that_cannot_be_used_are_refused(keys: str):
+    with pytest.raises(ConfigError, match="keys must be"):
+        make_config(f"actor.keyboard.keys={keys}")
