@@ -1,10 +1,12 @@
 """Settings of the task: config/task/, typed and checked."""
 
+from pathlib import Path
 from typing import Literal
 
 from config.relation import Relation
 from config.section import Section
 
+_CLASSIFIER = "classifier:"
 SCALED = "scaled"
 """The control mode of gymnasium's tasks: their own actions, scaled to [-1, 1]."""
 
@@ -62,10 +64,17 @@ class TaskConfig(Section, frozen=True):
     max_episode_steps: int
     reward_mode: Literal["sparse", "normalized_dense", "own"]
     reconfigure: bool
+    success: str
+    success_frames: int
 
     def __post_init__(self) -> None:
         self.filled("env_id", "control_mode")
-        self.at_least(1, "max_episode_steps", "fps")
+        self.at_least(1, "max_episode_steps", "fps", "success_frames")
+        judge = self.success == "simulator" or self.success.removeprefix(_CLASSIFIER) not in (
+            self.success,
+            "",
+        )
+        self.require(judge, "success", "simulator or classifier:<folder>")
         self.positive("residual_scale")
         self.require(self.sizes is None or min(self.sizes) >= 1, "sizes", "numbers of 1 or more, or null")
         # Videos store the colours of two by two pixels as one.
@@ -91,3 +100,8 @@ class TaskConfig(Section, frozen=True):
         rule = f"sparse or {dense} for simulator={self.simulator}"
         self.require(self.reward_mode in ("sparse", dense), "reward_mode", rule)
         self.require(ours or self.obs != "pixels", "obs", "state or both for simulator=maniskill")
+
+    @property
+    def classifier(self) -> Path | None:
+        """The folder of the classifier that says when an episode has succeeded; None: the simulator does."""
+        return Path(self.success.removeprefix(_CLASSIFIER)) if self.success.startswith(_CLASSIFIER) else None

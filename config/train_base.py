@@ -45,6 +45,7 @@ class TrainBaseConfig(Section, frozen=True):
     max_episodes: int | None
     observation: tuple[str, ...] | None
     out: str
+    start_from: str | None
     keep_demos: int
     resume: Literal["auto", "new", "must"]
     obs_horizon: int
@@ -76,7 +77,7 @@ class TrainBaseConfig(Section, frozen=True):
         self.at_least(0, "warmup", "seed", "keep_demos")
         most = self.max_episodes
         self.require(most is None or most >= 1, "max_episodes", "at least 1, or null")
-        self.filled("task", "demos", "observation", "out", "device")
+        self.filled("task", "demos", "observation", "out", "start_from", "device")
         widths_fit = all(width >= 1 and width % self.n_groups == 0 for width in self.unet_dims)
         rule = f"one width or more, each a multiple of n_groups={self.n_groups}"
         self.require(widths_fit and len(self.unet_dims) > 0, "unet_dims", rule)

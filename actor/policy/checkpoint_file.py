@@ -1,5 +1,9 @@
-"""Checkpoint files: read without running code from them, and replaced as a whole."""
+"""Checkpoint files: read without running code from them, and replaced as a whole.
 
+What is shared is `<name>.safetensors` with the tensors, as `<part>.<name>`, and `<name>.json` with the rest.
+"""
+
+import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -9,7 +13,7 @@ from typing import Any
 import torch
 
 from actor.policy.contract import CheckpointError
-from config.files import broken_link, replaced
+from config.files import broken_link, replace_text, replaced
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 300  # characters of a library's message
@@ -29,6 +33,8 @@ def read_checkpoint(path: Path) -> Any:
     """The content of `path`, on the CPU, with `Unread` in place of foreign objects.
     Raises CheckpointError: the file is missing or not a checkpoint."""
     require_weights(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     if _is_safetensors(path):
         raise CheckpointError(
             f"{path} is a safetensors file, whatever its name: make one of torch.save of it, with "
@@ -42,6 +48,45 @@ def read_checkpoint(path: Path) -> Any:
             f"{path} is not a readable checkpoint ({reason(error)}): copy it again, or save it again with "
             "torch.save({'ema_agent': agent.state_dict()}, path) or the like"
         ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    # Imported here: it comes with LeRobot, which an actor host need not have.
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    rest = path.with_suffix(".json")
+    try:
+        content: dict[str, Any] = dict(json.loads(rest.read_text())) if rest.is_file() else {}
+        for name, value in load_file(path).items():
+            part, _, name_in_part = name.partition(".")
+            content.setdefault(part, {})[name_in_part] = value
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} or {rest.name} cannot be read ({reason(error)}): copy both again"
+        ) from error
+    return content
+
+
+def write_safetensors(path: Path, content: dict[str, Any]) -> None:
+    """Replace `path` and the JSON beside it; `content`: state dicts by their names, and plain values."""
+    from safetensors.torch import save_file
+
+    parts = {part: value for part, value in content.items() if _is_state(value)}
+    tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as fresh:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, fresh)
+    rest = {name: value for name, value in content.items() if name not in parts}
+    replace_text(path.with_suffix(".json"), json.dumps(rest, indent=2, sort_keys=True) + "\n")
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(each, torch.Tensor) for each in value.values())
+    )
 
 
 def _is_safetensors(path: Path) -> bool:

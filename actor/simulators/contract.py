@@ -43,6 +43,7 @@ class Step:
             ended, else equal to `observation`.
         images: of task.cameras, like `observation`.
         final_images: like `final_observation`.
+        true_success: (N,) bool, as the simulator sees it, where something else says `success`.
     """
 
     observation: Tensor
@@ -53,6 +54,7 @@ class Step:
     final_observation: Tensor
     images: Images = field(default_factory=dict)
     final_images: Images = field(default_factory=dict)
+    true_success: Tensor | None = None
 
     @property
     def ended(self) -> Tensor:

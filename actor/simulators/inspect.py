@@ -14,13 +14,19 @@ from torch import Tensor
 from actor.policy.relations import Relations
 from actor.simulators.adapters import simulator_of
 from config.main import Config
+from config.task import TaskConfig
+
+
+def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
+    """Each part's name and values (n,), in their order. Raises TaskError: see its message."""
+    return simulator_of(task).first_observation(task, seed)
 
 
 def show(config: Config, console: Console) -> None:
     """Print both tables.
-    Raises ConfigError, TaskError: relations that do not fit, and as `Simulator.first_observation`."""
+    Raises ConfigError, TaskError: relations that do not fit, and as `first_observation`."""
     task, relations = config.task, () if config.algo.plays is None else config.algo.plays.relations
-    parts = simulator_of(task).first_observation(task, config.learner.evaluation.first_seed)
+    parts = first_observation(task, config.learner.evaluation.first_seed)
     table = Table("dimensions", "what", "first value", box=box.SIMPLE, title=f"observation of {task.env_id}")
     start = 0
     for name, values in parts.items():

@@ -109,7 +109,8 @@ def single_environment(
     from actor.simulators.quick import quicken
 
     torch.set_num_threads(1)
-    env: gymnasium.Env = CPUGymWrapper(playable_simulator(task, "physx_cpu", 1, picture))
+    made = playable_simulator(task, "physx_cpu", 1, picture)
+    env: gymnasium.Env = CPUGymWrapper(made, ignore_terminations=task.classifier is not None)
     quicken()
     shown = CameraObservation(env, task) if task.cameras else env
     return SeededEpisodes(shown, first_seed, stride, lambda: no_contacts(env.unwrapped))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from config.process import TIMED
-from launch.cli.verb import FilePath, Verb, Words, overrides_argument
+from launch.cli.verb import FilePath, SourcePath, Verb, Words, overrides_argument
 
 PATH = FilePath()
 PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
@@ -115,7 +115,7 @@ def inspect(overrides: tuple[str, ...]) -> None:
     },
     keys={"algo=policy_decorator": "for --to residual: how its networks are built"},
 )
-@click.argument("source", type=PATH)
+@click.argument("source", type=SourcePath())
 @click.argument("target", type=PATH)
 @click.argument("overrides", nargs=-1, type=Words(), metavar="[KEY=VALUE]...")
 @click.option(

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from launch.cli.verb import FilePath, Verb, Verbs
+from launch.cli.verb import FilePath, SourcePath, Verb, Verbs
 
-PATH = FilePath()
+PATH, SOURCE = FilePath(), SourcePath()
 
 
 def _verb(*examples: str) -> Any:
@@ -24,7 +24,7 @@ def replay() -> None:
 
 
 @_verb("replay verify runs/my-run/replay")
-@click.argument("path", type=PATH)
+@click.argument("path", type=SOURCE)
 def verify(path: Path) -> int:
     """Prints every problem, one a line. Exit code 1 if there is one, 2 if PATH is no dataset.
 
@@ -50,7 +50,7 @@ def repair(path: Path) -> int:
 
 
 @_verb("replay info runs/my-run/replay")
-@click.argument("path", type=PATH)
+@click.argument("path", type=SOURCE)
 def info(path: Path) -> None:
     """Shows what is in a replay: episodes, success, sizes, columns."""
     from learner.replay.tools import command
@@ -59,7 +59,7 @@ def info(path: Path) -> None:
 
 
 @_verb("replay export runs/my-run/replay out/good --successes --after-version 40")
-@click.argument("path", type=PATH)
+@click.argument("path", type=SOURCE)
 @click.argument("target", type=PATH)
 @click.option("--successes", is_flag=True, help="Only episodes with a success.")
 @click.option(
@@ -77,7 +77,7 @@ def export(
 
 @_verb("replay merge out/all runs/one/replay runs/two/replay")
 @click.argument("target", type=PATH)
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", type=SOURCE, nargs=-1, required=True, metavar="PATH...")
 def merge(target: Path, paths: tuple[Path, ...]) -> None:
     """Writes the episodes of several replays as a new dataset in the folder TARGET."""
     from learner.replay.tools import command

@@ -107,7 +107,7 @@ class Words(click.ParamType):
             self.fail(f"{value!r} is no key=value", param, ctx)
         if self._also == "FILE" and not is_override(value):
             FilePath().convert(value, param, ctx)
-        return value
+        return _with_local_copies(value) if is_override(value) else value
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -132,6 +132,33 @@ class FilePath(click.Path):
         if stat.S_ISFIFO(_mode(value)) and not str(value).startswith(("/dev/", "/proc/")):
             self.fail(f"{value} is a pipe, not a file or folder", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class SourcePath(FilePath):
+    """As `FilePath`, of something to be read, which may lie elsewhere: a local copy takes its place."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_with_local_copies(value) if isinstance(value, str) else value, param, ctx)
+
+
+class ResidualPath(SourcePath):
+    """The checkpoint of a residual, here or elsewhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith(("wandb:", "hf:")):
+            from launch.share.elsewhere import local_copy, residual_in
+
+            return residual_in(local_copy(value), value)
+        return super().convert(value, param, ctx)
+
+
+def _with_local_copies(text: str) -> str:
+    """`text` with folders in place of names such as hf:owner/name."""
+    if "wandb:" not in text and "hf:" not in text:
+        return text
+    from launch.share.elsewhere import with_local_copies
+
+    return with_local_copies(text)
 
 
 def _mode(path: str) -> int:

@@ -52,7 +52,10 @@ class BaseTracker:
         os.link(folder / "args.json", kept / "args.json")
         os.link(folder / "checkpoints" / f"{checkpoint}.pt", kept / "checkpoints" / "best.pt")
         aliases = [f"step-{step}", "latest", *(["best"] if best else [])]
-        artifact = {"folder": str(kept), "name": self._name, "aliases": aliases, "metadata": {"step": step}}
+        artifact = {
+            "folder": str(kept), "name": self._name, "type": "model", "aliases": aliases,
+            "metadata": {"step": step},
+        }  # fmt: skip
         self._metrics.log({"step": step, "artifact": artifact})
 
     def close(self, stop: threading.Event | None = None) -> None:

@@ -1,7 +1,8 @@
-"""What a run has after its learner's end, films and report, goes to its W&B run too."""
+"""What a run has after its learner's end, films, report, residual and base, goes to its W&B run too."""
 
 import json
 import logging
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,24 +31,30 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
     """
     if "wandb" not in trackers_in_use(config.tracking, config.learner.wandb):
         return
+    from learner.tracking.published import PUBLISHED, published, write_published  # torch takes seconds
+
     path = run_dir / "results.jsonl"
     path.touch()
-    done = path.read_text().splitlines()
-    lines = [line for line in map(json.dumps, _results(run_dir, said_by)) if line not in done]
-    if not lines:
-        say_how_to_send(run_dir, said_by)
-        return
     load_environment()
     tracked = Tracked(
         run_dir, config.tracking, config.learner.wandb, msgspec.to_builtins(config),
         resume=True, finish_s=_FINISH_S,
     )  # fmt: skip
+    tracker = wandb_tracker(tracked)  # first: artifacts are named by W&B's id of the run
+    done = path.read_text().splitlines()
+    results = [*_results(run_dir, said_by), *published(run_dir, config)]
+    lines = [line for line in map(json.dumps, results) if line not in done]
+    if not lines:
+        say_how_to_send(run_dir, said_by)
+        return
+    write_published(run_dir, config, map(json.loads, lines))
     number = _lines(run_dir / "metrics.jsonl") + len(done)
-    mirror = Mirror(path, wandb_tracker(tracked), tracked.axis, number=number, said_by=said_by)
+    mirror = Mirror(path, tracker, tracked.axis, number=number, said_by=said_by)
     with path.open("a") as file:
         file.writelines(f"{line}\n" for line in lines)
     mirror.begin()
     mirror.close(stop)
+    shutil.rmtree(run_dir / PUBLISHED, ignore_errors=True)
 
 
 def say_how_to_send(run_dir: Path, said_by: logging.Logger) -> None:

@@ -1,6 +1,6 @@
 """A program that sends points to Weights & Biases: see following.py.
 
-A point may hold more than figures: an `artifact` (a base that is to be kept), a `film` or a `report`.
+A point may hold more than figures: an `artifact` (a base or residual to be kept), a `film` or a `report`.
 """
 
 import json
@@ -70,10 +70,11 @@ class Wandb:
         self._run.finish()
 
     def _publish(self, artifact: dict[str, Any]) -> None:
-        """The files of a folder, which is removed: wandb has copies."""
+        """The files of a folder, which is removed: wandb has copies, and keeps none once they are sent."""
         folder = Path(artifact["folder"])
-        kept = wandb.Artifact(artifact["name"], type="model", metadata=artifact["metadata"])
-        kept.add_dir(str(folder))
+        kept = wandb.Artifact(artifact["name"], type=artifact["type"], metadata=artifact["metadata"])
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            kept.add_file(str(path), name=str(path.relative_to(folder)), skip_cache=True)
         self._run.log_artifact(kept, aliases=artifact["aliases"])
         shutil.rmtree(folder, ignore_errors=True)
 

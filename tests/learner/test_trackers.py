@@ -22,10 +22,10 @@ from launch.run.launcher import launch
 from learner.intervals import wilson_interval
 from learner.report.metrics import Metrics
 from learner.run import run_learner
-from learner.tracking import mirror, trackers
+from learner.tracking import trackers
 from learner.tracking.results import send_results
 from learner.tracking.trackers import TrackerError
-from tests.support.tracked import tracked
+from tests.support.tracked import clean, tracked
 from tests.support.wandb_records import offline_points, offline_records, offline_summary
 
 INSTALL = "bash launch/setup_env.sh trackers"
@@ -40,16 +40,6 @@ POINTS: list[dict[str, Any]] = [
 # Seed -> whether it ended as evaluated; None: nobody evaluated it.
 FILMED = {5: True, 6: None, 7: False}
 SUMMARY = {"run": "a", "final_success": 0.8, "frames": 200, "stopped_early": "good enough", "replay": "/a"}
-
-
-def clean(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """No account of whoever runs this; time for machines that others use."""
-    for name in [name for name in os.environ if name.startswith(("WANDB_", "TRACKIO_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("TRACKIO_DIR", str(home / "trackio"))
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 60.0)
-    monkeypatch.chdir(home)  # no .env file
 
 
 @pytest.fixture(autouse=True)

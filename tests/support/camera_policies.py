@@ -22,6 +22,7 @@ def save_policy(
     features: tuple[str, ...],
     state: int = ROBOT,
     size: tuple[int, int] = (HEIGHT, WIDTH),
+    actions: int = 7,
 ) -> tuple[Path, Any, Any, Any]:
     """A small policy of random weights over a state and images, with normalisers that do something."""
     config = make_policy_config(
@@ -30,7 +31,7 @@ def save_policy(
             STATE: PolicyFeature(FeatureType.STATE, (state,)),
             **{name: PolicyFeature(FeatureType.VISUAL, (3, *size)) for name in features},
         },
-        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (7,))},
+        output_features={ACTION: PolicyFeature(FeatureType.ACTION, (actions,))},
         device="cpu",
         push_to_hub=False,
         pretrained_backbone_weights=None,
@@ -39,7 +40,7 @@ def save_policy(
     config.validate_features()
     torch.manual_seed(0)
     policy = get_policy_class(kind)(config).eval()
-    shapes = {STATE: (state,), ACTION: (7,), **dict.fromkeys(features, (3, 1, 1))}
+    shapes = {STATE: (state,), ACTION: (actions,), **dict.fromkeys(features, (3, 1, 1))}
     statistics = {
         name: {
             key: torch.full(shape, value)

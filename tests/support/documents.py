@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "docker compose": "tests/launch/containers/test_files.py",
     "docker build": "tests/launch/containers/test_install_steps.py",
     "docker run": "tests/launch/containers/test_files.py",
+    "residual-rl improve": "tests/launch/improve/test_improve.py",
+    "residual-rl train-reward": "tests/learner/rewards/test_train_reward.py",
     "residual-rl page": "tests/launch/page/test_server.py",
     "residual-rl film": "tests/launch/film/test_real_films.py",
     ".venv/bin/residual-rl film": "tests/launch/film/test_real_films.py",

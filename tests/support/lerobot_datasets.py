@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+from learner.replay.prior.demonstration import Demonstration
 
 LENGTHS = (4, 3, 1)
 TASKS = ("pick", "place", "pick")
@@ -51,6 +53,26 @@ def make_lerobot(
             numbers = np.float32(100 * episode + frame) + np.arange(4, dtype=np.float32)
             row = {"observation.state": numbers, "action": -numbers[:2], "task": TASKS[episode % len(TASKS)]}
             dataset.add_frame(row | values)
+        dataset.save_episode()
+    dataset.finalize()
+    return folder
+
+
+def write_lerobot(folder: Path, episodes: Sequence[Demonstration], state: int) -> Path:
+    """Write demonstrations with LeRobot's own writer: `state` dimensions as state, the rest beside it."""
+    observation, action = episodes[0].observations.shape[1], episodes[0].actions.shape[1]
+    features = {
+        "observation.state": feature("float32", state),
+        "observation.environment_state": feature("float32", observation - state),
+        "action": feature("float32", action),
+    }
+    dataset = LeRobotDataset.create(
+        f"local/{folder.name}", fps=20, root=folder, features=features, use_videos=False
+    )
+    for episode in episodes:
+        for seen, done in zip(episode.observations[:-1], episode.actions, strict=True):
+            split = {"observation.state": seen[:state], "observation.environment_state": seen[state:]}
+            dataset.add_frame(split | {"action": done, "task": "pick"})
         dataset.save_episode()
     dataset.finalize()
     return folder

@@ -1,8 +1,12 @@
 """What trackers show, for tests: a folder, and the keys of a run's configuration that are about them."""
 
+import os
 from pathlib import Path
 
+import pytest
+
 from config.compose import compose_config
+from learner.tracking import mirror
 from learner.tracking.trackers import Tracked
 
 
@@ -15,3 +19,13 @@ def tracked(folder: Path, *words: str, resume: bool = False, has_launcher: bool 
     return Tracked(
         folder, config.tracking, config.learner.wandb, shown, resume=resume, has_launcher=has_launcher
     )
+
+
+def clean(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No account of whoever runs this; time for machines that others use."""
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "TRACKIO_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRACKIO_DIR", str(home / "trackio"))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(mirror, "FINISH_TIMEOUT_S", 60.0)
+    monkeypatch.chdir(home)  # no .env file

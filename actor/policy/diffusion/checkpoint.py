@@ -29,7 +29,7 @@ def load_agent(folder: Path) -> DiffusionAgent:
     """The agent of a checkpoint folder; EMA weights where there are any; strict.
     Raises CheckpointError: no such folder, unreadable file, or weights that do not fit `args.json`."""
     arguments = read_arguments(folder / "args.json")
-    weights = _read_weights(folder / "checkpoints" / "best.pt")
+    weights = _read_weights(_weights_of(folder))
     try:
         agent = DiffusionAgent(_spec(arguments, weights))
         _require_fit(agent, weights)
@@ -51,6 +51,12 @@ def save_agent(
     replace_text(folder / "args.json", json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
     content = {"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}
     write_checkpoint(folder / "checkpoints" / f"{name}.pt", content)
+
+
+def _weights_of(folder: Path) -> Path:
+    """best.pt, or what bases that were pushed have instead."""
+    own, pushed = (folder / "checkpoints" / f"best.{kind}" for kind in ("pt", "safetensors"))
+    return pushed if pushed.is_file() and not own.exists() else own
 
 
 def _read_weights(path: Path) -> Weights:

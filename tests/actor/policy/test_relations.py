@@ -9,8 +9,8 @@ from rich.console import Console
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.relations import Relations
 from actor.policy.residual import ResidualActor
-from actor.simulators.inspect import show
-from actor.simulators.maniskill import first_observation, make_simulator
+from actor.simulators.inspect import first_observation, show
+from actor.simulators.maniskill import make_simulator
 from config.compose import compose_config
 from config.relation import Relation
 from config.section import ConfigError

@@ -1,0 +1,1 @@
+"""A policy's actions beside recorded ones, without a simulator."""

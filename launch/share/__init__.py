@@ -1,0 +1,1 @@
+"""What a run gives to other programs, and what comes from elsewhere."""

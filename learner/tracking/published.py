@@ -1,0 +1,112 @@
+"""A run's residual and base as artifacts of W&B: one name a task and kind, aliases for which of them."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from actor.policy.checkpoint_file import read_checkpoint
+from actor.policy.contract import CheckpointError
+from config.base import ZeroBaseConfig
+from config.main import Config
+from learner.checkpoints.shared import facts_of, write_base, write_residual
+from learner.intervals import wilson_interval
+
+PUBLISHED = "publishing"
+"""In the run's folder, what is about to be sent."""
+
+
+def published(run_dir: Path, config: Config) -> list[dict[str, Any]]:
+    """A point for each residual that the run has at its end, and for its base; nothing of a run without one.
+
+    The newest residual has the aliases `final` and `step-<updates>`, the best one `best`; all have
+    `run-<W&B's id>`, and W&B adds `latest`.
+    """
+    points, aliases = [], _aliases(run_dir)
+    for name, content, more in _residuals(run_dir):
+        aliased = [*more, f"step-{content['updates']}", *aliases]
+        metadata = _metadata(run_dir, config) | _success(content)
+        points.append(
+            _point(run_dir, name, f"{config.task.name}-residual", "residual-policy", aliased, metadata)
+        )
+    if points and Path(config.base.path).is_dir() and not isinstance(config.base, ZeroBaseConfig):
+        metadata = _metadata(run_dir, config)
+        points.append(_point(run_dir, "base", f"{config.task.name}-base", "base-policy", aliases, metadata))
+    return points
+
+
+def write_published(run_dir: Path, config: Config, points: Iterable[dict[str, Any]]) -> None:
+    """Write the folders that `points` name, those that are artifacts."""
+    contents = {name: content for name, content, _ in _residuals(run_dir)}
+    for point in points:
+        if (artifact := point.get("artifact")) is None:
+            continue
+        folder = Path(artifact["folder"])
+        if folder.name == "base":
+            write_base(folder, config)
+        else:
+            write_residual(folder, config, contents[folder.name])
+
+
+def _point(
+    run_dir: Path, name: str, title: str, kind: str, aliases: list[str], metadata: Any
+) -> dict[str, Any]:
+    artifact = {
+        "folder": str(run_dir / PUBLISHED / name), "name": title, "type": kind, "aliases": aliases,
+        "metadata": metadata,
+    }  # fmt: skip
+    return {"artifact": artifact}
+
+
+def _residuals(run_dir: Path) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """Name of its folder, checkpoint, aliases; one where the newest is the best."""
+    found = {name: content for name in ("newest", "best") if (content := _read(run_dir, name)) is not None}
+    best, newest = found.get("best"), found.get("newest")
+    if best is not None and newest is not None and best["version"] == newest["version"]:
+        return [("best", best, ["best", "final"])]
+    aliases = {"newest": "final", "best": "best"}
+    return [(name, content, [aliases[name]]) for name, content in found.items()]
+
+
+def _read(run_dir: Path, name: str) -> dict[str, Any] | None:
+    try:
+        content = read_checkpoint(run_dir / "checkpoints" / f"{name}.pt")
+    except CheckpointError:
+        return None
+    return (
+        content if isinstance(content, dict) and {"version", "updates", "actor"} <= content.keys() else None
+    )
+
+
+def _aliases(run_dir: Path) -> list[str]:
+    name = run_dir / "wandb_id"
+    return [f"run-{name.read_text().strip()}"] if name.is_file() else []
+
+
+def _metadata(run_dir: Path, config: Config) -> dict[str, Any]:
+    summary, machine = (_json(run_dir / name) for name in ("summary.json", "machine.json"))
+    return {
+        "task": config.task.env_id,
+        "run": run_dir.name,
+        "seed": config.seed,
+        "algo": config.algo.name,
+        "frames": summary.get("frames"),
+        "commit": machine.get("commit"),
+    }
+
+
+def _success(content: dict[str, Any]) -> dict[str, Any]:
+    """With its 95 % interval (Wilson); nothing of a residual that was not evaluated."""
+    facts = facts_of(content)
+    if "success" not in facts:
+        return facts
+    low, high = wilson_interval(facts["success"], facts["episodes"])
+    return facts | {"success_low": low, "success_high": high}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

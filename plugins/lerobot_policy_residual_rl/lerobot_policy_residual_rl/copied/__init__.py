@@ -1,0 +1,1 @@
+"""Copies of files of residual-rl, so that this package needs LeRobot alone; its tests compare them."""

@@ -1,0 +1,163 @@
+"""What is pushed: by dry run, and against a stand-in for the Hub's client."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from huggingface_hub import DatasetCard, ModelCard, RepoCard
+
+from actor.policy.checkpoint_file import read_checkpoint
+from actor.policy.diffusion.checkpoint import load_agent
+from config.process import UsageError
+from launch.cli.shares import push
+from learner.replay.tools.verify import verify
+from tests.support.fake_hub import FakeHub
+from tests.support.run_folder import write_replay
+from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
+
+TOKEN = "hf_madeUpTokenOfATest0123456789"
+SUMMARY = {
+    "base_success": 0.4,
+    "final_success": 0.9,
+    "evaluation_episodes": 100,
+    "frames": 40000,
+    "episodes": 500,
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # no .env file
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    folder = tmp_path / "runs" / "one"
+    shared_run(folder, f"base.path={diffusion_base(tmp_path / 'base')}", "algo.residual_dims=null", RELATIONS)
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    fake = FakeHub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", fake)
+    monkeypatch.setattr(RepoCard, "validate", lambda self, repo_type: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return fake
+
+
+def pushed(run: Path, what: str, *options: str) -> Result:
+    words = [str(run), "--what", what, "--to", "me/thing", *options]
+    return CliRunner().invoke(push, words, catch_exceptions=False)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_policy_is_what_lerobot_loads_and_the_residual_for_this_project(run: Path) -> None:
+    assert pushed(run, "policy", "--dry-run").exit_code == 0
+    folder = run / "push" / "policy"
+    assert files(folder) == {
+        "README.md", "config.json", "model.safetensors", "policy_postprocessor.json",
+        "policy_preprocessor.json", "residual.json", "residual.safetensors", "training.yaml",
+    }  # fmt: skip
+    ours, theirs = (
+        read_checkpoint(path) for path in (run / "checkpoints/best.pt", folder / "residual.safetensors")
+    )
+    assert ours.keys() == theirs.keys()
+    assert {name: theirs[name] for name in ("version", "success", "episodes")} == {
+        "version": 3, "success": 0.75, "episodes": 20,
+    }  # fmt: skip
+    assert all(torch.equal(ours["actor"][name], value) for name, value in theirs["actor"].items())
+
+
+def test_the_cards_metadata_and_results_are_those_of_the_run(run: Path) -> None:
+    pushed(run, "policy", "--dry-run", "--license", "mit")
+    card = ModelCard.load(run / "push" / "policy" / "README.md")
+    assert (card.data.license, card.data.library_name, card.data.pipeline_tag) == (
+        "mit",
+        "lerobot",
+        "robotics",
+    )
+    [result] = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_type) == (
+        "success_rate",
+        75.0,
+        "PickCube-v1",
+    )
+    assert "| base | 40 % of 100 episodes (95 % interval 31 to 50 %) |" in card.text
+    assert "| frames | 40,000 |" in card.text and "hf:me/thing" in card.text
+
+
+def test_a_base_comes_back_as_it_was_without_unpickling(run: Path, tmp_path: Path) -> None:
+    pushed(run, "base", "--dry-run")
+    folder = run / "push" / "base"
+    assert files(folder) == {
+        "README.md", "args.json", "checkpoints/best.json", "checkpoints/best.safetensors", "training.yaml",
+    }  # fmt: skip
+    ours, theirs = load_agent(tmp_path / "base").state_dict(), load_agent(folder).state_dict()
+    assert (
+        all(torch.equal(ours[name], value) for name, value in theirs.items()) and ours.keys() == theirs.keys()
+    )
+
+
+def test_a_replay_is_a_whole_dataset_with_a_card_and_the_tag_of_its_format(run: Path, hub: FakeHub) -> None:
+    write_replay(run / "replay", "one", {"actor-0": [6, 3]})
+    assert pushed(run, "replay", "--private").exit_code == 0
+    assert "meta/info.json" in hub.uploaded["me/thing"]
+    card = DatasetCard(hub.uploaded["me/thing"]["README.md"].decode())
+    assert card.data.task_categories == ["robotics"] and card.data.license == "apache-2.0"
+    made, sent, tagged = hub.calls
+    assert (made[1]["repo"], made[1]["repo_type"], made[1]["private"]) == ("me/thing", "dataset", True)
+    assert sent[1]["repo_type"] == "dataset" and tagged == (
+        "create_tag", {"repo": "me/thing", "tag": "v3.0", "repo_type": "dataset"},
+    )  # fmt: skip
+    pushed(run, "replay", "--dry-run")
+    (run / "push" / "replay" / "README.md").unlink()
+    assert verify(run / "push" / "replay") == []
+
+
+def test_a_report_is_a_page_of_its_own(run: Path, hub: FakeHub) -> None:
+    with pytest.raises(UsageError, match="report.html is missing"):
+        pushed(run, "report")
+    (run / "report.html").write_text("<p>hello</p>")
+    pushed(run, "report")
+    assert hub.uploaded["me/thing"]["index.html"] == b"<p>hello</p>"
+    assert b"sdk: static" in hub.uploaded["me/thing"]["README.md"]
+    assert hub.calls[0][1]["space_sdk"] == "static"
+
+
+def test_the_token_goes_to_the_hub_alone(run: Path, hub: FakeHub, caplog: pytest.LogCaptureFixture) -> None:
+    result = pushed(run, "policy")
+    assert result.exit_code == 0 and hub.tokens == [TOKEN]
+    written = b"".join(hub.uploaded["me/thing"].values()) + b"".join(
+        path.read_bytes() for path in run.rglob("*") if path.is_file()
+    )
+    assert TOKEN.encode() not in written and TOKEN not in result.output + caplog.text
+    assert TOKEN not in repr(hub.calls)
+
+
+def test_a_token_may_come_from_a_env_file(run: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")  # so that it is restored afterwards
+    monkeypatch.delenv("HF_TOKEN")
+    (Path.cwd() / ".env").write_text(f"HF_TOKEN={TOKEN}\n")
+    assert pushed(run, "policy").exit_code == 0 and hub.tokens == [TOKEN]
+
+
+def test_what_cannot_be_pushed_is_refused_in_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, hub: FakeHub
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(f"403 for {TOKEN}\nmore lines")
+
+    monkeypatch.setattr(hub, "create_repo", refuse)
+    with pytest.raises(UsageError) as refused:
+        pushed(run, "policy")
+    assert str(refused.value) == "policy cannot be pushed to me/thing: 403 for "
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UsageError, match="HF_TOKEN is not set"):
+        pushed(run, "policy")
+    assert CliRunner().invoke(push, [str(run), "--what", "policy", "--to", "thing"]).exit_code == 2

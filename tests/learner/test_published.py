@@ -1,0 +1,88 @@
+"""The artifacts of a run on W&B: names, aliases and files, read from what wandb wrote offline."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from learner.tracking.published import published, write_published
+from learner.tracking.results import send_results
+from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
+from tests.support.tracked import clean
+from tests.support.wandb_records import offline_records
+
+RESIDUAL = {"residual.json", "residual.safetensors", "training.yaml"}
+BASE = {"args.json", "checkpoints/best.json", "checkpoints/best.safetensors", "training.yaml"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
+    clean(monkeypatch, tmp_path)
+    words = (f"base.path={diffusion_base(tmp_path / 'base')}", "algo.residual_dims=null", RELATIONS)
+    folder = tmp_path / "one"
+    config = shared_run(folder, *words, "learner.wandb.project=test")
+    best = read_checkpoint(folder / "checkpoints" / "best.pt")
+    newest = {name: best[name] for name in ("algo", "actor")} | {
+        "version": 9,
+        "updates": 90,
+        "critic": best["actor"],
+    }
+    write_checkpoint(folder / "checkpoints" / "newest.pt", newest)
+    (folder / "summary.json").write_text(json.dumps({"frames": 5000, "replay": "/somewhere"}))
+    (folder / "machine.json").write_text(json.dumps({"commit": "0123abc", "host": "box"}))
+    (folder / "metrics.jsonl").write_text("")
+    return folder, config
+
+
+def test_a_run_keeps_its_residuals_and_its_base_once(run: tuple[Path, Any]) -> None:
+    folder, config = run
+    for _ in range(2):
+        send_results(folder, config, threading.Event(), logging.getLogger("launch"))
+    name = f"run-{(folder / 'wandb_id').read_text().strip()}"
+    artifacts = offline_records(folder, "artifact", count=3)
+    found = [(each.name, each.type, {*each.aliases} - {"latest"}) for each in artifacts]
+    assert found == [
+        ("pick_cube-residual", "residual-policy", {"final", "step-90", name}),
+        ("pick_cube-residual", "residual-policy", {"best", "step-40", name}),
+        ("pick_cube-base", "base-policy", {name}),
+    ]
+    files = [{entry.path for entry in each.manifest.contents} for each in artifacts]
+    assert files == [RESIDUAL, RESIDUAL, BASE]
+    metadata = json.loads(artifacts[1].metadata)
+    assert metadata["success"] == 0.75 and metadata["success_low"] < 0.75 < metadata["success_high"]
+    assert (metadata["frames"], metadata["commit"], metadata["version"]) == (5000, "0123abc", 3)
+    assert "/somewhere" not in artifacts[1].metadata and not (folder / "publishing").exists()
+    assert len([*folder.glob("wandb/offline-run-*")]) == 1
+
+
+def test_what_is_kept_has_no_critics_and_no_path_of_this_machine(
+    run: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, config = run
+    write_published(folder, config, published(folder, config))
+    kept = folder / "publishing"
+    newest = read_checkpoint(kept / "newest" / "residual.safetensors")
+    assert newest.keys() == {"version", "updates", "algo", "actor"}
+    assert all(isinstance(value, torch.Tensor) for value in newest["actor"].values())
+    texts = [path.read_bytes() for path in kept.rglob("*") if path.is_file()]
+    assert not any(str(tmp_path).encode() in text for text in texts)
+
+
+def test_the_best_is_not_sent_twice_where_it_is_the_newest(run: tuple[Path, Any]) -> None:
+    folder, config = run
+    best = folder / "checkpoints" / "best.pt"
+    write_checkpoint(folder / "checkpoints" / "newest.pt", read_checkpoint(best))
+    residual, base = (point["artifact"] for point in published(folder, config))
+    assert residual["aliases"][:2] == ["best", "final"] and base["type"] == "base-policy"
+
+
+def test_a_run_without_a_checkpoint_has_none(run: tuple[Path, Any]) -> None:
+    folder, config = run
+    for name in ("best", "newest"):
+        (folder / "checkpoints" / f"{name}.pt").unlink()
+    assert published(folder, config) == []
