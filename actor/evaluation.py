@@ -81,7 +81,12 @@ def simulators(config: Config, base: BasePolicy) -> Iterator[VectorEnvironment]:
     Raises CheckpointError, TaskError: they cannot be built, or do not fit the base."""
     settings, actor = config.learner.evaluation, config.actor
     envs = make_environment(
-        config.task, actor.backend, settings.num_envs, settings.first_seed, actor.processes, actor.device
+        config.task,
+        actor.backend,
+        settings.num_envs,
+        settings.first_seed,
+        actor.processes,
+        device=actor.device,
     )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)

@@ -70,7 +70,13 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
     envs = make_environment(
-        config.task, settings.backend, settings.num_envs, seed, processes, settings.shown, settings.device
+        config.task,
+        settings.backend,
+        settings.num_envs,
+        seed,
+        processes,
+        picture=settings.shown,
+        device=settings.device,
     )
     try:
         envs = shown(config, envs)

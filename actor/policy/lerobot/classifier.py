@@ -73,7 +73,7 @@ def save_pictures(folder: Path, model: Any, encoder: str) -> None:
     """Write the classifier, with the encoder that LeRobot would look for elsewhere."""
     from transformers import AutoModel
 
-    AutoModel.from_pretrained(encoder, trust_remote_code=True).save_pretrained(folder / ENCODER)
+    AutoModel.from_pretrained(encoder).save_pretrained(folder / ENCODER)
     model.save_pretrained(folder / PICTURES)
 
 
