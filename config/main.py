@@ -63,6 +63,29 @@ class Config(Section, frozen=True):
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
             both = "learner.replay_max_gb and learner.replay_max_frames"
             raise ValueError(f"algo=collect keeps all that it collects: set {both} to null")
+        self._require_clip()
+        self._require_hindsight()
+
+    def _require_clip(self) -> None:
+        clip = self.algo.target_clip if isinstance(self.algo, AlgoConfig) else None
+        if clip == "reachable" and not self.task.success_ends:
+            raise ValueError(
+                "algo.target_clip must be null or [low, high] for task.gymnasium.success_ends=false, since "
+                "returns are of more than one success, got reachable"
+            )
+
+    def _require_hindsight(self) -> None:
+        if not self.learner.hindsight_goals:
+            return
+        if self.task.goal is None or not self.task.success_ends:
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a task without task.goal, or that success does not end"
+            )
+        if not isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a base with plans, which are for the goal that it "
+                "saw: set base=zero"
+            )
 
     @property
     def prior_sources(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ SLOW = (
     "residual-rl evaluate",
     "residual-rl viz",
     "residual-rl study",
+    "residual-rl demos",
     "residual-rl train-base",
     "residual-rl inspect",
     "residual-rl convert",
