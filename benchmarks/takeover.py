@@ -26,7 +26,7 @@ from torch import Tensor
 
 from actor.interventions.keyboard import Keyboard
 from actor.interventions.terminal import Terminal
-from actor.loop import make_rollout, make_uplink, rows_in_a_message, shown, simulate
+from actor.loop import make_policy, make_rollout, make_uplink, rows_in_a_message, shown, simulate
 from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from actor.simulators.contract import Step, VectorEnvironment
@@ -107,13 +107,14 @@ def measure(config: Config, keys: int, warm_frames: int) -> dict[str, Any]:
     noted = Noted(envs)
     base = make_base(config.base, config.task, settings.device)
     spec = experience_spec(config, base)
-    uplink = make_uplink(config, spec, stop)
+    uplink = make_uplink(config, spec, stop, most_base_bytes=0)
     with Terminal(os.ttyname(slave)) as terminal:
         keyboard = Keyboard(terminal, settings.keyboard, envs.num_envs, envs.action_dim)
         try:
             uplink.connect()
             seen = shown(config, noted)  # type: ignore[arg-type] # it stands for envs
-            policy, rollout = make_rollout(config, base, seen, keyboard, spec, 1)
+            policy = make_policy(config, base, seen, keyboard, 1)
+            rollout = make_rollout(config, policy, seen, keyboard, spec, 1)
             typing = threading.Thread(
                 target=lambda: found.extend(type_keys(master, noted, keys, warm_frames, stop)), daemon=True
             )

@@ -13,7 +13,7 @@ from config.base import ZeroBaseConfig
 from config.compose import compose_config, read_config
 from config.main import Config
 from config.process import UsageError
-from config.train_base import task_file
+from config.tasks import task_file
 from launch.run.folder import find_run, is_run
 from launch.share.elsewhere import is_elsewhere, local_copy
 from learner.checkpoints.shared import RESIDUAL
@@ -99,10 +99,11 @@ def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> 
 
 
 def _base_of_run(run_dir: Path) -> Path:
-    for name in ("base-best", "base-newest"):
-        if (run_dir / "checkpoints" / name).is_dir():
-            return run_dir / "checkpoints" / name
-    raise UsageError(f"{run_dir / 'checkpoints'} has no base yet: the first one comes when it is published")
+    bases = run_dir / "checkpoints" / "bases"
+    for name in ("best", "newest"):
+        if (bases / name).is_dir():
+            return bases / name
+    raise UsageError(f"{bases} has no base yet: the first one comes when it is published")
 
 
 def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
