@@ -84,6 +84,9 @@ def _tiles(record: Record) -> Iterator[Tile]:
     full = record.full
     yield success_tile("base alone", record.base)
     yield success_tile(record.trained, full[-1] if full else None)
+    if is_number(true := record.summary.get("final_true_success")):
+        false = percent(record.summary.get("final_false_success_share"))
+        yield Tile("true success", percent(true), f"at the end, by the simulator; false successes: {false}")
     total = _setting(record.settings, "learner", "total_frames")
     yield Tile(
         "frames",
