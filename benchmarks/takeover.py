@@ -107,7 +107,7 @@ def measure(config: Config, keys: int, warm_frames: int) -> dict[str, Any]:
     noted = Noted(envs)
     base = make_base(config.base, config.task, settings.device)
     spec = experience_spec(config, base)
-    uplink = make_uplink(config, spec, stop, 0)
+    uplink = make_uplink(config, spec, stop, most_base_bytes=0)
     with Terminal(os.ttyname(slave)) as terminal:
         keyboard = Keyboard(terminal, settings.keyboard, envs.num_envs, envs.action_dim)
         try:

@@ -13,7 +13,7 @@ from config.base import ZeroBaseConfig
 from config.compose import compose_config, read_config
 from config.main import Config
 from config.process import UsageError
-from config.train_base import task_file
+from config.tasks import task_file
 from launch.run.folder import find_run, is_run
 from launch.share.elsewhere import is_elsewhere, local_copy
 from learner.checkpoints.shared import RESIDUAL

@@ -15,9 +15,10 @@ _ROUNDING = 1e-3
 
 
 class InterventionCount:
-    """Shares of frames, and which episodes are not the policy's alone."""
+    """Shares of frames, and which episodes are not the policy's alone.
+    `residual_scale`: None: the policy has no residual."""
 
-    def __init__(self, residual_scale: float) -> None:
+    def __init__(self, residual_scale: float | None) -> None:
         self._scale = residual_scale
         self._counts: deque[tuple[int, int, int]] = deque()
         self._touched: set[tuple[str, int]] = set()
@@ -40,7 +41,9 @@ class InterventionCount:
         frames, intervened, clipped = np.sum([*self._counts, (0, 0, 0)], axis=0)
         return {
             "intervention_share": intervened / frames if frames else float("nan"),
-            "intervention_clipped_share": clipped / intervened if intervened else float("nan"),
+            "intervention_clipped_share": clipped / intervened
+            if intervened and self._scale
+            else float("nan"),
         }
 
     def _touched_ends(self, actor_id: str, columns: Columns, intervened: Flags) -> list[int]:

@@ -44,7 +44,7 @@ class Report:
     ) -> None:
         self._config, self._metrics, self._sources = config, metrics, sources
         self._lag_s = float("nan")
-        self._interventions = InterventionCount(config.algo.scale)
+        self._interventions = InterventionCount(None if config.algo.plays is None else config.algo.scale)
         self.progress, self._evaluations = progress, evaluations
         # A learner that was killed may have received some that it did not write.
         for evaluation in progress.evaluations:
