@@ -73,6 +73,7 @@ class Evaluator:
                 successes=result.successes,
                 seeds=result.seeds,
                 wall_s=result.wall_s,
+                true_successes=result.true_successes,
             )
 
     def _no_final_weights_yet(self) -> bool:

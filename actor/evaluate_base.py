@@ -7,11 +7,17 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
-from actor.evaluation import EvaluationResult, evaluated_policy, prepare_base, run_episodes, simulators
+from actor.evaluation import (
+    EvaluationResult,
+    Outcome,
+    evaluated_policy,
+    prepare_base,
+    run_episodes,
+    simulators,
+)
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.decorated import DecoratedPolicy
@@ -20,11 +26,17 @@ from config.main import Config
 from protocol.messages import BASE_ALONE
 
 
-def evaluate_base(config: Config, residual: Path | None, stop: threading.Event) -> EvaluationResult | None:
+def evaluate_base(
+    config: Config,
+    residual: Path | None,
+    stop: threading.Event,
+    ended: Callable[[Outcome], object] = lambda outcome: None,
+) -> EvaluationResult | None:
     """All episodes of `learner.evaluation`; None if `stop` was set meanwhile.
 
     Args:
         residual: checkpoint of a residual of the same algo, base and task; None: the base alone.
+        ended: told of every episode when it ends.
 
     Raises CheckpointError, DeviceError, TaskError: see their messages."""
     if residual is not None:
@@ -32,31 +44,15 @@ def evaluate_base(config: Config, residual: Path | None, stop: threading.Event) 
     settings = config.learner.evaluation
     os.nice(settings.nice)
     base = prepare_base(config)
-    # The bar is only for terminals: elsewhere one line with the result is printed.
-    with (
-        simulators(config, base) as envs,
-        tqdm(total=settings.episodes, desc=f"evaluating {config.task.env_id}", disable=None) as bar,
-    ):
+    with simulators(config, base) as envs:
         return run_episodes(
             envs,
             make_policy(config, base, residual, envs.num_envs),
             first_seed=settings.first_seed,
             episodes=settings.episodes,
             goes_on=lambda: not stop.is_set(),
-            ended=Shown(bar),
+            ended=ended,
         )
-
-
-class Shown:
-    """Success so far, on a bar."""
-
-    def __init__(self, bar: tqdm) -> None:
-        self._bar, self._successes = bar, 0
-
-    def __call__(self, success: bool) -> None:
-        self._successes += success
-        self._bar.set_postfix_str(f"success {self._successes / (self._bar.n + 1):.0%}", refresh=False)
-        self._bar.update()
 
 
 def make_policy(config: Config, base: BasePolicy, residual: Path | None, num_envs: int) -> DecoratedPolicy:

@@ -10,8 +10,8 @@ import torch
 
 from actor.interventions.contract import ActionSource
 from actor.interventions.held import HeldRollout
-from actor.interventions.judged import JudgedEnvironment
 from actor.interventions.make import make_source
+from actor.interventions.marked import MarkedEnvironment
 from actor.interventions.takeover import Takeover
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
@@ -23,9 +23,9 @@ from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
+from actor.simulators.adapters import require_task
 from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import require_task
 from actor.simulators.paced import PacedEnvironment
 from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
@@ -58,7 +58,7 @@ def prepare_process(config: Config) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras, draws=config.actor.shown is not None)
+    require_task(config.task, draws=config.actor.shown is not None)
 
 
 def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:
@@ -69,8 +69,17 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     processes = settings.processes or part_of_processors(settings.count)
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
-    envs = make_environment(config.task, settings.backend, settings.num_envs, seed, processes, settings.shown)
+    envs = make_environment(
+        config.task,
+        settings.backend,
+        settings.num_envs,
+        seed,
+        processes,
+        picture=settings.shown,
+        device=settings.device,
+    )
     try:
+        envs = shown(config, envs)
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)
         room = most_bytes(base) if config.algo.trains_base else 0
         uplink = make_uplink(config, spec, stop, room)
@@ -113,15 +122,14 @@ def make_rollout(
     seed: int,
 ) -> Rollout | HeldRollout:
     """What collects what happens."""
-    paced = _shown(config, envs)
     if source is None:
-        return Rollout(paced, policy, spec, seed)
-    judged = JudgedEnvironment(paced, source)
+        return Rollout(envs, policy, spec, seed)
+    judged = MarkedEnvironment(envs, source)
     rollout = Rollout(judged, policy, spec, seed)
     return HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
 
 
-def _shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
+def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
     """`envs`, as fast and as visible as whoever drives them needs."""
     if config.actor.shown is not None:
         envs = PicturedEnvironment(envs, config.run_dir / PICTURES_FOLDER / f"{name_of(config.actor)}.jpg")

@@ -99,6 +99,7 @@ class Rollout:
             "reward": step.reward,
             "success": step.success,
             **_with_prefix(IMAGE_PREFIX, self._images),
+            **({} if step.true_success is None else {"true_success": step.true_success}),
             **chosen.optional,
         }
         for name, recorded in self._recorded.items():

@@ -137,7 +137,12 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
 
     @property
     def plays(self) -> "AlgoConfig":
+        """The residual that actors add to the base."""
         return self
+
+    @property
+    def scale(self) -> float:
+        return self.residual_scale
 
     @property
     def explores(self) -> bool:

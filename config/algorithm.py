@@ -1,11 +1,6 @@
 """What every kind of algorithm says to actors, to the loop and to reports."""
 
-from typing import TYPE_CHECKING
-
 from config.section import Section
-
-if TYPE_CHECKING:
-    from config.algo import AlgoConfig
 
 
 class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
@@ -16,11 +11,6 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     def __post_init__(self) -> None:
         self.at_least(1, "residual_every")
-
-    @property
-    def plays(self) -> "AlgoConfig | None":
-        """The residual that actors add to the base; None: they play the base alone."""
-        return None
 
     @property
     def explores(self) -> bool:
@@ -45,9 +35,9 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     @property
     def scale(self) -> float:
-        """Largest change by the residual."""
-        return 1.0 if self.plays is None else self.plays.residual_scale
+        """Largest change by the residual; 1 without one."""
+        return 1.0
 
     def describe(self) -> str:
-        """What learner and actors must have alike, in words."""
-        return "base alone" if self.plays is None else self.plays.describe()
+        """The residual in words, which learner and actors compare."""
+        return "base alone"

@@ -27,7 +27,15 @@ class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
 
     @property
     def plays(self) -> AlgoConfig | None:
+        """The residual that actors add to the base; None: they play the base alone."""
         return self.residual
+
+    @property
+    def scale(self) -> float:
+        return super().scale if self.residual is None else self.residual.scale
+
+    def describe(self) -> str:
+        return super().describe() if self.residual is None else self.residual.describe()
 
     @property
     def is_evaluated(self) -> bool:

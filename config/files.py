@@ -182,3 +182,13 @@ def name_holder(path: Path) -> None:
     """Write into a file that this process has locked who that is: process id and host."""
     with contextlib.suppress(OSError):  # the lock holds without it, on a full disk too
         path.write_text(f"{os.getpid()} {socket.gethostname()}\n")
+
+
+def size_mb(folder: Path) -> float:
+    """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total / 1e6

@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, compose_section
 from config.section import Section
+from config.task import SCALED
+from config.tasks import with_env_id
 from config.tracking import TrackerName, WandbConfig
 
 # A folder of its own: beside config/task, `task=<id>` would name a group.
@@ -43,6 +45,7 @@ class TrainBaseConfig(Section, frozen=True):
     max_episodes: int | None
     observation: tuple[str, ...] | None
     out: str
+    start_from: str | None
     keep_demos: int
     resume: Literal["auto", "new", "must"]
     obs_horizon: int
@@ -74,13 +77,14 @@ class TrainBaseConfig(Section, frozen=True):
         self.at_least(0, "warmup", "seed", "keep_demos")
         most = self.max_episodes
         self.require(most is None or most >= 1, "max_episodes", "at least 1, or null")
-        self.filled("task", "demos", "observation", "out", "device")
+        self.filled("task", "demos", "observation", "out", "start_from", "device")
         widths_fit = all(width >= 1 and width % self.n_groups == 0 for width in self.unet_dims)
         rule = f"one width or more, each a multiple of n_groups={self.n_groups}"
         self.require(widths_fit and len(self.unet_dims) > 0, "unet_dims", rule)
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
-        self.require("delta" in self.control_mode, "control_mode", "a delta mode")
+        bounded = "delta" in self.control_mode or self.control_mode == SCALED
+        self.require(bounded, "control_mode", f"a delta mode, or {SCALED} for gymnasium's tasks")
         widest = self.pred_horizon - self.obs_horizon + 1
         self.require(widest >= 1, "pred_horizon", "at least obs_horizon")
         if self.evaluation.act_horizon > widest:
@@ -100,18 +104,10 @@ class TrainBaseConfig(Section, frozen=True):
         return Path(self.out)
 
 
-def task_file(env_id: str) -> str | None:
-    """The name of the file in config/task/ that describes this task, if there is one."""
-    for path in sorted((CONFIG_DIR / "task").glob("*.yaml")):
-        if OmegaConf.select(OmegaConf.load(path), "env_id") == env_id:
-            return path.stem
-    return None
-
-
 def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     """config/train_base/main.yaml with Hydra overrides, checked.
     Raises ConfigError: in one line, naming the key."""
-    return compose_section(_FOLDER, overrides, TrainBaseConfig)
+    return compose_section(_FOLDER, with_env_id(overrides), TrainBaseConfig)
 
 
 def training_defaults() -> str:

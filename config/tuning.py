@@ -20,6 +20,11 @@ class TuningConfig(AlgorithmConfig, frozen=True):
         self.require(0 <= self.ema < 1, "ema", "in [0, 1)")
 
     @property
+    def plays(self) -> None:
+        """Actors play the base alone."""
+        return None
+
+    @property
     def trains_base(self) -> bool:
         return True
 

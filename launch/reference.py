@@ -63,6 +63,8 @@ def configuration_page() -> str:
         "`train-base`": "train_base",
         "`demos`": "demos",
         "`study`": "study",
+        "`train-reward`": "train_reward",
+        "`improve`": "improve",
     }
     sections = [_part(title, configuration_of(section)) for title, section in parts.items()]
     return "\n".join([_CONFIGURATION, *sections])

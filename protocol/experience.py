@@ -47,6 +47,8 @@ class ExperienceSpec(
     """Height and width of each camera whose images come with the experience; left out if there are none."""
     optional_columns: tuple[str, ...] = ()
     """Names of the optional columns that come with the experience; left out if there are none."""
+    success: str = "simulator"
+    """Who says when an episode has succeeded; of a classifier with its digest. Left out: the simulator."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -143,6 +145,10 @@ COLUMNS = (
     Column("final_observation", "f4", Per.END, ("O",), "finite", "the episode's true last observation"),
     Column(
         "final_base_plan", "f4", Per.END, ("k", "A"), "finite", "the base's plan there; zeros if terminated"
+    ),
+    Column(
+        "true_success", "b1", Per.FRAME, (), "0 or 1",
+        "whether the simulator calls the task solved, where a classifier says success", optional=True,
     ),
 )  # fmt: skip
 """Those of every spec, and the optional ones."""

@@ -109,6 +109,8 @@ class Evaluation(Message, frozen=True, tag="evaluation"):
     successes: list[bool]
     seeds: list[int]
     wall_s: float
+    true_successes: list[bool] | None = None
+    """As the simulator sees them, where a classifier says success."""
 
     @property
     def success(self) -> float:

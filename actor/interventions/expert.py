@@ -54,6 +54,10 @@ class Expert:
         check_base_fits(base, *sizes, theirs.base.path)
         _require_cameras(config, base, theirs.base.path)
         residual = find_residual(folder, settings.checkpoint)
+        if residual is not None and theirs.algo.plays is None:
+            raise InterventionError(
+                f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
+            )
         kind = DecoratedPolicy if residual is None else EvaluatedPolicy
         policy = kind.of(theirs, base, num_envs=num_envs, first_seed=first_seed)
         if residual is not None:

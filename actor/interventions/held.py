@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from actor.interventions.judged import JudgedEnvironment
+from actor.interventions.marked import MarkedEnvironment
 from actor.rollout import Rollout
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec, Per, columns_of
@@ -13,7 +13,7 @@ from protocol.experience import ExperienceSpec, Per, columns_of
 class HeldRollout:
     """As `rollout`, which plays in `envs`; rows are to be taken once their episode has ended."""
 
-    def __init__(self, rollout: Rollout, envs: JudgedEnvironment, spec: ExperienceSpec) -> None:
+    def __init__(self, rollout: Rollout, envs: MarkedEnvironment, spec: ExperienceSpec) -> None:
         self._rollout, self._envs = rollout, envs
         self._per_end = {column.name for column in columns_of(spec) if column.per is Per.END}
         self._open: dict[int, list[Columns]] = defaultdict(list)

@@ -48,8 +48,9 @@ class Terminal:
             return []
         except OSError:
             read, self.gone = b"", True
-        found = _SEQUENCE.findall(read.decode(errors="ignore"))
-        return [_NAMED.get(each, each) for each in found if each in _NAMED or len(each) == 1]
+        found: list[str] = _SEQUENCE.findall(read.decode(errors="ignore"))
+        named = (_NAMED.get(each, each) for each in found)
+        return [name for name in named if not name.startswith("\x1b")]
 
     def say(self, text: str) -> None:
         """Show one line in place of the last one."""

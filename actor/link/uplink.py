@@ -93,11 +93,23 @@ class Uplink:
         self._wait_until_sent()
 
     def send_evaluation(
-        self, *, policy: str, version: int, successes: list[bool], seeds: list[int], wall_s: float
+        self,
+        *,
+        policy: str,
+        version: int,
+        successes: list[bool],
+        seeds: list[int],
+        wall_s: float,
+        true_successes: list[bool] | None = None,
     ) -> None:
         """Hand over one evaluation; `successes[i]` belongs to `seeds[i]`. Waits and raises as `send`."""
         self._connection.session.submit_evaluation(
-            policy=policy, version=version, successes=successes, seeds=seeds, wall_s=wall_s
+            policy=policy,
+            version=version,
+            successes=successes,
+            seeds=seeds,
+            wall_s=wall_s,
+            true_successes=true_successes,
         )
         self._wait_until_sent()
 

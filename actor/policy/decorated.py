@@ -104,7 +104,9 @@ class DecoratedPolicy:
 
     @property
     def changes(self) -> Tensor:
-        """(A,) bool: the action dimensions that the residual may change."""
+        """(A,) bool: the action dimensions that the residual may change; none without a residual."""
+        if self._residual is None:
+            return torch.zeros(self._plan.shape[-1], dtype=torch.bool)
         return self._residual.changes
 
     def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
@@ -179,7 +181,7 @@ class DecoratedPolicy:
         resting = ~acting.to(self._device)
         self._cursor[resting] = min(1, self._every - 1)  # in the middle of a decision
         chosen = self.act()
-        self._cursor[resting] = self._base.act_horizon
+        self._cursor[resting] = self._act_horizon
         return chosen
 
     def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:

@@ -1,8 +1,11 @@
 """What learner and actors must agree on, derived from the same configuration on both sides."""
 
+from actor.policy.classifier.files import who_says_success
 from actor.policy.contract import BasePolicy
 from config.main import Config
 from protocol.messages import ExperienceSpec
+
+TRUE_SUCCESS = "true_success"
 
 
 def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
@@ -14,7 +17,11 @@ def recorded_cameras(config: Config) -> dict[str, tuple[int, int]]:
 
 def optional_columns(config: Config) -> tuple[str, ...]:
     """Of the rows, beside those of every run."""
-    wanted = {"base_version": config.algo.trains_base, "intervention": config.interventions}
+    wanted = {
+        "base_version": config.algo.trains_base,
+        "intervention": config.interventions,
+        TRUE_SUCCESS: config.task.classifier is not None,
+    }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
@@ -32,4 +39,5 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         policy=config.algo.describe(),
         cameras=recorded_cameras(config),
         optional_columns=optional_columns(config),
+        success=who_says_success(config.task),
     )

@@ -31,7 +31,11 @@ class BatchedEnvironment:
     def make(cls, task: TaskConfig, backend: str, num_envs: int, seed: int) -> "BatchedEnvironment":
         from mani_skill.vector.wrappers.gymnasium import ManiSkillVectorEnv
 
-        envs = ManiSkillVectorEnv(playable_simulator(task, backend, num_envs), auto_reset=True)
+        envs = ManiSkillVectorEnv(
+            playable_simulator(task, backend, num_envs),
+            auto_reset=True,
+            ignore_terminations=task.classifier is not None,
+        )
         return cls(envs, seed, task.cameras)
 
     def reset(self, seed: int | None = None) -> Tensor:

@@ -1,8 +1,10 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
+from actor.policy.classifier.files import load_classifier
+from actor.simulators.adapters import require_task
 from actor.simulators.batched import BatchedEnvironment
-from actor.simulators.contract import VectorEnvironment
-from actor.simulators.maniskill import require_task
+from actor.simulators.contract import TaskError, VectorEnvironment
+from actor.simulators.judged import JudgedEnvironment
 from config.task import TaskConfig
 
 
@@ -13,6 +15,7 @@ def make_environment(
     seed: int,
     processes: int | None = None,
     picture: tuple[int, int] | None = None,
+    device: str = "cpu",
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -22,12 +25,34 @@ def make_environment(
     Args:
         processes: for CPU simulators, at most; None: one less than there are processors.
         picture: width and height of what `picture` returns; None, and on a GPU: nothing.
+        device: torch device of the classifier of `task.success`.
 
     Raises:
+        CheckpointError: a classifier that cannot be read, or is not of this task.
         TaskError: unknown task, control mode or camera, or unsuitable action space.
         RenderError: cameras, and nothing here that renders.
     """
-    require_task(task.env_id, task.cameras)
+    if task.simulator != "maniskill" and backend != "physx_cpu":
+        raise TaskError(
+            f"actor.backend={backend} is a backend of ManiSkill, task.simulator={task.simulator} runs on "
+            "processors: set actor.backend=physx_cpu"
+        )
+    require_task(task)
+    if task.classifier is None:
+        return _make_simulators(task, backend, num_envs, seed, processes, picture)
+    classifier = load_classifier(task.classifier, task, device)
+    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture)
+    return JudgedEnvironment(simulators, classifier, task.success_frames)
+
+
+def _make_simulators(
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    seed: int,
+    processes: int | None,
+    picture: tuple[int, int] | None,
+) -> VectorEnvironment:
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 

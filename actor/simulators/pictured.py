@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 class PicturedEnvironment:
     """As `envs`. After each step the file has the newest picture of sub-environment 0, as JPEG, for whoever
-    serves it; it goes when these simulators close."""
+    serves it; it goes when these simulators close. Making one draws the first picture, which is slow."""
 
     def __init__(self, envs: VectorEnvironment, file: Path) -> None:
         self._envs, self._file = envs, file
@@ -28,13 +28,14 @@ class PicturedEnvironment:
         self.observation_dim, self.action_dim = envs.observation_dim, envs.action_dim
         self.images: Images = envs.images
         self._said = False
+        started_s = time.monotonic()
+        self._show()
+        log.info("the first picture took %.1f s", time.monotonic() - started_s)
 
     def reset(self, seed: int | None = None) -> Tensor:
         observation = self._envs.reset(seed)
         self.images = self._envs.images
-        started_s = time.monotonic()
         self._show()
-        log.info("the first picture took %.1f s", time.monotonic() - started_s)
         return observation
 
     def step(self, action: Tensor) -> Step:

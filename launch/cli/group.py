@@ -5,7 +5,7 @@ import signal
 import click
 
 from config.process import USAGE_ERROR, UsageError
-from launch.cli import bases, clusters, completion, films, hosts, pages, replays, runs, shares, shows
+from launch.cli import bases, clusters, completion, films, hosts, judges, pages, replays, runs, shares, shows
 from launch.cli.verb import PROGRAM, Verbs
 
 
@@ -26,7 +26,7 @@ def cli() -> None:
     """
 
 
-for module in (runs, clusters, bases, replays, shows, pages, films, shares, hosts):
+for module in (runs, judges, clusters, bases, replays, shows, pages, films, shares, hosts):
     for verb in module.VERBS:
         cli.add_command(verb)
 

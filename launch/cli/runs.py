@@ -1,4 +1,4 @@
-"""Verbs that train and measure: run, study, learner, actor, evaluate."""
+"""Verbs that train: run, study, learner, actor."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import click
 from config.process import TIMED
 from launch.cli.verb import (
     FilePath,
-    ResidualPath,
     Verb,
     overrides_argument,
     single_name,
@@ -180,48 +179,4 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
         run_actor(config, stop_on_signals())
 
 
-@click.command(
-    cls=Verb,
-    short_help="Success of a run's residual, or of a base, over fixed seeds.",
-    log_format=TIMED,
-    examples={
-        "evaluate my-run learner.evaluation.first_seed=2000000": "a run's residual on seeds it never saw",
-        "evaluate task=stack_cube": "a base alone",
-        "evaluate my-run --residual runs/my-run/checkpoints/newest.pt --bar 0.95": "exit code 1 below 95 %",
-    },
-    keys={
-        "learner.evaluation.episodes=100": "how many",
-        "learner.evaluation.first_seed=2000000": "seeds first_seed, first_seed + 1, ...",
-        "task=stack_cube base.path=FOLDER": "without RUN",
-    },
-)
-@words_argument("RUN")
-@click.option(
-    "--residual", type=ResidualPath(exists=True, dir_okay=False),
-    help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
-)  # fmt: skip
-@click.option("--bar", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit code 1 if success is below.")
-def evaluate(words: tuple[str, ...], residual: Path | None, bar: float | None) -> int:
-    """Success over fixed seeds: of a run's residual over its base, or of a base alone.
-
-    RUN is a name under runs/, or the path of a run's folder.
-    The last line is one JSON object: success, its 95 % interval (low, high), successes, seeds, wall_s.
-    """
-    from config.compose import compose_config
-    from config.process import DONE, FAILED, stop_on_signals
-    from launch.evaluate import config_of_run, evaluate_and_report, residual_of_run
-
-    names, overrides = split_words(words)
-    run = single_name(names, "run")
-    if run is None:
-        config = compose_config(overrides)
-    else:
-        config, residual = config_of_run(run, overrides), residual or residual_of_run(run)
-    stop = stop_on_signals()
-    success = evaluate_and_report(config, residual, stop)
-    if success is None:
-        return stop.exit_code
-    return FAILED if bar is not None and success < bar else DONE
-
-
-VERBS = (run, study, learner, actor, evaluate)
+VERBS = (run, study, learner, actor)

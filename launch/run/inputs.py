@@ -63,7 +63,8 @@ def _wait(asked: subprocess.Popen[bytes], config: Config, stop: StopRequest) -> 
 def _described(config: Config) -> str:
     devices = ["the devices"] if _asks_for_devices(config) else []
     bases = [config.base.path] if _brings_base(config) else []
-    return ", ".join([*devices, *bases, *config.prior_sources])
+    judges = [] if config.task.classifier is None else [str(config.task.classifier)]
+    return ", ".join([*devices, *bases, *judges, *config.prior_sources])
 
 
 def _brings_base(config: Config) -> bool:
@@ -89,6 +90,14 @@ def look(config: Config) -> None:
         from actor.policy.make import make_base
 
         make_base(config.base, config.task, "cpu")
+        if config.algo.trains_base:
+            from learner.tuning.make import require_trainable
+
+            require_trainable(config)
+    if config.task.classifier is not None:
+        from actor.policy.classifier.files import load_classifier
+
+        load_classifier(config.task.classifier, config.task, "cpu")
     if config.prior_sources:
         from learner.replay.prior.check import require_prior
 

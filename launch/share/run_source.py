@@ -10,7 +10,7 @@ from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
-from launch.evaluate import residual_of_run
+from launch.evaluation.subject import residual_of_run
 from launch.run.folder import find_run
 from launch.show.film.settings import config_of_film
 from learner.checkpoints.shared import facts_of

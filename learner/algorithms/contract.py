@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from learner.algorithms.finite import NonFinite
-from learner.ranks.ranks import Batch
 from learner.replay.dataset.keep import Keep
 from learner.replay.memory.contract import Memory
 from protocol.arrays import Columns
@@ -40,10 +39,13 @@ class BaseWeights(NamedTuple):
 class Algorithm(Stateful, Protocol):
     """Networks and one update."""
 
-    updates: int
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        ...
 
-    def update(self, batch: Batch) -> Figures:
-        """Learn from one batch; returns the figures of this update.
+    def update(self, batch: Any) -> Figures:
+        """Learn from one batch of its `BatchSource`; returns the figures of this update.
 
         It and all later ones change no weight if a loss or a gradient is not finite: see `first_skipped`."""
         ...
@@ -68,7 +70,7 @@ class Algorithm(Stateful, Protocol):
 class BatchSource(Stateful, Protocol):
     """Draws what the updates learn from; its state is that of the random draws."""
 
-    def next(self) -> Batch: ...
+    def next(self) -> Any: ...
 
     def drawn(self, later: int) -> Any:
         """The batch after which `later` more were drawn, as `Training.explain` wants it."""

@@ -57,7 +57,7 @@ class CheckedSteps:
     def __init__(self) -> None:
         self._skipped: NonFinite | None = None
 
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
+    def step(self, optimizer: torch.optim.Optimizer, loss: Tensor, network: str, update: int) -> bool:
         size, norm = loss.item(), _norm_on_cpu(_gradients(optimizer))
         if self._skipped is None and not abs(size) + norm < LARGEST:
             self._skipped = NonFinite(update, network, size, norm)
@@ -97,7 +97,7 @@ class DeferredSteps:
         return None
 
 
-def _gradients(optimizer: torch.optim.Adam) -> list[Tensor]:
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 

@@ -8,10 +8,13 @@ config/train_base/main.yaml.
 
 import logging
 import threading
+from pathlib import Path
 
+import msgspec
 import torch
 
 from actor.policy.device import require_device
+from actor.policy.diffusion.checkpoint import load_agent
 from config.train_base import TrainBaseConfig
 from learner.base_training.demonstrations import (
     keep_demonstrations,
@@ -27,6 +30,11 @@ from learner.tracking.trackers import require_trackers
 
 log = logging.getLogger(__name__)
 
+_NETWORK = (
+    "obs_horizon", "pred_horizon", "diffusion_step_embed_dim", "unet_dims", "n_groups", "prediction_type",
+    "normalize",
+)  # fmt: skip
+
 
 def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     """One training, from its start or from where it was stopped.
@@ -34,11 +42,20 @@ def train_base(settings: TrainBaseConfig, stop: threading.Event) -> None:
     ResumeError, TrackerError: see their messages."""
     require_trackers(settings.tracking, settings.wandb)
     require_device("device", settings.device)
+    settings = with_network_of(settings)
     with joined_ranks(settings.processes, settings.device, settings.threads, section="") as ranks:
         if ranks.rank:
             follow_base(ranks)
         else:
             _train_alone(settings, ranks, stop)
+
+
+def with_network_of(settings: TrainBaseConfig) -> TrainBaseConfig:
+    """With the network that `start_from` has. Raises CheckpointError: no such base, or it cannot be read."""
+    if settings.start_from is None:
+        return settings
+    spec = load_agent(Path(settings.start_from)).spec
+    return msgspec.structs.replace(settings, **{key: getattr(spec, key) for key in _NETWORK})
 
 
 def _train_alone(settings: TrainBaseConfig, ranks: Ranks, stop: threading.Event) -> None:

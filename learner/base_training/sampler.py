@@ -8,21 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from learner.base_training.episodes import EpisodeSet, WindowArrays
+from learner.ranks.ranks import Batch
 from learner.replay.dataset.arrow import Array
 
 # Batches whose windows are remembered: more than are drawn between two looks at what came of them.
 REMEMBERED = 64
-
-
-class WindowBatch(NamedTuple):
-    """B windows as tensors, see `WindowArrays`."""
-
-    history: Tensor
-    actions: Tensor
-    padded: Tensor
 
 
 class DrawnWindows(NamedTuple):
@@ -65,15 +57,18 @@ class WindowSampler:
         """In all sources together."""
         return sum(len(source.episodes) for source in self._sources)
 
-    def next(self) -> WindowBatch:
-        """A batch on the device. Raises ValueError: no source has a window."""
+    def next(self) -> Batch:
+        """The fields of `WindowArrays` as tensors on the device.
+        Raises ValueError: no source has a window."""
         rows = [
             (source, self._rng.integers(len(source.episodes), size=count))
             for source, count in zip(self._sources, self.counts(), strict=True)
             if count
         ]
         self._rows.append(rows)
-        return WindowBatch(*(torch.from_numpy(part).to(self._device) for part in _joined(rows)))
+        return {
+            name: torch.from_numpy(part).to(self._device) for name, part in _joined(rows)._asdict().items()
+        }
 
     def figures(self) -> dict[str, float]:
         """For metrics.jsonl: nothing beyond what an update says."""

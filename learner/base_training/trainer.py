@@ -1,12 +1,16 @@
 """The training of a diffusion base from its start: where its batches come from, and what a resume needs."""
 
 from collections import deque
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor
 
+from actor.policy.contract import CheckpointError
+from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from actor.policy.finite import non_finite_value
@@ -35,15 +39,14 @@ class ResumeError(UsageError):
 class BaseTrainer:
     """A base of random weights, demonstrations, and their random draws.
     `data`: moved to `settings.device`, or where Accelerate puts it, as a whole. All `ranks` have the same.
-    Raises DemonstrationError: values beyond what float32 can scale."""
+    Raises CheckpointError: `start_from` does not fit. DemonstrationError: values beyond what float32 can
+    scale."""
 
     def __init__(self, settings: TrainBaseConfig, data: Windows, ranks: Ranks | None = None) -> None:
         self.settings, self._ranks = settings, ranks or Ranks()
         self._device = torch.device(self._ranks.device or settings.device)
         torch.manual_seed(settings.seed)
-        agent = DiffusionAgent(_spec(settings, data))
-        if settings.normalize:
-            fit_ranges(agent, data)
+        agent = _make_agent(settings, data)
         if (found := non_finite_value(agent.state_dict())) is not None:
             raise DemonstrationError(f"the demonstrations' values are too large to be scaled: {found}")
         self._data = data.to(self._device)
@@ -129,6 +132,26 @@ class BaseTrainer:
 
     def _draw_integers(self, below: int, count: int) -> Tensor:
         return torch.randint(below, (count,), generator=self._rng, device=self._device)
+
+
+def _make_agent(settings: TrainBaseConfig, data: Windows) -> DiffusionAgent:
+    """A new network, or that of `start_from`, whose scaling stays: its weights were trained with it.
+    Raises CheckpointError: the other base cannot be read, or is of other dimensions or another network."""
+    spec = _spec(settings, data)
+    agent = DiffusionAgent(spec)
+    if settings.start_from is None:
+        if settings.normalize:
+            fit_ranges(agent, data)
+        return agent
+    begun = load_agent(Path(settings.start_from))
+    for key, wanted in asdict(spec).items():
+        if key != "env_id" and getattr(begun.spec, key) != wanted:
+            raise CheckpointError(
+                f"start_from={settings.start_from} has {key}={getattr(begun.spec, key)}, this training has "
+                f"{wanted}: choose another base"
+            )
+    agent.load_state_dict(begun.state_dict())
+    return agent
 
 
 def _spec(settings: TrainBaseConfig, data: Windows) -> DiffusionSpec:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from config.files import size_mb
 from learner.checkpoints.best import Score
-from learner.report.metrics import size_mb
 from protocol.messages import Evaluation
 
 FOLDER, BEST, NEWEST = "bases", "best", "newest"
@@ -51,7 +51,7 @@ class PublishedBases:
             score = Score(known[-1], evaluation.success, len(evaluation.seeds))
             if self.score is None or score.promised >= self.score.promised:
                 self.score = score
-                self._score_file.write_bytes(msgspec.json.encode(score._asdict()))
+                self._score_file.write_bytes(msgspec.json.encode(score))
                 _link(self.place, self._of(score.version).name)
 
     def versions(self) -> list[int]:
@@ -73,11 +73,10 @@ class PublishedBases:
 
     def _read_score(self) -> Score | None:
         try:
-            score = Score(**msgspec.json.decode(self._score_file.read_bytes(), type=dict[str, float]))
-        except (OSError, msgspec.DecodeError, TypeError):
+            score = msgspec.json.decode(self._score_file.read_bytes(), type=Score)
+        except (OSError, msgspec.DecodeError):
             return None
-        whole = score._replace(version=int(score.version), episodes=int(score.episodes))
-        return whole if self._of(whole.version).is_dir() else None
+        return score if self._of(score.version).is_dir() else None
 
 
 def _link(link: Path, target: str) -> None:

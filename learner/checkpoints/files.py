@@ -43,13 +43,14 @@ class Checkpoints:
         return self._state.load()
 
 
-def save_checkpoint(folder: Path, algorithm: Algorithm, version: int, algo: AlgorithmConfig) -> None:
+def save_checkpoint(folder: Path, algorithm: Algorithm, version: int, algo: AlgorithmConfig) -> Path:
     """Write `newest.pt` with all networks, if there are any; readable with
-    `torch.load(..., weights_only=True)`."""
+    `torch.load(..., weights_only=True)`. Returns its place."""
     networks = algorithm.networks()
     if networks:
         about = {"version": version, "updates": algorithm.updates, "algo": msgspec.to_builtins(algo)}
         write_checkpoint(folder / "newest.pt", about | networks)
+    return folder / "newest.pt"
 
 
 class TrainingState:

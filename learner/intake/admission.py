@@ -166,8 +166,9 @@ class Admission:
 
     def _problem(self, peer: Peer, message: Experience | Evaluation) -> str | None:
         if isinstance(message, Evaluation):
-            same = len(message.successes) == len(message.seeds) > 0
-            return None if same else f"{len(message.successes)} successes, {len(message.seeds)} seeds"
+            successes, true, seeds = message.successes, message.true_successes, len(message.seeds)
+            same = len(successes) == seeds > 0 and (true is None or len(true) == seeds)
+            return None if same else f"{len(successes)} successes, {seeds} seeds, or other true successes"
         if peer.role != "actor":
             return f"experience of an {peer.role}"
         try:

@@ -126,7 +126,7 @@ def make_ring(
         device=config.learner.replay_device,
         cameras=recorded_cameras(config) if images else None,
         optional=optional,
-        residual_scale=config.algo.residual_scale,
+        residual_scale=config.algo.scale,
     )
 
 

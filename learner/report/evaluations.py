@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 FILE = "evaluations.jsonl"
 
 
-class EvaluationRecord(msgspec.Struct, frozen=True):
+class EvaluationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line. `successes[i]` belongs to `seeds[i]`."""
 
     policy: str
@@ -30,6 +30,8 @@ class EvaluationRecord(msgspec.Struct, frozen=True):
     successes: list[bool]
     wall_s: float
     """Seconds that the evaluation took."""
+    true_successes: list[bool] | None = None
+    """As the simulator sees them, where a classifier says success."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(self.seeds) != len(self.successes):
@@ -45,6 +47,7 @@ class EvaluationRecord(msgspec.Struct, frozen=True):
             seeds=evaluation.seeds,
             successes=evaluation.successes,
             wall_s=round(evaluation.wall_s, 3),
+            true_successes=evaluation.true_successes,
         )
 
     @property

@@ -5,6 +5,7 @@ from collections import deque
 import numpy as np
 
 from learner.replay.memory.executed import executed_in
+from learner.replay.memory.rows import Flags
 from protocol.arrays import Columns
 
 # Frames that the shares are over, the newest ones.
@@ -14,9 +15,10 @@ _ROUNDING = 1e-3
 
 
 class InterventionCount:
-    """Shares of frames, and which episodes are not the policy's alone."""
+    """Shares of frames, and which episodes are not the policy's alone.
+    `residual_scale`: None: the policy has no residual."""
 
-    def __init__(self, residual_scale: float) -> None:
+    def __init__(self, residual_scale: float | None) -> None:
         self._scale = residual_scale
         self._counts: deque[tuple[int, int, int]] = deque()
         self._touched: set[tuple[str, int]] = set()
@@ -31,7 +33,7 @@ class InterventionCount:
         self._counts.append((frames, int(intervened.sum()), int((beyond & intervened).sum())))
         while sum(count[0] for count in self._counts) - self._counts[0][0] >= WINDOW_FRAMES:
             self._counts.popleft()
-        return self._touched_ends(actor_id, columns, intervened.any(axis=1).tolist())
+        return self._touched_ends(actor_id, columns, np.any(intervened, axis=1))
 
     def figures(self) -> dict[str, float]:
         """intervention_share: of frames; intervention_clipped_share: of these, those whose action no residual
@@ -39,10 +41,12 @@ class InterventionCount:
         frames, intervened, clipped = np.sum([*self._counts, (0, 0, 0)], axis=0)
         return {
             "intervention_share": intervened / frames if frames else float("nan"),
-            "intervention_clipped_share": clipped / intervened if intervened else float("nan"),
+            "intervention_clipped_share": clipped / intervened
+            if intervened and self._scale
+            else float("nan"),
         }
 
-    def _touched_ends(self, actor_id: str, columns: Columns, intervened: list[bool]) -> list[int]:
+    def _touched_ends(self, actor_id: str, columns: Columns, intervened: Flags) -> list[int]:
         finals, found = set(columns["final_row"].tolist()), list[int]()
         places = zip(columns["sub_env"].tolist(), columns["decision"].tolist(), strict=True)
         for row, (sub_env, decision) in enumerate(places):

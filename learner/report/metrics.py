@@ -1,12 +1,9 @@
 """What a run measures: a line in metrics.jsonl for each log step, and a point on each tracker."""
 
-import contextlib
 import json
 import math
-import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from config.files import cut_torn_line
@@ -69,13 +66,3 @@ def json_value(value: Any) -> Value:
         return value
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def size_mb(folder: Path) -> float:
-    """Size of all files below `folder`, in 10^6 bytes; files that vanish meanwhile count nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.stat(os.path.join(parent, name)).st_size
-    return total / 1e6

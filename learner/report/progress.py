@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from actor.policy.classifier.figures import judged_figures
+from actor.policy.spec import TRUE_SUCCESS
 from config.main import Config
 from learner.algorithms.contract import Goal
 from protocol.arrays import Columns
@@ -46,6 +48,7 @@ class RunProgress:
         self._last_received_s: float | None = None
         self._rates_from: tuple[float, int, int] | None = None
         self._behaviour: deque[bool] = deque(maxlen=BEHAVIOUR_WINDOW)
+        self._judged: deque[tuple[bool, bool]] = deque(maxlen=BEHAVIOUR_WINDOW)
         self._lag = 0.0
         self.frames = self.episodes = self.successes = self.decisions = self.updates = 0
         self.evaluations: list[Evaluation] = []
@@ -66,6 +69,13 @@ class RunProgress:
         intervened; NaN before there are enough."""
         return float(np.mean(self._behaviour)) if len(self._behaviour) >= BEHAVIOUR_LEAST else float("nan")
 
+    def _judged_behaviour(self) -> dict[str, float | None]:
+        """Of the same episodes, where a classifier says success: what the simulator says."""
+        if len(self._judged) < BEHAVIOUR_LEAST:
+            return {}
+        figures = judged_figures(*zip(*self._judged, strict=True))
+        return {f"{name}_behaviour": value for name, value in figures.items()}
+
     def resume(self, decisions: int, frames: int, evaluations: list[Evaluation]) -> None:
         """Go on from what an earlier process received; after `load_state`."""
         self.decisions, self.frames = decisions, frames
@@ -79,6 +89,7 @@ class RunProgress:
             "episodes": self.episodes,
             "successes": self.successes,
             "behaviour": list(self._behaviour),
+            "judged": [list(pair) for pair in self._judged],
             "published": {version: astuple(then) for version, then in self._published.items()},
         }
 
@@ -87,6 +98,7 @@ class RunProgress:
         self._elapsed_s = state["elapsed_s"]
         self.episodes, self.successes = state["episodes"], state["successes"]
         self._behaviour.extend(state["behaviour"])
+        self._judged.extend((said, true) for said, true in state.get("judged", ()))
         self._published = {version: Publication(*then) for version, then in state["published"].items()}
 
     def count(
@@ -106,6 +118,9 @@ class RunProgress:
             self.successes += success
             if row not in by_hand:
                 self._behaviour.append(success)
+            if TRUE_SUCCESS in columns:
+                true = bool(columns[TRUE_SUCCESS][row, columns["frames"][row] - 1])
+                self._judged.append((success, true))
 
     def published(self, version: int, updates: int, now_s: float) -> None:
         """Remember what `version` had learned from: its evaluation arrives thousands of frames later."""
@@ -117,9 +132,10 @@ class RunProgress:
         self.evaluations.append(evaluation)
         self._stop_if_good_enough()
         log.info(
-            "%s: %.0f %% of %d episodes (weights v%d, %.0f s of evaluation)",
+            "%s: %.0f %% of %d episodes%s (weights v%d, %.0f s of evaluation)",
             "base alone" if evaluation.policy == "base" else self._trained,
-            100 * evaluation.success, len(evaluation.successes), evaluation.version, evaluation.wall_s,
+            100 * evaluation.success, len(evaluation.successes), _in_truth(evaluation), evaluation.version,
+            evaluation.wall_s,
         )  # fmt: skip
         return self.point_of(evaluation)
 
@@ -136,6 +152,7 @@ class RunProgress:
             "eval_episodes": len(evaluation.successes),
             "eval_version": evaluation.version,
             "eval_wall_s": evaluation.wall_s,
+            **_judged(evaluation),
         }
 
     def evaluation_of(self, policy: str) -> Evaluation | None:
@@ -190,6 +207,7 @@ class RunProgress:
             "frames_per_s": (self.frames - frames) / (now_s - since_s),
             "updates_per_s": (updates - had_updates) / (now_s - since_s),
             "success_behaviour": self.behaviour,
+            **self._judged_behaviour(),
             "policy_lag": self._lag,
         }
 
@@ -214,3 +232,21 @@ def _left(goal: Goal, elapsed_s: float) -> str:
         return gone
     minutes = elapsed_s * (goal.wanted / goal.done - 1) / 60
     return f"{gone}, {minutes:.0f} min left" if minutes >= 1 else f"{gone}, under a minute left"
+
+
+def _judged(evaluation: Evaluation) -> dict[str, float | None]:
+    """What the simulator says of an evaluation whose success a classifier says."""
+    if evaluation.true_successes is None:
+        return {}
+    figures = judged_figures(evaluation.successes, evaluation.true_successes)
+    return {f"{name}_{evaluation.policy}": value for name, value in figures.items()}
+
+
+def _in_truth(evaluation: Evaluation) -> str:
+    """The same in words."""
+    if evaluation.true_successes is None:
+        return ""
+    figures = judged_figures(evaluation.successes, evaluation.true_successes)
+    share = figures["false_success_share"]
+    false = "" if share is None else f", {100 * share:.0f} % of the successes are false"
+    return f" as the classifier says, {100 * (figures['true_success'] or 0):.0f} % in truth{false}"

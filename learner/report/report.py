@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from config.files import size_mb
 from config.main import Config
 from learner.algorithms.contract import Figures, Training
 from learner.broadcast import Broadcast
@@ -12,7 +13,7 @@ from learner.ranks.ranks import Ranks
 from learner.replay.run import RunReplay
 from learner.report.evaluations import EvaluationLog, EvaluationRecord
 from learner.report.interventions import InterventionCount
-from learner.report.metrics import Metrics, size_mb
+from learner.report.metrics import Metrics
 from learner.report.progress import RunProgress
 from learner.report.status import write_status
 from protocol.arrays import Columns
@@ -43,7 +44,7 @@ class Report:
     ) -> None:
         self._config, self._metrics, self._sources = config, metrics, sources
         self._lag_s = float("nan")
-        self._interventions = InterventionCount(config.algo.scale)
+        self._interventions = InterventionCount(None if config.algo.plays is None else config.algo.scale)
         self.progress, self._evaluations = progress, evaluations
         # A learner that was killed may have received some that it did not write.
         for evaluation in progress.evaluations:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from actor.policy.classifier.figures import judged_figures
 from config.files import replace_text
 from config.main import Config
 from learner.checkpoints.bases import PublishedBases
@@ -12,6 +13,7 @@ from learner.checkpoints.best import BestCheckpoint
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.visualiser import visualiser_command
 from learner.report.progress import RunProgress
+from protocol.messages import Evaluation
 
 
 def write_summary(
@@ -32,6 +34,7 @@ def write_summary(
         "seed": config.seed,
         "base_success": base and base.success,
         "final_success": full and full.success,
+        **_judged(full),
         "best_success": best.score and best.score.success,
         "best_episodes": best.score and best.score.episodes,
         "best_checkpoint": str(best.place) if best.score else None,
@@ -53,3 +56,11 @@ def write_summary(
     place = run_dir / "summary.json"
     replace_text(place, json.dumps(content, indent=2) + "\n")
     return place
+
+
+def _judged(full: Evaluation | None) -> dict[str, float | None]:
+    """What the simulator says of the final evaluation, where a classifier says success."""
+    if full is None or full.true_successes is None:
+        return {}
+    figures = judged_figures(full.successes, full.true_successes)
+    return {f"final_{name}": value for name, value in figures.items()}

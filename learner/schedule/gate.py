@@ -59,7 +59,9 @@ class SuccessGate:
         frames, success = columns["frames"], columns["success"]
         acts = np.any(columns["residual"].reshape(len(frames), -1), axis=1)
         ended = columns["terminated"] | columns["truncated"]
-        by_hand = columns["intervention"].any(axis=1) if "intervention" in columns else np.zeros_like(ended)
+        by_hand = (
+            np.any(columns["intervention"], axis=1) if "intervention" in columns else np.zeros_like(ended)
+        )
         for row, sub_env in enumerate(columns["sub_env"].tolist()):
             key = (actor_id, sub_env)
             # An episode begins with decision 0: an actor may have left in the middle of the one before.

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.finite import NonFinite
-from learner.base_training.sampler import WindowBatch
 from learner.base_training.tuners.contract import BaseTuner
 from learner.ranks.ranks import Batch
 
@@ -32,7 +31,7 @@ class BaseTuning:
         return self._tuner.updates
 
     def update(self, batch: Batch) -> Figures:
-        return self._tuner.update(WindowBatch(**batch))
+        return self._tuner.update(batch)
 
     def first_skipped(self) -> NonFinite | None:
         return self._tuner.first_skipped()

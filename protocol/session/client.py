@@ -105,7 +105,14 @@ class ClientSession:
         self._submit(Experience(session=self._hello.session, sequence=self._next, columns=columns))
 
     def submit_evaluation(
-        self, *, policy: str, version: int, successes: list[bool], seeds: list[int], wall_s: float
+        self,
+        *,
+        policy: str,
+        version: int,
+        successes: list[bool],
+        seeds: list[int],
+        wall_s: float,
+        true_successes: list[bool] | None = None,
     ) -> None:
         """Queue one evaluation; it costs no credit."""
         self._submit(
@@ -117,6 +124,7 @@ class ClientSession:
                 successes=successes,
                 seeds=seeds,
                 wall_s=wall_s,
+                true_successes=true_successes,
             )
         )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actor.evaluation import evaluated_policy, run_episodes
+from actor.evaluation import Outcome, evaluated_policy, run_episodes
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
 from actor.simulators.contract import Step, VectorEnvironment
@@ -100,11 +100,13 @@ class Scripted:
 def test_every_seed_is_played_once_and_counted_at_its_place(num_envs: int) -> None:
     act = SimpleNamespace(action=torch.zeros(num_envs, 1))
     policy = SimpleNamespace(begin=lambda *_, **__: None, observe=lambda *_: None, act=lambda: act)
-    ended: list[bool] = []
+    ended: list[Outcome] = []
     result = run_episodes(Scripted(num_envs), policy, first_seed=7, episodes=10, ended=ended.append)
     assert result is not None and result.seeds == list(range(7, 17))
     assert result.successes == [seed % 2 == 0 for seed in result.seeds]
-    assert len(ended) == 10 and sum(ended) == sum(result.successes)
+    assert sorted((each.seed, each.success) for each in ended) == [
+        *zip(result.seeds, result.successes, strict=True)
+    ]
 
 
 def test_an_abandoned_evaluation_has_no_result() -> None:

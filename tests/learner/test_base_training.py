@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from actor.policy.checkpoint_file import write_checkpoint
+from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.make import make_base
 from config.process import StopRequest
@@ -22,7 +23,7 @@ from config.train_base import TrainBaseConfig, compose_training
 from learner.base_training import trainer as base_trainer
 from learner.base_training.demonstrations import read_episodes, require_task_sizes, windows_of
 from learner.base_training.evaluation import evaluation_config
-from learner.base_training.run import train_base
+from learner.base_training.run import train_base, with_network_of
 from learner.base_training.tracker import BaseTracker
 from learner.base_training.trainer import BaseTrainer, ResumeError
 from learner.base_training.training import require_own_folder
@@ -305,3 +306,20 @@ def test_a_server_that_never_replies_does_not_keep_a_training(
         tracker.close(stop)
         assert time.monotonic() - begin_s < mirror.HURRIED_TIMEOUT_S + 2.0
     assert "W&B" in caplog.text and str(tmp_path) in caplog.text
+
+
+def test_a_base_begins_with_the_weights_scaling_and_network_of_another(tmp_path: Path) -> None:
+    first = trainer_of(tmp_path / "first", "normalize=true")
+    save_agent(tmp_path / "first", first.agent, first.ema, {"task": "PickCube-v1"})
+    words = (f"start_from={tmp_path / 'first'}", "max_episodes=2", "unet_dims=[16,16]", "normalize=false")
+    settings = with_network_of(settings_of(tmp_path / "second", *words))
+    assert settings.unet_dims == (8, 16) and settings.normalize
+    begun = BaseTrainer(settings, read_windows(settings))
+    assert same(begun.agent.state_dict(), first.ema.state_dict())
+    assert same(begun.ema.state_dict(), first.ema.state_dict())
+
+
+def test_a_base_of_another_observation_is_no_start(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "start_from=bases/StackCube-v1")
+    with pytest.raises(CheckpointError, match="has obs_dim=48, this training has 42"):
+        BaseTrainer(with_network_of(settings), read_windows(settings))

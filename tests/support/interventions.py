@@ -7,7 +7,7 @@ from torch import Tensor
 
 from actor.interventions.contract import Mark, Taken
 from actor.interventions.held import HeldRollout
-from actor.interventions.judged import JudgedEnvironment
+from actor.interventions.marked import MarkedEnvironment
 from actor.interventions.takeover import Takeover
 from actor.policy.images import NO_IMAGES, Images
 from actor.rollout import Rollout
@@ -67,7 +67,7 @@ def taken_over(
     config = make_config(f"algo.residual_every={EVERY}", *words)
     policy = make_policy(CountingBase(), config, len(lengths), EVERY)
     takeover = Takeover(policy, source, config.algo.residual_scale)
-    judged = JudgedEnvironment(ScriptedEnvironment(lengths, ends), source)
+    judged = MarkedEnvironment(ScriptedEnvironment(lengths, ends), source)
     return HeldRollout(Rollout(judged, takeover, intervention_spec()), judged, intervention_spec())
 
 

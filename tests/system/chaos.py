@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from learner.replay.dataset.arrow import read_parquet
 from learner.replay.dataset.format.layout import (
     DATA_PATH,
@@ -31,7 +33,7 @@ from learner.replay.dataset.format.layout import (
     parquet_files,
 )
 from tests.support.namespaces import HERE, Link, enter, inside, refusal
-from tests.system.chaos_child import first_number, flowing_file, ready_file
+from tests.system.chaos_child import first_number, flowing_file, intervened_frames, ready_file
 
 log = logging.getLogger("chaos")
 
@@ -46,7 +48,8 @@ class Crowd:
     def __init__(self, folder: Path, actors: int, link: Link | None) -> None:
         self._folder, self._link = folder, link
         self._settings = folder / "settings.json"
-        self._settings.write_text(json.dumps(make_settings(folder, HERE if link else "127.0.0.1")))
+        settings = make_settings(folder, HERE if link else "127.0.0.1") | {"interventions": True}
+        self._settings.write_text(json.dumps(settings))
         self._log = (folder / "processes.log").open("ab")
         self.actors = [f"actor-{index}" for index in range(actors)]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -202,6 +205,25 @@ def read_rows(replay: Path) -> Iterator[tuple[tuple[str, int, int, int, int], fl
                 yield (*lane, decision), next(starts)
 
 
+def count_interventions(replay: Path) -> tuple[int, int] | None:
+    """Frames in the dataset that somebody intervened in, and frames that say so wrongly.
+    None: the dataset does not say it."""
+    intervened = wrong = 0
+    for number in map(file_number, parquet_files(replay / "data")):
+        frames = read_parquet(replay / file_name(DATA_PATH, number))
+        if "is_intervention" not in frames.column_names:
+            return None
+        said = frames["is_intervention"].to_numpy()
+        values = frames["observation.state"].combine_chunks().flatten().to_numpy().reshape(len(frames), -1)
+        first = frames["decision_start"].to_numpy()
+        decision = np.cumsum(first) - 1
+        frame = np.arange(len(frames)) - np.flatnonzero(first)[decision]
+        wanted = (values[:, 0].astype(np.int64) >> frame) % 2 == 1
+        intervened += int(said.sum())
+        wrong += int((said != wanted).sum())
+    return intervened, wrong
+
+
 def count_places(replay: Path) -> int:
     """How many decisions share their place in the stream of rows with another."""
     places: list[int] = []
@@ -220,6 +242,10 @@ def count(folder: Path, actors: list[str]) -> dict[str, int]:
     result["rows_in_replay"] = sum(held.values())
     result["twice"] = sum(times - 1 for times in held.values())
     result["wrong_content"] = sum(value != first_number(*row[1:]) for row, value in held)
+    if (said := count_interventions(folder / "replay")) is not None:
+        result["frames_intervened"], result["frames_wrongly_intervened"] = said
+        wanted = sum(sum(intervened_frames(first_number(*row[1:]))) for row in found)
+        result["intervened_missing_or_twice"] = abs(said[0] - wanted)
     result["places_shared"] = count_places(folder / "replay")
     sent: set[tuple] = set()
     for actor_id in actors:
@@ -264,7 +290,7 @@ def verdict(result: dict[str, int]) -> list[str]:
     """The laws that the count breaks."""
     laws = (
         "sent_missing", "twice", "wrong_content", "broken_batches", "versions_backwards", "never_sent",
-        "places_shared",
+        "places_shared", "frames_wrongly_intervened", "intervened_missing_or_twice",
     )  # fmt: skip
     return [f"{law}: {result[law]}" for law in laws if result.get(law)]
 

@@ -25,11 +25,14 @@ from learner.intake.intake import Intake
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits, weights_digest
+from protocol.experience import ExperienceSpec
 from protocol.messages import Progress, Weights
 from tests.support.behaviour import residual_acts
 from tests.support.identifiable import ACT, OBS, K, pack
-from tests.support.spec import SPEC
+from tests.support.spec import SPEC, make_spec
 
+# Rows say which frames somebody intervened in.
+INTERVENED = make_spec(optional_columns=("intervention",))
 SUB_ENVS = 4
 LONGEST_EPISODE = 30
 COMMIT_EVERY_S = 0.3
@@ -47,6 +50,11 @@ def flowing_file(folder: Path, pid: int) -> Path:
     return folder / f"flowing.{pid}"
 
 
+def intervened_frames(number: float) -> list[bool]:
+    """Which frames of the row with this first number somebody intervened in."""
+    return [(int(number) >> frame) % 2 == 1 for frame in range(K)]
+
+
 def first_number(session: int, sub_env: int, episode: int, decision: int) -> float:
     """What the first observation number of a row must be."""
     return float((session * 7919 + sub_env * 104729 + episode * 31 + decision) % 1_000_003)
@@ -56,13 +64,19 @@ class ChaosActor:
     """One process of an actor."""
 
     def __init__(
-        self, wire: WireConfig, actor_id: str, notes: Path, stop: threading.Event, rate: float
+        self,
+        wire: WireConfig,
+        actor_id: str,
+        notes: Path,
+        stop: threading.Event,
+        rate: float,
+        spec: ExperienceSpec,
     ) -> None:
         self._uplink = Uplink(
             wire,
             actor_id=actor_id,
             role="actor",
-            spec=SPEC,
+            spec=spec,
             stop=threading.Event(),
             spool=notes.parent / "spool",
         )
@@ -71,6 +85,7 @@ class ChaosActor:
         self._folder = notes.parent
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._stop, self._rate = stop, rate
+        self._optional = spec.optional_columns
         self._at = [(0, 0, self._length()) for _ in range(SUB_ENVS)]  # episode, decision, decisions
         self._durable = 0
         self._version = -1
@@ -114,7 +129,8 @@ class ChaosActor:
             "terminated": False, "truncated": last, "sub_env": sub_env, "episode": episode,
             "decision": decision, "weights_version": 0, "final": [0.0] * OBS if last else None,
         }  # fmt: skip
-        return row
+        optional = {"intervention": np.array(intervened_frames(number))}
+        return row | {name: optional[name] for name in self._optional}
 
     def _length(self) -> int:
         return self._rng.randint(1, LONGEST_EPISODE)
@@ -125,21 +141,26 @@ class ChaosActor:
 
 
 def run_learner(
-    wire: WireConfig, folder: Path, journal_settings: JournalConfig, stop: threading.Event
+    wire: WireConfig,
+    folder: Path,
+    journal_settings: JournalConfig,
+    stop: threading.Event,
+    spec: ExperienceSpec,
 ) -> None:
     """Receive until `stop`; then close all sessions."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
-    journal = Journal(folder / "journal", journal_settings, SPEC, limits)
+    journal = Journal(folder / "journal", journal_settings, spec, limits)
     store = LeRobotStore(
         folder / "replay", repo_id="chaos", observation_dim=OBS, action_dim=ACT, fps=20, robot_type="none",
         task="chaos", queue_episodes=64, flush_s=COMMIT_EVERY_S,
+        optional_columns=spec.optional_columns,
     )  # fmt: skip
     for actor_id, session, columns, position in journal.replay():
         store.add(actor_id, session, columns, position)
     for state in journal.sessions:
         if state.ended:
             store.end_session(state.actor_id, state.session)
-    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal, run={"name": "chaos"})
+    intake = Intake(wire, spec, queue_rows=wire.credit_rows, journal=journal, run={"name": "chaos"})
     version, decisions = journal.version, journal.totals.decisions
     intake.start()
     due_s = 0.0
@@ -200,11 +221,13 @@ def main(kind: str, settings_path: str, actor_id: str = "") -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     settings = json.loads(Path(settings_path).read_text())
     wire, folder = msgspec.convert(settings["wire"], WireConfig), Path(settings["folder"])
+    spec = INTERVENED if settings.get("interventions") else SPEC
     ready_file(folder, os.getpid()).touch()  # from now on SIGTERM is a request
     if kind == "learner":
-        run_learner(wire, folder, msgspec.convert(settings["journal"], JournalConfig), stop)
+        run_learner(wire, folder, msgspec.convert(settings["journal"], JournalConfig), stop, spec)
     else:
-        ChaosActor(wire, actor_id, folder / f"{actor_id}.notes", stop, settings["rows_per_s"]).run()
+        notes = folder / f"{actor_id}.notes"
+        ChaosActor(wire, actor_id, notes, stop, settings["rows_per_s"], spec).run()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ def test_each_row_is_there_once_whoever_is_killed_or_stopped() -> None:
     assert result["cycles"] == 5
     assert set(result["faults"]) == {"kill learner", "kill actor", "kill both", "stop learner", "stop actor"}
     assert result["rows_promised"] > 0
+    # Who acted is there for each frame, once, as for all else of a row.
+    assert result["frames_intervened"] > 0
     assert result["rows_in_replay"] == result["rows_sent"] + result["of_these_there"]
 
 

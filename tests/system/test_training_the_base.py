@@ -1,4 +1,4 @@
-"""Bases that are trained inside a run: real simulators, the real wire, and a learner that is stopped or killed."""
+"""Bases that are trained inside a run: real simulators and wire, a learner that is stopped or killed."""
 
 import json
 import signal
@@ -99,8 +99,8 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["updates"] == 40 and summary["final_success"] == 1.0
     assert any(point.get("loss/base") is not None for point in points(run_dir))
-    require_plain_base(config, run_dir / "checkpoints" / "base-newest")
-    require_plain_base(config, run_dir / "checkpoints" / "base-best")
+    require_plain_base(config, run_dir / "checkpoints" / "bases" / "newest")
+    require_plain_base(config, run_dir / "checkpoints" / "bases" / "best")
 
 
 def play(config: Config, until: Callable[[], bool]) -> None:

@@ -37,13 +37,6 @@ class PaddedBase:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
         return self._base.plan(with_base_pose(history), keys)
 
-
-def with_base_pose(history: Tensor) -> Tensor:
-    """ManiSkill3's observations (..., O) as ManiSkill2 has them (..., O + 7)."""
-    pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
-    before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
-    return torch.cat([before, pose, after], dim=-1)
-
     def weights(self) -> Mapping[str, Tensor]:
         """Of the base below."""
         return self._base.weights()
@@ -51,6 +44,13 @@ def with_base_pose(history: Tensor) -> Tensor:
     def with_weights(self, weights: Mapping[str, Tensor]) -> "PaddedBase":
         """As `DiffusionBase.with_weights`."""
         return PaddedBase(self._base.with_weights(weights), self._base.observation_dim, self._path)
+
+
+def with_base_pose(history: Tensor) -> Tensor:
+    """ManiSkill3's observations (..., O) as ManiSkill2 has them (..., O + 7)."""
+    pose = torch.tensor(BASE_POSE, device=history.device).expand(*history.shape[:-1], -1)
+    before, after = history[..., :BASE_POSE_AT], history[..., BASE_POSE_AT:]
+    return torch.cat([before, pose, after], dim=-1)
 
 
 def padding_hint(base: BasePolicy, observation_dim: int) -> str:

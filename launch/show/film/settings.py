@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, convert_section
 from config.main import Config, Launch
 from config.section import ConfigError
-from launch.evaluate import config_of_run
+from launch.evaluation.subject import config_of_run
 
 log = logging.getLogger("film")
 
@@ -20,6 +21,12 @@ _GROUPS = {"task": "name", "base": "type", "algo": "name"}
 
 
 def config_of_film(run_dir: Path, overrides: Sequence[str]) -> Config:
+    """As `_config_of`, with episodes that end where the simulator says so: a film shows the truth."""
+    config = _config_of(run_dir, overrides)
+    return msgspec.structs.replace(config, task=msgspec.structs.replace(config.task, success="simulator"))
+
+
+def _config_of(run_dir: Path, overrides: Sequence[str]) -> Config:
     """The run's configuration with some keys set anew. Where it is of another release, keys that this one
     does not know are left out, which is said, and keys that it lacks are as by default.
     Raises UsageError: no such run, or a configuration that cannot be used."""

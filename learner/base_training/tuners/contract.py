@@ -10,7 +10,7 @@ from torch import Tensor
 from actor.policy.weights import Weights
 from learner.algorithms.finite import NonFinite
 from learner.base_training.episodes import WindowShape
-from learner.base_training.sampler import WindowBatch
+from learner.ranks.ranks import Batch
 
 Figures = dict[str, Callable[[], Tensor]]
 """What to show of an update, each computed when somebody looks; tensors without gradient."""
@@ -37,10 +37,16 @@ class BaseTuner(Protocol):
 
     shape: WindowShape
     """Of the windows that `update` takes."""
-    updates: int
 
-    def update(self, batch: WindowBatch) -> Figures:
-        """One update. It and all later ones change no weight if the loss or a gradient is not finite."""
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        ...
+
+    def update(self, batch: Batch) -> Figures:
+        """One update from a batch with the fields of `WindowArrays`.
+
+        It and all later ones change no weight if the loss or a gradient is not finite."""
         ...
 
     def first_skipped(self) -> NonFinite | None:
@@ -61,6 +67,6 @@ class BaseTuner(Protocol):
         ...
 
     def save(self, folder: Path, weights: Weights | None = None) -> None:
-        """Write a plain base into `folder`, which `base.path` opens.
+        """Write a plain base, which `base.path` opens, into `folder`, which is missing or empty.
         `weights`: as `weights` returned them once; None: those of now."""
         ...

@@ -13,9 +13,9 @@ from actor.policy.weights import Weights
 from config.base import DiffusionBaseConfig
 from learner.algorithms.finite import NonFinite
 from learner.base_training.denoising import Denoising
-from learner.base_training.sampler import WindowBatch
 from learner.base_training.tuners.contract import Figures, TunerSettings
 from learner.base_training.windows import published_shape
+from learner.ranks.ranks import Batch
 
 # As train-base's, with which shipped bases were trained.
 LEARNING_RATE = 5e-4
@@ -44,16 +44,20 @@ class DiffusionTuner:
     def updates(self) -> int:
         return self._denoising.step
 
-    def update(self, batch: WindowBatch) -> Figures:
-        history = batch.history if self._base.pad_obs_to is None else with_base_pose(batch.history)
-        device, rows = batch.actions.device, len(batch.actions)
+    def update(self, batch: Batch) -> Figures:
+        history, actions = batch["history"], batch["actions"]
+        if self._base.pad_obs_to is not None:
+            history = with_base_pose(history)
         rate = self._denoising.rate
         loss = self._denoising.update(
             {
                 "history": history,
-                "actions": batch.actions,
-                "noise": torch.randn(batch.actions.shape, generator=self._rng, device=device),
-                "steps": torch.randint(TRAIN_STEPS, (rows,), generator=self._rng, device=device),
+                "actions": actions,
+                "noise": torch.randn(actions.shape, generator=self._rng, device=actions.device),
+                "steps": torch.randint(
+                    TRAIN_STEPS, (len(actions),), generator=self._rng, device=actions.device
+                ),
+                "padded": batch["padded"],
             }
         )
         return {"loss/base": lambda: loss, "base_lr": lambda: torch.tensor(rate)}

@@ -1,6 +1,5 @@
 """Any LeRobot policy in training: its own forward pass and loss, its processors, its optimiser."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from config.task import TaskConfig
 from learner.algorithms.finite import CheckedSteps, NonFinite
 from learner.base_training.denoising import learning_rate_factor
 from learner.base_training.episodes import WindowShape
-from learner.base_training.sampler import WindowBatch
 from learner.base_training.tuners.contract import Figures, TunerSettings
+from learner.ranks.ranks import Batch
 
 PADDED = f"{ACTION}_is_pad"
 
@@ -52,7 +51,7 @@ class LeRobotTuner:
         self._steps = CheckedSteps()
         self._try_out(parts.observation_dim)
 
-    def update(self, batch: WindowBatch) -> Figures:
+    def update(self, batch: Batch) -> Figures:
         rate = float(self._optimizer.param_groups[0]["lr"])
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch)
@@ -92,18 +91,11 @@ class LeRobotTuner:
         self.updates = state["updates"]
 
     def save(self, folder: Path, weights: Weights | None = None) -> None:
-        """A reader of an older base in `folder` sees the old weights or the new ones: the other files of a
-        base stay the same."""
-        fresh = folder.with_name(f".{folder.name}.next")
-        self._policy.save_pretrained(fresh, state_dict=weights)
-        self._before.save_pretrained(fresh)
-        self._after.save_pretrained(fresh)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(fresh.iterdir()):
-            os.replace(path, folder / path.name)
-        fresh.rmdir()
+        self._policy.save_pretrained(folder, state_dict=weights)
+        self._before.save_pretrained(folder)
+        self._after.save_pretrained(folder)
 
-    def _make_optimizer(self) -> tuple[float, torch.optim.Adam]:
+    def _make_optimizer(self) -> tuple[float, torch.optim.Optimizer]:
         """The largest norm of the gradient (0: no limit) and the optimiser, both of the policy's preset."""
         try:
             preset = self._policy.config.get_optimizer_preset()
@@ -116,15 +108,16 @@ class LeRobotTuner:
             raise self._refusal("it has several optimisers")
         return preset.grad_clip_norm, optimizer
 
-    def _loss(self, batch: WindowBatch) -> Tensor:
+    def _loss(self, batch: Batch) -> Tensor:
         """With the same weights and the same number of updates, always the same draws."""
-        observation = batch.history if self._has_history else batch.history[:, -1]
+        history, actions = batch["history"], batch["actions"]
+        observation = history if self._has_history else history[:, -1]
         given: dict[str, Any] = {
             name: observation[..., first:end] for name, (first, end) in self._fields.items()
         }
-        given[ACTION] = batch.actions if self._has_chunk else batch.actions[:, 0]
-        given[PADDED] = batch.padded
-        given["task"] = [self._base.instruction] * len(batch.actions)
+        given[ACTION] = actions if self._has_chunk else actions[:, 0]
+        given[PADDED] = batch["padded"]
+        given["task"] = [self._base.instruction] * len(actions)
         device = self._settings.device
         with torch.random.fork_rng([device] if device.startswith("cuda") else []):
             torch.manual_seed(self._settings.seed * 1_000_003 + self.updates)
@@ -135,11 +128,12 @@ class LeRobotTuner:
     def _try_out(self, observation_dim: int) -> None:
         """Compute one loss, to find out now what does not work; raises CheckpointError."""
         device, rows = self._settings.device, 2
-        batch = WindowBatch(
-            torch.zeros(rows, len(self.shape.observation), observation_dim, device=device),
-            torch.zeros(rows, len(self.shape.action), self._action_dim, device=device),
-            torch.zeros(rows, len(self.shape.action), dtype=torch.bool, device=device),
-        )
+        steps = len(self.shape.action)
+        batch = {
+            "history": torch.zeros(rows, len(self.shape.observation), observation_dim, device=device),
+            "actions": torch.zeros(rows, steps, self._action_dim, device=device),
+            "padded": torch.zeros(rows, steps, dtype=torch.bool, device=device),
+        }
         before = {name: value.clone() for name, value in self._policy.named_buffers()}
         try:
             loss = self._loss(batch)

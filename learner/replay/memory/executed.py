@@ -19,5 +19,6 @@ def executed_in(columns: Columns, scale: float | None) -> Floats:
     """(D, k, A) of a message. `scale`: residual_scale; needed only with the column `intervention`."""
     if scale is None or "intervention" not in columns:
         return columns["residual"]
-    names = ("residual", "action", "base_plan", "intervention")
-    return executed_residual(*(columns[name] for name in names), scale)
+    return executed_residual(
+        columns["residual"], columns["action"], columns["base_plan"], columns["intervention"], scale
+    )

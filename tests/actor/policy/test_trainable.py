@@ -1,12 +1,17 @@
 """A base whose weights are replaced while episodes go on."""
 
+import msgspec
 import pytest
 import torch
 
 from actor.policy.contract import CheckpointError
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.spec import experience_spec
 from actor.policy.trainable import TrainableBase, most_bytes, require_trainable
+from config.compose import compose_config
+from protocol.messages import PROTOCOL_VERSION, Hello
+from protocol.session.compatibility import mismatch
 from tests.support.diffusion import base_keys, small_agent
 from tests.support.fakes import CountingBase
 
@@ -81,3 +86,15 @@ def test_sub_environments_of_two_bases_plan_as_each_alone() -> None:
     assert torch.equal(plans[0][~fresh], plans[1][~fresh])
     assert torch.equal(plans[0][fresh], plans[2][fresh])
     assert not torch.equal(plans[1][fresh], plans[2][fresh])
+
+
+def test_rows_say_their_base_where_it_is_trained_and_a_learner_of_a_frozen_one_refuses_them() -> None:
+    trained, frozen = (experience_spec(compose_config(words), CountingBase()) for words in (["algo=sft"], []))
+    assert trained.optional_columns == ("base_version",) and frozen.optional_columns == ()
+    hello = Hello(
+        protocol_version=PROTOCOL_VERSION, actor_id="peg-0", session=1, role="actor", first_sequence=0,
+        spec=msgspec.structs.replace(frozen, optional_columns=trained.optional_columns),
+    )  # fmt: skip
+    said = mismatch(hello, frozen)
+    assert said is not None and "offers optional_columns ('base_version',)" in said
+    assert mismatch(msgspec.structs.replace(hello, spec=trained), trained) is None

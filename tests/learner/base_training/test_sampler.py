@@ -67,17 +67,18 @@ def test_the_draw_after_a_resume_is_the_one_that_would_have_come_also_from_a_set
     resumed = sampler(set_of(CHUNK, 5, 6, 9), set_of(CHUNK, 7))
     resumed.load_state(saved)
     for batch in wanted:
-        assert all(one.equal(other) for one, other in zip(batch, resumed.next(), strict=True))
+        again = resumed.next()
+        assert all(value.equal(again[name]) for name, value in batch.items())
 
 
 def test_each_source_has_its_share_of_every_batch_and_an_empty_one_gives_it_to_the_others():
     empty, prior = EpisodeSet(CHUNK, 2, 3), set_of(CHUNK, 7)
     drawn = sampler(empty, prior)
     assert drawn.counts() == [0, 16]
-    assert drawn.next().history.shape == (16, 1, 2)
+    assert drawn.next()["history"].shape == (16, 1, 2)
     empty.add(*episode(4, 3))
     assert drawn.counts() == [12, 4]
-    assert (drawn.next().history[:12] >= 4000).all()
+    assert (drawn.next()["history"][:12] >= 4000).all()
     with pytest.raises(ValueError, match="no windows"):
         sampler(EpisodeSet(CHUNK, 2, 3), EpisodeSet(CHUNK, 2, 3)).next()
 
@@ -87,6 +88,6 @@ def test_it_says_where_an_earlier_batch_is_from():
     wanted = drawn.next()
     drawn.next()
     found = drawn.drawn(later=1)
-    assert np.array_equal(found.windows.actions, wanted.actions)
+    assert np.array_equal(found.windows.actions, wanted["actions"])
     for (name, number, frame), history in zip(found.places, found.windows.history, strict=True):
         assert name in ("successes", "prior") and history[0, 0] == 1000 * number + frame

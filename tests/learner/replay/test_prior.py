@@ -137,15 +137,17 @@ def test_several_sources_are_one_and_their_episodes_stay_apart(tmp_path: Path) -
     assert steps.tolist() == [4, 2] * 3
 
 
-def base_alone(run_dir: Path, config: Config) -> CountingBase:
-    """A run's folder with the replay of three episodes that the base played alone."""
-    base = CountingBase()
+def base_alone(run_dir: Path, config: Config, version: int = 0) -> CountingBase:
+    """A run's folder with the replay of three episodes that the base played alone, as its `version`."""
+    base, optional = CountingBase(), ("base_version",)
     store = LeRobotStore(
         run_dir / "replay", repo_id="base", observation_dim=3, action_dim=2, fps=20, robot_type="panda",
-        task="t", queue_episodes=8, flush_s=3600.0,
+        task="t", queue_episodes=8, flush_s=3600.0, optional_columns=optional,
     )  # fmt: skip
     policy = make_policy(base, config, 1, 4)
-    store.add("a", 0, collect(make_rollout(ScriptedEnvironment([[6]]), policy, 4), 18))
+    policy.base_version, policy._bases = version, {version: base}
+    rollout = make_rollout(ScriptedEnvironment([[6]]), policy, 4, optional_columns=optional)
+    store.add("a", 0, collect(rollout, 18))
     store.close()
     (run_dir / SPEC_FILE).write_bytes(msgspec.json.encode(experience_spec(config, base)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(config)))
@@ -172,6 +174,17 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(
     base.fingerprint = "another"
     other = load_prior(prior_config(run_dir / "replay"), base)
     assert other is not None and (other.columns["base_plan"] == np.float32(0.9)).all()
+
+
+def test_plans_of_a_base_that_was_trained_meanwhile_are_not_taken_for_those_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    base = base_alone(tmp_path / "run", make_config(*WORDS), version=3)
+    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
+    prior = load_prior(prior_config(tmp_path / "run/replay"), base)
+    assert prior is not None and (prior.columns["base_plan"] == np.float32(0.9)).all()
+    assert prior.columns["action"][0, 0, 0] != np.float32(0.9)
 
 
 def test_a_replay_of_another_task_is_refused_unless_a_key_accepts_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from actor.simulators.cameras import replaced
 from actor.simulators.contract import Step, VectorEnvironment
 
 
-class JudgedEnvironment:
+class MarkedEnvironment:
     """As `envs`. An episode that the source marks ends there, as the mark says: terminated with success and a
     reward of 1, or without. The next one begins as if the simulator had ended it."""
 

@@ -1,0 +1,82 @@
+"""One evaluation from start to end: a line for people and one for programs."""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+
+import msgspec
+
+from config.main import Config
+from config.process import StopRequest
+from launch.evaluation.by_start import Row, by_start, chosen_dimensions
+from launch.evaluation.kept import keep, make_kept
+from launch.evaluation.play import play, processes_for
+from launch.evaluation.subject import Subject
+
+log = logging.getLogger("evaluate")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of an evaluation; None: as the configuration has it."""
+
+    episodes: int | None = None
+    first_seed: int | None = None
+    processes: int | None = None
+    by: str | None = None
+
+    def applied_to(self, config: Config) -> Config:
+        given = {"episodes": self.episodes, "first_seed": self.first_seed}
+        evaluation = msgspec.structs.replace(
+            config.learner.evaluation, **{key: value for key, value in given.items() if value is not None}
+        )
+        learner = msgspec.structs.replace(config.learner, evaluation=evaluation)
+        return msgspec.structs.replace(config, learner=learner)
+
+
+def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> float | None:
+    """Play the episodes, print the result and keep it.
+
+    Returns:
+        the success rate; None if `stop` was set meanwhile.
+    """
+    config = asked.applied_to(subject.config)
+    subject = Subject(config, subject.residual)
+    dimensions = [] if asked.by is None else chosen_dimensions(asked.by, _parts(config, asked.by))
+    log.info("evaluating %s on %s", subject, config.task.env_id)
+    played = play(subject, processes_for(config, asked.processes), stop)
+    if played is None:
+        return None
+    result, outcomes = played
+    tables = by_start(outcomes, dimensions)
+    rows = [row for table in tables.values() for row in table]
+    kept = make_kept(subject, result, outcomes, rows)
+    log.info(
+        "success %.0f %% of %d episodes, 95 %% interval %.0f to %.0f %%, seeds %d to %d",
+        100 * kept.success, kept.episodes, 100 * kept.low, 100 * kept.high, result.seeds[0], result.seeds[-1],
+    )  # fmt: skip
+    _show(tables, dimensions)
+    if subject.results is not None:
+        keep(subject.results, kept)
+    sys.stdout.write(json.dumps(result.figures() | {"low": kept.low, "high": kept.high}) + "\n")
+    return kept.success
+
+
+def _parts(config: Config, by: str) -> dict[str, int]:
+    """Names and widths of the observation's parts, which a simulator tells; not asked for indices alone."""
+    if all(word.strip().isdecimal() for word in by.split(",")):
+        return {}
+    from actor.simulators.inspect import first_observation
+
+    parts = first_observation(config.task, config.learner.evaluation.first_seed)
+    return {name: len(values) for name, values in parts.items()}
+
+
+def _show(tables: dict[int, list[Row]], dimensions: list[int]) -> None:
+    if dimensions and not tables:
+        log.info("all episodes start with the same values there")
+    for dimension, rows in tables.items():
+        log.info("by the first observation's dimension %d:", dimension)
+        for row in rows:
+            log.info("  %s", row)

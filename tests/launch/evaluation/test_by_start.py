@@ -1,0 +1,36 @@
+"""Success by where episodes start."""
+
+import pytest
+
+from actor.evaluation import Outcome
+from config.process import UsageError
+from launch.evaluation.by_start import by_start, chosen_dimensions
+
+
+def outcomes(count: int) -> list[Outcome]:
+    """Dimension 0 counts down with the seed, 1 rests; the lower half of dimension 0 succeeds."""
+    return [
+        Outcome(seed=i, success=count - i <= count // 2, true_success=None, frames=9, start=[count - i, 5.0])
+        for i in range(count)
+    ]
+
+
+def test_a_dimension_is_cut_into_ranges_of_as_many_episodes() -> None:
+    tables = by_start(outcomes(8), [0, 1])
+    assert list(tables) == [0], "a dimension that rests has no table"
+    assert [(row.low, row.high, row.episodes, row.success) for row in tables[0]] == [
+        (1, 2, 2, 1.0), (3, 4, 2, 1.0), (5, 6, 2, 0.0), (7, 8, 2, 0.0),
+    ]  # fmt: skip
+
+
+def test_parts_are_named_as_inspect_names_them() -> None:
+    parts = {"agent/qpos": 2, "extra/obj_pose": 3}
+    assert chosen_dimensions("obj_pose,0", parts) == [2, 3, 4, 0]
+    assert chosen_dimensions("extra/obj_pose", parts) == [2, 3, 4]
+    with pytest.raises(UsageError, match="no such part, it has agent/qpos, extra/obj_pose"):
+        chosen_dimensions("cube", parts)
+
+
+def test_a_dimension_beyond_the_observation_is_refused() -> None:
+    with pytest.raises(UsageError, match="the dimensions 0 to 1"):
+        by_start(outcomes(8), [2])
