@@ -11,8 +11,7 @@ from launch.cli.verb import PROGRAM, Verbs
 
 @click.group(
     cls=Verbs,
-    epilog="\b\nShell completion: residual-rl completion bash --help\n"
-    "All keys that key=value can set: docs/reference/configuration.md\n"
+    epilog="\b\nAll keys that key=value can set: docs/reference/configuration.md\n"
     "Exit codes: 0 done; 1 failed, or below the bar asked for; 2 cannot be started as asked.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -20,9 +19,7 @@ def cli() -> None:
     """Makes a frozen robot policy better by reinforcement learning in simulators.
 
     \b
-    residual-rl run                                one run on this machine, with the defaults
-    residual-rl run task=stack_cube seed=1         other keys of the configuration
-    residual-rl run --help                         what a verb takes
+    residual-rl run: one run on this machine, with the defaults
     """
 
 

@@ -42,17 +42,13 @@ class Seeds(click.ParamType):
     log_format=TIMED,
     examples={
         "evaluate my-run --episodes 200 --seeds 2000000:": "a run's residual on seeds it never saw",
-        "evaluate my-run --base-alone": "the base of the same run",
-        "evaluate runs/my-run/checkpoints/newest.pt": "one of its checkpoints",
         "evaluate bases/mine": "a diffusion base, on the task that it was trained on",
         "evaluate someone/act_pick task=pick_cube": "a LeRobot policy, from a folder or the hub",
-        "evaluate my-run --at-least 0.95": "exit code 1 below 95 %",
         "evaluate my-run --by obj_pose": "and where it fails: success by where the object starts",
     },
     keys={
         "task=stack_cube base.path=FOLDER": "without a name; task= also for a LeRobot policy",
         "learner.evaluation.num_envs=4": "sub-environments of each process",
-        "learner.evaluation.episodes=100": "the default of --episodes",
     },
 )
 @words_argument("RUN")
@@ -86,8 +82,7 @@ def evaluate(
 
     RUN is a name under runs/, the path of a run's folder, a checkpoint (.pt) of a run, the folder of a base,
     or a LeRobot policy (folder or hub id). Without it, key=value say which base plays.
-    The last line is one JSON object: success, its 95 % interval (low, high), successes, seeds, wall_s. The
-    result is kept beside what was evaluated, in <checkpoint>.evaluated.json or <base>/evaluated.json.
+    The last line is one JSON object, which is kept beside what was evaluated too.
     """
     from config.process import DONE, FAILED, stop_on_signals
     from launch.evaluation.subject import find_subject

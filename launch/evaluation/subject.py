@@ -17,7 +17,6 @@ from config.tasks import task_file
 from launch.run.folder import find_run, is_run
 from launch.run.trained import base_of_run, config_of_run, residual_of_run
 from launch.share.elsewhere import is_elsewhere, local_copy
-from learner.checkpoints.shared import RESIDUAL
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _KINDS = "name a run, a checkpoint (.pt), a folder with a base, or a LeRobot policy"
@@ -66,6 +65,8 @@ def _named(name: str | None, overrides: Sequence[str], without_own: bool) -> Sub
     if name is None:
         return Subject(compose_config(overrides), None)
     if is_elsewhere(name):
+        from learner.checkpoints.shared import RESIDUAL  # takes seconds
+
         copy = local_copy(name)
         inside = copy / RESIDUAL if (copy / RESIDUAL).is_file() else copy
         return _named(str(inside), overrides, without_own)

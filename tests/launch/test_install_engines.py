@@ -41,7 +41,10 @@ def test_they_are_fetched_with_apt_get(repository: Path, tmp_path: Path) -> None
     done = install(repository, tmp_path, apt_get=f'echo "$@" >>{tmp_path}/asked')
     assert done.returncode == 0, done.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == ["update", "install --yes --no-install-recommends slurm-wlm munge"]
+    assert asked == [
+        "update -o Acquire::Retries=3",
+        "install -o Acquire::Retries=3 --yes --no-install-recommends slurm-wlm munge",
+    ]
 
 
 def test_without_apt_get_it_says_what_to_install(repository: Path, tmp_path: Path) -> None:
