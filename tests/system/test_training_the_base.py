@@ -180,7 +180,7 @@ def test_a_killed_learner_goes_on_with_every_success(
             process.wait()
             left_running(process.pid)
     assert processes[-1].returncode == 0, output
-    assert "resumed from update" in output
+    assert "resumed the networks from update" in output
     assert after[0]["successes"] >= before[-1]["successes"] >= 3 and after[0]["updates"] > 0
     episodes = read_demonstrations(run_dir / "replay").episodes
     # Every success that was learned from is in the dataset.
