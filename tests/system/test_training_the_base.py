@@ -78,8 +78,8 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     free_ports: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def ends_in_success(*words: Any) -> Any:
-        return EndsInSuccess(make_environment(*words))
+    def ends_in_success(*words: Any, **named: Any) -> Any:
+        return EndsInSuccess(make_environment(*words, **named))
 
     for module in (loop, evaluation):
         monkeypatch.setattr(module, "make_environment", ends_in_success)
