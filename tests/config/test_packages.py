@@ -86,6 +86,7 @@ def test_two_packages_with_one_name_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_examples_task_trains(tmp_path: Path, free_ports: tuple[int, int]) -> None:
     words = [
         "task=raise_cube", "base=zero", "learner.demos=null", "algo.prior_fraction=0", "tracking=[]",
