@@ -78,8 +78,8 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     free_ports: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def ends_in_success(*words: Any) -> Any:
-        return EndsInSuccess(make_environment(*words))
+    def ends_in_success(*words: Any, **named: Any) -> Any:
+        return EndsInSuccess(make_environment(*words, **named))
 
     for module in (loop, evaluation):
         monkeypatch.setattr(module, "make_environment", ends_in_success)
@@ -180,7 +180,7 @@ def test_a_killed_learner_goes_on_with_every_success(
             process.wait()
             left_running(process.pid)
     assert processes[-1].returncode == 0, output
-    assert "resumed from update" in output
+    assert "resumed the networks from update" in output
     assert after[0]["successes"] >= before[-1]["successes"] >= 3 and after[0]["updates"] > 0
     episodes = read_demonstrations(run_dir / "replay").episodes
     # Every success that was learned from is in the dataset.
