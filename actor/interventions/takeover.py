@@ -33,6 +33,11 @@ class Takeover:
         self._policy.adopt(version, weights, behaviour)
 
     @property
+    def base_version(self) -> int:
+        """As the policy's."""
+        return self._policy.base_version
+
+    @property
     def has_room(self) -> bool:
         """As the policy's."""
         return self._policy.has_room

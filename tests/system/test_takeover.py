@@ -38,7 +38,7 @@ def started(repository: Path, *words: str, terminal: int | None = None) -> Itera
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def typing(master: int, keys: str, until: threading.Event) -> None:
