@@ -15,9 +15,9 @@ from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
+from actor.simulators.adapters import require_task
 from actor.simulators.contract import Step, VectorEnvironment
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import require_task
 from config.main import Config
 
 
@@ -71,7 +71,7 @@ def prepare_base(config: Config) -> BasePolicy:
     Raises CheckpointError, ConfigError, DeviceError, TaskError: see their messages."""
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras)
+    require_task(config.task)
     return make_base(config.base, config.task, config.actor.device)
 
 
@@ -81,7 +81,12 @@ def simulators(config: Config, base: BasePolicy) -> Iterator[VectorEnvironment]:
     Raises CheckpointError, TaskError: they cannot be built, or do not fit the base."""
     settings, actor = config.learner.evaluation, config.actor
     envs = make_environment(
-        config.task, actor.backend, settings.num_envs, settings.first_seed, actor.processes, actor.device
+        config.task,
+        actor.backend,
+        settings.num_envs,
+        settings.first_seed,
+        actor.processes,
+        device=actor.device,
     )
     try:
         check_base_fits(base, envs.observation_dim, envs.action_dim, config.base.path)

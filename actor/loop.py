@@ -23,9 +23,9 @@ from actor.policy.make import check_base_fits, make_base
 from actor.policy.spec import experience_spec
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
+from actor.simulators.adapters import require_task
 from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import require_task
 from actor.simulators.paced import PacedEnvironment
 from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
@@ -58,7 +58,7 @@ def prepare_process(config: Config) -> None:
     os.nice(config.actor.nice)
     torch.set_num_threads(config.actor.threads)
     require_devices(config.actor)
-    require_task(config.task.env_id, config.task.cameras, draws=config.actor.shown is not None)
+    require_task(config.task, draws=config.actor.shown is not None)
 
 
 def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> None:
@@ -70,7 +70,13 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
     seed = first_seed(config, 0)
     # While the learner starts, and before this process has sockets, which have threads: see `start_method`.
     envs = make_environment(
-        config.task, settings.backend, settings.num_envs, seed, processes, settings.shown, settings.device
+        config.task,
+        settings.backend,
+        settings.num_envs,
+        seed,
+        processes,
+        picture=settings.shown,
+        device=settings.device,
     )
     try:
         envs = shown(config, envs)

@@ -4,7 +4,8 @@ and without.
 Two processes over loopback, as in `benchmarks.wire`: an uplink that sends batches of decisions as fast as
 credit allows, and a learner that receives, journals and drains them. With publications the learner serialises
 and offers a base of `--mb`, new ones every `--every` seconds, and the uplink fetches, checks and takes each.
-Sides in turn, medians over the rounds; as asked for by default about four minutes.
+Sides in turn, medians over the rounds; by default about four minutes. Where others use the machine, look at
+the processor time that a base costs.
 """
 
 import logging
@@ -39,6 +40,7 @@ KEYS = {
     "ours_rows_per_s": "while bases are published, median over the rounds",
     "peer_rows_per_s": "without",
     "ratio": "ours / peer",
+    "base_cpu_s": "processor time of both processes for a base, beyond that for the same rows without",
     "arrival_s": "from the publication of a base until the uplink has it, checked",
     "arrived": "bases that came in all rounds",
     "*_peak_mb": "memory of a process at its most, less that of its peer without bases",
@@ -52,6 +54,9 @@ class Measured(NamedTuple):
     """One side in one round."""
 
     rows_per_s: float
+    rows: int
+    cpu_s: float
+    """Of both processes, while rows are sent."""
     arrival_s: list[float]
     learner_mb: float
     actor_mb: float
@@ -70,7 +75,7 @@ def learn(
     base = {f"layer.{i}": torch.rand(round(megabytes * 1e6) // 40) for i in range(10)}
     published: list[tuple[int, float]] = []
     pipe.send("ready")
-    rows, peak = 0, 0
+    rows, peak, started_s = 0, 0, time.process_time()
     while not pipe.poll():
         now_s = time.monotonic()
         if megabytes and broadcast.due(now_s):
@@ -82,9 +87,10 @@ def learn(
             who = received[-1].actor_id, received[-1].session
             journal.prune({(*who, sub_env): 1 for sub_env in range(SUB_ENVS)})
         peak = max(peak, psutil.Process().memory_info().rss)
+    cpu_s = time.process_time() - started_s
     intake.close()
     journal.close()
-    pipe.send((rows, published, peak / 1e6))
+    pipe.send((rows, cpu_s, published, peak / 1e6))
 
 
 def measure(config: Config, megabytes: float, every_s: float, seconds: float, scratch: Path) -> Measured:
@@ -101,7 +107,7 @@ def measure(config: Config, megabytes: float, every_s: float, seconds: float, sc
             most_base_bytes=round(2 * megabytes * 1e6),
         )  # fmt: skip
         uplink.connect()
-        started_s = time.monotonic()
+        started_s, cpu_s = time.monotonic(), time.process_time()
         while time.monotonic() - started_s < seconds:
             uplink.send(columns)
             sent += len(columns["frames"])
@@ -110,14 +116,14 @@ def measure(config: Config, megabytes: float, every_s: float, seconds: float, sc
                 arrived.append((weights.base.version, time.monotonic()))
             peak = max(peak, psutil.Process().memory_info().rss)
         assert uplink.flush(TIMEOUT_S)
-        wall_s = time.monotonic() - started_s
+        wall_s, cpu_s = time.monotonic() - started_s, time.process_time() - cpu_s
         uplink.close()
         pipe.send("stop")
-        received, published, learner_mb = pipe.recv()
+        received, learner_s, published, learner_mb = pipe.recv()
         assert received == sent
     published_s = dict(published)
     arrival_s = [at_s - published_s[version] for version, at_s in arrived]
-    return Measured(sent / wall_s, arrival_s, learner_mb, peak / 1e6)
+    return Measured(sent / wall_s, sent, cpu_s + learner_s, arrival_s, learner_mb, peak / 1e6)
 
 
 def run(megabytes: float, every_s: float, rounds: int, scratch: Path) -> dict[str, Any]:
@@ -128,11 +134,14 @@ def run(megabytes: float, every_s: float, rounds: int, scratch: Path) -> dict[st
         peer.append(measure(config, 0.0, every_s, every_s, scratch))
         ours.append(measure(config, megabytes, every_s, every_s, scratch))
     arrivals = [each for one in ours for each in one.arrival_s]
+    per_row_s = statistics.median(one.cpu_s / one.rows for one in peer)
+    extra_s = sum(one.cpu_s - one.rows * per_row_s for one in ours)
     rates = [statistics.median(one.rows_per_s for one in side) for side in (ours, peer)]
     return {
         "ours_rows_per_s": round(rates[0]),
         "peer_rows_per_s": round(rates[1]),
         "ratio": round(rates[0] / rates[1], 3),
+        "base_cpu_s": round(extra_s / max(1, len(arrivals)), 2),
         "arrival_s": round(statistics.median(arrivals), 2) if arrivals else None,
         "arrived": len(arrivals),
         "learner_peak_mb": round(max(o.learner_mb - p.learner_mb for o, p in zip(ours, peer, strict=True))),

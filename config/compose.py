@@ -17,6 +17,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.main import Config, Launch
+from config.packages import config_folders
 from config.process import (
     TIMED,
     StopRequest,
@@ -27,7 +28,7 @@ from config.process import (
     wants_help,
 )
 from config.section import ConfigError, require_finite, with_home
-from config.words import read_words
+from config.words import quoted, read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
 
@@ -82,9 +83,12 @@ def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) ->
 
 
 def compose_raw(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """`folder`/main.yaml with Hydra overrides, unchecked. Raises what Hydra raises."""
+    """`folder`/main.yaml with Hydra overrides, unchecked; groups of installed packages are found too.
+    Raises what Hydra raises, and ConfigError: two packages have the same file."""
+    others = [quoted(f"file://{each}") for each in (config_folders() if folder == CONFIG_DIR else ())]
+    found = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
     with initialize_config_dir(str(folder), version_base=None):
-        return compose("main", overrides=list(overrides))
+        return compose("main", overrides=[*overrides, *found])
 
 
 def convert_section[T](raw: DictConfig, kind: type[T]) -> T:

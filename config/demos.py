@@ -1,10 +1,11 @@
-"""Settings of motion-planned or downloaded demonstrations: config/demos/main.yaml, typed and checked."""
+"""Settings of demonstrations, which are made or downloaded: config/demos/main.yaml, typed and checked."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 from config.compose import CONFIG_DIR, compose_section
 from config.section import Section
+from config.tasks import with_env_id
 
 
 class DemosConfig(Section, frozen=True):
@@ -23,7 +24,7 @@ class DemosConfig(Section, frozen=True):
     lerobot: bool
 
     def __post_init__(self) -> None:
-        self.require(bool(self.task), "task", "ManiSkill's name of a task")
+        self.require(bool(self.task), "task", "the id of a task, or a file of config/task")
         self.require(bool(self.out), "out", "a folder")
         self.at_least(1, "episodes", "max_attempts_per_episode")
         self.at_least(0, "first_seed")
@@ -35,4 +36,4 @@ def compose_demos(overrides: Sequence[str]) -> DemosConfig:
     """config/demos/main.yaml with Hydra overrides, checked.
     Raises ConfigError: in one line, naming the key."""
     # A folder of its own: beside config/task, `task=<id>` would name a group.
-    return compose_section(CONFIG_DIR / "demos", overrides, DemosConfig)
+    return compose_section(CONFIG_DIR / "demos", with_env_id(overrides), DemosConfig)

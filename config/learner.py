@@ -77,6 +77,7 @@ class LearnerConfig(Section, frozen=True):
     fps: int
     record_images: Literal["video", "image"] | None
     replay_images: bool
+    hindsight_goals: int
     store_queue_episodes: int
     store_flush_s: float
     journal: JournalConfig
@@ -91,7 +92,7 @@ class LearnerConfig(Section, frozen=True):
         self.at_least(1, "store_queue_episodes")
         self.positive("publish_every_s", "checkpoint_every_s", "log_every_s", "wait_log_every_s")
         self.positive("stall_timeout_s", "store_flush_s")
-        self.at_least(0, "max_updates_behind")
+        self.at_least(0, "max_updates_behind", "hindsight_goals")
         self.filled("demos", "device", "replay_device", "robot_type")
         for key in ("replay_max_gb", "replay_max_frames", "robot_state_dim"):
             value = getattr(self, key)

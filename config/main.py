@@ -17,6 +17,9 @@ from config.tracking import TrackerName
 from config.tuning import RejectionConfig, SftConfig
 from config.wire import WireConfig
 
+BASE_MESSAGE_BYTES = 1 << 20
+"""Room for a piece of a trained base."""
+
 AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig
 
 
@@ -40,21 +43,48 @@ class Config(Section, frozen=True):
         plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
         self.require(plain_name, "name", "letters, digits and . _ - alone")
         self.require(0 <= self.seed < 2**63, "seed", "in 0 .. 2**63 - 1")
-        if self.base.act_horizon % self.algo.residual_every:
-            raise ValueError(
-                f"algo.residual_every must divide base.act_horizon={self.base.act_horizon}, "
-                f"got {self.algo.residual_every}"
-            )
-        if self.task.reward_mode != "sparse":
-            raise ValueError(
-                f"task.reward_mode must be sparse for algo={self.algo.name}, got {self.task.reward_mode}"
-            )
+        self._require_fitting_algorithm()
 
+    def _require_fitting_algorithm(self) -> None:
+        name, horizon, every = self.algo.name, self.base.act_horizon, self.algo.residual_every
+        if horizon % every:
+            raise ValueError(f"algo.residual_every must divide base.act_horizon={horizon}, got {every}")
+        if self.task.reward_mode != "sparse":
+            raise ValueError(f"task.reward_mode must be sparse for algo={name}, got {self.task.reward_mode}")
+        room = self.wire.max_message_bytes
+        if self.algo.trains_base and room < BASE_MESSAGE_BYTES:
+            least = f"at least {BASE_MESSAGE_BYTES} for algo={name}, which sends the base in pieces"
+            raise ValueError(f"wire.max_message_bytes must be {least}, got {room}")
+        if isinstance(self.algo, SftConfig) and not self.prior_sources:
+            raise ValueError("algo=sft imitates learner.demos, got null: name a dataset")
+        if self.algo.trains_base and isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(f"algo={self.algo.name} trains the base, base=zero has no weights")
         limits = (self.learner.replay_max_gb, self.learner.replay_max_frames)
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
+            both = "learner.replay_max_gb and learner.replay_max_frames"
+            raise ValueError(f"algo=collect keeps all that it collects: set {both} to null")
+        self._require_clip()
+        self._require_hindsight()
+
+    def _require_clip(self) -> None:
+        clip = self.algo.target_clip if isinstance(self.algo, AlgoConfig) else None
+        if clip == "reachable" and not self.task.success_ends:
             raise ValueError(
-                "algo=collect keeps all that it collects: set learner.replay_max_gb and "
-                "learner.replay_max_frames to null"
+                "algo.target_clip must be null or [low, high] for task.gymnasium.success_ends=false, since "
+                "returns are of more than one success, got reachable"
+            )
+
+    def _require_hindsight(self) -> None:
+        if not self.learner.hindsight_goals:
+            return
+        if self.task.goal is None or not self.task.success_ends:
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a task without task.goal, or that success does not end"
+            )
+        if not isinstance(self.base, ZeroBaseConfig):
+            raise ValueError(
+                "learner.hindsight_goals must be 0 for a base with plans, which are for the goal that it "
+                "saw: set base=zero"
             )
 
     @property

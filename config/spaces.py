@@ -8,7 +8,7 @@ import msgspec
 from omegaconf import OmegaConf
 
 from config.section import Section
-from config.task import TaskConfig
+from config.task import SCALED, TaskConfig
 
 
 class Spaces(NamedTuple):
@@ -24,6 +24,7 @@ class _File(Section, frozen=True):
     observations: dict[str, int]
     actions: dict[str, int]
     absolute: tuple[str, ...]
+    gymnasium: dict[str, tuple[int, int]]
 
 
 def spaces_of(task: TaskConfig) -> Spaces:
@@ -34,6 +35,8 @@ def spaces_of(task: TaskConfig) -> Spaces:
 def known_spaces(env_id: str, control_mode: str) -> Spaces:
     """As `spaces_of`, by names."""
     file = _read()
+    if control_mode == SCALED:
+        return Spaces(*file.gymnasium.get(env_id, (None, None)), absolute=False)
     observation_dim = file.observations.get(env_id)
     action_dim = None if observation_dim is None else file.actions.get(control_mode)
     return Spaces(observation_dim, action_dim, control_mode in file.absolute)

@@ -7,30 +7,69 @@ from config.relation import Relation
 from config.section import Section
 
 _CLASSIFIER = "classifier:"
+SCALED = "scaled"
+"""The control mode of gymnasium's tasks: their own actions, scaled to [-1, 1]."""
+
+
+class GymnasiumConfig(Section, frozen=True):
+    """task.gymnasium"""
+
+    package: str | None
+    success: Literal["is_success", "success", "terminated", "reward"]
+    success_reward: float | None
+    success_ends: bool
+
+    def __post_init__(self) -> None:
+        self.filled("package")
+        counts = self.success == "reward"
+        rule = "a number for success=reward, else null"
+        self.require((self.success_reward is not None) == counts, "success_reward", rule)
+
+
+class GoalConfig(Section, frozen=True):
+    """task.goal"""
+
+    achieved: tuple[int, int]
+    desired: tuple[int, int]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        self.positive("threshold")
+        for key in ("achieved", "desired"):
+            first, stop = getattr(self, key)
+            self.require(0 <= first < stop, key, "[first, end) with first below end")
+        lengths = self.achieved[1] - self.achieved[0], self.desired[1] - self.desired[0]
+        self.require(lengths[0] == lengths[1], "desired", "as long as achieved")
 
 
 class TaskConfig(Section, frozen=True):
     """config/task"""
 
     name: str
+    simulator: Literal["maniskill", "gymnasium"]
+    gymnasium: GymnasiumConfig | None
     env_id: str
     control_mode: str
-    obs_mode: Literal["state"]
+    obs: Literal["state", "pixels", "both"]
     sizes: tuple[int, int] | None
     cameras: tuple[str, ...]
     camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
     residual_scale: float
     relations: dict[str, tuple[Relation, ...]]
+    goal: GoalConfig | None
+    robot_type: str
+    robot_state_dim: int | None
+    fps: int
     max_episode_steps: int
-    reward_mode: Literal["sparse", "normalized_dense"]
+    reward_mode: Literal["sparse", "normalized_dense", "own"]
     reconfigure: bool
     success: str
     success_frames: int
 
     def __post_init__(self) -> None:
         self.filled("env_id", "control_mode")
-        self.at_least(1, "max_episode_steps", "success_frames")
+        self.at_least(1, "max_episode_steps", "fps", "success_frames")
         judge = self.success == "simulator" or self.success.removeprefix(_CLASSIFIER) not in (
             self.success,
             "",
@@ -44,6 +83,23 @@ class TaskConfig(Section, frozen=True):
         plain = all(name.replace("_", "").isalnum() for name in self.cameras)
         distinct = len(set(self.cameras)) == len(self.cameras)
         self.require(plain and distinct, "cameras", "different names of letters, digits and _")
+        shown = self.obs == "state" or len(self.cameras) > 0
+        self.require(shown, "obs", "state where cameras names no camera, such as [render]")
+        self._require_simulator()
+
+    @property
+    def success_ends(self) -> bool:
+        """Whether success ends an episode."""
+        return self.gymnasium is None or self.gymnasium.success_ends
+
+    def _require_simulator(self) -> None:
+        ours = self.simulator == "gymnasium"
+        self.require((self.gymnasium is not None) == ours, "gymnasium", "given for simulator=gymnasium alone")
+        self.require(not ours or self.control_mode == SCALED, "control_mode", f"{SCALED} for gymnasium")
+        dense = "own" if ours else "normalized_dense"
+        rule = f"sparse or {dense} for simulator={self.simulator}"
+        self.require(self.reward_mode in ("sparse", dense), "reward_mode", rule)
+        self.require(ours or self.obs != "pixels", "obs", "state or both for simulator=maniskill")
 
     @property
     def classifier(self) -> Path | None:

@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, compose_section
 from config.section import Section
+from config.task import SCALED
+from config.tasks import with_env_id
 from config.tracking import TrackerName, WandbConfig
 
 # A folder of its own: beside config/task, `task=<id>` would name a group.
@@ -81,7 +83,8 @@ class TrainBaseConfig(Section, frozen=True):
         self.require(widths_fit and len(self.unet_dims) > 0, "unet_dims", rule)
         self.positive("lr")
         self.require(0 < self.ema_ceiling < 1, "ema_ceiling", "in (0, 1)")
-        self.require("delta" in self.control_mode, "control_mode", "a delta mode")
+        bounded = "delta" in self.control_mode or self.control_mode == SCALED
+        self.require(bounded, "control_mode", f"a delta mode, or {SCALED} for gymnasium's tasks")
         widest = self.pred_horizon - self.obs_horizon + 1
         self.require(widest >= 1, "pred_horizon", "at least obs_horizon")
         if self.evaluation.act_horizon > widest:
@@ -101,18 +104,10 @@ class TrainBaseConfig(Section, frozen=True):
         return Path(self.out)
 
 
-def task_file(env_id: str) -> str | None:
-    """The name of the file in config/task/ that describes this task, if there is one."""
-    for path in sorted((CONFIG_DIR / "task").glob("*.yaml")):
-        if OmegaConf.select(OmegaConf.load(path), "env_id") == env_id:
-            return path.stem
-    return None
-
-
 def compose_training(overrides: Sequence[str]) -> TrainBaseConfig:
     """config/train_base/main.yaml with Hydra overrides, checked.
     Raises ConfigError: in one line, naming the key."""
-    return compose_section(_FOLDER, overrides, TrainBaseConfig)
+    return compose_section(_FOLDER, with_env_id(overrides), TrainBaseConfig)
 
 
 def training_defaults() -> str:

@@ -17,15 +17,15 @@ fail() {
 
 what="${1:-all}"
 if [[ $what == --help || $what == -h ]]; then
-    echo "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|ray|smolvla|trackers]   makes .venv"
+    echo "usage: bash launch/setup_env.sh [actor|bench|cluster|fetch|groot|pi0|ray|smolvla|trackers]   makes .venv"
     echo "actor: with what an actor needs alone; the others: with that extra of pyproject.toml as well"
     exit 0
 fi
 extra=""
 case "$what" in
     all | actor) ;;
-    bench | cluster | groot | pi0 | ray | smolvla | trackers) extra="$what" what=all ;;
-    *) fail "usage: bash launch/setup_env.sh [actor|bench|cluster|groot|pi0|ray|smolvla|trackers]" ;;
+    bench | cluster | fetch | groot | pi0 | ray | smolvla | trackers) extra="$what" what=all ;;
+    *) fail "usage: bash launch/setup_env.sh [actor|bench|cluster|fetch|groot|pi0|ray|smolvla|trackers]" ;;
 esac
 
 # Compiled once here, not by every process of a run that imports something first. Slow disks take long.

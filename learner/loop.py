@@ -82,6 +82,8 @@ class Loop:
         while schedule.updates_due and not self._is_over():
             self._update()
             self._publish_and_save()
+        if schedule.finished is not None and not self._is_over():
+            log.info("training is over: %s", schedule.finished)
         if progress.stopped_early:
             log.info("training ends early, after %d frames: %s", progress.frames, progress.stopped_early)
         self._save()

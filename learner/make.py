@@ -20,6 +20,7 @@ from learner.diverged import explain
 from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
+from learner.replay.memory.hindsight import Hindsight
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.memory import RingMemory
 from learner.replay.run import load_prior, make_prior_ring, make_ring
@@ -74,12 +75,17 @@ def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ra
     joint = msgspec.structs.replace(algo, batch_size=algo.batch_size * ranks.size)
     return Training(
         algorithm,
-        Batches(joint, ring, prior_ring, seed=config.seed, device=device),
+        Batches(joint, ring, prior_ring, seed=config.seed, device=device, hindsight=_make_hindsight(config)),
         Pace(algo, config.learner.max_updates_behind, config.learner.total_frames),
         RingMemory(ring),
         partial(explain, config=config, spec=experience_spec(config, base), prior=prior),
         {"prior_clipped_share": None if prior is None else prior.clipped_share},
     )
+
+
+def _make_hindsight(config: Config) -> Hindsight | None:
+    goal, goals = config.task.goal, config.learner.hindsight_goals
+    return Hindsight(goal, goals) if goal is not None and goals else None
 
 
 def _make_ring(config: Config, base: BasePolicy) -> Ring:

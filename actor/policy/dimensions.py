@@ -6,9 +6,11 @@ import sys
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
+
 from config.process import UsageError
 from config.section import ConfigError
-from config.spaces import known_spaces, spaces_of
+from config.spaces import spaces_of
 from config.task import TaskConfig
 
 # A simulator of one environment takes seconds on an idle machine, a minute on a busy one.
@@ -32,29 +34,29 @@ def require_bounded(task: TaskConfig) -> None:
 
 
 def dimensions_of(task: TaskConfig) -> Dimensions:
-    """`task.sizes`, else as `named_dimensions`."""
+    """`task.sizes`, else as `simulated_dimensions`."""
     if task.sizes is not None:
         return Dimensions(*task.sizes)
     try:
-        return named_dimensions(task.env_id, task.control_mode)
+        return simulated_dimensions(task)
     except ConfigError as error:
         raise ConfigError(f"{error} (set task.sizes=[<observation dimension>,<action dimension>])") from error
 
 
-@cache
-def named_dimensions(env_id: str, control_mode: str) -> Dimensions:
+def simulated_dimensions(task: TaskConfig) -> Dimensions:
     """From config/spaces.yaml, else from a simulator in a process of its own.
-    Raises ConfigError: ManiSkill cannot build it here; the message says why.
+    Raises ConfigError: the simulator cannot be built here; the message says why.
     UsageError: it can, and no run can play the task."""
-    known = known_spaces(env_id, control_mode)
+    known = spaces_of(task)
     if known.observation_dim is not None and known.action_dim is not None:
         return Dimensions(known.observation_dim, known.action_dim)
-    return _ask_simulator(env_id, control_mode)
+    return _ask_simulator(task.env_id, msgspec.json.encode(task).decode())
 
 
-def _ask_simulator(env_id: str, control_mode: str) -> Dimensions:
+@cache
+def _ask_simulator(env_id: str, task: str) -> Dimensions:
     # In a process: a learner imports no simulator, and this one must be gone before others start.
-    command = [sys.executable, "-W", "ignore", "-m", "actor.simulators.dimensions", env_id, control_mode]
+    command = [sys.executable, "-W", "ignore", "-m", "actor.simulators.dimensions", task]
     try:
         asked = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S

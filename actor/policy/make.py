@@ -19,7 +19,7 @@ def make_base(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
     """The base of `config/base`, checked against the task's dimensions.
 
     Raises:
-        ConfigError: the task's dimensions cannot be found out, see `named_dimensions`, or its actions are not
+        ConfigError: the task's dimensions cannot be found out, see `dimensions_of`, or its actions are not
             a base's, see `require_bounded`.
         CheckpointError: it cannot be read, or is not of the task, its control mode, observation, actions, or
             the horizon asked for; names both sides.

@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from actor.simulators.adapters import simulator_of
 from actor.simulators.cameras import STATE
-from actor.simulators.maniskill import single_environment
 from config.task import TaskConfig
 
 # Beside the observation to act on next: the true last one of an episode, and the outcome of the action.
@@ -37,9 +37,11 @@ class Bundle(gymnasium.Env):
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
         self._seeds, self._drawn = seeds, picture is not None
+        simulator = simulator_of(task)
         # Of the first one there are pictures.
         self._envs = [
-            single_environment(task, seed, stride, picture if seed == seeds.start else None) for seed in seeds
+            simulator.single_environment(task, seed, stride, picture if seed == seeds.start else None)
+            for seed in seeds
         ]
         single = self._envs[0].observation_space
         self._plain = not isinstance(single, gymnasium.spaces.Dict)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from actor.policy.images import Images
 from config.process import UsageError
+from config.task import TaskConfig
 
 
 class TaskError(UsageError):
@@ -22,6 +23,10 @@ class TaskError(UsageError):
 
 class UnplayableError(TaskError):
     """A task that can be made, and that no run can play."""
+
+
+class RenderError(UsageError):
+    """Cameras on a host that cannot draw; the message says what to install."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,49 @@ class VectorEnvironment(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Simulator(Protocol):
+    """What the file of a simulator in this package has (`adapters.py` chooses one)."""
+
+    @property
+    def PRELOADED(self) -> tuple[str, ...]:
+        """Modules that the server of simulator processes imports once for all of them."""
+        ...
+
+    def require(self, task: TaskConfig, *, draws: bool) -> None:
+        """Raise TaskError unless the task and its files are there, RenderError for cameras, or where pictures
+        are drawn for a person, on a host that cannot draw. Imports the simulator."""
+        ...
+
+    def single_environment(
+        self, task: TaskConfig, first_seed: int, stride: int, picture: tuple[int, int] | None = None
+    ) -> gymnasium.Env:
+        """One CPU simulator in this process, whose episode n has the seed first_seed + n * stride.
+
+        Its actions are rows in [-1, 1], its observation a float32 row, or with cameras a dict as of
+        `CameraObservation`; `info` is {"success": bool}.
+
+        Args:
+            picture: width and height of what `render` returns; None: it returns nothing.
+
+        Raises TaskError, UnplayableError, RenderError.
+        """
+        ...
+
+    def state_dimensions(self, task: TaskConfig) -> tuple[int, int]:
+        """Observation and action dimension. Raises TaskError, UnplayableError."""
+        ...
+
+    def first_observation(self, task: TaskConfig, seed: int) -> dict[str, Tensor]:
+        """Each part's name and values (n,) in an episode's first observation, in their order.
+        Raises TaskError."""
+        ...
+
+    def draws_slowly(self, task: TaskConfig) -> bool:
+        """Whether the processor draws pictures of `task`; call it before anything else of the process draws.
+        Raises RenderError."""
+        ...
 
 
 def require_unit_actions(space: Any) -> None:

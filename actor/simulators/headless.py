@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.process import UsageError
+from actor.simulators.contract import RenderError
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,6 @@ _SOFTWARE_DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json"
 _SOFTWARE_DEVICE = "pci:0"
 SOFTWARE_BACKEND = "software"
 """Our name for a render backend that ManiSkill's parser does not know."""
-
-
-class RenderError(UsageError):
-    """Cameras on a host that cannot draw; the message says what to install."""
 
 
 class HeadlessMaterial:
@@ -87,6 +83,9 @@ def _register_tasks() -> None:
     import mani_skill.envs  # noqa: F401
 
     import actor.simulators.tasks  # noqa: F401
+    from config.packages import register_tasks
+
+    register_tasks()
 
 
 @functools.cache

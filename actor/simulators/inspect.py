@@ -5,10 +5,6 @@ observation, with the indices that algo.relations, base.observation and learner.
 relation in metres. Connects to nothing.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import msgspec
 import torch
 from rich import box
 from rich.console import Console
@@ -16,31 +12,14 @@ from rich.table import Table
 from torch import Tensor
 
 from actor.policy.relations import Relations
-from actor.simulators.maniskill import make_simulator, require_task
+from actor.simulators.adapters import simulator_of
 from config.main import Config
 from config.task import TaskConfig
 
 
 def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
-    """Each part's name and values (n,), in the order of the state observation.
-    Raises TaskError: unknown task or control mode."""
-    require_task(task.env_id)
-    # The same values before ManiSkill's `flatten_state_dict` puts them in one row.
-    apart: Any = "state_dict"
-    env = make_simulator(msgspec.structs.replace(task, obs_mode=apart, cameras=()), "physx_cpu", 1)
-    try:
-        observation, _ = env.reset(seed=seed)
-        return dict(_parts(observation))
-    finally:
-        env.close()
-
-
-def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Tensor]]:
-    for name, value in observation.items():
-        if isinstance(value, Mapping):
-            yield from _parts(value, f"{within}{name}/")
-        else:
-            yield within + name, torch.as_tensor(value).float().flatten()
+    """Each part's name and values (n,), in their order. Raises TaskError: see its message."""
+    return simulator_of(task).first_observation(task, seed)
 
 
 def show(config: Config, console: Console) -> None:

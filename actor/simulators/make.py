@@ -1,10 +1,10 @@
 """The simulator of a configuration: processes on CPUs, one batch on a GPU."""
 
 from actor.policy.classifier.files import load_classifier
+from actor.simulators.adapters import require_task
 from actor.simulators.batched import BatchedEnvironment
-from actor.simulators.contract import VectorEnvironment
+from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.judged import JudgedEnvironment
-from actor.simulators.maniskill import require_task
 from config.task import TaskConfig
 
 
@@ -32,7 +32,12 @@ def make_environment(
         TaskError: unknown task, control mode or camera, or unsuitable action space.
         RenderError: cameras, and nothing here that renders.
     """
-    require_task(task.env_id, task.cameras)
+    if task.simulator != "maniskill" and backend != "physx_cpu":
+        raise TaskError(
+            f"actor.backend={backend} is a backend of ManiSkill, task.simulator={task.simulator} runs on "
+            "processors: set actor.backend=physx_cpu"
+        )
+    require_task(task)
     if task.classifier is None:
         return _make_simulators(task, backend, num_envs, seed, processes, picture)
     classifier = load_classifier(task.classifier, task, device)

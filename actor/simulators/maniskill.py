@@ -2,50 +2,35 @@
 
 import difflib
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium
+import msgspec
 import torch
+from torch import Tensor
 
 from actor.simulators.cameras import CameraObservation, filmed, missing_cameras, rendered
 from actor.simulators.contacts import no_contacts
 from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
-from actor.simulators.headless import choose_renderer, prepare_simulator
+from actor.simulators.headless import SOFTWARE_BACKEND, choose_renderer, prepare_simulator, quiet_driver
+from actor.simulators.seeded import SeededEpisodes
 from config.task import TaskConfig
 
-
-class SeededEpisodes(gymnasium.Wrapper):
-    """Episode n of this sub-environment has the seed `first + n * stride`, so that a run repeats.
-
-    A seed given to `reset` is the first of a new sequence. `info` has only what the actor reads.
-    """
-
-    def __init__(self, env: gymnasium.Env, first: int, stride: int) -> None:
-        super().__init__(env)
-        self._next_seed = first
-        self._stride = stride
-
-    @torch.inference_mode()
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        if seed is not None:
-            self._next_seed = seed
-        with no_contacts(self.env.unwrapped):
-            observation, _ = self.env.reset(seed=self._next_seed % 2**31, options=options)
-        self._next_seed += self._stride
-        return observation, {}
-
-    @torch.inference_mode()
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward), terminated, truncated, {"success": bool(info["success"])}
+PRELOADED = ("actor.simulators.bundle", "mani_skill.envs")
 
 
 def make_simulator(
-    task: TaskConfig, backend: str, num_envs: int, picture: tuple[int, int] | None = None
+    task: TaskConfig,
+    backend: str,
+    num_envs: int,
+    picture: tuple[int, int] | None = None,
+    obs_mode: str = "state",
 ) -> gymnasium.Env:
     """ManiSkill's own environment for `task`.
 
     Args:
+        obs_mode: ManiSkill's, without cameras.
         picture: width and height of what `render` returns; None: it returns nothing.
 
     Raises:
@@ -54,7 +39,7 @@ def make_simulator(
     """
     render_backend = choose_renderer() if task.cameras or picture else prepare_simulator()
     settings = dict(
-        obs_mode=task.obs_mode,
+        obs_mode=obs_mode,
         control_mode=task.control_mode,
         reward_mode=task.reward_mode,
         sim_backend=backend,
@@ -127,7 +112,13 @@ def single_environment(
     made = playable_simulator(task, "physx_cpu", 1, picture)
     env: gymnasium.Env = CPUGymWrapper(made, ignore_terminations=task.classifier is not None)
     quicken()
-    return SeededEpisodes(CameraObservation(env, task) if task.cameras else env, first_seed, stride)
+    shown = CameraObservation(env, task) if task.cameras else env
+    return SeededEpisodes(shown, first_seed, stride, lambda: no_contacts(env.unwrapped))
+
+
+def require(task: TaskConfig, *, draws: bool) -> None:
+    """As `require_task`."""
+    require_task(task.env_id, task.cameras, draws=draws)
 
 
 def require_task(env_id: str, cameras: tuple[str, ...] = (), *, draws: bool = False) -> None:
@@ -174,3 +165,46 @@ def _missing_assets(group: str) -> list[str]:
         return []
     needed = assets.expand_data_group_into_individual_data_source_ids(group)
     return sorted(name for name in needed if not assets.is_data_source_downloaded(name))
+
+
+def state_dimensions(task: TaskConfig) -> tuple[int, int]:
+    """Observation and action dimension.
+    Raises TaskError: ManiSkill does not know or cannot build it, or, UnplayableError, no run can play it."""
+    require_task(task.env_id)
+    env = make_maniskill(
+        task.env_id, num_envs=1, obs_mode="state", control_mode=task.control_mode, sim_backend="physx_cpu",
+        render_backend=prepare_simulator(),
+    )  # fmt: skip
+    try:
+        maniskill: Any = env.unwrapped
+        require_playable(env, task.env_id)
+        return maniskill.single_observation_space.shape[0], maniskill.single_action_space.shape[0]
+    finally:
+        env.close()
+
+
+def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
+    """Each part's name and values (n,), in the order of the state observation.
+    Raises TaskError: unknown task or control mode."""
+    require_task(task.env_id)
+    # The same values before ManiSkill's `flatten_state_dict` puts them in one row.
+    env = make_simulator(msgspec.structs.replace(task, cameras=()), "physx_cpu", 1, obs_mode="state_dict")
+    try:
+        observation, _ = env.reset(seed=seed)
+        return dict(_parts(observation))
+    finally:
+        env.close()
+
+
+def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in observation.items():
+        if isinstance(value, Mapping):
+            yield from _parts(value, f"{within}{name}/")
+        else:
+            yield within + name, torch.as_tensor(value).float().flatten()
+
+
+def draws_slowly(task: TaskConfig) -> bool:
+    """Whether the processor draws. Raises RenderError: nothing here does."""
+    with quiet_driver():
+        return choose_renderer() == SOFTWARE_BACKEND

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
+from actor.simulators.adapters import simulator_of
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
 from actor.simulators.contract import Step, TaskError
@@ -52,7 +53,7 @@ class ProcessEnvironment:
         self._places = max(map(len, bundles))
         # The place of each sub-environment among all bundles' places.
         self._at = np.concatenate([self._places * i + np.arange(len(b)) for i, b in enumerate(bundles)])
-        method = start_method()
+        method = start_method(simulator_of(task).PRELOADED)
         try:
             made = ask_for_spaces(method, task, self._places)
             self._bundles = AsyncVectorEnv(

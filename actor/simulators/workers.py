@@ -9,8 +9,7 @@ from typing import Any, Literal
 import gymnasium
 
 from actor.simulators.bundle import Bundle
-from actor.simulators.contract import TaskError
-from actor.simulators.headless import RenderError
+from actor.simulators.contract import RenderError, TaskError
 from config.task import TaskConfig
 
 StartMethod = Literal["fork", "forkserver"]
@@ -45,13 +44,15 @@ def _leave_signals_to_starter() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def start_method() -> StartMethod:
+def start_method(preloaded: tuple[str, ...]) -> StartMethod:
     """How workers start. A fork has what this process has imported, which took seconds. It is safe while this
-    process has no other thread, which a fork stops in the middle of its work: before CUDA and sockets."""
+    process has no other thread, which a fork stops in the middle of its work: before CUDA and sockets.
+
+    `preloaded`: what a server of workers imports, see `Simulator`."""
     if len(os.listdir("/proc/self/task")) == 1:
         return "fork"
     # The server that every worker is forked from imports once for all.
-    multiprocessing.set_forkserver_preload(["actor.simulators.bundle", "mani_skill.envs"])
+    multiprocessing.set_forkserver_preload([*preloaded])
     return "forkserver"
 
 

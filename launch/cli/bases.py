@@ -13,15 +13,16 @@ PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
 
 @click.command(
     cls=Verb,
-    short_help="Demonstrations of a task, planned or downloaded.",
+    short_help="Demonstrations of a task, planned, scripted or downloaded.",
     log_format="demos | %(message)s",
     examples={
         "demos task=PushCube-v1 episodes=300": "writes demos/PushCube-v1",
         "demos task=StackCube-v1 episodes=400 noise=0.15": "records the way back from pushes on the arm",
         "demos source=download lerobot=true": "ManiSkill's own, as a LeRobot dataset too",
+        "demos task=fetch_push episodes=100": "of a scripted expert",
     },
     keys={
-        "task=PushCube-v1": "ManiSkill's name of a task that has a planner, not a file of config/task",
+        "task=PushCube-v1": "id of a task that has a planner or an expert, or its file in config/task",
         "episodes=300": "demonstrations wanted",
         "noise=0.15": "pushes on the arm: policies trained on the result are far steadier",
     },
@@ -29,6 +30,7 @@ PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
 @overrides_argument("demos")
 def demos(overrides: tuple[str, ...]) -> None:
     """Plans demonstrations with ManiSkill's motion planner, or downloads ManiSkill's own.
+    In tasks of Fetch a scripted expert plays.
 
     They come with state observations and actions of the control mode asked for. The planner needs packages
     of its own: the first call makes .venv-demos. Stopped, the same command goes on with what is missing.
@@ -51,7 +53,7 @@ def demos(overrides: tuple[str, ...]) -> None:
         "train-base task=StackCube-v1 preset=small demos=mine.h5 out=bases/mine": "",
     },
     keys={
-        "task=PushCube-v1": "ManiSkill's name of the task, not a file of config/task",
+        "task=PushCube-v1": "the id of the task, or its file in config/task",
         "preset=small": "for processors; the default, preset=published, wants a GPU",
         "demos=FILE": "ManiSkill h5 with state observations, LeRobot dataset (folder or hub id), or a list",
         "out=FOLDER": "the new base: give it to run as base.path=FOLDER",

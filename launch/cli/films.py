@@ -109,7 +109,7 @@ def film(
         raise click.UsageError("--timelapse shows the base and several residuals: leave --policy out")
     stop = stop_on_signals()
     os.nice(LOWEST_PRIORITY)
-    from actor.simulators.headless import RenderError
+    from actor.simulators.contract import RenderError
     from launch.run.folder import find_run
     from launch.show.film.make import Asked, Size, make_films
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import datasets
 
+from config.tasks import key_of_task
 from learner.replay.prior.lerobot import write_lerobot
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.read import Wanted, read_demonstrations
-
-ROBOT, FPS = "panda", 20
 
 
 def to_lerobot(source: Path, target: Path, *, last_frame_succeeds: bool) -> None:
@@ -18,7 +17,8 @@ def to_lerobot(source: Path, target: Path, *, last_frame_succeeds: bool) -> None
     read = read_demonstrations(source, _wanted(None, last_frame_succeeds))
     # Without a json beside it, the folder's name is the best guess.
     task = read.origin.env_id or source.resolve().parent.name
-    write_lerobot(target, read.episodes, task=task, robot_type=ROBOT, fps=FPS)
+    robot, fps = key_of_task(task, "robot_type", "panda"), int(key_of_task(task, "fps", "20"))
+    write_lerobot(target, read.episodes, task=task, robot_type=robot, fps=fps)
 
 
 def pack(source: Path, target: Path, episodes: int | None, *, last_frame_succeeds: bool) -> None:

@@ -90,6 +90,10 @@ def look(config: Config) -> None:
         from actor.policy.make import make_base
 
         make_base(config.base, config.task, "cpu")
+        if config.algo.trains_base:
+            from learner.tuning.make import require_trainable
+
+            require_trainable(config)
     if config.task.classifier is not None:
         from actor.policy.classifier.files import load_classifier
 

@@ -156,7 +156,7 @@ def with_sizes(config: Config) -> Config:
     task = config.task
     if task.sizes is not None or spaces_of(task).action_dim is not None:
         return config
-    log.info("asking ManiSkill for the dimensions of %s", task.env_id)
+    log.info("asking %s for the dimensions of %s", task.simulator, task.env_id)
     sizes = dimensions_of(task)
     log.info("%s has observation_dim %d and action_dim %d", task.env_id, *sizes)
     return msgspec.structs.replace(config, task=msgspec.structs.replace(task, sizes=tuple(sizes)))

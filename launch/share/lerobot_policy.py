@@ -12,8 +12,10 @@ import msgspec
 from lerobot.processor import (
     AddBatchDimensionProcessorStep,
     DeviceProcessorStep,
+    NormalizerProcessorStep,
     PolicyProcessorPipeline,
     RenameObservationsProcessorStep,
+    UnnormalizerProcessorStep,
 )
 from safetensors.torch import save_model
 from torch import nn
@@ -192,13 +194,15 @@ def _lerobot(config: Config, settings: LeRobotBaseConfig) -> BaseParts:
 
 
 def _write_processors(folder: Path, base: BaseParts) -> None:
-    """Batches and devices for the policy, and what LeRobot does before and after its base."""
+    """LeRobot's usual steps, which scale nothing here, and what it does before and after the base."""
     before = [
         RenameObservationsProcessorStep(rename_map={}),
         AddBatchDimensionProcessorStep(),
         DeviceProcessorStep(device="cpu"),
+        NormalizerProcessorStep(features={}, norm_map={}),  # lerobot-train sets it
     ]
-    for name, steps in (("preprocessor", before), ("postprocessor", [DeviceProcessorStep(device="cpu")])):
+    after = [UnnormalizerProcessorStep(features={}, norm_map={}), DeviceProcessorStep(device="cpu")]
+    for name, steps in (("preprocessor", before), ("postprocessor", after)):
         PolicyProcessorPipeline(steps=steps, name=f"policy_{name}").save_pretrained(folder)
     if base.processors is not None:
         for name, processor in zip(("preprocessor", "postprocessor"), base.processors, strict=True):

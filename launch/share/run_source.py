@@ -10,8 +10,9 @@ from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
-from launch.evaluate import config_of_run, residual_of_run
 from launch.run.folder import find_run
+from launch.run.trained import residual_of_run
+from launch.show.film.settings import config_of_film
 from learner.checkpoints.shared import facts_of
 
 
@@ -33,7 +34,8 @@ class Shared:
 def shared_run(run: str, checkpoint: str) -> Shared:
     """The run and its checkpoint `best` (else the newest), `newest`, or the file that is named.
     Raises UsageError: no such run, or no such checkpoint, or it cannot be read."""
-    config, run_dir = config_of_run(run, ()), find_run(run)
+    run_dir = find_run(run)
+    config = config_of_film(run_dir, ())  # of this release or another
     algo = config.algo.plays
     if algo is None:
         raise UsageError(

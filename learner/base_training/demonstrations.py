@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from actor.policy.dimensions import named_dimensions
+from actor.policy.dimensions import simulated_dimensions
 from config.process import UsageError
 from config.section import ConfigError
 from config.spaces import known_spaces
 from config.train_base import TrainBaseConfig
+from learner.base_training.evaluation import played_task
 from learner.base_training.windows import Windows, make_windows
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.error import DemonstrationError
@@ -61,7 +62,7 @@ def require_task_sizes(settings: TrainBaseConfig, episodes: list[Demonstration])
     known = known_spaces(settings.task, settings.control_mode)
     if settings.evaluation.every:
         try:
-            known = named_dimensions(settings.task, settings.control_mode)
+            known = simulated_dimensions(played_task(settings))
         except UsageError as error:
             raise ConfigError(f"{error} (evaluation.every=0 trains without playing the task)") from error
     for what, wanted, found in (

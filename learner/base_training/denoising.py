@@ -31,10 +31,20 @@ def learning_rate_factor(step: int, warmup: int, total: int) -> float:
 
 
 def denoising_loss(
-    agent: DiffusionAgent, alpha: Tensor, history: Tensor, actions: Tensor, noise: Tensor, steps: Tensor
+    agent: DiffusionAgent,
+    alpha: Tensor,
+    history: Tensor,
+    actions: Tensor,
+    noise: Tensor,
+    steps: Tensor,
+    padded: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of the prediction at `steps` (Ho et al. 2020, eq. 14).
-    `alpha`: cumulative products of the 100 steps."""
+
+    Args:
+        alpha: cumulative products of the 100 steps.
+        padded: b1 (B, pred_horizon), actions that do not count; None: all count.
+    """
     clean = agent.scale_action(actions)
     kept = alpha[steps, None, None]
     noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
@@ -45,7 +55,11 @@ def denoising_loss(
             wanted = clean
         case "v_prediction":
             wanted = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-    return torch.nn.functional.mse_loss(agent.predict(noisy, steps, history).float(), wanted)
+    predicted = agent.predict(noisy, steps, history).float()
+    if padded is None:
+        return torch.nn.functional.mse_loss(predicted, wanted)
+    counts = (~padded).float()
+    return ((predicted - wanted).square().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
 
 
 class Denoising:
@@ -92,7 +106,7 @@ class Denoising:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def update(self, batch: Batch) -> Tensor:
-        """One step of everything from `history`, `actions`, `noise` and `steps`; the loss, without gradient.
+        """One step of everything from the tensors that `denoising_loss` takes; the loss, without gradient.
 
         It and later ones change no weight if the loss or a gradient is not finite: see `first_skipped`."""
         losses = []

@@ -8,10 +8,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from actor.policy.dimensions import named_dimensions
+from actor.policy.dimensions import simulated_dimensions
 from config.compose import compose_config, write_config
 from config.main import Config
-from config.train_base import TrainBaseConfig, task_file
+from config.task import TaskConfig
+from config.tasks import task_file
+from config.train_base import TrainBaseConfig
 
 log = logging.getLogger(__name__)
 
@@ -76,19 +78,13 @@ class BaseEvaluations:
 def evaluation_config(settings: TrainBaseConfig, folder: Path) -> Config:
     """The configuration of a run that would play the base in `folder`. Raises ConfigError."""
     evaluation = settings.evaluation
-    known = task_file(settings.task)
-    limit = evaluation.max_episode_steps
     return compose_config(
         [
-            # What such a file says of the scene counts: a run will play the base there.
-            *([] if known is None else [f"task={known}"]),
-            *([] if limit is None else [f"task.max_episode_steps={limit}"]),
+            *_task_words(settings),
             f"base.path={folder}",
             f"base.act_horizon={evaluation.act_horizon}",
             f"base.inference_steps={evaluation.inference_steps}",
-            f"task.env_id={settings.task}",
-            f"task.control_mode={settings.control_mode}",
-            f"task.sizes={list(named_dimensions(settings.task, settings.control_mode))}",
+            f"task.sizes={list(simulated_dimensions(played_task(settings)))}",
             "task.residual_dims=null",
             f"algo.residual_every={evaluation.act_horizon}",
             f"learner.evaluation.episodes={evaluation.episodes}",
@@ -96,3 +92,19 @@ def evaluation_config(settings: TrainBaseConfig, folder: Path) -> Config:
             f"learner.evaluation.num_envs={evaluation.num_envs}",
         ]
     )
+
+
+def played_task(settings: TrainBaseConfig) -> TaskConfig:
+    """The task of an evaluation. Raises ConfigError."""
+    return compose_config(_task_words(settings)).task
+
+
+def _task_words(settings: TrainBaseConfig) -> list[str]:
+    known, limit = task_file(settings.task), settings.evaluation.max_episode_steps
+    return [
+        # What such a file says of the scene counts: a run will play the base there.
+        *([] if known is None else [f"task={known}"]),
+        *([] if limit is None else [f"task.max_episode_steps={limit}"]),
+        f"task.env_id={settings.task}",
+        f"task.control_mode={settings.control_mode}",
+    ]

@@ -12,7 +12,7 @@ from actor.policy.lerobot.classifier import as_input, feature_of, make_model, sa
 from config.train_reward import RewardTraining, TrainRewardConfig
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.error import DemonstrationError
-from learner.rewards.labels import Labels, read_episodes
+from learner.rewards.labels import Labels, labels_of, read_episodes
 from learner.rewards.report import Report, make_report
 from learner.rewards.seen import read_pictures
 
@@ -26,7 +26,7 @@ def train_on_pictures(asked: RewardTraining, stop: threading.Event) -> Report | 
     Raises CheckpointError: the encoder. DemonstrationError: data without pictures of these cameras, or with
     labels of one class."""
     settings, task = asked
-    read_episodes(asked)  # of the task, with both labels, before pictures are decoded
+    labels_of(read_episodes(asked), settings.sources)  # before pictures are decoded
     cameras = {camera: feature_of(camera) for camera in task.cameras}
     pictures, labels = read_pictures(settings.sources, cameras, task.camera_size)
     model = make_model(task.cameras, task.camera_size, settings.encoder, settings.device)
@@ -74,6 +74,7 @@ def _train(
         weight_decay=settings.weight_decay,
     )
     model.train()
+    model.encoder.eval()  # frozen: its running means too
     for step in range(settings.steps):
         rows = np.concatenate([rng.choice(kind, half) for kind in kinds])
         batch: dict[str, Any] = {

@@ -50,6 +50,11 @@ def make_rejection(config: Config, algo: RejectionConfig, base: BasePolicy) -> T
     )
 
 
+def require_trainable(config: Config) -> None:
+    """Raise CheckpointError if the base cannot be trained, as the learner will find out."""
+    make_tuner(config.base, config.task, TunerSettings(1, 0, None, 0.0, config.seed, "cpu"))
+
+
 def _dims(base: BasePolicy) -> tuple[int, int]:
     return base.observation_dim, base.action_dim
 

@@ -64,9 +64,9 @@ class Successes:
 
     def _judge(self, observations: Array, actions: Array, success: Array, corrected: Array | None) -> None:
         if success.any() and len(actions) >= self._min_frames:
-            self.episodes += 1
             end = int(success.reshape(-1).argmax()) + 1
-            self._kept.add(observations[:end], actions[:end])
+            # Of one that ended at once there is nothing to learn.
+            self.episodes += self._kept.add(observations[:end], actions[:end]) > 0
         elif corrected is not None:
             for first, end in _stretches(corrected.reshape(-1)):
                 self.corrected_frames += end - first

@@ -45,8 +45,9 @@ class House:
     def environment(self) -> dict[str, str]:
         """Packages come from the copy, not from where `.venv` was made; nothing asks the Hub."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        packages = os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
         path = f"{self.folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"
-        return kept | {"PATH": path, "PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"}
+        return kept | {"PATH": path, "PYTHONPATH": packages, "HF_HUB_OFFLINE": "1"}
 
     def run(self, command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """What a person gets who pastes `command` into a terminal here. It must leave nobody running."""

@@ -13,10 +13,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.documents import ROOT, SLOW, Command, all_commands, programs
+from tests.support.fetch import needs_fetch
 from tests.support.house import House
 from tests.support.namespaces import refusal
 
@@ -38,7 +40,9 @@ def sections() -> Iterator[list[Command]]:
     """The slow commands of each section that needs neither a second host, nor a kill, nor a camera."""
     slow = [command for command in all_commands() if command.words.startswith(SLOW)]
     for (page, _), commands in itertools.groupby(slow, key=lambda command: (command.page, command.heading)):
-        rest = [command for command in commands if "task.cameras" not in command.words]
+        # What Fetch needs is installed, or its section is skipped.
+        left_out = ("task.cameras", "setup_env.sh fetch")
+        rest = [command for command in commands if not any(word in command.words for word in left_out)]
         if rest and page not in (TWO_HOSTS, STOPPED, SLURM, RAY, "docs/how-to/gpu.md"):
             yield rest
 
@@ -122,7 +126,12 @@ def check_newest_run(house: House) -> None:
     assert summary["frames"] >= 1000 and summary["evaluation_episodes"] == 4, summary
 
 
-@pytest.mark.parametrize("commands", sections(), ids=name_of)
+def marked(commands: list[Command]) -> Any:
+    asks_for_fetch = any("fetch" in command.words for command in commands)
+    return pytest.param(commands, marks=[needs_fetch] if asks_for_fetch else [], id=name_of(commands))
+
+
+@pytest.mark.parametrize("commands", map(marked, sections()))
 def test_a_section_can_be_followed(commands: list[Command], house: House) -> None:
     walk(house, commands)
 

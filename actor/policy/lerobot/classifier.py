@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lerobot.configs.rewards import RewardModelConfig
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.rewards.classifier.configuration_classifier import RewardClassifierConfig
 from lerobot.rewards.classifier.modeling_classifier import Classifier
@@ -71,18 +72,19 @@ def make_model(cameras: Sequence[str], size: tuple[int, int], encoder: str, devi
 
 def save_pictures(folder: Path, model: Any, encoder: str) -> None:
     """Write the classifier, with the encoder that LeRobot would look for elsewhere."""
-    from transformers import AutoModel
+    from transformers import AutoModel  # pyright: ignore[reportMissingImports]  LeRobot's extras bring it
 
-    AutoModel.from_pretrained(encoder, trust_remote_code=True).save_pretrained(folder / ENCODER)
+    AutoModel.from_pretrained(encoder).save_pretrained(folder / ENCODER)
     model.save_pretrained(folder / PICTURES)
 
 
 def load_pictures(folder: Path, cameras: Sequence[str], threshold: float, device: str) -> PictureClassifier:
     """What `save_pictures` wrote. Raises CheckpointError: it cannot be loaded."""
     try:
-        config = RewardClassifierConfig.from_pretrained(folder / PICTURES)
+        config: Any = RewardModelConfig.from_pretrained(folder / PICTURES)
         config.model_name, config.device = str(folder / ENCODER), device
-        model = _Classifier.from_pretrained(folder / PICTURES, config=config, strict=True)
+        # Not strict: LeRobot's cameras share one encoder, which its file has once.
+        model = _Classifier.from_pretrained(folder / PICTURES, config=config)
     except Exception as error:  # LeRobot, transformers and safetensors raise a dozen kinds
         raise CheckpointError(
             f"task.success: the classifier {folder} cannot be loaded: {reason(error)}"

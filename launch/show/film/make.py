@@ -12,8 +12,8 @@ import gymnasium
 
 from actor.evaluation import prepare_base
 from actor.policy.contract import BasePolicy
-from actor.simulators.headless import SOFTWARE_BACKEND, choose_renderer, quiet_driver
-from actor.simulators.maniskill import single_environment
+from actor.simulators.adapters import simulator_of
+from actor.simulators.headless import quiet_driver
 from config.main import Config
 from config.process import DONE, FAILED, StopRequest
 from launch.run.folder import require_run
@@ -97,12 +97,12 @@ def send_films(run_dir: Path, config: Config, stop: StopRequest) -> None:
 def studio(config: Config, size: Size | None, stop: StopRequest) -> Generator[tuple[Player, int]]:
     """One simulator with a camera, and after how many frames it takes a picture.
     Raises CheckpointError, DeviceError, RenderError, TaskError: see their messages."""
-    with quiet_driver():
-        software = choose_renderer() == SOFTWARE_BACKEND
+    simulator = simulator_of(config.task)
+    software = simulator.draws_slowly(config.task)
     base: BasePolicy = prepare_base(config)
     with quiet_driver():
         picture = size or (SMALL if software else LARGE)
-        env: gymnasium.Env = single_environment(config.task, 0, 1, picture)
+        env: gymnasium.Env = simulator.single_environment(config.task, 0, 1, picture)
     try:
         yield Player(config, base, env, lambda: not stop.is_set()), 2 if software else 1
     finally:

@@ -81,23 +81,36 @@ def _setting(settings: Mapping[str, Any], section: str, key: str) -> Any:
 
 
 def _tiles(record: Record) -> Iterator[Tile]:
-    full = record.full
-    yield success_tile("base alone", record.base)
-    yield success_tile(record.trained, full[-1] if full else None)
-    total = _setting(record.settings, "learner", "total_frames")
-    yield Tile(
-        "frames",
-        count(record.newest("frames")),
-        f"training ends after {count(total)}" if is_number(total) else "",
-    )
+    unit = record.newest("goal_unit")
+    if unit in (None, "frames"):
+        yield from _success_tiles(record)
+        total = _setting(record.settings, "learner", "total_frames")
+        ends = f"training ends after {count(total)}" if is_number(total) else ""
+        yield Tile("frames", count(record.newest("frames")), ends)
+    else:
+        if record.evaluations:
+            yield from _success_tiles(record)
+        wanted = count(record.newest("goal_wanted"))
+        yield Tile(str(unit), count(record.newest("goal_done")), f"the run ends after {wanted}")
+        yield Tile("frames", count(record.newest("frames")))
     # The points go on during the final evaluation, which is no training.
     wall_s = record.summary.get("wall_s", record.newest("t_s"))
     minutes = f"{wall_s / 60:.1f}" if is_number(wall_s) else "unknown"
     yield Tile("minutes", minutes, "of training, from the first experience on")
-    yield Tile("updates", count(record.newest("updates")))
-    yield Tile("episodes", count(record.newest("episodes")), "played to their end")
+    for key, detail in (("updates", ""), ("episodes", "played to their end")):
+        if unit != key:
+            yield Tile(key, count(record.newest(key)), detail)
     if is_number(share := record.newest("intervention_share")):
         yield Tile("by hand", percent(share), "of the newest frames")
+
+
+def _success_tiles(record: Record) -> Iterator[Tile]:
+    full = record.full
+    yield success_tile("base alone", record.base)
+    yield success_tile(record.trained, full[-1] if full else None)
+    if is_number(true := record.summary.get("final_true_success")):
+        false = percent(record.summary.get("final_false_success_share"))
+        yield Tile("true success", percent(true), f"at the end, by the simulator; false successes: {false}")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from config.algo import AlgoConfig
+from learner.replay.memory.hindsight import Hindsight
 from learner.replay.memory.ring import Ring, Sampled
 from learner.replay.memory.rows import Flags, Slots
 from learner.replay.memory.transitions import TransitionBatch
@@ -42,13 +43,25 @@ class _Share(NamedTuple):
 class Batches:
     """Draws `batch_size` transitions, `prior_fraction` of them from `prior` if there is one, and
     `intervention_fraction` of decisions in which somebody intervened (Ball et al. 2023, arXiv 2302.02948, mix
-    prior data into every batch in this way)."""
+    prior data into every batch in this way).
 
-    def __init__(self, algo: AlgoConfig, online: Ring, prior: Ring | None, *, seed: int, device: str) -> None:
+    `hindsight`: gives some of them other goals; None: none."""
+
+    def __init__(
+        self,
+        algo: AlgoConfig,
+        online: Ring,
+        prior: Ring | None,
+        *,
+        seed: int,
+        device: str,
+        hindsight: Hindsight | None = None,
+    ) -> None:
         prior_rows = round(algo.batch_size * algo.prior_fraction) if prior is not None else 0
         self._online = _Share(online, algo.batch_size - prior_rows)
         self._intervened = _Share(online, round(algo.batch_size * algo.intervention_fraction), True)
         self._prior = [_Share(prior, prior_rows)] if prior is not None and prior_rows else []
+        self._hindsight = hindsight
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._rng = np.random.default_rng(seed)
@@ -134,6 +147,7 @@ class Batches:
             gamma=self._gamma,
             reward_offset=self._reward_offset,
             intervened=share.intervened,
+            hindsight=self._hindsight,
         )
 
     def _here(self, column: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
+from learner.replay.memory.hindsight import Hindsight
 from learner.replay.memory.intervened import Intervened
 from learner.replay.memory.message_rows import rows_of
 from learner.replay.memory.rows import Flags, Floats, Rows, Slots
@@ -150,12 +151,22 @@ class Ring:
         gamma: float,
         reward_offset: float,
         intervened: bool = False,
+        hindsight: Hindsight | None = None,
     ) -> Sampled:
         """As `sample`, the same rows for the same `rng`, with the slots at both ends of each transition.
-        `intervened`: of the decisions in which somebody intervened alone."""
+
+        Args:
+            intervened: of the decisions in which somebody intervened alone.
+            hindsight: gives some of them other goals.
+        """
         with self._lock:
             start = draw_linked(self.rows, count, rng, self.intervened.linked if intervened else None)
             batch, end = self._transitions(start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
+            if hindsight is not None:
+                batch, end = hindsight.relabel(
+                    self.rows, batch, end, start, rng,
+                    n_step=n_step, gamma=gamma, reward_offset=reward_offset,
+                )  # fmt: skip
             return Sampled(batch, start, end)
 
     def sample_with_optional(

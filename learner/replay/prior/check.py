@@ -26,10 +26,24 @@ def require_prior(config: Config, dims: tuple[int, int]) -> None:
         dims: of an observation and an action of the task, which are those of every base that can run it.
 
     Raises:
-        DemonstrationError: as `read_demonstrations`, or data of other dimensions.
+        DemonstrationError: as `read_demonstrations`, data of other dimensions, or none to imitate.
     """
+    successful = 0
     for source in config.prior_sources:
-        require_dimensions(source, read_demonstrations(source, wanted_by(config)).episodes[0], dims)
+        episodes = read_demonstrations(source, wanted_by(config)).episodes
+        require_dimensions(source, episodes[0], dims)
+        successful += sum(bool(episode.success.any()) for episode in episodes)
+    if config.algo.trains_base:
+        require_successful(config, successful)
+
+
+def require_successful(config: Config, successful: int) -> None:
+    """Raise DemonstrationError if prior data that is to be imitated has no successful episode."""
+    if config.prior_sources and not successful:
+        raise DemonstrationError(
+            f"{', '.join(config.prior_sources)}: no successful episode, so there is nothing to imitate: "
+            "choose other learner.demos"
+        )
 
 
 def require_dimensions(source: str, episode: Demonstration, dims: tuple[int, int]) -> None:

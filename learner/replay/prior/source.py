@@ -5,6 +5,7 @@ from pathlib import Path
 
 from config.files import broken_link
 from config.main import Config
+from config.tuning import SftConfig
 from learner.folder import RunError
 from learner.replay.dataset.content import why_no_content
 from learner.replay.dataset.format.layout import INFO_PATH
@@ -21,9 +22,9 @@ def require_prior_sources(config: Config) -> None:
         try:
             find_source(source)
         except DemonstrationError as error:
-            raise RunError(
-                f"learner.demos: {error} (without prior data: learner.demos=null algo.prior_fraction=0)"
-            ) from error
+            without = "(without prior data: learner.demos=null algo.prior_fraction=0)"
+            hint = "" if isinstance(config.algo, SftConfig) else f" {without}"
+            raise RunError(f"learner.demos: {error}{hint}") from error
 
 
 def find_source(source: str) -> Path | None:

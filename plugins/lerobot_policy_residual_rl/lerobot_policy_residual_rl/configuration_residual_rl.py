@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import FeatureType, NormalizationMode
 from lerobot.optim.optimizers import AdamWConfig
 
 
@@ -31,6 +32,10 @@ class ResidualRlConfig(PreTrainedConfig):
         env_id, control_mode: of the task that it was trained on.
     """
 
+    # lerobot-train asks for it. The base scales what it sees itself.
+    normalization_mapping: dict[str, NormalizationMode] = field(
+        default_factory=lambda: {kind.value: NormalizationMode.IDENTITY for kind in FeatureType}
+    )
     base_type: str = "zero"
     base: dict[str, Any] = field(default_factory=dict)
     act_horizon: int = 4

@@ -1,4 +1,4 @@
-"""One contract for both adapters, on real ManiSkill, and for many partial resets on a batched fake."""
+"""One contract for all adapters: real ManiSkill, gymnasium, and for many partial resets a batched fake."""
 
 import gc
 
@@ -11,9 +11,16 @@ from actor.simulators.bundle import Bundle
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
 from actor.simulators.processes import part_of_processors, shares
+from tests.support.fetch import needs_fetch
 from tests.support.helpers import make_config
 
 TASK = msgspec.structs.replace(make_config().task, max_episode_steps=5)
+TASKS = {
+    "maniskill": TASK,
+    "pendulum": msgspec.structs.replace(make_config("task=pendulum").task, max_episode_steps=5),
+    "fetch": msgspec.structs.replace(make_config("task=fetch_push").task, max_episode_steps=5),
+}
+ADAPTERS = ["maniskill", "pendulum", pytest.param("fetch", marks=needs_fetch)]
 
 
 class BatchedSimulator:
@@ -55,10 +62,10 @@ class BatchedSimulator:
         pass
 
 
-@pytest.fixture(scope="module", params=["processes", "batched", "fake"])
+@pytest.fixture(scope="module", params=[*ADAPTERS, "batched", "fake"])
 def envs(request):
-    if request.param == "processes":
-        made = make_environment(TASK, "physx_cpu", 2, seed=7)
+    if request.param in TASKS:
+        made = make_environment(TASKS[request.param], "physx_cpu", 2, seed=7)
     elif request.param == "batched":
         made = BatchedEnvironment.make(TASK, "physx_cpu", 1, seed=7)
     else:
@@ -97,8 +104,9 @@ def test_a_final_observation_is_the_last_of_its_own_episode(envs):
         before = step.observation
 
 
-def test_seeds_make_episodes_repeat():
-    envs = make_environment(TASK, "physx_cpu", 2, seed=7)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_seeds_make_episodes_repeat(adapter):
+    envs = make_environment(TASKS[adapter], "physx_cpu", 2, seed=7)
     try:
         first = envs.reset(100)
         for _ in range(5):
@@ -121,11 +129,11 @@ def test_a_control_mode_that_the_task_lacks_names_both():
         BatchedEnvironment.make(msgspec.structs.replace(TASK, control_mode="pd_nonsense"), "physx_cpu", 1, 0)
 
 
-@pytest.mark.parametrize("num_envs", [4, 5])
-def test_how_sub_environments_share_processes_changes_nothing(num_envs):
+@pytest.mark.parametrize(("adapter", "num_envs"), [("maniskill", 4), ("maniskill", 5), ("pendulum", 5)])
+def test_how_sub_environments_share_processes_changes_nothing(adapter, num_envs):
     played = []
     for processes in (1, 2, 3):
-        envs = make_environment(TASK, "physx_cpu", num_envs, seed=7, processes=processes)
+        envs = make_environment(TASKS[adapter], "physx_cpu", num_envs, seed=7, processes=processes)
         try:
             frames = [envs.reset()]
             generator = torch.Generator().manual_seed(0)

@@ -5,12 +5,16 @@ import torch
 from torch import Tensor
 
 from actor.policy.images import Images
+from actor.rollout import Rollout
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import Step, VectorEnvironment
 from actor.simulators.judged import JudgedEnvironment
 from actor.simulators.processes import ProcessEnvironment, shares
 from config.task import TaskConfig
-from tests.support.helpers import make_config
+from protocol.experience import ExperienceCheck
+from tests.support.fakes import CountingBase
+from tests.support.helpers import collect, make_config, make_policy
+from tests.support.spec import make_spec
 
 
 class Scripted:
@@ -134,3 +138,18 @@ def test_an_episode_goes_on_beyond_the_simulators_success(monkeypatch: pytest.Mo
         assert not step.ended.any() and not step.success.any()
     finally:
         envs.close()
+
+
+def test_rows_have_both_words_and_the_reward_is_the_classifiers() -> None:
+    envs = JudgedEnvironment(Scripted(1), Calls(3), 1)
+    spec = make_spec(
+        observation_dim=1, action_dim=1, act_horizon=2, residual_every=2, optional_columns=("true_success",)
+    )
+    base = CountingBase(observation_dim=1, action_dim=1, act_horizon=2)
+    policy = make_policy(base, make_config("algo.residual_every=2", "base.act_horizon=2"), 1, 2)
+    columns = collect(Rollout(envs, policy, spec), 4)
+    ExperienceCheck(spec)(columns)
+    assert columns["success"].tolist() == [[False, False], [True, False]]
+    assert columns["reward"].tolist() == [[0, 0], [1, 0]]
+    assert columns["true_success"].tolist() == [[False, True], [False, False]]
+    assert columns["terminated"].tolist() == [False, True]

@@ -14,9 +14,13 @@ from mani_skill.utils.registration import REGISTERED_ENVS, register_env
 
 from actor.policy.dimensions import dimensions_of
 from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
-from actor.simulators.dimensions import state_dimensions
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import make_maniskill, playable_simulator, require_task
+from actor.simulators.maniskill import (
+    make_maniskill,
+    playable_simulator,
+    require_task,
+    state_dimensions,
+)
 from config.process import UsageError
 from config.section import ConfigError
 from tests.support.helpers import make_config
@@ -61,7 +65,7 @@ def test_maniskills_own_tasks_without_success_are_refused_with_the_question_for_
     env_id: str, control_mode: str
 ) -> None:
     with pytest.raises(UnplayableError, match=f"{env_id} reports no success"):
-        state_dimensions(env_id, control_mode)
+        state_dimensions(msgspec.structs.replace(TASK, env_id=env_id, control_mode=control_mode))
 
 
 def test_a_task_that_no_run_can_play_is_refused_without_the_advice_to_give_its_sizes() -> None:
@@ -75,7 +79,7 @@ def test_the_error_of_a_simulator_in_a_process_is_that_of_the_task() -> None:
     """Workers are forked from this process, which has registered the task."""
     task = msgspec.structs.replace(TASK, env_id="SilentPickCube-v1")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(TaskError, match="reports no success"):
-        patched.setattr("actor.simulators.processes.start_method", lambda: "fork")
+        patched.setattr("actor.simulators.processes.start_method", lambda preloaded: "fork")
         make_environment(task, "physx_cpu", 1, seed=0)
 
 
@@ -123,7 +127,7 @@ def test_a_name_that_maniskill_does_not_know_is_refused_with_similar_ones(env_id
 
 def test_a_control_mode_that_the_robot_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(TaskError, match="pd_ee_delta_pse.*supported modes.*pd_ee_delta_pose"):
-        state_dimensions("PickCube-v1", "pd_ee_delta_pse")
+        state_dimensions(msgspec.structs.replace(TASK, control_mode="pd_ee_delta_pse"))
 
 
 @pytest.mark.parametrize(
@@ -148,9 +152,7 @@ def test_a_task_without_a_dense_reward_is_refused_naming_the_key() -> None:
         playable_simulator(msgspec.structs.replace(TASK, **changes), "physx_cpu", 1)
 
 
-@pytest.mark.parametrize(
-    "override", ["actor.num_envs=0", "task.obs_mode=rgb", "learner.evaluation.num_envs=0"]
-)
+@pytest.mark.parametrize("override", ["actor.num_envs=0", "task.obs=rgb", "learner.evaluation.num_envs=0"])
 def test_what_no_task_can_be_played_with_is_refused_by_its_key(override: str) -> None:
     with pytest.raises(ConfigError, match=override.partition("=")[0].rpartition(".")[2]):
         make_config(override)

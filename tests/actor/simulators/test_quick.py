@@ -21,7 +21,8 @@ EPISODES = """
 import sys
 import numpy as np
 from mani_skill.utils.wrappers import CPUGymWrapper
-from actor.simulators.maniskill import SeededEpisodes, make_simulator
+from actor.simulators.maniskill import make_simulator
+from actor.simulators.seeded import SeededEpisodes
 from actor.simulators.quick import quicken
 from config.compose import compose_config
 

@@ -26,14 +26,14 @@ def play():
     frames = [envs.reset(), *(envs.step(torch.full((3, envs.action_dim), 0.5)).observation for _ in range(4))]
     return envs, torch.stack(frames)
 
-forked = start_method()
+forked = start_method(("actor.simulators.bundle", "mani_skill.envs"))
 envs, frames = play()
 print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
 if "wait" in sys.argv:
     time.sleep(600)
 envs.close()
 threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
-served = start_method()
+served = start_method(("actor.simulators.bundle", "mani_skill.envs"))
 envs, again = play()
 envs.close()
 print(forked, served, torch.equal(frames, again))

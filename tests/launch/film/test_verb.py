@@ -11,7 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from actor.simulators.headless import RenderError
+from actor.simulators import maniskill
+from actor.simulators.contract import RenderError
 from config.compose import compose_config, write_config
 from config.files import locked
 from config.process import StopRequest, UsageError, one_line
@@ -25,7 +26,7 @@ def no_device() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make, "choose_renderer", no_device)
+    monkeypatch.setattr(maniskill, "choose_renderer", no_device)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_it_runs_at_the_lowest_priority(run_dir: Path, monkeypatch: pytest.Monke
 
 
 def test_a_base_that_is_gone_is_one_line(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make, "choose_renderer", lambda: "gpu")
+    monkeypatch.setattr(maniskill, "choose_renderer", lambda: "gpu")
     code, line = film(run_dir, "base.path=gone")
     assert code is None and "no folder gone with a base" in line and "base.path=" in line
 

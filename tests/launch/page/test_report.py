@@ -14,7 +14,7 @@ import pytest
 
 from launch.run.folder import MetricsReader
 from launch.show.page.charts import MOST_POINTS, run_charts, waits
-from launch.show.page.record import RecordReader
+from launch.show.page.record import Record, RecordReader
 from launch.show.page.report import keep_report, write_report
 from launch.show.page.run_page import changed_of, run_page
 from learner.intervals import wilson_interval
@@ -61,6 +61,17 @@ def text_of(path: Path) -> str:
 def tiles(path: Path) -> dict[str, tuple[str, str]]:
     pattern = r'"label">([^<]*)</div><div class="value">([^<]*)</div>\s*<div class="detail">([^<]*)</div>'
     return {label: (value, detail) for label, value, detail in re.findall(pattern, text_of(path))}
+
+
+def test_a_run_that_collects_says_how_far_it_is_and_nothing_of_evaluations(tmp_path: Path) -> None:
+    point = {"frames": 900, "t_s": 60.0, "updates": 0, "episodes": 14}
+    goal = {"goal_unit": "successes", "goal_done": 12, "goal_wanted": 50}
+    shown = {
+        tile.label: (tile.value, tile.detail)
+        for tile in run_page(Record(tmp_path, points=[point | goal]), []).tiles
+    }
+    assert shown["successes"] == ("12", "the run ends after 50") and shown["frames"] == ("900", "")
+    assert shown["episodes"][0] == "14" and "base alone" not in shown
 
 
 def test_the_large_figures_are_those_of_the_metrics(made: Path, tmp_path: Path) -> None:

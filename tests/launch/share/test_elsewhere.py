@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from config.compose import compose_config
 from config.process import UsageError
-from launch.cli.runs import evaluate
+from launch.cli.judges import evaluate
 from launch.cli.verb import ResidualPath, SourcePath, Words
 from launch.share.elsewhere import local_copy, with_local_copies
 from learner.tracking import artifacts

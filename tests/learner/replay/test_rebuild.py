@@ -65,6 +65,16 @@ def test_a_shape_that_the_frames_do_not_have_is_named_where_more_is_lost(lost: s
     assert snapshot(dataset) == before
 
 
+def test_frames_that_cannot_be_unpacked_are_named_and_nothing_changed(dataset: Path) -> None:
+    corners.frames(lambda table: table.drop_columns(["task_index"]))(dataset)
+    content = bytearray((dataset / DATA).read_bytes())
+    content[20:40] = bytes(20)
+    (dataset / DATA).write_bytes(content)
+    before = snapshot(dataset)
+    assert repair(dataset).left
+    assert snapshot(dataset) == before
+
+
 def test_frames_with_a_column_twice_are_named_and_nothing_changed(dataset: Path) -> None:
     corners.frames(lambda table: table.append_column("action", table["action"]))(dataset)
     before = snapshot(dataset)

@@ -1,11 +1,14 @@
 """When updates of a base are due."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from config.compose import compose_config
+from config.section import ConfigError
 from config.tuning import RejectionConfig, SftConfig
 from learner.tuning.schedules import RoundSchedule, SftSchedule
 
@@ -73,3 +76,17 @@ def test_sft_takes_frames_in_proportion_to_its_updates() -> None:
     assert schedule.takes_data and schedule.finished is None
     schedule.updates = 100
     assert schedule.finished == "all 100 updates are made"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["algo=sft", "learner.demos=null"], "algo=sft imitates learner.demos, got null"),
+        (["algo=sft", "base=zero"], "algo=sft trains the base, base=zero has no weights"),
+        (["algo=rejection_sampling", "algo.rounds=0"], "rounds must be at least 1"),
+        (["algo=sft", "algo.lr=0"], "lr must be above 0, or null"),
+    ],
+)
+def test_settings_that_cannot_train_a_base_are_refused_by_their_key(words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        compose_config(words)

@@ -4,6 +4,8 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from learner.replay.dataset.arrow import row_count, why_unreadable
 from learner.replay.dataset.format.layout import INFO_PATH, parquet_files
 from learner.replay.dataset.format.spec import DatasetError
@@ -34,7 +36,7 @@ def rebuild(folder: Path) -> Rebuilt:
     try:
         written = _mend(Draft(staged))
         left = examine(staged.root).problems
-    except DatasetError as error:
+    except (DatasetError, pa.ArrowException) as error:
         written, left = [], problems or [str(error)]
     if left or not written:
         remove(staged.root)

@@ -1,0 +1,114 @@
+"""Pictures of MuJoCo's tasks of gymnasium, and what draws them without a screen."""
+
+# pyright: reportMissingImports=false
+# MuJoCo comes with the extra fetch, which need not be installed.
+
+import logging
+import os
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from actor.simulators.contract import RenderError
+
+log = logging.getLogger(__name__)
+
+RENDER = "render"
+"""The camera of a task's own render()."""
+VARIABLE = "MUJOCO_GL"
+# A GPU where one draws, or Mesa; the processor.
+_LIBRARIES = ("egl", "osmesa")
+_DRAWS = "import mujoco; mujoco.GLContext(16, 16).make_current()"
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3)"""
+
+
+@cache
+def choose_gl() -> str:
+    """The library that draws in this process and those it starts: MUJOCO_GL, else the first that works.
+    Raises RenderError: none does."""
+    if VARIABLE in os.environ:
+        return os.environ[VARIABLE]
+    for name in _LIBRARIES:
+        # In a process: what cannot draw may end it, and a library that is loaded stays.
+        tried = subprocess.run(
+            [sys.executable, "-c", _DRAWS], env={**os.environ, VARIABLE: name}, capture_output=True
+        )
+        if tried.returncode == 0:
+            log.info("%s draws the pictures of MuJoCo (%s=%s)", name, VARIABLE, name)
+            os.environ[VARIABLE] = name
+            return name
+    raise RenderError(
+        "task.cameras and films need OpenGL without a screen, and neither EGL nor OSMesa draws here: "
+        f"apt-get install libosmesa6, or a GPU driver with EGL; {VARIABLE} names another library"
+    )
+
+
+def is_mujoco(env: gymnasium.Env) -> bool:
+    """Whether a task is one of MuJoCo's."""
+    return hasattr(env.unwrapped, "mujoco_renderer")
+
+
+class MujocoPictures:
+    """Pictures from cameras of a simulator, of one size. Drawing changes nothing in it.
+
+    Args:
+        size: width and height.
+    """
+
+    def __init__(self, env: gymnasium.Env, size: tuple[int, int]) -> None:
+        import mujoco
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        choose_gl()
+        self._mujoco: Any = mujoco
+        self._simulator: Any = env.unwrapped
+        model, (width, height) = self._simulator.model, size
+        buffer = model.vis.global_
+        buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
+        self._drawn, self._all = mujoco.MjData(model), mujoco.mjtState.mjSTATE_INTEGRATION
+        self._state = np.empty(mujoco.mj_stateSize(model, self._all), np.float64)
+        own = self._simulator.mujoco_renderer
+        self._renderer = MujocoRenderer(
+            model, self._drawn, default_cam_config=own.default_cam_config, width=width, height=height
+        )
+        self._cameras = {RENDER: own.camera_id}
+        self._cameras |= {model.camera(i).name: i for i in range(model.ncam) if model.camera(i).name}
+
+    @property
+    def names(self) -> list[str]:
+        """The cameras that there are."""
+        return [*self._cameras]
+
+    def look(self) -> None:
+        """Make the simulator's state that of the next pictures."""
+        simulator, data = self._simulator, self._simulator.data
+        self._mujoco.mj_getState(simulator.model, data, self._state, self._all)
+        self._mujoco.mj_setState(simulator.model, self._drawn, self._state, self._all)
+        # A task moves its marks, such as the goal, before it draws. That computes places anew, from which it
+        # would step on differently than without pictures: so it is given the copy.
+        move_marks = getattr(simulator, "_render_callback", None)
+        if move_marks is None:
+            self._mujoco.mj_forward(simulator.model, self._drawn)
+            return
+        simulator.data = self._drawn
+        try:
+            move_marks()
+        finally:
+            simulator.data = data
+
+    def picture(self, camera: str) -> Picture:
+        """What a camera shows."""
+        self._renderer.camera_id = self._cameras[camera]
+        if self._renderer.viewer is not None:
+            self._renderer.viewer.make_context_current()
+        return np.ascontiguousarray(self._renderer.render("rgb_array"))
+
+    def close(self) -> None:
+        self._renderer.close()

@@ -1,0 +1,1 @@
+"""Files of configuration, in folders as in config/ of residual-rl."""
