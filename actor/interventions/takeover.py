@@ -28,14 +28,14 @@ class Takeover:
         """As the policy's."""
         return self._policy.weights_version
 
+    def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
+        """As the policy's."""
+        self._policy.adopt(version, weights, behaviour)
+
     @property
     def base_version(self) -> int:
         """As the policy's."""
         return self._policy.base_version
-
-    def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
-        """As the policy's."""
-        self._policy.adopt(version, weights, behaviour)
 
     @property
     def has_room(self) -> bool:

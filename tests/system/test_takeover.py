@@ -38,7 +38,7 @@ def started(repository: Path, *words: str, terminal: int | None = None) -> Itera
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def typing(master: int, keys: str, until: threading.Event) -> None:
@@ -79,6 +79,9 @@ def test_a_person_takes_over_marks_episodes_and_the_learner_keeps_it(
             newest = points(folder)[-1:]
             return any(each.get("episodes", 0) >= 3 for each in newest)
 
+        # In steps, each of which may take as long as a busy machine needs.
+        wait_for(lambda: points(folder), learner, actor)
+        wait_for(lambda: points(folder)[-1]["frames"] > 0, learner, actor)
         wait_for(marked, learner, actor)
         enough.set()
         assert points(folder)[-1]["intervention_share"] > 0.5

@@ -1,7 +1,10 @@
 """A person at a terminal, which is a real pseudo-terminal here."""
 
+import fcntl
 import os
 import pty
+import select
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -20,6 +23,9 @@ SETTINGS = make_config("actor.keyboard.size=0.5", "actor.keyboard.hold_frames=2"
 PROPOSED = torch.tensor([[0.1] * 6 + [-1.0], [0.2] * 7])
 
 
+PATIENCE_S = 10.0
+
+
 class Person:
     """Types on the other side of a pseudo-terminal."""
 
@@ -28,15 +34,21 @@ class Person:
         self.path = os.ttyname(self._slave)
 
     def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-        time.sleep(0.01)  # the kernel hands them over
+        """Returns once the kernel has handed them over."""
+        typed = keys.encode()
+        os.write(self._master, typed)
+        until_s = time.monotonic() + PATIENCE_S
+        while _waiting(self._slave) < len(typed):
+            assert time.monotonic() < until_s
+            time.sleep(0.001)
 
-    def seen(self) -> str:
-        os.set_blocking(self._master, False)
-        try:
-            return os.read(self._master, 65536).decode()
-        except BlockingIOError:
-            return ""
+    def sees(self, text: str) -> bool:
+        """Whether it is shown sooner or later."""
+        shown, until_s = "", time.monotonic() + PATIENCE_S
+        while text not in shown and time.monotonic() < until_s:
+            if select.select([self._master], [], [], 0.1)[0]:
+                shown += os.read(self._master, 65536).decode()
+        return text in shown
 
     def mode(self) -> list:
         return termios.tcgetattr(self._slave)
@@ -44,6 +56,11 @@ class Person:
     def leave(self) -> None:
         os.close(self._master)
         os.close(self._slave)
+
+
+def _waiting(file: int) -> int:
+    """Bytes that can be read."""
+    return int.from_bytes(fcntl.ioctl(file, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.fixture
@@ -113,10 +130,10 @@ def test_a_key_marks_the_episode_once(keyboard: Keyboard, person: Person, key: s
 
 
 def test_the_person_is_told_the_keys_and_who_acts(keyboard: Keyboard, person: Person):
-    assert "s/w a/d f/r" in person.seen()
+    assert person.sees("s/w a/d f/r")
     person.type("w")
     keyboard.act(PROPOSED)
-    assert "you act, gripper closed" in person.seen()
+    assert person.sees("you act, gripper closed")
 
 
 def test_arrows_and_pages_are_keys(person: Person):
