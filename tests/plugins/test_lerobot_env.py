@@ -20,7 +20,7 @@ from actor.evaluate_base import evaluate_base
 from actor.simulators.maniskill import single_environment
 from config.compose import compose_config, write_config
 from config.main import Config
-from launch.cli.shares import export
+from launch.cli.group import cli
 from tests.support.plugins import install
 
 FIRST = 1000000
@@ -150,7 +150,7 @@ def test_lerobot_eval_succeeds_where_our_evaluation_does(tmp_path: Path, episode
     words = (f"task.max_episode_steps={limit}", "learner.evaluation.num_envs=2", "actor.processes=1")
     config = shipped(tmp_path / "run", *words, f"learner.evaluation.episodes={episodes}")
     exporting = [str(tmp_path / "run"), str(tmp_path / "policy"), "--to", "lerobot"]
-    assert CliRunner().invoke(export, exporting, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(cli, ["export", *exporting], catch_exceptions=False).exit_code == 0
     there = successes_there(
         tmp_path / "policy", tmp_path / "out", episodes, 2, f"--env.max_episode_steps={limit}"
     )

@@ -17,7 +17,7 @@ from lerobot.utils.import_utils import register_third_party_plugins
 
 from config.main import Config
 from config.process import UsageError
-from launch.cli.shares import export
+from launch.cli.group import cli
 from learner.replay.prior.demonstration import Demonstration
 from tests.support import lerobot_policies
 from tests.support.plugins import ROOT, install
@@ -47,7 +47,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def exported(run: Path, target: Path, *options: str) -> Path:
     result = CliRunner().invoke(
-        export, [str(run), str(target), "--to", "lerobot", *options], catch_exceptions=False
+        cli, ["export", str(run), str(target), "--to", "lerobot", *options], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     return target

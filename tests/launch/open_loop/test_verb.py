@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from lerobot.utils.import_utils import register_third_party_plugins
 
 from config.process import UsageError
-from launch.cli.shares import evaluate_open_loop, export
+from launch.cli.group import cli
 from learner.replay.prior.demonstration import Demonstration
 from tests.support import lerobot_policies
 from tests.support.camera_policies import TOP, save_policy
@@ -47,7 +47,7 @@ def evaluated(policy: Path, dataset: Path, out: Path, *options: str) -> dict[str
 
 def run(policy: Path, dataset: Path, out: Path, *options: str) -> Result:
     words = [str(policy), str(dataset), "--out", str(out), *options]
-    return CliRunner().invoke(evaluate_open_loop, words, catch_exceptions=False)
+    return CliRunner().invoke(cli, ["evaluate-open-loop", *words], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("kind", ["act", "diffusion", "tdmpc", "gaussian_actor"])
@@ -103,7 +103,7 @@ def test_a_policy_of_a_run(dataset: Path, tmp_path: Path) -> None:
     base = diffusion_base(tmp_path / "base")
     shared_run(tmp_path / "run", f"base.path={base}", "algo.residual_dims=null", RELATIONS)
     words = [str(tmp_path / "run"), str(tmp_path / "policy"), "--to", "lerobot"]
-    assert CliRunner().invoke(export, words, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(cli, ["export", *words], catch_exceptions=False).exit_code == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(install(tmp_path / "site", "lerobot_policy_residual_rl"))
         found = evaluated(tmp_path / "policy", dataset, tmp_path / "out", "--episodes", "1", "--every", "3")

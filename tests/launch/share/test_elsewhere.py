@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from config.compose import compose_config
 from config.process import UsageError
-from launch.cli.judges import evaluate
+from launch.cli.group import cli
 from launch.cli.verb import ResidualPath, SourcePath, Words
 from launch.share.elsewhere import local_copy, with_local_copies
 from learner.tracking import artifacts
@@ -123,5 +123,5 @@ def test_a_fetch_that_breaks_leaves_nothing(
 
 
 def test_a_verb_says_it_too(hub: FakeHub) -> None:
-    result = CliRunner().invoke(evaluate, ["base.path=hf:me/nothing"])
+    result = CliRunner().invoke(cli, ["evaluate", "base.path=hf:me/nothing"])
     assert isinstance(result.exception, UsageError)

@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard, ModelCard, RepoCard
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.diffusion.checkpoint import load_agent
 from config.process import UsageError
-from launch.cli.shares import push
+from launch.cli.group import cli
 from learner.replay.tools.verify import verify
 from tests.support.fake_hub import FakeHub
 from tests.support.run_folder import write_replay
@@ -50,7 +50,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 
 def pushed(run: Path, what: str, *options: str) -> Result:
     words = [str(run), "--what", what, "--to", "me/thing", *options]
-    return CliRunner().invoke(push, words, catch_exceptions=False)
+    return CliRunner().invoke(cli, ["push", *words], catch_exceptions=False)
 
 
 def files(folder: Path) -> set[str]:
@@ -160,4 +160,4 @@ def test_what_cannot_be_pushed_is_refused_in_one_line(
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(UsageError, match="HF_TOKEN is not set"):
         pushed(run, "policy")
-    assert CliRunner().invoke(push, [str(run), "--what", "policy", "--to", "thing"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["push", str(run), "--what", "policy", "--to", "thing"]).exit_code == 2
