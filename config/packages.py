@@ -30,7 +30,7 @@ def config_folders() -> tuple[Path, ...]:
     """Folders of installed packages that have files of configuration.
     Raises ConfigError: two packages have the same file, or one has a file of this project."""
     taken = {path.relative_to(OURS): "residual-rl" for path in OURS.glob("*/*.yaml")}
-    folders = []
+    folders = list[Path]()
     for point in entry_points(group=CONFIG):
         if (folder := _folder(point)) is None:
             continue

@@ -56,6 +56,10 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
         "success %.0f %% of %d episodes, 95 %% interval %.0f to %.0f %%, seeds %d to %d",
         100 * kept.success, kept.episodes, 100 * kept.low, 100 * kept.high, result.seeds[0], result.seeds[-1],
     )  # fmt: skip
+    if kept.true_success is not None:
+        share = kept.false_success_share
+        false = "" if share is None else f", {100 * share:.0f} % of the successes are false"
+        log.info("the classifier says so; in truth %.0f %%%s", 100 * kept.true_success, false)
     _show(tables, dimensions)
     if subject.results is not None:
         keep(subject.results, kept)

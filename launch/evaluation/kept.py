@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from actor.evaluation import EvaluationResult, Outcome
+from actor.policy.classifier.figures import judged_figures
 from config.files import replace_text
 from launch.evaluation.by_start import Row
 from launch.evaluation.subject import Subject
@@ -40,6 +41,9 @@ class Kept(msgspec.Struct, frozen=True):
     """In the order of the seeds."""
     wall_s: float
     by_start: list[dict[str, Any]]
+    true_success: float | None = None
+    """These two: as the simulator sees it, where a classifier says success."""
+    false_success_share: float | None = None
 
 
 def make_kept(
@@ -47,6 +51,7 @@ def make_kept(
 ) -> Kept:
     success = sum(result.successes) / len(result.successes)
     low, high = wilson_interval(success, len(result.seeds))
+    true = result.true_successes
     return Kept(
         time=time.strftime("%Y-%m-%d %H:%M:%S"),
         task=subject.config.task.env_id,
@@ -63,6 +68,7 @@ def make_kept(
         successes=result.successes,
         wall_s=round(result.wall_s, 1),
         by_start=[row._asdict() for row in rows],
+        **({} if true is None else judged_figures(result.successes, true)),
     )
 
 

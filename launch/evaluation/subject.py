@@ -10,11 +10,12 @@ import msgspec
 
 from config.algo import AlgoConfig
 from config.base import ZeroBaseConfig
-from config.compose import compose_config, read_config
+from config.compose import compose_config
 from config.main import Config
 from config.process import UsageError
 from config.tasks import task_file
 from launch.run.folder import find_run, is_run
+from launch.run.trained import base_of_run, config_of_run, residual_of_run
 from launch.share.elsewhere import is_elsewhere, local_copy
 from learner.checkpoints.shared import RESIDUAL
 
@@ -86,7 +87,7 @@ def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> 
     """What the run has trained: a residual on its base, or a base."""
     config = config_of_run(f"{run_dir}", overrides)
     if config.algo.trains_base:
-        trained = msgspec.structs.replace(config.base, path=str(_base_of_run(run_dir)))
+        trained = msgspec.structs.replace(config.base, path=str(base_of_run(run_dir)))
         return Subject(msgspec.structs.replace(config, base=trained), None)
     if without_residual:
         return Subject(config, None)
@@ -96,14 +97,6 @@ def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> 
             "--base-alone"
         )
     return Subject(config, residual_of_run(f"{run_dir}"))
-
-
-def _base_of_run(run_dir: Path) -> Path:
-    bases = run_dir / "checkpoints" / "bases"
-    for name in ("best", "newest"):
-        if (bases / name).is_dir():
-            return bases / name
-    raise UsageError(f"{bases} has no base yet: the first one comes when it is published")
 
 
 def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
@@ -122,26 +115,6 @@ def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
             f"--residual {path}"
         )
     return Subject(config_of_run(str(run_dir), overrides), path)
-
-
-def config_of_run(run: str, overrides: Sequence[str]) -> Config:
-    """The configuration with which a run was started, with some keys set anew.
-    Raises UsageError: no such run, or a configuration that cannot be read."""
-    run_dir = find_run(run)
-    for name in ("config.yaml", "launch.yaml"):
-        if (run_dir / name).is_file():
-            return read_config(run_dir / name, overrides)
-    raise UsageError(f"no run {run_dir}: name a folder under runs/")
-
-
-def residual_of_run(run: str) -> Path:
-    """The run's best residual, or its newest where none was evaluated.
-    Raises UsageError: it has none yet."""
-    checkpoints = find_run(run) / "checkpoints"
-    for name in ("best.pt", "newest.pt"):
-        if (checkpoints / name).is_file():
-            return checkpoints / name
-    raise UsageError(f"{checkpoints} has no residual yet: the first one comes within a minute of training")
 
 
 def _with_base(folder: Path, overrides: Sequence[str]) -> Config:

@@ -108,6 +108,8 @@ class _Summary(msgspec.Struct):
 
     base_success: float | None = None
     final_success: float | None = None
+    final_true_success: float | None = None
+    final_false_success_share: float | None = None
     best_success: float | None = None
     best_episodes: int | None = None
     best_checkpoint: str | None = None
@@ -177,6 +179,7 @@ def summary_rows(run_dir: Path, summary: Point) -> dict[str, str]:
     rows = {
         "base success": percent(summary.get("base_success")),
         "final success": percent(summary.get("final_success")),
+        "true success": _in_truth(summary),
         "evaluated over": f"{summary.get('evaluation_episodes', 'unknown')} episodes",
         "episodes": count(summary.get("episodes")),
         "frames": count(summary.get("frames")),
@@ -213,6 +216,14 @@ def describe_summary(run_dir: Path, summary: Point) -> str:
     for what, text in summary_rows(run_dir, summary).items():
         lines += wrapped(text, f"  {what:<15} ", COLUMNS)
     return "\n".join(lines)
+
+
+def _in_truth(summary: Point) -> str | None:
+    """Of a run whose success a classifier says: what the simulator says."""
+    if summary.get("final_true_success") is None:
+        return None
+    true, false = (percent(summary.get(f"final_{name}")) for name in ("true_success", "false_success_share"))
+    return f"{true}; of the successes are false: {false}"
 
 
 def wrapped(text: str, prefix: str, columns: int) -> list[str]:

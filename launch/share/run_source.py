@@ -10,8 +10,8 @@ from actor.policy.finite import non_finite_value
 from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
-from launch.evaluation.subject import config_of_run, residual_of_run
 from launch.run.folder import find_run
+from launch.run.trained import config_of_run, residual_of_run
 from learner.checkpoints.shared import facts_of
 
 

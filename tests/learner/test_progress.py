@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 
 from learner.algorithms.contract import Goal
@@ -129,3 +130,23 @@ def test_the_log_says_how_far_the_run_is_and_how_much_time_is_left(caplog):
         progress.count(one_episode(True, frames=4), 7, now_s=now_s)
     assert "3 of 12 frames (25 %, 5 min left," in caplog.text
     assert "7 of 12 frames (58 %, 1 min left," in caplog.text
+
+
+def test_the_truth_is_told_beside_what_a_classifier_says():
+    """Of four episodes in a row: a success, a false one, one that the classifier missed, and a failure."""
+    progress = RunProgress(make_config("learner.log_every_s=5"))
+    for number in range(BEHAVIOUR_LEAST):
+        said, true = number % 4 < 2, number % 4 in (0, 2)
+        truth = {"true_success": one_episode(true)["success"]}
+        progress.count(one_episode(said) | truth, newest_version=7, now_s=float(number))
+    resumed = RunProgress(make_config("learner.log_every_s=5"))
+    resumed.load_state(progress.state())
+    for each in (progress, resumed):
+        point = each.point_if_due(1000.0, updates=0)
+        assert point is not None and point["success_behaviour"] == 0.5
+        assert (point["true_success_behaviour"], point["false_success_share_behaviour"]) == (0.5, 0.5)
+    judged = msgspec.structs.replace(
+        evaluation("full", version=4, episodes=4), true_successes=[True] + 3 * [False]
+    )
+    point = progress.add_evaluation(judged)
+    assert (point["true_success_full"], point["false_success_share_full"]) == (0.25, 0.75)

@@ -8,7 +8,7 @@ from typing import Literal
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from config.process import UsageError
-from launch.evaluation.subject import residual_of_run
+from launch.run.trained import residual_of_run
 from learner.checkpoints.evaluated import FOLDER, kept_versions
 from learner.report.evaluations import EvaluationRecord
 

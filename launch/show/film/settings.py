@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from config.compose import CONFIG_DIR, compose_raw, convert_section
 from config.main import Config, Launch
 from config.section import ConfigError
-from launch.evaluation.subject import config_of_run
+from launch.run.trained import config_of_run
 
 log = logging.getLogger("film")
 

@@ -97,10 +97,12 @@ def _of_residual(record: Record) -> list[Chart]:
             record, "behaviour", "Behaviour of the actors",
             "Success of the last 100 training episodes, and the share of episodes (of decisions, with "
             "algo.mask_by=decisions) in which the residual acts. Where somebody intervenes: the share of "
-            "their frames, and of these the share that no residual reproduces.",
+            "their frames, and of these the share that no residual reproduces. Where a classifier says "
+            "success: the simulator's, and the share of the successes that are false.",
             {
                 "success_behaviour": "success", "mask_probability": "residual acts",
                 "intervention_share": "by hand", "intervention_clipped_share": "of these clipped",
+                "true_success_behaviour": "true success", "false_success_share_behaviour": "false successes",
             }, PERCENT,
         ),
         _losses(record),

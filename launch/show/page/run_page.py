@@ -108,6 +108,9 @@ def _success_tiles(record: Record) -> Iterator[Tile]:
     full = record.full
     yield success_tile("base alone", record.base)
     yield success_tile(record.trained, full[-1] if full else None)
+    if is_number(true := record.summary.get("final_true_success")):
+        false = percent(record.summary.get("final_false_success_share"))
+        yield Tile("true success", percent(true), f"at the end, by the simulator; false successes: {false}")
 
 
 def success_tile(label: str, evaluated: Evaluated | None) -> Tile:
