@@ -44,7 +44,8 @@ def test_a_path_with_an_equals_sign_is_a_name_and_no_key() -> None:
 
 def test_every_verb_of_the_specification_is_there() -> None:
     wanted = (
-        "run study learner actor evaluate train-reward improve submit jobs demos train-base inspect convert replay viz monitor "
+        "run study learner actor evaluate train-reward improve submit jobs demos train-base inspect convert "
+        "replay viz monitor "
         "runs plot report page compare film export push evaluate-open-loop keys"
     )
     assert list(cli.commands) == [*wanted.split(), "completion"]
