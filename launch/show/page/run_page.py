@@ -109,7 +109,8 @@ def _success_tiles(record: Record) -> Iterator[Tile]:
     yield success_tile("base alone", record.base)
     yield success_tile(record.trained, full[-1] if full else None)
     if is_number(true := record.summary.get("final_true_success")):
-        false = percent(record.summary.get("final_false_success_share"))
+        share = record.summary.get("final_false_success_share")
+        false = percent(share) if is_number(share) else "unknown"
         yield Tile("true success", percent(true), f"at the end, by the simulator; false successes: {false}")
 
 
