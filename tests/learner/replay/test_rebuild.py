@@ -16,7 +16,9 @@ LOST = {
     "info is a list", "info is a pointer", "no info", "info cut short", "no version", "no fps", "fps of zero",
     "no features", "feature without a shape", "feature of an unknown type", "feature of another shape",
     "frames of zero bytes", "frames as pointer", "recording interrupted", "everything of zero bytes",
-    "no frames", "file without a column", "empty values", "chunks of none",
+    "no frames", "file without a column", "empty values", "chunks of none", "no row at all", "tasks in part",
+    "states as words", "states of two lengths", "a task before the first", "a task far beyond the last",
+    "tasks of episodes as words",
 }  # fmt: skip
 """Damages after which nothing in the dataset says what was there."""
 

@@ -10,13 +10,14 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import (
     Array,
     column,
-    column_names,
-    null_count,
+    is_whole,
     read_parquet,
     with_column,
 )
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.shard_files import shard_writer, write_row_groups
+from learner.replay.tools.frames import read_frames
+from learner.replay.tools.lerobot_reader import Features
 from learner.replay.tools.rebuild.draft import Draft
 from learner.replay.tools.rebuild.features import AUTOMATIC
 
@@ -33,13 +34,13 @@ class Episode:
     tasks: tuple[int, ...]
 
 
-def number_frames(draft: Draft, paths: Sequence[Path]) -> Iterator[Episode]:
+def number_frames(draft: Draft, paths: Sequence[Path], features: Features) -> Iterator[Episode]:
     """Number episodes and frames on from 0, and add the columns that follow from that.
     Raises DatasetError: nothing says where an episode begins."""
     episode = index = 0
     for path in paths:
-        names = column_names(path)
-        keys = read_parquet(path, [name for name in AUTOMATIC if name in names])
+        keys = read_frames(draft.root, path, features, [*AUTOMATIC], optional=AUTOMATIC)
+        names = keys.column_names
         begins = first_frames(keys)
         starts = np.flatnonzero(begins)
         lengths = np.diff(np.r_[starts, len(keys)])
@@ -60,18 +61,16 @@ def number_frames(draft: Draft, paths: Sequence[Path]) -> Iterator[Episode]:
 def first_frames(keys: pa.Table) -> Array:
     """b1 (N,), whether an episode begins. Raises DatasetError: nothing says it."""
     changes = np.zeros(max(0, len(keys) - 1), bool)
-    told = [name for name in ("episode_index", "frame_index") if name in keys.column_names]
+    there = [name for name in ("episode_index", "frame_index") if name in keys.column_names]
+    told = {name: column(keys, name).astype(np.int64) for name in there if is_whole(keys, name)}
     if not told:
         raise DatasetError(
             "the frames have neither episode_index nor frame_index: nothing says where episodes begin"
         )
-    for name in keys.column_names:
-        if null_count(keys, name):
-            raise DatasetError(f"{name} has empty values")
     if "episode_index" in told:
-        changes |= np.diff(column(keys, "episode_index")) != 0
+        changes |= np.diff(told["episode_index"]) != 0
     if "frame_index" in told:
-        changes |= np.diff(column(keys, "frame_index")) <= 0
+        changes |= np.diff(told["frame_index"]) <= 0
     return np.r_[np.ones(min(1, len(keys)), bool), changes]
 
 
