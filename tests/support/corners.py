@@ -48,6 +48,10 @@ def frames(change: Callable[[pa.Table], pa.Table]) -> Change:
     return lambda folder: edit_table(folder / DATA, change)
 
 
+def with_cells(table: pa.Table, name: str, cells: Any) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(cells))
+
+
 def second_file(change: Callable[[pa.Table], pa.Table]) -> Change:
     """Split the frames: the last episode in a file of its own, which is changed."""
 
@@ -168,12 +172,23 @@ BROKEN: dict[str, tuple[Change, str]] = {
         second_file_without_rows(lambda table: table.drop_columns(["frame_index"])),
         f"{DATA} lacks the columns frame_index",
     ),
-    "no row at all": (frames(lambda table: table.slice(0, 0)), f"{DATA} begins with a row group without rows"),
+    "no row at all": (
+        frames(lambda table: table.slice(0, 0)),
+        f"{DATA} begins with a row group without rows",
+    ),
+    "numbers of episodes as words": (as_words("episode_index"), "LeRobot's reader fails"),
     "tasks as words, and no tasks": (
         lambda folder: (as_words("task_index")(folder), remove("meta/tasks.parquet")(folder)),
         "meta/tasks.parquet is missing",
     ),
-    "tasks in part": (column("task_index", lambda rows: [0.5, *rows[1:]]), f"{DATA} task_index is not "),
+    "half a task": (
+        frames(lambda table: with_cells(table, "task_index", [0.5] * len(table))),
+        f"{DATA} task_index is not ",
+    ),
+    "half an episode": (
+        frames(lambda table: with_cells(table, "episode_index", [0.5] * len(table))),
+        f"{DATA} episode_index is not ",
+    ),
     "states as words": (as_words("observation.state"), f"{DATA} observation.state is not "),
     "states of two lengths": (
         column("observation.state", lambda rows: [[0.0], *rows[1:]]),
@@ -221,7 +236,6 @@ WHOLE: dict[str, tuple[Change, str]] = {
         features(lambda found: found["timestamp"].update(dtype="string")),
         "timestamp has no numbers",
     ),
-    "numbers of episodes as words": (as_words("episode_index"), ""),
     "no statistics": (remove("meta/stats.json"), "it has no meta/stats.json"),
     "statistics of a part": (
         write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'),
@@ -245,14 +259,12 @@ WHOLE: dict[str, tuple[Change, str]] = {
         "the timestamp at frame 0 is not",
     ),
     "frames in two files": (second_file(lambda table: table), ""),
+    "whole numbers as floats": (
+        frames(lambda table: with_cells(table, "task_index", table["task_index"].to_numpy().astype(float))),
+        "",
+    ),
     "wider type than said": (
-        frames(
-            lambda table: table.set_column(
-                table.schema.get_field_index("task_index"),
-                "task_index",
-                pa.array(table["task_index"].to_pylist(), pa.int32()),
-            )
-        ),
+        frames(lambda table: with_cells(table, "task_index", table["task_index"].to_numpy().astype("int32"))),
         "",
     ),
 }

@@ -16,9 +16,9 @@ LOST = {
     "info is a list", "info is a pointer", "no info", "info cut short", "no version", "no fps", "fps of zero",
     "no features", "feature without a shape", "feature of an unknown type", "feature of another shape",
     "frames of zero bytes", "frames as pointer", "recording interrupted", "everything of zero bytes",
-    "no frames", "file without a column", "empty values", "chunks of none", "no row at all", "tasks in part",
-    "states as words", "states of two lengths", "a task before the first", "a task far beyond the last",
-    "tasks of episodes as words",
+    "no frames", "file without a column", "empty values", "chunks of none", "no row at all", "half a task",
+    "half an episode", "states as words", "states of two lengths", "a task before the first",
+    "a task far beyond the last", "tasks of episodes as words",
 }  # fmt: skip
 """Damages after which nothing in the dataset says what was there."""
 
@@ -38,7 +38,7 @@ def test_what_the_frames_say_is_made_anew(name: str, dataset: Path, tmp_path: Pa
     change(dataset)
     before = pq.read_table(dataset / DATA, columns=["observation.state"])
     repaired = repair(dataset)
-    assert repaired.left == () and repaired.written
+    assert repaired.left == () and (repaired.written or repaired.dropped)
     assert examine(dataset).problems == []
     assert why_lerobot_fails(dataset, tmp_path / "cache") is None
     assert pq.read_table(dataset / DATA, columns=["observation.state"]).equals(before)

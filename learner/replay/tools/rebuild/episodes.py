@@ -16,8 +16,7 @@ from learner.replay.dataset.arrow import (
 )
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.shard_files import shard_writer, write_row_groups
-from learner.replay.tools.frames import read_frames
-from learner.replay.tools.lerobot_reader import Features
+from learner.replay.tools.lerobot_reader import Features, cast
 from learner.replay.tools.rebuild.draft import Draft
 from learner.replay.tools.rebuild.features import AUTOMATIC
 
@@ -39,8 +38,8 @@ def number_frames(draft: Draft, paths: Sequence[Path], features: Features) -> It
     Raises DatasetError: nothing says where an episode begins."""
     episode = index = 0
     for path in paths:
-        keys = read_frames(draft.root, path, features, [*AUTOMATIC], optional=AUTOMATIC)
-        names = keys.column_names
+        stored = read_parquet(path, [*AUTOMATIC])
+        keys, names = cast(stored, features, "info.json"), stored.column_names
         begins = first_frames(keys)
         starts = np.flatnonzero(begins)
         lengths = np.diff(np.r_[starts, len(keys)])
@@ -48,7 +47,7 @@ def number_frames(draft: Draft, paths: Sequence[Path], features: Features) -> It
         computed |= {"episode_index": episode + np.cumsum(begins) - 1, "index": index + np.arange(len(keys))}
         missing = {name: cells for name, cells in computed.items() if name not in names}
         wanted = {name: computed[name] for name in ("episode_index", "index")} | missing
-        _write_frames(draft, path, keys, wanted, lengths)
+        _write_frames(draft, path, stored, wanted, lengths)
         said = {name: column(keys, name) for name in ("episode_index", "task_index") if name in names}
         labels, tasks = ((computed | said)[name] for name in ("episode_index", "task_index"))
         place = str(path.relative_to(draft.root / "data"))
@@ -85,13 +84,13 @@ def _computed(begins: Array, lengths: Array, fps: float) -> dict[str, Array]:
 
 
 def _write_frames(
-    draft: Draft, path: Path, keys: pa.Table, wanted: Mapping[str, Array], lengths: Array
+    draft: Draft, path: Path, stored: pa.Table, wanted: Mapping[str, Array], lengths: Array
 ) -> None:
     """Write a file anew if one of its columns has other cells than `wanted`, or is missing."""
     changed = {
         name: cells
         for name, cells in wanted.items()
-        if name not in keys.column_names or not np.array_equal(column(keys, name), cells)
+        if name not in stored.column_names or not np.array_equal(column(stored, name), cells)
     }
     if not changed:
         return
