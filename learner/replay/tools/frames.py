@@ -1,6 +1,6 @@
 """What the files of frames hold, one after the other, and what is wrong in them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def read_frames(
     folder: Path,
     path: Path,
     features: Features,
-    columns: Sequence[str] | None = None,
+    columns: list[str] | None = None,
     optional: Collection[str] = (),
 ) -> pa.Table:
     """A file of frames as LeRobot's reader has it, or some of its columns; it may lack those in `optional`.
@@ -84,7 +84,7 @@ def read_frames(
         needed = set(map(str, features) if columns is None else columns) - set(optional)
         if lacking := needed - set(column_names(path)):
             raise NotReadError(f"lacks the columns {', '.join(sorted(lacking))}")
-        return cast(read_parquet(path, columns and list(columns)), features, "info.json")
+        return cast(read_parquet(path, columns), features, "info.json")
     except NotReadError as error:
         raise NotReadError(f"{name} {error}") from error
     except (pa.ArrowException, OSError) as error:

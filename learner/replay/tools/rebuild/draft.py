@@ -9,7 +9,7 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import is_whole
 from learner.replay.dataset.format.layout import INFO_PATH
 from learner.replay.dataset.format.spec import DatasetError
-from learner.replay.dataset.read import read_info
+from learner.replay.dataset.read import read_features, read_info
 from learner.replay.dataset.swap import StagedFolder
 from learner.replay.tools.description import read_episodes
 from learner.replay.tools.lerobot_reader import NotReadError
@@ -33,8 +33,7 @@ class Draft:
     @property
     def features(self) -> dict[str, dict[str, Any]]:
         """Of info.json, to be changed. Raises DatasetError: there are none."""
-        features = self.info.get("features")
-        if not isinstance(features, dict) or not all(isinstance(each, dict) for each in features.values()):
+        if self.info.get("features") != {} and read_features(self.info) is None:
             raise DatasetError(f"{INFO_PATH} lists no features")
         return self.info["features"]
 

@@ -6,6 +6,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -65,9 +66,9 @@ def _texts_of(
         return
     said = dict(zip(values(old, "episode_index"), values(old, "tasks"), strict=True))
     for episode in episodes:
-        texts = said.get(episode.label)
-        if texts and isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-            yield episode.tasks, set(texts)
+        texts: object = said.get(episode.label)
+        if texts and isinstance(texts, list):
+            yield episode.tasks, {text for text in cast("list[object]", texts) if isinstance(text, str)}
 
 
 def _assign(said: Iterator[tuple[tuple[int, ...], set[str]]]) -> dict[int, str]:

@@ -30,7 +30,7 @@ def mend_features(draft: Draft, paths: Sequence[Path]) -> Features:
             del features[name]
     for name, path in there.items():
         if name not in features:
-            features[name] = _feature_of(read_parquet(path, [name])[name])
+            features[name] = _feature_of(name, _read_column(draft, path, name))
     for name, dtype in AUTOMATIC.items():
         features.setdefault(name, {"dtype": dtype, "shape": [1], "names": None})
     counted = draft.info | dict.fromkeys(COUNTS, 0)
@@ -39,9 +39,19 @@ def mend_features(draft: Draft, paths: Sequence[Path]) -> Features:
     return frame_features(counted)
 
 
-def _feature_of(cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
+def _read_column(draft: Draft, path: Path, name: str) -> "pa.ChunkedArray[Any]":
+    """Raises DatasetError: it cannot be unpacked."""
+    try:
+        table = read_parquet(path, [name])
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{draft.name_of(path)}: {name}: {error}") from error
+    return table[name]
+
+
+def _feature_of(name: str, cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
     """The feature that a column of frames shows. Raises DatasetError: a type without a name in LeRobot."""
-    first: Any = cells[0].as_py() if len(cells) else 0
+    first: Any = cells[0].as_py()
     inner = cells.type
     while hasattr(inner, "value_type"):
         inner = inner.value_type
@@ -50,5 +60,5 @@ def _feature_of(cells: "pa.ChunkedArray[Any]") -> dict[str, Any]:
     elif pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner):
         dtype = np.dtype(inner.to_pandas_dtype()).name
     else:
-        raise DatasetError(f"{INFO_PATH} does not list a column of {inner}")
+        raise DatasetError(f"{INFO_PATH} does not list the column {name}, which is of {inner}")
     return {"dtype": dtype, "shape": list(np.shape(first)) or [1], "names": None}
