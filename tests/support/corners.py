@@ -110,6 +110,17 @@ BROKEN: dict[str, tuple[Change, str]] = {
         info(chunks_size=0),
         "meta/info.json: LeRobot's reader refuses it: chunks_size must be",
     ),
+    "two numbers as index": (
+        lambda folder: (
+            features(lambda found: found["index"].update(shape=[2]))(folder),
+            frames(lambda table: with_cells(table, "index", [[0, 1]] * len(table)))(folder),
+        ),
+        "meta/info.json: the feature index must have the shape [1]",
+    ),
+    "feature that is no object": (
+        features(lambda found: found.update(action=None)),
+        "meta/info.json lacks features",
+    ),
     "feature that is not there": (
         features(lambda found: found.update(grip={"dtype": "float32", "shape": [1]})),
         f"{DATA} lacks the columns grip",

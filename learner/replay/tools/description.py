@@ -26,6 +26,7 @@ FIRST, STOP = "dataset_from_index", "dataset_to_index"
 INDICES = ("index", "episode_index", "task_index")
 """Features without which LeRobot reads no frame."""
 _USEFUL = ("episode_index", "length", "tasks", "data/chunk_index", "data/file_index")
+NO_FEATURES = "meta/info.json lacks features: the columns, each with dtype and shape"
 NO_EPISODE = "it holds no episode: LeRobot opens no dataset without one"
 _PICTURES = ("image", "video")
 
@@ -34,7 +35,7 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     """What info.json lacks or has of another kind."""
     features = read_features(info)
     if features is None:
-        yield "meta/info.json lacks features: the columns, each with dtype and shape"
+        yield NO_FEATURES
         return
     fps = info.get("fps")
     if not isinstance(fps, int | float) or not math.isfinite(fps) or fps <= 0:
@@ -53,6 +54,9 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     timed = ("timestamp",) if video_keys(info) else ()
     if lacking := [name for name in (*INDICES, *timed) if name not in features]:
         yield f"meta/info.json lacks the features {', '.join(lacking)}"
+    for name in INDICES:
+        if name in features and features[name].get("shape") != [1]:
+            yield f"meta/info.json: the feature {name} must have the shape [1]"
     for name in ("episode_index", "task_index"):
         if name in features and "int" not in str(features[name].get("dtype")):
             yield f"meta/info.json: the feature {name} must be of whole numbers"

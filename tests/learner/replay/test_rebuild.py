@@ -14,7 +14,8 @@ from tests.support.lerobot_datasets import DATA, why_lerobot_fails
 
 LOST = {
     "info is a list", "info is a pointer", "no info", "info cut short", "no version", "no fps", "fps of zero",
-    "no features", "feature without a shape", "feature of an unknown type", "feature of another shape",
+    "no features", "feature that is no object", "two numbers as index", "feature without a shape",
+    "feature of an unknown type", "feature of another shape",
     "frames of zero bytes", "frames as pointer", "recording interrupted", "everything of zero bytes",
     "no frames", "file without a column", "empty values", "chunks of none", "no row at all", "half a task",
     "half an episode", "states as words", "states of two lengths", "a task before the first",

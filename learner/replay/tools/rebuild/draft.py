@@ -7,11 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from learner.replay.dataset.arrow import is_whole
-from learner.replay.dataset.format.layout import INFO_PATH
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.read import read_features, read_info
 from learner.replay.dataset.swap import StagedFolder
-from learner.replay.tools.description import read_episodes
+from learner.replay.tools.description import NO_FEATURES, read_episodes
 from learner.replay.tools.lerobot_reader import NotReadError
 
 COUNTS = ("total_episodes", "total_frames", "total_tasks")
@@ -34,7 +33,7 @@ class Draft:
     def features(self) -> dict[str, dict[str, Any]]:
         """Of info.json, to be changed. Raises DatasetError: there are none."""
         if self.info.get("features") != {} and read_features(self.info) is None:
-            raise DatasetError(f"{INFO_PATH} lists no features")
+            raise DatasetError(NO_FEATURES)
         return self.info["features"]
 
     def name_of(self, path: Path) -> str:
