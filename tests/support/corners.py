@@ -91,6 +91,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda folder: edit_table(folder / "meta/tasks.parquet", lambda table: table.slice(0, 1)),
         "meta/tasks.parquet has 1 tasks, frames have task_index 1",
     ),
+    "tasks not counted": (info(total_tasks=float("nan")), "info.json counts nan tasks"),
     "no task counted": (info(total_tasks=0), "info.json counts 0 tasks"),
     "no info": (remove("meta/info.json"), "it has no meta/info.json"),
     "info cut short": (write("meta/info.json", b'{"fps": 20,'), "meta/info.json is broken"),
@@ -247,6 +248,7 @@ WHOLE: dict[str, tuple[Change, str]] = {
         features(lambda found: found["timestamp"].update(dtype="string")),
         "timestamp has no numbers",
     ),
+    "two and a half tasks": (info(total_tasks=2.5), ""),
     "no statistics": (remove("meta/stats.json"), "it has no meta/stats.json"),
     "statistics of a part": (
         write("meta/stats.json", b'{"action": {"mean": [0, 0]}}'),

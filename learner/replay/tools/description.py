@@ -60,9 +60,11 @@ def wrong_info(info: dict[str, Any]) -> Iterator[str]:
     for name in ("episode_index", "task_index"):
         if name in features and "int" not in str(features[name].get("dtype")):
             yield f"meta/info.json: the feature {name} must be of whole numbers"
-    for key in ("total_episodes", "total_frames", "total_tasks"):
+    for key in ("total_episodes", "total_frames"):
         if not isinstance(info.get(key, 0), int):
             yield f"meta/info.json: {key} must be a whole number, it is {info[key]!r}"
+    if not isinstance(tasks := info.get("total_tasks", 0), int | float):
+        yield f"meta/info.json: total_tasks must be a number, it is {tasks!r}"
 
 
 def video_keys(info: dict[str, Any]) -> list[str]:
@@ -159,7 +161,7 @@ def odd_episodes(episodes: pa.Table) -> Iterator[str]:
 
 def wrong_tasks(folder: Path, info: dict[str, Any], used: Collection[int]) -> Iterator[str]:
     """Whether each frame's task has a text."""
-    if info.get("total_tasks", 0) <= 0:
+    if not info.get("total_tasks", 0) > 0:
         yield f"info.json counts {info.get('total_tasks', 0)} tasks: LeRobot reads no frame without one"
         return
     if not (folder / TASKS_PATH).exists():
