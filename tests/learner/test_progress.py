@@ -134,7 +134,7 @@ def test_the_log_says_how_far_the_run_is_and_how_much_time_is_left(caplog):
 
 def test_the_log_of_a_run_that_learns_nothing_says_successes_instead_of_updates(caplog):
     caplog.set_level("INFO")
-    progress = RunProgress(make_config("algo=collect", "algo.episodes=8"))
+    progress = RunProgress(make_config())
     progress.count(one_episode(True), 7, now_s=100.0)
     progress.count(one_episode(False), 7, now_s=150.0)
     point = progress.point_if_due(200.0, updates=0)
