@@ -26,6 +26,7 @@ FIRST, STOP = "dataset_from_index", "dataset_to_index"
 INDICES = ("index", "episode_index", "task_index")
 """Features without which LeRobot reads no frame."""
 _USEFUL = ("episode_index", "length", "tasks", "data/chunk_index", "data/file_index")
+NO_EPISODE = "it holds no episode: LeRobot opens no dataset without one"
 _PICTURES = ("image", "video")
 
 

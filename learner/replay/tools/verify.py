@@ -77,7 +77,7 @@ def _examine(folder: Path, info: dict[str, Any], found: Report) -> pa.Table | No
     features, ours = frame_features(info), (folder / ORIGIN_PATH).exists()
     episodes = description.read_episodes(folder)
     if episodes is None and not parquet_files(folder / "data"):
-        raise DatasetError("it holds no episode: LeRobot opens no dataset without one")
+        raise DatasetError(description.NO_EPISODE)
     frames = scan(folder, info, features, strict=ours)
     found.remarks += frames.remarks
     found.problems += [*frames.problems, *_wrong_episodes(folder, episodes, frames, info)]

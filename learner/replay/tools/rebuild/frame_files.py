@@ -8,6 +8,7 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import row_count, why_unreadable
 from learner.replay.dataset.format.layout import parquet_files
 from learner.replay.dataset.format.spec import DatasetError
+from learner.replay.tools.description import NO_EPISODE
 from learner.replay.tools.frames import read_frames
 from learner.replay.tools.lerobot_reader import Features, is_language
 from learner.replay.tools.problems import problem_with_empty_cells
@@ -23,7 +24,7 @@ def files_with_frames(draft: Draft) -> list[Path]:
             raise DatasetError(f"{draft.name_of(path)}: {problem}")
     used = [path for path in paths if row_count(path)]
     if not used:
-        raise DatasetError("data holds no frame")
+        raise DatasetError(NO_EPISODE)
     for path in paths:
         if path not in used:
             draft.drop(path, "it has no rows")
