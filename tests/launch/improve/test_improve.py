@@ -24,6 +24,7 @@ verb, *words = sys.argv[1:]
 given = dict(word.split("=", 1) for word in words if "=" in word)
 with open("calls.jsonl", "a") as calls:
     calls.write(json.dumps([verb, words]) + chr(10))
+print("{a line for people}")
 if verb == "evaluate":
     found = re.search(r"round-(\\d+)", given["base.path"])
     success = 0.4 + 0.2 * int(found[1] if found else 0)
