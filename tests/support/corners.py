@@ -48,6 +48,10 @@ def frames(change: Callable[[pa.Table], pa.Table]) -> Change:
     return lambda folder: edit_table(folder / DATA, change)
 
 
+def with_cells(table: pa.Table, name: str, cells: Any) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(cells))
+
+
 def second_file(change: Callable[[pa.Table], pa.Table]) -> Change:
     """Split the frames: the last episode in a file of its own, which is changed."""
 
@@ -57,6 +61,21 @@ def second_file(change: Callable[[pa.Table], pa.Table]) -> Change:
         pq.write_table(change(table.slice(7)), folder / DATA.replace("000.parquet", "001.parquet"))
 
     return split
+
+
+def as_words(name: str, path: str = DATA) -> Change:
+    return column(name, lambda rows: [str(row) for row in rows], path)
+
+
+def second_file_without_rows(change: Callable[[pa.Table], pa.Table]) -> Change:
+    """Change the frames, and add a file that has their columns alone."""
+
+    def add(folder: Path) -> None:
+        frames(change)(folder)
+        empty = pq.read_table(folder / DATA).slice(0, 0)
+        pq.write_table(empty, folder / DATA.replace("000.parquet", "001.parquet"))
+
+    return add
 
 
 LFS = b"version https://git-lfs.example/spec/v1\noid sha256:0\nsize 9\n"
@@ -145,6 +164,48 @@ BROKEN: dict[str, tuple[Change, str]] = {
         second_file(lambda table: table.drop_columns(["action"])),
         "data/chunk-000/file-001.parquet lacks the columns action",
     ),
+    "file without rows": (
+        second_file_without_rows(lambda table: table),
+        "data/chunk-000/file-001.parquet begins with a row group without rows",
+    ),
+    "file without rows, frames without a key": (
+        second_file_without_rows(lambda table: table.drop_columns(["frame_index"])),
+        f"{DATA} lacks the columns frame_index",
+    ),
+    "no row at all": (
+        frames(lambda table: table.slice(0, 0)),
+        f"{DATA} begins with a row group without rows",
+    ),
+    "numbers of episodes as words": (as_words("episode_index"), "LeRobot's reader fails"),
+    "tasks as words, and no tasks": (
+        lambda folder: (as_words("task_index")(folder), remove("meta/tasks.parquet")(folder)),
+        "meta/tasks.parquet is missing",
+    ),
+    "half a task": (
+        frames(lambda table: with_cells(table, "task_index", [0.5] * len(table))),
+        f"{DATA} task_index is not ",
+    ),
+    "half an episode": (
+        frames(lambda table: with_cells(table, "episode_index", [0.5] * len(table))),
+        f"{DATA} episode_index is not ",
+    ),
+    "states as words": (as_words("observation.state"), f"{DATA} observation.state is not "),
+    "states of two lengths": (
+        column("observation.state", lambda rows: [[0.0], *rows[1:]]),
+        f"{DATA} observation.state is not ",
+    ),
+    "a task before the first": (
+        column("task_index", lambda rows: [-7, *rows[1:]]),
+        "meta/tasks.parquet has 2 tasks, frames have task_index -7",
+    ),
+    "a task far beyond the last": (
+        column("task_index", lambda rows: [2**40, *rows[1:]]),
+        "meta/tasks.parquet has 2 tasks, frames have task_index 1099511627776",
+    ),
+    "tasks of episodes as words": (
+        lambda folder: (as_words("tasks", EPISODES)(folder), remove("meta/tasks.parquet")(folder)),
+        "meta/tasks.parquet is missing",
+    ),
     "no episodes": (remove(EPISODES), "meta/episodes holds no file"),
     "episodes without a range": (
         episodes_without("dataset_to_index"),
@@ -198,14 +259,12 @@ WHOLE: dict[str, tuple[Change, str]] = {
         "the timestamp at frame 0 is not",
     ),
     "frames in two files": (second_file(lambda table: table), ""),
+    "whole numbers as floats": (
+        frames(lambda table: with_cells(table, "task_index", table["task_index"].to_numpy().astype(float))),
+        "",
+    ),
     "wider type than said": (
-        frames(
-            lambda table: table.set_column(
-                table.schema.get_field_index("task_index"),
-                "task_index",
-                pa.array(table["task_index"].to_pylist(), pa.int32()),
-            )
-        ),
+        frames(lambda table: with_cells(table, "task_index", table["task_index"].to_numpy().astype("int32"))),
         "",
     ),
 }

@@ -142,3 +142,4 @@ def _read_all(folder: Path) -> None:
     assert len(held) == len(episodes) == dataset.num_episodes, "it does not count all episodes"
     for at, episode in enumerate(episodes):
         assert held[at] == list(range(episode["dataset_from_index"], episode["dataset_to_index"]))
+    assert len(LeRobotDataset("tests/whole", folder, episodes=[0])) == len(held[0])

@@ -42,6 +42,12 @@ def row_count(path: Path) -> int:
     return pq.read_metadata(path).num_rows
 
 
+def begins_empty(path: Path) -> bool:
+    """Whether the first row group has no row."""
+    metadata = pq.read_metadata(path)
+    return metadata.num_row_groups > 0 and metadata.row_group(0).num_rows == 0
+
+
 def write_parquet(table: pa.Table, path: Path) -> None:
     """A table in one piece; its numbers hardly repeat, and nobody searches it by bounds."""
     with path.open("wb") as file:
@@ -87,7 +93,7 @@ def column(table: pa.Table, name: str) -> Array:
 def matrix(table: pa.Table, name: str) -> Array:
     """(N, width) of a column of lists of one size, of lists of lists, or of plain values."""
     numbers = _plain_cells(table, name).to_numpy(zero_copy_only=False)
-    return numbers.reshape(len(table), -1 if len(table) else 0)
+    return numbers.reshape(len(table), len(numbers) // max(1, len(table)))
 
 
 def floats(table: pa.Table, name: str) -> Array | None:

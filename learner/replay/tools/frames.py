@@ -1,5 +1,6 @@
 """What the files of frames hold, one after the other, and what is wrong in them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from learner.replay.dataset.arrow import Array, column, read_parquet
+from learner.replay.dataset.arrow import Array, begins_empty, column, column_names, read_parquet
 from learner.replay.dataset.format.layout import parquet_files
 from learner.replay.tools.lerobot_reader import Features, NotReadError, cast, is_language
 from learner.replay.tools.problems import (
@@ -52,9 +53,9 @@ def scan(folder: Path, info: dict[str, Any], features: Features, strict: bool) -
     for path in parquet_files(folder / "data"):
         name = str(path.relative_to(folder))
         try:
-            frames = _read(path, features)
-        except (NotReadError, pa.ArrowException, OSError) as error:
-            found.problems.append(f"{name}{' ' if isinstance(error, NotReadError) else ': '}{error}")
+            frames = read_frames(folder, path, features)
+        except NotReadError as error:
+            found.problems.append(str(error))
             return found
         _judge(found, name, frames, info, strict)
         if found.problems:
@@ -67,12 +68,27 @@ def scan(folder: Path, info: dict[str, Any], features: Features, strict: bool) -
     return found
 
 
-def _read(path: Path, features: Features) -> pa.Table:
-    """Raises NotReadError, pa.ArrowException, OSError."""
-    frames = read_parquet(path)
-    if lacking := set(map(str, features)) - set(frames.column_names):
-        raise NotReadError(f"lacks the columns {', '.join(sorted(lacking))}")
-    return cast(frames, features, "info.json")
+def read_frames(
+    folder: Path,
+    path: Path,
+    features: Features,
+    columns: list[str] | None = None,
+    optional: Collection[str] = (),
+) -> pa.Table:
+    """A file of frames as LeRobot's reader has it, or some of its columns; it may lack those in `optional`.
+    Raises NotReadError: names the file, and the columns that are missing or of another type."""
+    name = path.relative_to(folder)
+    try:
+        if begins_empty(path):
+            raise NotReadError("begins with a row group without rows, which LeRobot's reader refuses")
+        needed = set(map(str, features) if columns is None else columns) - set(optional)
+        if lacking := needed - set(column_names(path)):
+            raise NotReadError(f"lacks the columns {', '.join(sorted(lacking))}")
+        return cast(read_parquet(path, columns), features, "info.json")
+    except NotReadError as error:
+        raise NotReadError(f"{name} {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise NotReadError(f"{name}: {error}") from error
 
 
 def _judge(found: Frames, name: str, frames: pa.Table, info: dict[str, Any], strict: bool) -> None:

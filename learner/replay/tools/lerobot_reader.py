@@ -60,9 +60,10 @@ def cast(table: pa.Table, features: Features, listed_in: str) -> pa.Table:
     """The table as LeRobot's reader has it. Raises NotReadError: columns of other names or types."""
     if foreign := set(table.column_names) - set(features):
         raise NotReadError(f"has the columns {', '.join(sorted(foreign))}, which {listed_in} does not list")
-    if table.schema == features.arrow_schema:
-        return table
+    wanted = features.arrow_schema
     for at, name in enumerate(table.column_names):
+        if table.schema.field(name).type == wanted.field(name).type:
+            continue
         try:
             cells = _cast_cells(table[name], features[name])
         except (TypeError, ValueError, pa.ArrowException) as error:

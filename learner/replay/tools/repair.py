@@ -68,7 +68,7 @@ def _rebuild(folder: Path) -> Repaired:
     if made.left:
         return Repaired(0, 0, left=made.left)
     info = read_info(folder)
-    return Repaired(info["total_episodes"], info["total_frames"], written=made.written)
+    return Repaired(info["total_episodes"], info["total_frames"], made.dropped, made.written)
 
 
 def _nobody_writes(folder: Path) -> contextlib.AbstractContextManager[None]:

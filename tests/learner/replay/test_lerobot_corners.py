@@ -42,6 +42,7 @@ def test_what_lerobot_reads_is_whole(name: str, dataset: Path, tmp_path: Path) -
     assert found.problems == []
     assert said in "\n".join(found.remarks)
     assert why_lerobot_fails(dataset, tmp_path / "cache") is None
+    assert repair(dataset).left == ()
 
 
 OTHERS = {

@@ -3,8 +3,10 @@
 # pyright: reportMissingTypeStubs=false
 # pandas has no annotations.
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,11 +29,16 @@ def mend_tasks(draft: Draft, episodes: Sequence[Episode]) -> list[str]:
         known = [*read_tasks(draft.root).index]
     except NotReadError:
         known = []
-    if all(isinstance(text, str) for text in known) and len(known) > max(used, default=0):
+    # A reader takes -1 for the last task.
+    fits = -len(known) <= min(used) and max(used) < len(known)
+    if fits and all(isinstance(text, str) for text in known):
         return known
+    if min(used) < 0:
+        raise DatasetError(f"a frame has the task_index {min(used)}: tasks count from 0")
     texts = _assign(_texts_of(draft.old, episodes))
-    if lost := sorted(set(range(max(used, default=0) + 1)) - texts.keys()):
-        raise DatasetError(f"nothing says the text of task {lost[0]}: write {TASKS_PATH} by hand")
+    lost = next(task for task in itertools.count() if task not in texts)
+    if lost <= max(used):
+        raise DatasetError(f"nothing says the text of task {lost}: write {TASKS_PATH} by hand")
     names = [texts[task] for task in sorted(texts)]
     table = pd.DataFrame({"task_index": range(len(names))}, index=names)
     draft.write(TASKS_PATH, table.to_parquet)
@@ -59,8 +66,9 @@ def _texts_of(
         return
     said = dict(zip(values(old, "episode_index"), values(old, "tasks"), strict=True))
     for episode in episodes:
-        if said.get(episode.label):
-            yield episode.tasks, set(said[episode.label])
+        texts: object = said.get(episode.label)
+        if texts and isinstance(texts, list):
+            yield episode.tasks, {text for text in cast("list[object]", texts) if isinstance(text, str)}
 
 
 def _assign(said: Iterator[tuple[tuple[int, ...], set[str]]]) -> dict[int, str]:

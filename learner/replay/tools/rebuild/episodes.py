@@ -10,13 +10,13 @@ import pyarrow as pa
 from learner.replay.dataset.arrow import (
     Array,
     column,
-    column_names,
-    null_count,
+    is_whole,
     read_parquet,
     with_column,
 )
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.shard_files import shard_writer, write_row_groups
+from learner.replay.tools.lerobot_reader import Features, cast
 from learner.replay.tools.rebuild.draft import Draft
 from learner.replay.tools.rebuild.features import AUTOMATIC
 
@@ -33,13 +33,13 @@ class Episode:
     tasks: tuple[int, ...]
 
 
-def number_frames(draft: Draft, paths: Sequence[Path]) -> Iterator[Episode]:
+def number_frames(draft: Draft, paths: Sequence[Path], features: Features) -> Iterator[Episode]:
     """Number episodes and frames on from 0, and add the columns that follow from that.
     Raises DatasetError: nothing says where an episode begins."""
     episode = index = 0
     for path in paths:
-        names = column_names(path)
-        keys = read_parquet(path, [name for name in AUTOMATIC if name in names])
+        stored = read_parquet(path, [*AUTOMATIC])
+        keys, names = cast(stored, features, "info.json"), stored.column_names
         begins = first_frames(keys)
         starts = np.flatnonzero(begins)
         lengths = np.diff(np.r_[starts, len(keys)])
@@ -47,7 +47,7 @@ def number_frames(draft: Draft, paths: Sequence[Path]) -> Iterator[Episode]:
         computed |= {"episode_index": episode + np.cumsum(begins) - 1, "index": index + np.arange(len(keys))}
         missing = {name: cells for name, cells in computed.items() if name not in names}
         wanted = {name: computed[name] for name in ("episode_index", "index")} | missing
-        _write_frames(draft, path, keys, wanted, lengths)
+        _write_frames(draft, path, stored, wanted, lengths)
         said = {name: column(keys, name) for name in ("episode_index", "task_index") if name in names}
         labels, tasks = ((computed | said)[name] for name in ("episode_index", "task_index"))
         place = str(path.relative_to(draft.root / "data"))
@@ -60,18 +60,16 @@ def number_frames(draft: Draft, paths: Sequence[Path]) -> Iterator[Episode]:
 def first_frames(keys: pa.Table) -> Array:
     """b1 (N,), whether an episode begins. Raises DatasetError: nothing says it."""
     changes = np.zeros(max(0, len(keys) - 1), bool)
-    told = [name for name in ("episode_index", "frame_index") if name in keys.column_names]
+    there = [name for name in ("episode_index", "frame_index") if name in keys.column_names]
+    told = {name: column(keys, name).astype(np.int64) for name in there if is_whole(keys, name)}
     if not told:
         raise DatasetError(
             "the frames have neither episode_index nor frame_index: nothing says where episodes begin"
         )
-    for name in keys.column_names:
-        if null_count(keys, name):
-            raise DatasetError(f"{name} has empty values")
     if "episode_index" in told:
-        changes |= np.diff(column(keys, "episode_index")) != 0
+        changes |= np.diff(told["episode_index"]) != 0
     if "frame_index" in told:
-        changes |= np.diff(column(keys, "frame_index")) <= 0
+        changes |= np.diff(told["frame_index"]) <= 0
     return np.r_[np.ones(min(1, len(keys)), bool), changes]
 
 
@@ -86,13 +84,13 @@ def _computed(begins: Array, lengths: Array, fps: float) -> dict[str, Array]:
 
 
 def _write_frames(
-    draft: Draft, path: Path, keys: pa.Table, wanted: Mapping[str, Array], lengths: Array
+    draft: Draft, path: Path, stored: pa.Table, wanted: Mapping[str, Array], lengths: Array
 ) -> None:
     """Write a file anew if one of its columns has other cells than `wanted`, or is missing."""
     changed = {
         name: cells
         for name, cells in wanted.items()
-        if name not in keys.column_names or not np.array_equal(column(keys, name), cells)
+        if name not in stored.column_names or not np.array_equal(column(stored, name), cells)
     }
     if not changed:
         return

@@ -4,16 +4,14 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from learner.replay.dataset.arrow import row_count, why_unreadable
-from learner.replay.dataset.format.layout import INFO_PATH, parquet_files
+from learner.replay.dataset.format.layout import INFO_PATH
 from learner.replay.dataset.format.spec import DatasetError
 from learner.replay.dataset.swap import StagedFolder, remove
 from learner.replay.tools.rebuild.draft import COUNTS, Draft
 from learner.replay.tools.rebuild.episode_table import mend_episodes, mend_tasks
 from learner.replay.tools.rebuild.episodes import number_frames
 from learner.replay.tools.rebuild.features import mend_features
+from learner.replay.tools.rebuild.frame_files import check_frames, files_with_frames
 from learner.replay.tools.rebuild.statistics import mend_statistics
 from learner.replay.tools.verify import examine
 
@@ -24,6 +22,8 @@ class Rebuilt:
 
     written: tuple[str, ...]
     """Files that are new."""
+    dropped: tuple[str, ...]
+    """Files that are left out, and why."""
     left: tuple[str, ...]
     """Problems that nothing in the dataset solves; if there are any, it was not changed."""
 
@@ -34,34 +34,30 @@ def rebuild(folder: Path) -> Rebuilt:
     problems = examine(folder, opening=False).problems
     staged = StagedFolder(folder)
     try:
-        written = _mend(Draft(staged))
-        left = examine(staged.root).problems
-    except (DatasetError, pa.ArrowException) as error:
-        written, left = [], problems or [str(error)]
-    if left or not written:
-        remove(staged.root)
-    else:
-        staged.swap_in()
-    lines = [line.replace(f"{staged.root}/", "") for line in left]
-    return Rebuilt(() if left else tuple(written), tuple(lines))
+        draft = Draft(staged)
+        _mend(draft)
+        made, left = Rebuilt(tuple(draft.written), tuple(draft.dropped), ()), examine(staged.root).problems
+    except DatasetError as error:
+        made, left = None, [*problems, str(error)]
+    if made is not None and not left:
+        staged.swap_in() if made.written or made.dropped else remove(staged.root)
+        return made
+    remove(staged.root)
+    return Rebuilt((), (), tuple(dict.fromkeys(line.replace(f"{staged.root}/", "") for line in left)))
 
 
-def _mend(draft: Draft) -> list[str]:
-    """The files that were written. Raises DatasetError: says what is missing for it."""
-    before, paths = copy.deepcopy(draft.info), parquet_files(draft.root / "data")
-    if broken := [path for path in paths if why_unreadable(path) is not None]:
-        raise DatasetError(f"{draft.name_of(broken[0])} cannot be read")
-    if not any(map(row_count, paths)):
-        raise DatasetError("data holds no frame")
-    mend_features(draft, paths)
-    episodes = list(number_frames(draft, paths))
+def _mend(draft: Draft) -> None:
+    """Raises DatasetError: says what is missing for it."""
+    before, paths = copy.deepcopy(draft.info), files_with_frames(draft)
+    features = mend_features(draft, paths)
+    check_frames(draft, paths, features)
+    episodes = list(number_frames(draft, paths, features))
     texts = mend_tasks(draft, episodes)
     mend_episodes(draft, episodes, texts)
-    mend_statistics(draft, paths)
+    mend_statistics(draft, paths, features)
     _count(draft, len(episodes), sum(episode.length for episode in episodes), len(texts))
     if draft.info != before:
         draft.write_json(INFO_PATH, draft.info)
-    return draft.written
 
 
 def _count(draft: Draft, episodes: int, frames: int, tasks: int) -> None:
