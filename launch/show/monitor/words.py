@@ -131,7 +131,9 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "waiting", snapshot.waiting
     if snapshot.state == "running" and "frames_per_s" in figures:
         speed = f"{figures['frames_per_s']:.0f} frames/s"
-        updates = f", {figures.get('updates_per_s', 0):.1f} updates/s; {count(figures.get('updates'))} updates"
+        updates = (
+            f", {figures.get('updates_per_s', 0):.1f} updates/s; {count(figures.get('updates'))} updates"
+        )
         yield "speed", speed + (updates if learns else "")
     if "version" in figures and learns:
         lag = figures.get("policy_lag")
