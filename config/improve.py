@@ -5,10 +5,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig
 from config.compose import CONFIG_DIR, compose_config, compose_section
 from config.main import Config
 from config.section import ConfigError, Section
+from config.train_base import compose_training
 
 # Of these each step has its own.
 _OF_EACH_STEP = ("resume", "learner.total_frames")
@@ -66,8 +68,27 @@ def compose_improvement(overrides: Sequence[str]) -> Improvement:
     demos = settings.demos or first.learner.demos
     if demos is None:
         raise ConfigError("configuration: learner.demos=null: name demonstrations with demos=FILE")
+    _require_later_steps(first, words, settings)
     named = {"demos": demos, "name": settings.name or f"improve-{first.task.name}"}
     return Improvement(msgspec.structs.replace(settings, **named), words, first)
+
+
+def _require_later_steps(first: Config, words: Sequence[str], settings: ImproveConfig) -> None:
+    """Raise ConfigError now for what would stop a round after hours of RL."""
+    if not isinstance(first.algo, AlgoConfig):
+        raise ConfigError(
+            f"configuration: algo={first.algo.name}: a round begins with a residual: choose algo=residual_td3"
+        )
+    compose_config([*without_algo(words), "algo=collect", "algo.successes=1", *settings.collect])
+    try:
+        compose_training([f"control_mode={first.task.control_mode}", *settings.train])
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in train={[*settings.train]})") from error
+
+
+def without_algo(words: Sequence[str]) -> list[str]:
+    """`words` but those that choose or set an algorithm."""
+    return [word for word in words if not word.lstrip("+~").startswith(("algo=", "algo."))]
 
 
 def _key(word: str) -> str:

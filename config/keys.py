@@ -117,10 +117,12 @@ def _read_groups(path: str, folder: str, prefixed: bool) -> tuple[Group, ...]:
 
 
 def _read_group(name: str, folder: str, default: str | None, prefix: str) -> Group:
-    """A key without a comment means what it means in the default's file."""
+    """A key without a comment has the meaning of the default's file, else of the first file that says it."""
     paths = sorted((CONFIG_DIR / folder).glob("*.yaml"))
     group = Group(name, default, tuple(read_file(f"{folder}/{path.name}", prefix) for path in paths))
-    known = {key.name: key.meaning for file in group.chosen for key in file.keys}
+    known: dict[str, str] = {}
+    for key in (key for file in (*group.chosen, *group.files) for key in file.keys if key.meaning):
+        known.setdefault(key.name, key.meaning)
     files = (_with_meanings(file, known) for file in group.files)
     return replace(group, files=tuple(replace(file, keys=()) if default is None else file for file in files))
 

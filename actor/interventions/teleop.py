@@ -2,8 +2,11 @@
 
 import contextlib
 import importlib
+import logging
+import math
 import pkgutil
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Protocol, Self
 
 import torch
@@ -16,6 +19,8 @@ from actor.interventions.terminal import Terminal
 from actor.policy.images import NO_IMAGES, Images
 from config.actor import ActorConfig
 from config.process import one_line
+
+log = logging.getLogger(__name__)
 
 # Of a device that gives steps: its names of the first action dimensions.
 STEPS = ("delta_x", "delta_y", "delta_z", "delta_roll", "delta_pitch", "delta_yaw")
@@ -54,6 +59,7 @@ class Teleop:
         self._before: list[float] | None = None
         self._still, self._gripper = _REST_FRAMES, 1.0
         self._marks: dict[int, Mark] = {}
+        self._lost = False
 
     @classmethod
     def of(cls, settings: ActorConfig, num_envs: int, action_dim: int) -> Self:
@@ -72,11 +78,15 @@ class Teleop:
         """Nothing."""
 
     def act(self, proposed: Tensor) -> Taken:
-        said = self._device.get_action()
-        if "delta_x" in said:
-            self._step(said, proposed)
-        else:
-            self._follow([float(value) for name, value in said.items() if name.endswith(".pos")])
+        try:
+            self._ask(proposed)
+        except InterventionError:
+            raise
+        except Exception as error:  # each device has errors of its own, as where it is pulled out
+            if not self._lost:
+                log.warning("the device of actor.teleop is lost, the policy acts: %s", one_line(error))
+            self._lost = True
+            self._acting[0] = False
         if self._terminal is not None:
             for key in self._terminal.pressed():
                 if key in MARKS:
@@ -90,7 +100,20 @@ class Teleop:
     def close(self) -> None:
         if self._terminal is not None:
             self._terminal.close()
-        self._device.disconnect()
+        with contextlib.suppress(Exception):  # one that is gone says so, each in its own way
+            self._device.disconnect()
+
+    def _ask(self, proposed: Tensor) -> None:
+        said = self._device.get_action()
+        if not all(math.isfinite(value) for value in said.values() if isinstance(value, Real)):
+            raise ValueError(f"it says {said}")
+        if "delta_x" in said:
+            self._step(said, proposed)
+        else:
+            self._follow([float(value) for name, value in said.items() if name.endswith(".pos")])
+        if self._lost:
+            log.info("the device of actor.teleop is back")
+        self._lost = False
 
     def _step(self, said: Mapping[str, Any], proposed: Tensor) -> None:
         """Of a device that gives steps, and says whether a person acts."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from actor.simulators.contract import RenderError, TaskError, UnplayableError
-from actor.simulators.mujoco_pictures import choose_gl, is_mujoco
+from actor.simulators.mujoco_pictures import is_mujoco, require_gl
 from actor.simulators.seeded import SeededEpisodes
 from actor.simulators.spaces import ActionScale, StateRow, part_at
 from config.process import one_line
@@ -106,7 +106,7 @@ def draws_slowly(task: TaskConfig) -> bool:
     env = make_simulator(task, draws=True)
     try:
         if is_mujoco(env):
-            return choose_gl() == "osmesa"
+            return require_gl() == "osmesa"
         env.reset(seed=0)
         _require_picture(env, task)
         return False
@@ -149,6 +149,8 @@ def _register(task: TaskConfig) -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise TaskError(f"task.env_id={task.env_id} needs {package} ({error}): {install}") from error
+    except Exception as error:  # of a package's own code: any kind
+        raise TaskError(f"task.gymnasium.package={package} cannot be imported: {one_line(error)}") from error
 
 
 def _require_mujoco(env_id: str, too_new: tuple[int, int], install: str) -> None:

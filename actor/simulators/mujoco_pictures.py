@@ -36,11 +36,7 @@ def choose_gl() -> str:
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
     for name in _LIBRARIES:
-        # In a process: what cannot draw may end it, and a library that is loaded stays.
-        tried = subprocess.run(
-            [sys.executable, "-c", _DRAWS], env={**os.environ, VARIABLE: name}, capture_output=True
-        )
-        if tried.returncode == 0:
+        if _draws(name):
             log.info("%s draws the pictures of MuJoCo (%s=%s)", name, VARIABLE, name)
             os.environ[VARIABLE] = name
             return name
@@ -48,6 +44,26 @@ def choose_gl() -> str:
         "task.cameras and films need OpenGL without a screen, and neither EGL nor OSMesa draws here: "
         f"apt-get install libosmesa6, or a GPU driver with EGL; {VARIABLE} names another library"
     )
+
+
+def require_gl() -> str:
+    """As `choose_gl`, and it was tried. Raises RenderError: none draws, or what MUJOCO_GL names does not."""
+    name = choose_gl()
+    if not _draws(name):
+        raise RenderError(
+            f"task.cameras and films need OpenGL without a screen, and {VARIABLE}={name} does not draw here: "
+            "unset it, and what works is chosen, or install what it names"
+        )
+    return name
+
+
+@cache
+def _draws(name: str) -> bool:
+    # In a process: what cannot draw may end it, and a library that is loaded stays.
+    tried = subprocess.run(
+        [sys.executable, "-c", _DRAWS], env={**os.environ, VARIABLE: name}, capture_output=True
+    )
+    return tried.returncode == 0
 
 
 def is_mujoco(env: gymnasium.Env) -> bool:

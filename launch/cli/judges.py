@@ -1,6 +1,7 @@
 """Verbs that judge a policy, and make it better by what they find: evaluate, train-reward,
 improve."""
 
+import math
 import re
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def evaluate(
     from launch.evaluation.subject import find_subject
 
     names, overrides = split_words(words)
+    if bar is not None and math.isnan(bar):
+        raise click.UsageError("--at-least nan is no number: give a share of 0 to 1")
     if base_alone and residual is not None:
         raise click.UsageError("--base-alone plays no residual: leave out --residual")
     first, count = seeds or (None, None)

@@ -13,6 +13,7 @@ from launch.evaluation.by_start import Row, by_start, chosen_dimensions
 from launch.evaluation.kept import keep, make_kept
 from launch.evaluation.play import play, processes_for
 from launch.evaluation.subject import Subject
+from launch.run.launcher import require_base
 
 log = logging.getLogger("evaluate")
 
@@ -44,6 +45,7 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
     config = asked.applied_to(subject.config)
     subject = Subject(config, subject.residual)
     dimensions = [] if asked.by is None else chosen_dimensions(asked.by, _parts(config, asked.by))
+    require_base(config)
     log.info("evaluating %s on %s", subject, config.task.env_id)
     played = play(subject, processes_for(config, asked.processes), stop)
     if played is None:

@@ -4,6 +4,7 @@ Each step is one command of this program, and leaves a file once it is done. Sto
 same command goes on with the step that was under way, which resumes by itself.
 """
 
+import contextlib
 import json
 import logging
 import shutil
@@ -173,8 +174,9 @@ def _run(step: Step, stop: StopRequest) -> Figures | None:
 
     def hear(name: str, line: str) -> None:
         if line.startswith("{") and line.endswith("}"):
-            printed.update(json.loads(line))
-            return
+            with contextlib.suppress(ValueError):  # a line for people, in braces
+                printed.update(json.loads(line))
+                return
         if "error: " in line:
             said.append(line.partition("error: ")[2])
         columns = shutil.get_terminal_size().columns

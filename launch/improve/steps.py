@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.improve import Improvement
+from config.improve import Improvement, without_algo
 from config.process import FailedError
 from config.words import quoted
 from launch.run.folder import read_summary
@@ -68,9 +68,9 @@ class Steps:
             f"seed={settings.seed + number - 1}",
         ]  # fmt: skip
         residual = [*self.asked.words, *of_run, f"learner.total_frames={settings.frames}", *settings.run]
-        collect = [word for word in self.asked.words if not word.lstrip("+~").startswith(("algo=", "algo."))]
-        collect += [
-            *of_run, "algo=collect", f"algo.from_run={quoted(str(folder / 'residual'))}",
+        collect = [
+            *without_algo(self.asked.words), *of_run,
+            "algo=collect", f"algo.from_run={quoted(str(folder / 'residual'))}",
             "algo.episodes=null", f"algo.successes={settings.successes}", "algo.keep=successes",
             *settings.collect,
         ]  # fmt: skip

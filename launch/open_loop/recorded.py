@@ -56,18 +56,33 @@ class Dataset:
         return self._dataset.meta.total_episodes
 
     def read(self, names: tuple[str, ...], pictures: tuple[str, ...], episodes: int) -> Iterator[Recorded]:
-        """The first episodes. `names`, `pictures`: the features that the policy wants."""
+        """The first episodes. `names`, `pictures`: the features that the policy wants.
+        Raises UsageError: an episode has a value that is not finite."""
         for index in range(min(episodes, self.episodes)):
             row = self._dataset.meta.episodes[index]
             first, end = int(row["dataset_from_index"]), int(row["dataset_to_index"])
             frames = [self._dataset[i] for i in range(first, end)]
+            numbers = {
+                name: torch.stack([frame[name].float().reshape(-1) for frame in frames])
+                for name in (*names, "action")
+            }
+            self._require_finite(index, numbers)
             yield Recorded(
                 index,
-                {name: torch.stack([frame[name].float().reshape(-1) for frame in frames]) for name in names},
+                {name: numbers[name] for name in names},
                 {name: torch.stack([_picture(frame[name]) for frame in frames]) for name in pictures},
-                torch.stack([frame["action"].float().reshape(-1) for frame in frames]),
+                numbers["action"],
                 str(frames[0].get("task", "")),
             )
+
+    def _require_finite(self, episode: int, numbers: Mapping[str, Tensor]) -> None:
+        for name, values in numbers.items():
+            if not values.isfinite().all():
+                frame = int((~values.isfinite()).any(dim=1).nonzero()[0])
+                raise UsageError(
+                    f"{self.place}, episode {episode}, frame {frame}: {name} is not finite: leave that "
+                    "episode out, or mend it"
+                )
 
     def require(self, wanted: Mapping[str, tuple[int, ...]], of: str) -> None:
         """Raise UsageError unless it has features of these shapes, those of policy `of`."""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("launch.yaml", "config.yaml")
 """The files of which a run's folder has at least one."""
 # All other values of a point are numbers.
-TEXTS = ("waiting_for",)
+TEXTS = ("waiting_for", "goal_unit")
 # Of the summary at a run's end: a terminal of 80 columns cuts no word of it.
 COLUMNS = 78
 

@@ -263,7 +263,10 @@ def run_here(
         return FAILED
     else:
         say_how_to_send(config.run_dir, log)
-        log.error("run %s ended early (exit code %d); its folder: %s", config.name, code, config.run_dir)
+        log.error(
+            "run %s ended early (exit code %d); its folder: %s; to go on: the same command with name=%s",
+            config.name, code, config.run_dir, config.name,
+        )  # fmt: skip
     return code
 
 

@@ -200,7 +200,10 @@ class Team:
             while self._children and time.monotonic() < deadline:
                 ended += self.pump(0.05)
         for command in self.alive():
-            log.error("%s survived SIGKILL", command.name)
+            log.warning(
+                "%s was killed and has not ended yet: the machine is busy, or its disk does not answer",
+                command.name,
+            )
         return ended
 
     def _remove(self, child: Child, end: Ended) -> Ended:

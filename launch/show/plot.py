@@ -65,7 +65,7 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, single: bool) -> None:
             [high - rate for rate, (_, high) in zip(rates, bounds, strict=True)],
         ]
         axes.errorbar([m.frames for m in curve.full], rates, yerr=errors, fmt="o-", ms=5, lw=1.6,
-                      capsize=3, color=colour, label=f"{name}full residual (95 % interval)")  # fmt: skip
+                      capsize=3, color=colour, label=f"{name}trained policy (95 % interval)")  # fmt: skip
     if curve.base is not None:
         level = "0.35" if single else colour
         axes.axhspan(*wilson_interval(curve.base.rate, curve.base.episodes), color=level, alpha=0.1, lw=0)

@@ -25,8 +25,7 @@ class Pieces:
 
     def ask(self, topic: bytes) -> None:
         """A client has subscribed to `topic`, which may be anything."""
-        asked = piece_asked(topic)
-        if asked is not None and asked[0] in self._blobs and len(self._asked) < _MOST_ASKED:
+        if len(self._asked) < _MOST_ASKED and self._content_of(topic) is not None:
             self._asked[topic] = None
 
     def take(self, most: int) -> list[tuple[bytes, memoryview]]:
@@ -35,9 +34,12 @@ class Pieces:
         found: list[tuple[bytes, memoryview]] = []
         for topic in topics:
             del self._asked[topic]
-            digest, number = piece_asked(topic) or ("", 0)
-            blob = self._blobs.get(digest)
-            piece = None if blob is None else blob.piece(number)
-            if piece is not None:
+            if (piece := self._content_of(topic)) is not None:
                 found.append((topic, piece))
         return found
+
+    def _content_of(self, topic: bytes) -> memoryview | None:
+        """Of the piece with this topic; None: there is no such piece."""
+        digest, number = piece_asked(topic) or ("", 0)
+        blob = self._blobs.get(digest)
+        return None if blob is None else blob.piece(number)

@@ -219,15 +219,22 @@ class RunProgress:
         waiting = f", waiting for {point['waiting_for']}" if point["waiting_for"] else ""
         frames = "" if goal.unit == "frames" else f"{self.frames} frames, "
         log.info(
-            "%d of %d %s (%s, %s%.0f frames/s), %d updates (%.0f/s), behaviour %.0f %%%s",
+            "%d of %d %s (%s, %s%.0f frames/s), %s%s",
             goal.done, goal.wanted, goal.unit, _left(goal, point["t_s"]), frames, point["frames_per_s"],
-            point["updates"], point["updates_per_s"], 100 * np.nan_to_num(self.behaviour), waiting,
+            self._outcome(point, goal), waiting,
         )  # fmt: skip
+
+    def _outcome(self, point: dict[str, Any], goal: Goal) -> str:
+        """What the frames are good for: updates, or episodes where nothing is learned."""
+        if goal.unit in ("episodes", "successes"):
+            return f"{self.successes} of {self.episodes} episodes succeeded"
+        said = f"{point['updates']} updates ({point['updates_per_s']:.0f}/s)"
+        return said if np.isnan(self.behaviour) else f"{said}, behaviour {100 * self.behaviour:.0f} %"
 
 
 def _left(goal: Goal, elapsed_s: float) -> str:
     """How much of the way is gone, and the time that the rest takes at the run's mean speed."""
-    gone = f"{100 * goal.done // goal.wanted} %"
+    gone = f"{min(100, 100 * goal.done // goal.wanted)} %"
     if not goal.done or goal.done >= goal.wanted:
         return gone
     minutes = elapsed_s * (goal.wanted / goal.done - 1) / 60

@@ -1,6 +1,7 @@
 """summary.json: what a run achieved, and where its replay is."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def write_summary(
         "best_success": best.score and best.score.success,
         "best_episodes": best.score and best.score.episodes,
         "best_checkpoint": str(best.place) if best.score else None,
-        "behaviour_success": progress.behaviour,
+        "behaviour_success": None if math.isnan(progress.behaviour) else progress.behaviour,
         "evaluation_episodes": len(full.seeds) if full else 0,
         "first_evaluation_seed": config.learner.evaluation.first_seed,
         "stopped_early": progress.stopped_early,

@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_files(section: str) -> None:
     assert read and all(yaml.safe_load(f"a: {key.default}").keys() == {"a"} for key in read)
     defaults = {key.name: key.default for key in configuration_of(section).keys}
     expected = {
-        "run": ("learner.fps", "20"),
+        "run": ("learner.log_every_s", "5.0"),
         "train_base": ("lr", "1.0e-4"),
         "demos": ("episodes", "100"),
         "study": ("seeds", "[0, 1, 2]"),

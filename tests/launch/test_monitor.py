@@ -67,6 +67,18 @@ def once(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return json.loads(capsys.readouterr().out)
 
 
+def test_a_run_that_collects_is_measured_by_its_episodes(
+    middle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goal = {"goal_done": 6, "goal_wanted": 8, "goal_unit": "episodes"}
+    with (middle / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(newest_point(middle) | goal) + "\n")
+    assert once(middle, capsys)["goal"] == {"done": 6, "wanted": 8, "unit": "episodes"}
+    assert residual_rl("monitor", str(middle), "--once") == 0
+    shown = capsys.readouterr().out
+    assert "6 of 8" in shown and "behind" not in shown
+
+
 def test_every_figure_is_that_of_the_files(middle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown, points = once(middle, capsys), points_of(middle)
     training = [point for point in points if "eval_version" not in point]

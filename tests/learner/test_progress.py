@@ -132,6 +132,29 @@ def test_the_log_says_how_far_the_run_is_and_how_much_time_is_left(caplog):
     assert "7 of 12 frames (58 %, 1 min left," in caplog.text
 
 
+def test_the_log_of_a_run_that_learns_nothing_says_successes_instead_of_updates(caplog):
+    caplog.set_level("INFO")
+    progress = RunProgress(make_config())
+    progress.count(one_episode(True), 7, now_s=100.0)
+    progress.count(one_episode(False), 7, now_s=150.0)
+    point = progress.point_if_due(200.0, updates=0)
+    assert point is not None
+    progress.say(point | {"waiting_for": ""}, Goal(2, 8, "episodes"))
+    assert "1 of 2 episodes succeeded" in caplog.text
+    assert "updates" not in caplog.text
+
+
+def test_the_log_names_no_success_of_the_behaviour_before_it_is_known(caplog):
+    caplog.set_level("INFO")
+    progress = RunProgress(make_config())
+    progress.count(one_episode(True), 7, now_s=100.0)
+    point = progress.point_if_due(200.0, updates=0)
+    assert point is not None
+    progress.say(point | {"waiting_for": ""}, Goal(progress.frames, 12, "frames"))
+    assert "0 updates (0/s)" in caplog.text
+    assert "behaviour" not in caplog.text
+
+
 def test_the_truth_is_told_beside_what_a_classifier_says():
     """Of four episodes in a row: a success, a false one, one that the classifier missed, and a failure."""
     progress = RunProgress(make_config("learner.log_every_s=5"))

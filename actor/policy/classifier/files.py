@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from config.relation import Relation
 from config.task import TaskConfig
 
 DESCRIPTION, WEIGHTS = "classifier.json", "classifier.pt"
+_MOST_MEMBERS = 1000
+# What makes two classifiers different: of states, and the folders of one of pictures.
+_COMPARED = ("classifier.*", "pictures/*", "encoder/*")
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +32,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     relations: tuple[Relation, ...] = ()
     hidden: tuple[int, ...] = ()
-    members: int = 0
+    members: Annotated[int, msgspec.Meta(ge=0, le=_MOST_MEMBERS)] = 0
     cameras: tuple[str, ...] = ()
     """Of pictures: in the order of the classifier's features."""
     camera_size: tuple[int, int] = (0, 0)
@@ -43,8 +46,9 @@ def who_says_success(task: TaskConfig) -> str:
         return "simulator"
     digest = hashlib.sha256()
     _read_description(task.classifier)
-    for file in sorted(task.classifier.glob("classifier.*")):
-        digest.update(file.read_bytes())
+    for pattern in _COMPARED:
+        for file in sorted(task.classifier.glob(pattern)):
+            digest.update(file.read_bytes())
     return f"classifier {digest.hexdigest()[:16]}"
 
 
@@ -69,10 +73,10 @@ def load_classifier(folder: Path, task: TaskConfig, device: str) -> SuccessClass
 
         return load_pictures(folder, described.cameras, described.threshold, device)
     weights = read_checkpoint(folder / WEIGHTS)
-    classifier = StateClassifier(
-        described.observation_dim, described.relations, described.hidden, described.members
-    )
     try:
+        classifier = StateClassifier(
+            described.observation_dim, described.relations, described.hidden, described.members
+        )
         classifier.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {reason(error)}") from error

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from actor.policy.checkpoint_file import reason, require_weights
 from actor.policy.contract import CheckpointError
+from actor.policy.lerobot.foreign_code import refuse_foreign_code
 from actor.policy.weights import Weights, plain_name, require_finite
 from config.base import LeRobotBaseConfig
 
@@ -34,6 +35,7 @@ LEROBOT = f"LeRobot {version('lerobot')}"
 def read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
     """config.json with `base.overrides`.
     Raises CheckpointError: there is none, or this LeRobot cannot use it."""
+    refuse_foreign_code()
     folder = Path(settings.path)
     if folder.is_dir():
         _require_files(folder)

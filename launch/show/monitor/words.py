@@ -11,6 +11,8 @@ from launch.run.folder import count, duration, percent, wrapped
 from launch.show.monitor.logs import plain
 from launch.show.monitor.snapshot import Actor, Goal, Measured, Snapshot
 
+COLLECTED = ("episodes", "successes")
+"""What a run that learns nothing counts."""
 _STATE_STYLES = {"running": "bold green", "starting": "bold yellow", "over": "bold cyan"}
 _BAR_COLUMNS = 10
 DETAILS = (
@@ -113,9 +115,9 @@ def _cells(actor: Actor) -> tuple[str, ...]:
 
 def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """(label, text) of everything that was measured."""
-    figures = snapshot.figures
+    figures, goal = snapshot.figures, snapshot.goal
+    learns = goal is None or goal.unit not in COLLECTED
     if frames := figures.get("frames"):
-        goal = snapshot.goal
         if goal is None or goal.unit == "frames":
             yield "frames", "; ".join(filter(None, (_progress(frames, goal), _time(snapshot))))
         else:
@@ -128,9 +130,12 @@ def _rows(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     if snapshot.waiting:
         yield "waiting", snapshot.waiting
     if snapshot.state == "running" and "frames_per_s" in figures:
-        speed = f"{figures['frames_per_s']:.0f} frames/s, {figures.get('updates_per_s', 0):.1f} updates/s"
-        yield "speed", f"{speed}; {count(figures.get('updates'))} updates"
-    if "version" in figures:
+        speed = f"{figures['frames_per_s']:.0f} frames/s"
+        updates = (
+            f", {figures.get('updates_per_s', 0):.1f} updates/s; {count(figures.get('updates'))} updates"
+        )
+        yield "speed", speed + (updates if learns else "")
+    if "version" in figures and learns:
         lag = figures.get("policy_lag")
         behind = "" if lag is None else f", actors {lag:.1f} versions behind"
         yield "weights", f"v{figures['version']:.0f}{behind}"

@@ -51,6 +51,8 @@ class Lines:
 
 def run_charts(record: Record) -> list[Chart]:
     """All of them, also those that have nothing to show yet."""
+    if record.collects:
+        return [_collected(record), _speed(record), _waits(record.points)]
     return [
         _success(record),
         *(_of_trained_base(record) if record.trains_base else _of_residual(record)),
@@ -59,12 +61,22 @@ def run_charts(record: Record) -> list[Chart]:
             "How much older the weights behind the received decisions are than the newest.",
             {"policy_lag": "versions", "policy_lag_s": "seconds"},
         ),
-        _two_axes(
-            record, "speed", "Speed", "Since the point before.",
-            {"frames_per_s": "frames/s", "updates_per_s": "updates/s"},
-        ),
+        _speed(record),
         _waits(record.points),
     ]  # fmt: skip
+
+
+def _speed(record: Record) -> Chart:
+    figures = {"frames_per_s": "frames/s", "updates_per_s": "updates/s"}
+    return _two_axes(record, "speed", "Speed", "Since the point before.", figures)
+
+
+def _collected(record: Record) -> Chart:
+    figures = {"episodes_played": "played", "successes": "succeeded"}
+    return _plain(
+        record, "collected", "Episodes", "Played to their end, and how many of these succeeded.", figures,
+        FROM_ZERO,
+    )  # fmt: skip
 
 
 def _of_trained_base(record: Record) -> list[Chart]:

@@ -82,6 +82,12 @@ class Record:
         return isinstance(algo, Mapping) and algo.get("kind") in TRAINS_BASE
 
     @property
+    def collects(self) -> bool:
+        """Whether nothing is trained: episodes are collected."""
+        algo = self.settings.get("algo")
+        return isinstance(algo, Mapping) and algo.get("kind") == "collect"
+
+    @property
     def trained(self) -> str:
         """What the evaluations of "full" are of, in words."""
         return "trained base" if self.trains_base else "base + residual"

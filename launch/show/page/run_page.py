@@ -188,6 +188,8 @@ def _commands(record: Record, changed: list[Changed]) -> list[tuple[str, str]]:
         name = shlex.quote(f"name={record.name}-again")
         words = " ".join(["bash launch/start.sh", name, *run_words(changed)])
         commands.append(("the same run under another name", words))
+    if record.collects:
+        return commands
     best = "its best weights over 100 fresh seeds"
     commands.append((best, f"residual-rl evaluate {shlex.quote(name_of(record.folder))} "
                            "learner.evaluation.first_seed=2000000"))  # fmt: skip

@@ -21,8 +21,8 @@ NO_RUNS = ("spools", "studies")
 
 class Row(msgspec.Struct, frozen=True):
     """A run; None where something is not known. `started` in seconds since 1970, `final` the newest success
-    of the full residual, with its 95 % interval `low` to `high`. `state`: finished, running, stopped, or what
-    a study says; "gone" where the folder is."""
+    of the trained policy, with its 95 % interval `low` to `high`. `state`: finished, running, stopped, or
+    what a study says; "gone" where the folder is."""
 
     name: str
     state: str

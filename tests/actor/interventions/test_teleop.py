@@ -102,6 +102,19 @@ def test_a_leader_arm_acts_while_it_moves_as_far_as_it_moved():
     assert acting == [True] * 9 + [False] * 3
 
 
+def test_a_device_that_is_lost_leaves_the_policy_to_act(caplog: pytest.LogCaptureFixture):
+    arm = Leader()
+    teleop = Teleop(arm, 10.0, 1, 2)
+    teleop.act(torch.zeros(1, 2))
+    arm.action = {"shoulder.pos": 14.0, "elbow.pos": -20.0}
+    assert teleop.act(torch.zeros(1, 2)).acting.all()
+    for said in ({"shoulder.pos": float("nan"), "elbow.pos": -20.0}, {"shoulder.pos": "?", "elbow.pos": 0.0}):
+        arm.action = said  # type: ignore[assignment]  # what a device should not say
+        taken = teleop.act(torch.zeros(1, 2))
+        assert not taken.acting.any() and taken.action.isfinite().all()
+    assert caplog.text.count("is lost, the policy acts") == 1
+
+
 def test_a_leader_arm_of_other_joints_is_one_line():
     with pytest.raises(InterventionError, match="2 joints, the task's actions have 7 dimensions"):
         Teleop(Leader(), 1.0, 1, 7).act(PROPOSED)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -324,5 +325,28 @@ def test_without_a_library_that_draws_pictures_are_refused_in_one_line(
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(mujoco_pictures, "_DRAWS", "raise SystemExit(1)")
     mujoco_pictures.choose_gl.cache_clear()
+    mujoco_pictures._draws.cache_clear()
     with pytest.raises(RenderError, match="neither EGL nor OSMesa draws here: apt-get install libosmesa6"):
         require(make_config("task=fetch_push", "task.cameras=[render]").task, draws=False)
+    mujoco_pictures._draws.cache_clear()
+
+
+def test_a_library_that_the_environment_names_and_that_does_not_draw_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(mujoco_pictures, "_DRAWS", "raise SystemExit(1)")
+    for function in (mujoco_pictures.choose_gl, mujoco_pictures._draws):
+        function.cache_clear()
+    with pytest.raises(RenderError, match="MUJOCO_GL=osmesa does not draw here: unset it"):
+        mujoco_pictures.require_gl()
+    for function in (mujoco_pictures.choose_gl, mujoco_pictures._draws):
+        function.cache_clear()
+
+
+def test_a_package_whose_code_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fails_at_once.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    says = "task.gymnasium.package=fails_at_once cannot be imported: no licence"
+    with pytest.raises(TaskError, match=says):
+        require(a_task(package="fails_at_once"), draws=False)

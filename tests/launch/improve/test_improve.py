@@ -24,6 +24,7 @@ verb, *words = sys.argv[1:]
 given = dict(word.split("=", 1) for word in words if "=" in word)
 with open("calls.jsonl", "a") as calls:
     calls.write(json.dumps([verb, words]) + chr(10))
+print("{a line for people}")
 if verb == "evaluate":
     found = re.search(r"round-(\\d+)", given["base.path"])
     success = 0.4 + 0.2 * int(found[1] if found else 0)
@@ -105,8 +106,16 @@ def test_words_that_a_round_sets_itself_are_refused() -> None:
         compose_improvement(["learner.total_frames=9"])
     with pytest.raises(ConfigError, match="base=zero: improve trains diffusion bases"):
         compose_improvement(["base=zero"])
+    with pytest.raises(ConfigError, match="algo=sft: a round begins with a residual"):
+        compose_improvement(["algo=sft"])
     with pytest.raises(ConfigError, match="successes must be at least 1"):
         compose_improvement(["successes=0"])
+
+
+@pytest.mark.parametrize("words", ["train=[iteratons=3]", "train=[iterations=x]", "collect=[algo.keeps=all]"])
+def test_words_of_later_steps_are_checked_before_the_first_one(words: str) -> None:
+    with pytest.raises(ConfigError, match="iteratons|iterations|keeps"):
+        compose_improvement([words])
 
 
 PROGRAM = """

@@ -11,6 +11,7 @@ from lerobot.utils.import_utils import register_third_party_plugins
 
 from config.process import UsageError
 from launch.cli.group import cli
+from launch.open_loop.recorded import Dataset
 from learner.replay.prior.demonstration import Demonstration
 from tests.support import lerobot_policies
 from tests.support.camera_policies import TOP, save_policy
@@ -120,3 +121,14 @@ def test_what_does_not_fit_is_refused(dataset: Path, tmp_path: Path, episodes: l
         run(policy, tmp_path, tmp_path / "out")
     with pytest.raises(UsageError, match="config.json is missing"):
         run(dataset, dataset, tmp_path / "out")
+
+
+def test_recorded_values_that_are_not_finite_are_one_line(
+    episodes: list[Demonstration], tmp_path: Path
+) -> None:
+    actions = episodes[0].actions.copy()
+    actions[3, 1] = np.nan
+    spoiled = Demonstration(episodes[0].observations, actions, episodes[0].success)
+    data = Dataset(f"{write_lerobot(tmp_path / 'set', [spoiled], state=STATE)}")
+    with pytest.raises(UsageError, match="episode 0, frame 3: action is not finite"):
+        [*data.read((), (), 1)]

@@ -74,6 +74,13 @@ def test_a_run_that_collects_says_how_far_it_is_and_nothing_of_evaluations(tmp_p
     assert shown["episodes"][0] == "14" and "base alone" not in shown
 
 
+def test_the_page_of_a_run_that_collects_shows_its_episodes_and_nothing_of_training(tmp_path: Path) -> None:
+    points = [{"frames": 900, "t_s": 60.0, "episodes_played": 14, "successes": 12, "frames_per_s": 15.0}]
+    page = run_page(Record(tmp_path, settings={"algo": {"kind": "collect"}}, points=points), [])
+    assert [chart.id for chart in page.charts] == ["collected", "speed", "waits"]
+    assert not any("best weights" in what for what, _ in page.commands)
+
+
 def test_the_large_figures_are_those_of_the_metrics(made: Path, tmp_path: Path) -> None:
     shown = tiles(write_report(made, tmp_path / "x.html"))
     points = MetricsReader(made).read()

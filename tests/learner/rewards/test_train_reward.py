@@ -1,6 +1,7 @@
 """A classifier on states, from files of demonstrations to a folder that judges."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_a_changed_file_is_another_judge(trained: Path, tmp_path: Path) -> None:
     assert before.startswith("classifier ")
     (tmp_path / "classifier.pt").write_bytes(b"other")
     assert who_says_success(task) != before
+
+
+def test_other_weights_on_pictures_are_another_judge(trained: Path, tmp_path: Path) -> None:
+    task = compose_config([f"task.success=classifier:{tmp_path}"]).task
+    (tmp_path / "classifier.json").write_bytes((trained / "classifier.json").read_bytes())
+    weights = tmp_path / "pictures" / "model.safetensors"
+    weights.parent.mkdir()
+    judges = set[str]()
+    for content in (b"these", b"others"):
+        weights.write_bytes(content)
+        judges.add(who_says_success(task))
+    assert len(judges) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"members": -1}, {"members": 10**9}, {"hidden": [-4]}, {"hidden": [8]}])
+def test_a_description_that_does_not_fit_the_weights_is_one_line(
+    wrong: dict[str, object], trained: Path, tmp_path: Path
+) -> None:
+    shutil.copy(trained / "classifier.pt", tmp_path)
+    described = json.loads((trained / "classifier.json").read_text()) | wrong
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError) as refused:
+        load_classifier(tmp_path, compose_config([]).task, "cpu")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
