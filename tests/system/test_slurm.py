@@ -122,6 +122,26 @@ def test_a_run_goes_on_after_another_job_took_its_place_and_after_its_node_was_k
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_run_that_is_out_of_time_is_queued_again_and_goes_on(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's signal comes up to a minute before it was asked for."""
+    run_dir = tmp_path / "long"
+    monkeypatch.setattr(f"{__name__}.TINY", tuple(word for word in TINY if "time_min" not in word))
+    assert submit(tmp_path, "long", ENDLESS, "cluster.time_min=3", "cluster.grace_s=60") == 0
+    job = winner(slurm, run_dir)
+    slurm.wait_for(lambda: slurm.job(job)["Restarts"] == "1" and is_pending(slurm, job), 300)
+    ended = frames(run_dir)
+    assert ended > 0
+    # Slurm lets it wait for two minutes.
+    slurm.wait_for(lambda: frames(run_dir) > ended + 100, 400)
+    assert residual_rl("jobs", str(tmp_path), "--cancel", job) == 0
+    slurm.wait_for(lambda: not is_alive(run_dir))
+    require_whole_replay(run_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_is_an_array_that_records_rows_as_they_come(slurm: Slurm, tmp_path: Path) -> None:
     """One at a time; a call that is ended leaves its jobs, and the same words go on with them."""
     words = [
