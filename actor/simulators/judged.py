@@ -2,34 +2,28 @@
 
 import dataclasses
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.classifier.contract import SuccessClassifier
 from actor.policy.images import Images
-from actor.simulators.cameras import replaced
+from actor.simulators.around import EnvironmentAround
 from actor.simulators.contract import Step, VectorEnvironment
 
 
-class JudgedEnvironment:
+class JudgedEnvironment(EnvironmentAround):
     """Of `envs`, whose episodes end at the task's limit alone. Success is what a classifier calls success for
     `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the simulator
     says."""
 
     def __init__(self, envs: VectorEnvironment, classifier: SuccessClassifier, frames: int) -> None:
-        self._envs, self._classifier, self._needed = envs, classifier, frames
-        self.num_envs = envs.num_envs
-        self.observation_dim, self.action_dim = envs.observation_dim, envs.action_dim
-        self.images: Images = envs.images
+        super().__init__(envs)
+        self._classifier, self._needed = classifier, frames
         self._in_a_row = torch.zeros(envs.num_envs, dtype=torch.int64)
 
     def reset(self, seed: int | None = None) -> Tensor:
         self._in_a_row.zero_()
-        observation = self._envs.reset(seed)
-        self.images = self._envs.images
-        return observation
+        return super().reset(seed)
 
     def step(self, action: Tensor) -> Step:
         step = self._envs.step(action)
@@ -43,24 +37,14 @@ class JudgedEnvironment:
             true_success=step.success,
         )
         # Where the limit ended an episode in this frame, the next one has begun already.
-        ends = success & ~step.truncated
-        if ends.any():
-            observation, images = self._envs.restart(ends)
-            judged = dataclasses.replace(
-                judged,
-                observation=torch.where(ends[:, None], observation.to(step.observation), step.observation),
-                images=replaced(step.images, ends, {name: image[ends] for name, image in images.items()}),
-            )
+        judged = self._restarted(judged, success & ~step.truncated)
         self.images = judged.images
         self._in_a_row[judged.ended.cpu()] = 0
         return judged
 
     def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
         self._in_a_row[rows.cpu()] = 0
-        return self._envs.restart(rows)
-
-    def picture(self) -> NDArray[np.uint8] | None:
-        return self._envs.picture()
+        return super().restart(rows)
 
     def _judge(self, step: Step) -> Tensor:
         """(N,) bool: the frame completes as many in a row as are needed."""
@@ -68,6 +52,3 @@ class JudgedEnvironment:
         looks = (likely >= self._classifier.threshold).cpu()
         self._in_a_row = torch.where(looks, self._in_a_row + 1, 0)
         return (self._in_a_row >= self._needed).to(step.reward.device)
-
-    def close(self) -> None:
-        self._envs.close()

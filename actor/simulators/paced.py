@@ -4,11 +4,9 @@ import logging
 import time
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from actor.policy.images import Images
+from actor.simulators.around import EnvironmentAround
 from actor.simulators.contract import Step, VectorEnvironment
 
 log = logging.getLogger(__name__)
@@ -18,7 +16,7 @@ SAY_EVERY_S = 10.0
 _SLOW = 0.95
 
 
-class PacedEnvironment:
+class PacedEnvironment(EnvironmentAround):
     """As `envs`, with a step every 1 / `fps` seconds at most. Where they are slower, simulated time is, and
     the log says how much.
 
@@ -33,23 +31,15 @@ class PacedEnvironment:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._envs, self._period_s = envs, 1 / fps
+        super().__init__(envs)
+        self._period_s = 1 / fps
         self._clock, self._sleep = clock, sleep
-        self.num_envs = envs.num_envs
-        self.observation_dim, self.action_dim = envs.observation_dim, envs.action_dim
-        self.images: Images = envs.images
         self._due_s: float | None = None
         self._since_s, self._frames = clock(), 0
 
-    def reset(self, seed: int | None = None) -> Tensor:
-        observation = self._envs.reset(seed)
-        self.images = self._envs.images
-        return observation
-
     def step(self, action: Tensor) -> Step:
         """Returns when the next frame is due: who acts in it is asked then."""
-        step = self._envs.step(action)
-        self.images = step.images
+        step = super().step(action)
         now_s = self._clock()
         # What is late is not made up for: nobody drives a robot that jumps.
         due_s = max(now_s, now_s if self._due_s is None else self._due_s)
@@ -58,15 +48,6 @@ class PacedEnvironment:
         self._due_s = due_s + self._period_s
         self._say(due_s)
         return step
-
-    def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
-        return self._envs.restart(rows)
-
-    def picture(self) -> NDArray[np.uint8] | None:
-        return self._envs.picture()
-
-    def close(self) -> None:
-        self._envs.close()
 
     def _say(self, now_s: float) -> None:
         self._frames += 1

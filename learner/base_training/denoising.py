@@ -37,13 +37,11 @@ def denoising_loss(
     actions: Tensor,
     noise: Tensor,
     steps: Tensor,
-    padded: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of the prediction at `steps` (Ho et al. 2020, eq. 14).
 
     Args:
         alpha: cumulative products of the 100 steps.
-        padded: b1 (B, pred_horizon), actions that do not count; None: all count.
     """
     clean = agent.scale_action(actions)
     kept = alpha[steps, None, None]
@@ -55,11 +53,7 @@ def denoising_loss(
             wanted = clean
         case "v_prediction":
             wanted = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-    predicted = agent.predict(noisy, steps, history).float()
-    if padded is None:
-        return torch.nn.functional.mse_loss(predicted, wanted)
-    counts = (~padded).float()
-    return ((predicted - wanted).square().mean(-1) * counts).sum() / counts.sum().clamp_min(1)
+    return torch.nn.functional.mse_loss(agent.predict(noisy, steps, history).float(), wanted)
 
 
 class Denoising:

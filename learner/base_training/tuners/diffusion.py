@@ -57,7 +57,6 @@ class DiffusionTuner:
                 "steps": torch.randint(
                     TRAIN_STEPS, (len(actions),), generator=self._rng, device=actions.device
                 ),
-                "padded": batch["padded"],
             }
         )
         return {"loss/base": lambda: loss, "base_lr": lambda: torch.tensor(rate)}

@@ -48,22 +48,3 @@ def test_noise_is_added_as_diffusers_adds_it():
     schedule = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", clip_sample=True)
     denoising_loss(agent, schedule.alphas_cumprod, torch.zeros(4, 2, 5), actions, noise, steps)
     torch.testing.assert_close(seen[0], schedule.add_noise(actions, noise, steps))
-
-
-def test_padded_actions_do_not_count():
-    agent = DiffusionAgent(small_spec(prediction_type="sample"))
-    actions, padded = torch.rand(2, 8, 3), torch.zeros(2, 8, dtype=torch.bool)
-    padded[0, 5:] = True
-    wrong = actions.clone()
-    wrong[0, 5:] += 100
-    agent.predict = lambda noisy, steps, history: wrong
-    given = {"history": torch.zeros(2, 2, 5), "noise": torch.randn(2, 8, 3), "steps": torch.tensor([0, 99])}
-    alpha = torch.linspace(1, 0, 100)
-    assert denoising_loss(agent, alpha, actions=actions, padded=padded, **given) == 0
-    assert denoising_loss(agent, alpha, actions=actions, **given) == pytest.approx(
-        100**2 * 3 * 3 / (2 * 8 * 3), rel=1e-4
-    )
-    # A mean over those that count.
-    wrong[1, 0] += 2
-    counted = denoising_loss(agent, alpha, actions=actions, padded=padded, **given)
-    assert counted == pytest.approx(2**2 / (5 + 8), rel=1e-4)
