@@ -21,7 +21,7 @@ from config.improve import ImproveConfig, Improvement
 from config.process import DONE, FAILED, FailedError, StopRequest, UsageError
 from launch.improve.steps import STEPS, Figures, Step, Steps
 from launch.improve.table import Rate, Round, Rounds, as_text, write_table
-from launch.run.folder import wrapped
+from launch.run.folder import is_run, wrapped
 from launch.run.processes import Command, Team
 
 log = logging.getLogger("improve")
@@ -47,6 +47,8 @@ def improve(asked: Improvement, stop: StopRequest) -> int:
     """All rounds; returns the exit code: 1 if no base reached the target.
     Raises UsageError: the folder belongs to another improvement. FailedError: a step failed."""
     folder = Path(asked.settings.runs_dir) / f"{asked.settings.name}"
+    if is_run(folder):
+        raise UsageError(f"{folder} is the folder of a run: choose another name=")
     require_writable(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, UsageError(f"{folder} is in use by another improve: choose another name=")):
@@ -146,7 +148,7 @@ def _do(step: Step, stop: StopRequest, prefix: str) -> Figures:
     log.info("%s%s", prefix, step.says)
     step.folder.mkdir(parents=True, exist_ok=True)
     started, spent = time.monotonic(), _spent(step)
-    printed = _run(step, stop)
+    printed = {} if step.is_over else _run(step, stop)
     minutes = spent + (time.monotonic() - started) / 60
     if printed is None:
         replace_text(_spent_file(step), f"{minutes}\n")

@@ -10,7 +10,7 @@ from typing import Any
 from config.improve import Improvement, without_algo
 from config.process import FailedError
 from config.words import quoted
-from launch.run.folder import read_summary
+from launch.run.folder import SUMMARY, read_summary
 from launch.run.ports import free_ports
 
 PROGRAM = (sys.executable, "-m", "launch")
@@ -34,6 +34,8 @@ class Step:
     argv: Callable[[], tuple[str, ...]]
     """Asked when it starts: ports must be free then."""
     figures: Callable[[Figures], Figures]
+    last: Path | None = None
+    """The file that its command writes last, and with which the same command is refused. None: it is not."""
 
     @property
     def marker(self) -> Path:
@@ -44,6 +46,11 @@ class Step:
     def done(self) -> Figures | None:
         """The content of its file; None: it is still to do."""
         return json.loads(self.marker.read_text()) if self.marker.is_file() else None
+
+    @property
+    def is_over(self) -> bool:
+        """An earlier process of its command has finished, and this program was killed before it noted that."""
+        return self.last is not None and self.last.is_file()
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Steps:
             ports = (f"wire.experience_port={experience}", f"wire.weights_port={weights}", "page.port=null")
             return (*PROGRAM, "run", f"name={name}", *ports, *words)
 
-        return Step(name, folder, says, argv, lambda _: _summary(folder / name))
+        return Step(name, folder, says, argv, lambda _: _summary(folder / name), folder / name / SUMMARY)
 
     def _training(self, number: int, base: str) -> Step:
         folder, settings, task = self.round_folder(number), self.asked.settings, self.asked.first.task

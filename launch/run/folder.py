@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 """The project: where its scripts, shipped bases and environments are."""
 SETTINGS = ("launch.yaml", "config.yaml")
 """The files of which a run's folder has at least one."""
+SUMMARY = "summary.json"
+"""The file of which a run's folder has one once the run is over."""
 # All other values of a point are numbers.
 TEXTS = ("waiting_for", "goal_unit")
 # Of the summary at a run's end: a terminal of 80 columns cuts no word of it.
@@ -129,7 +131,7 @@ class _Summary(msgspec.Struct):
 def read_summary(run_dir: Path, newer_than: float = 0.0) -> Point | None:
     """summary.json of a run that is over, else None; `newer_than` (epoch s) rules out an older one.
     Raises UsageError: it is damaged."""
-    path = run_dir / "summary.json"
+    path = run_dir / SUMMARY
     if not path.is_file() or path.stat().st_mtime < newer_than:
         return None
     try:

@@ -32,6 +32,9 @@ if verb == "evaluate":
 if verb == "run":
     folder = pathlib.Path(given["runs_dir"].strip("'"), given["name"])
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "summary.json").exists():
+        print("error: holds a run that is over")
+        sys.exit(2)
     if pathlib.Path("broken").exists():
         sys.exit("error: no such base")
     while pathlib.Path("slow").exists():
@@ -85,6 +88,18 @@ def test_done_steps_are_not_repeated_and_rounds_may_be_added(place: Path) -> Non
     assert run("rounds=2", "target=0.9") == 1 and len(calls()) == before + 4
 
 
+def test_killed_between_the_end_of_a_run_and_its_note_it_takes_the_runs_result(place: Path) -> None:
+    folder = Path("runs/mine/round-1")
+    for step in ("residual", "collect"):
+        (folder / step).mkdir(parents=True)
+        (folder / step / "summary.json").write_text(json.dumps(dict(final_success=0.98, frames=9)))
+    rate = dict(success=0.9, low=0.8, high=1.0, base="new", minutes=1.0)
+    for place_of_note in (folder.parent / "start.json", folder / "evaluate.json", folder / "base.json"):
+        place_of_note.write_text(json.dumps(rate))
+    assert run("rounds=1", "target=0.95") == 1 and not Path("calls.jsonl").exists()
+    assert json.loads((folder / "residual.json").read_text())["final_success"] == 0.98
+
+
 def test_other_words_are_refused_for_the_same_folder(place: Path) -> None:
     run("rounds=1")
     with pytest.raises(UsageError, match="begun with successes=300, not 9"):
@@ -99,6 +114,15 @@ def test_a_step_that_fails_is_one_line_with_its_cause(place: Path) -> None:
         run()
     Path("broken").unlink()
     assert run("rounds=1", "target=0.5") == 0
+
+
+def test_its_folder_is_no_runs_and_has_a_plain_name(place: Path) -> None:
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/launch.yaml").touch()
+    with pytest.raises(UsageError, match="runs/mine is the folder of a run: choose another name="):
+        run()
+    with pytest.raises(ConfigError, match="name must be letters, digits"):
+        compose_improvement(["name=a/b"])
 
 
 def test_words_that_a_round_sets_itself_are_refused() -> None:
