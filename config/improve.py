@@ -11,6 +11,7 @@ from config.compose import CONFIG_DIR, compose_config, compose_section
 from config.main import Config
 from config.section import ConfigError, Section
 from config.train_base import compose_training
+from config.words import key_of, split_by_section
 
 # Of these each step has its own.
 _OF_EACH_STEP = ("resume", "learner.total_frames")
@@ -38,7 +39,8 @@ class ImproveConfig(Section, frozen=True):
         self.at_least(1, "rounds", "frames", "successes", "episodes")
         self.at_least(0, "seed", "first_seed")
         self.require(0 < self.target <= 1, "target", "in (0, 1]")
-        self.filled("name", "runs_dir", "demos")
+        self.filled("runs_dir", "demos")
+        self.plain_names("name")
 
 
 class Improvement(NamedTuple):
@@ -54,10 +56,9 @@ class Improvement(NamedTuple):
 def compose_improvement(overrides: Sequence[str]) -> Improvement:
     """config/improve/main.yaml and the configuration of the first run, checked.
     Raises ConfigError: in one line, naming the key."""
-    own = [word for word in overrides if _key(word) in ImproveConfig.__struct_fields__]
-    words = tuple(word for word in overrides if word not in own)
+    own, words = split_by_section(overrides, ImproveConfig)
     settings = compose_section(CONFIG_DIR / "improve", own, ImproveConfig)
-    if taken := [word for word in words if _key(word) in _OF_EACH_STEP]:
+    if taken := [word for word in words if key_of(word) in _OF_EACH_STEP]:
         raise ConfigError(f"configuration: {taken[0]}: improve sets it itself (frames=N: of each round)")
     first = compose_config([*words, *settings.run])
     if not isinstance(first.base, DiffusionBaseConfig):
@@ -70,7 +71,7 @@ def compose_improvement(overrides: Sequence[str]) -> Improvement:
         raise ConfigError("configuration: learner.demos=null: name demonstrations with demos=FILE")
     _require_later_steps(first, words, settings)
     named = {"demos": demos, "name": settings.name or f"improve-{first.task.name}"}
-    return Improvement(msgspec.structs.replace(settings, **named), words, first)
+    return Improvement(msgspec.structs.replace(settings, **named), tuple(words), first)
 
 
 def _require_later_steps(first: Config, words: Sequence[str], settings: ImproveConfig) -> None:
@@ -88,8 +89,4 @@ def _require_later_steps(first: Config, words: Sequence[str], settings: ImproveC
 
 def without_algo(words: Sequence[str]) -> list[str]:
     """`words` but those that choose or set an algorithm."""
-    return [word for word in words if not word.lstrip("+~").startswith(("algo=", "algo."))]
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
+    return [word for word in words if key_of(word).partition(".")[0] != "algo"]

@@ -1,6 +1,5 @@
 """Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,8 +39,7 @@ class Config(Section, frozen=True):
     algo: AnyAlgorithm
 
     def __post_init__(self) -> None:
-        plain_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
-        self.require(plain_name, "name", "letters, digits and . _ - alone")
+        self.plain_names("name")
         self.require(0 <= self.seed < 2**63, "seed", "in 0 .. 2**63 - 1")
         self._require_fitting_algorithm()
 

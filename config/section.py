@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from typing import Any, cast
 
 import msgspec
@@ -31,6 +32,13 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for key in keys:
             value = getattr(self, key)
             self.require(value is None or (len(value) > 0 and all(value)), key, "given, not empty")
+
+    def plain_names(self, *keys: str) -> None:
+        """Raise ValueError for the first of `keys` that is no plain name of a folder; null is allowed."""
+        for key in keys:
+            value = getattr(self, key)
+            plain = value is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None
+            self.require(plain, key, "letters, digits and . _ - alone")
 
     def positive(self, *keys: str) -> None:
         """Raise ValueError for the first of `keys` that is not above zero."""

@@ -10,6 +10,7 @@ from config.compose import CONFIG_DIR, compose_config, compose_section
 from config.relation import Relation
 from config.section import ConfigError, Section
 from config.task import TaskConfig
+from config.words import split_by_section
 
 
 class TrainRewardConfig(Section, frozen=True):
@@ -70,16 +71,12 @@ class RewardTraining(NamedTuple):
 def compose_reward_training(overrides: Sequence[str]) -> RewardTraining:
     """config/train_reward/main.yaml, and the task of a run, checked.
     Raises ConfigError: in one line, naming the key."""
-    own = [word for word in overrides if _key(word) in TrainRewardConfig.__struct_fields__]
+    own, words = split_by_section(overrides, TrainRewardConfig)
     settings = compose_section(CONFIG_DIR / "train_reward", own, TrainRewardConfig)
-    run = compose_config([word for word in overrides if word not in own])
+    run = compose_config(words)
     demos = settings.demos or run.learner.demos
     if demos is None:
         raise ConfigError("configuration: demos=null: name labelled episodes, demos=[FILE, runs/NAME/replay]")
     if settings.input == "pictures" and not run.task.cameras:
         raise ConfigError("configuration: input=pictures needs cameras: set task.cameras=[base_camera]")
     return RewardTraining(msgspec.structs.replace(settings, demos=demos), run.task)
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]

@@ -10,6 +10,8 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import compress
+from operator import not_
 from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,7 +20,7 @@ from hydra.errors import HydraException
 from msgspec import inspect
 
 from config.process import one_line
-from config.section import ConfigError
+from config.section import ConfigError, Section
 
 # An item of a list with what ends it. A quote begins a quoted item only where the item begins.
 _ITEM = re.compile(
@@ -40,6 +42,17 @@ def read_words(words: Sequence[str], kind: type) -> list[Override]:
     """What Hydra makes of `words` for a configuration of type `kind`.
     Raises ConfigError: a word that cannot be read; names it, and how to write it if that is known."""
     return [_read(word, hydra_word(word, kind)) for word in words]
+
+
+def key_of(word: str) -> str:
+    """The key or group that a word sets, adds or removes."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def split_by_section(words: Sequence[str], kind: type[Section]) -> tuple[list[str], list[str]]:
+    """(words of the keys of `kind`, all others), each in the order given."""
+    own = [key_of(word) in kind.__struct_fields__ for word in words]
+    return [*compress(words, own)], [*compress(words, map(not_, own))]
 
 
 def hydra_word(word: str, kind: type) -> str:

@@ -14,6 +14,7 @@ from config.compose import compose_config
 from config.main import Config
 from config.process import UsageError
 from config.tasks import task_file
+from config.words import key_of
 from launch.run.folder import find_run, is_run
 from launch.run.trained import base_of_run, config_of_run, residual_of_run
 from launch.share.elsewhere import is_elsewhere, local_copy
@@ -142,4 +143,4 @@ def _with_lerobot(path: str, overrides: Sequence[str]) -> Config:
 
 
 def _sets(group: str, overrides: Sequence[str]) -> bool:
-    return any(word.startswith(f"{group}=") for word in overrides)
+    return any(key_of(word) == group for word in overrides)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from config.compose import compose_config, read_config, write_config
 from config.demos import compose_demos
+from config.improve import ImproveConfig
 from config.main import Config
 from config.section import ConfigError
 from config.shared import describe_run, read_run
 from config.train_base import compose_training
-from config.words import Text, quoted, read_text, read_words, texts_of
+from config.words import Text, quoted, read_text, read_words, split_by_section, texts_of
 from tests.support.helpers import make_config
 
 LOOKS_LIKE_SOMETHING = [
@@ -169,3 +170,10 @@ def test_every_text_of_a_section_is_known() -> None:
     assert known["learner.demos"] == Text(many=True, null=True) and known["task.cameras"].many
     assert {"name", "runs_dir", "base.path", "wire.host", "actor.id", "algo.reward"} < known.keys()
     assert known.keys().isdisjoint({"seed", "task", "base.cameras", "algo.target_clip", "algo.hidden"})
+
+
+def test_words_of_a_section_are_told_from_those_of_a_run_by_their_key() -> None:
+    words = ["name=a", "+seed=1", "algo.utd=2", "task=stack_cube", "~demos", "named=1"]
+    assert split_by_section(words, ImproveConfig) == (
+        ["name=a", "+seed=1", "~demos"], ["algo.utd=2", "task=stack_cube", "named=1"],
+    )  # fmt: skip
