@@ -48,6 +48,9 @@ def write_base(folder: Path, config: Config) -> None:
             raise UsageError(f"the base of this run is {place} of the Hub: it is there already")
         case _:
             raise UsageError("this run has no base: base=zero")
+    # Prior data of the default recipe.
+    if (place / "demos.h5").is_file():
+        shutil.copy(place / "demos.h5", folder)
     _write_settings(folder, config)
 
 
@@ -56,4 +59,6 @@ def _write_settings(folder: Path, config: Config) -> None:
     plain = msgspec.to_builtins(config)
     kept = {name: plain[name] for name in ("seed", "task", "base", "algo")}
     kept["base"].pop("path")
+    if config.task.classifier is not None:
+        kept["task"]["success"] = f"classifier:{config.task.classifier.name}"
     (folder / "training.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
