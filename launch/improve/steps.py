@@ -49,7 +49,7 @@ class Step:
 
     @property
     def is_over(self) -> bool:
-        """An earlier process of its command has finished, and this program was killed before it noted that."""
+        """An earlier process of its command has finished; this program was killed before it noted that."""
         return self.last is not None and self.last.is_file()
 
 

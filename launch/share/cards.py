@@ -13,23 +13,22 @@ from learner.intervals import wilson_interval
 
 TAGS = ["robotics", "residual-rl", "LeRobot"]
 PROJECT = "residual-rl"
+SIMULATORS = {"maniskill": "ManiSkill3", "gymnasium": "Gymnasium"}
 
 
 def policy_card(shared: Shared, repo: str, licence: str) -> str:
     """Of the base with the residual."""
-    config, facts = shared.config, shared.facts
+    config, facts = shared.config, shared.residual.facts
     use = (
-        "Install `plugins/lerobot_policy_residual_rl` of residual-rl beside LeRobot. Then\n\n```bash\n"
-        f"lerobot-eval --policy.path={repo} --env.type=maniskill --env.task={config.task.env_id} "
-        f"--env.max_episode_steps={config.task.max_episode_steps}\n```\n\n"
-        "evaluates it (with `plugins/lerobot_env_maniskill`). In residual-rl, with the configuration of a\n"
-        f"run of the same task, `residual-rl evaluate RUN --residual hf:{repo}` does so."
+        "Install `plugins/lerobot_policy_residual_rl` of residual-rl beside LeRobot, which loads it then.\n"
+        f"{_lerobot_eval(config, repo)}In residual-rl, with the configuration of a run of the same task,\n"
+        f"`residual-rl evaluate RUN --residual hf:{repo}` evaluates it."
     )
     text = _text(
         f"Policy for {config.task.env_id}",
         "A frozen base policy with a small residual network that corrects its actions.",
-        _made(shared.config, shared.run_dir) | {"weights": f"version {facts.get('version')}"},
-        _results(shared),
+        _made(config, shared.run_dir) | {"weights": f"version {facts.get('version')}"},
+        _results(shared, facts.get("success"), facts.get("episodes")),
         use,
     )
     return _card(ModelCardData(**_model(config, licence), eval_results=_eval_results(shared)), text)
@@ -38,12 +37,14 @@ def policy_card(shared: Shared, repo: str, licence: str) -> str:
 def base_card(shared: Shared, repo: str, licence: str) -> str:
     """Of the base alone."""
     config = shared.config
-    results = {name: row for name, row in _results(shared).items() if name == "base"}
+    results, what = _results_of_best(shared), "trained further by the run"
+    if not config.algo.trains_base:
+        results, what = {name: row for name, row in results.items() if name == "base"}, "unchanged"
     words = f"task={config.task.name} base={_kind(config)} base.path=hf:{repo}"
     use = f"`residual-rl run {words}` trains a residual on it."
     text = _text(
         f"Base policy for {config.task.env_id}",
-        "An imitation policy that a residual was trained on, unchanged.",
+        f"An imitation policy that a run began with, {what}.",
         _made(config, shared.run_dir),
         results,
         use,
@@ -81,10 +82,25 @@ def report_card(shared: Shared, repo: str, licence: str) -> str:
         title,
         "The report of a run of residual-rl.",
         _made(shared.config, shared.run_dir),
-        _results(shared),
+        _results_of_best(shared),
         "",
     )
     return _card(SpaceCardData(title=title, sdk="static", license=licence, tags=TAGS), text)
+
+
+def _lerobot_eval(config: Config, repo: str) -> str:
+    """How LeRobot evaluates it: in ManiSkill alone, whose environments are a plugin too."""
+    task, robot = config.task, config.learner.robot_state_dim
+    if task.simulator != "maniskill":
+        return ""
+    words = [
+        f"lerobot-eval --policy.path={repo} --env.type=maniskill --env.task={task.env_id}",
+        f"--env.control_mode={task.control_mode} --env.max_episode_steps={task.max_episode_steps}",
+        f"--env.robot_state_dim={'null' if robot is None else robot}",
+        *(["--env.reconfigure=true"] if task.reconfigure else []),
+    ]
+    lines = " \\\n    ".join(words)
+    return f"With `plugins/lerobot_env_maniskill` too,\n\n```bash\n{lines}\n```\n\nevaluates it. "
 
 
 def _card(data: Any, text: str) -> str:
@@ -106,15 +122,15 @@ def _kind(config: Config) -> str:
 
 
 def _eval_results(shared: Shared) -> list[EvalResult]:
-    success = shared.facts.get("success")
+    success, task = shared.residual.facts.get("success"), shared.config.task
     if success is None:
         return []
-    task = shared.config.task.env_id
+    judge = "" if task.classifier is None else ", as a classifier says"
     return [
         EvalResult(
-            task_type="robotics", task_name="Robotics", dataset_type=task,
-            dataset_name=f"{task} (ManiSkill3)", metric_type="success_rate",
-            metric_name="success rate", metric_value=round(100 * success, 1),
+            task_type="robotics", task_name="Robotics", dataset_type=task.env_id,
+            dataset_name=f"{task.env_id} ({SIMULATORS[task.simulator]})", metric_type="success_rate",
+            metric_name=f"success rate{judge}", metric_value=round(100 * success, 1),
         )
     ]  # fmt: skip
 
@@ -123,9 +139,9 @@ def _made(config: Config, run_dir: Path) -> dict[str, str]:
     """How it was made, row by row."""
     summary = read_summary(run_dir) or {}
     counts = {name: f"{summary[name]:,}" for name in ("frames", "episodes", "updates") if summary.get(name)}
-    task = config.task
+    task, simulator = config.task, SIMULATORS[config.task.simulator]
     return {
-        "task": f"{task.env_id}, {task.control_mode}, at most {task.max_episode_steps} frames",
+        "task": f"{task.env_id} ({simulator}), {task.control_mode}, at most {task.max_episode_steps} frames",
         "base": f"{_kind(config)}, {config.base.act_horizon} actions a plan",
         "algorithm": config.algo.name,
         "training seed": f"{config.seed}",
@@ -133,21 +149,28 @@ def _made(config: Config, run_dir: Path) -> dict[str, str]:
     }
 
 
-def _results(shared: Shared) -> dict[str, str]:
-    """Success with its 95 % interval (Wilson)."""
+def _results_of_best(shared: Shared) -> dict[str, str]:
+    """Those of the run, without a look at its weights."""
     summary = read_summary(shared.run_dir) or {}
-    facts, rows = shared.facts, {}
-    if summary.get("base_success") is not None:
-        rows["base"] = _rate(summary["base_success"], summary["evaluation_episodes"])
-    if facts.get("success") is not None:
-        rows["base and residual, the evaluation that chose these weights"] = _rate(
-            facts["success"], facts["episodes"]
-        )
-    if summary.get("final_success") is not None:
-        rows["base and residual at the end of the run"] = _rate(
-            summary["final_success"], summary["evaluation_episodes"]
-        )
-    return rows
+    return _results(shared, summary.get("best_success"), summary.get("best_episodes"))
+
+
+def _results(shared: Shared, success: float | None, episodes: int | None) -> dict[str, str]:
+    """Success with its 95 % interval (Wilson): of the weights that are shared, and at the run's end."""
+    summary, config = read_summary(shared.run_dir) or {}, shared.config
+    what = "trained base" if config.algo.trains_base else "base and residual"
+    evaluated = summary.get("evaluation_episodes")
+    rows = {
+        "base": (summary.get("base_success"), evaluated),
+        f"{what}, the evaluation that chose these weights": (success, episodes),
+        f"{what} at the end of the run": (summary.get("final_success"), evaluated),
+    }
+    judge = "" if config.task.classifier is None else ": a classifier says it"
+    told = {name: f"{_rate(*row)}{judge}" for name, row in rows.items() if None not in row and row[1]}
+    true = summary.get("final_true_success")
+    if true is not None and evaluated:
+        told["the same in truth, as the simulator says"] = _rate(true, evaluated)
+    return told
 
 
 def _rate(success: float, episodes: int) -> str:

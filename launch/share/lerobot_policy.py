@@ -66,7 +66,7 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     config = shared.config
     base = _base_parts(config)
     residual = _residual(shared)
-    settings = _settings(config, shared.algo, base)
+    settings = _settings(config, shared.residual.algo, base)
     if base_alone:
         settings["residual_scale"] = 0.0
         for parameter in residual.parameters():
@@ -82,7 +82,7 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
         if target.exists():
             target.rmdir()
         os.replace(folder, target)
-    log.info("wrote %s: %s", target, "the base alone" if base_alone else f"base and {shared.place}")
+    log.info("wrote %s: %s", target, "the base alone" if base_alone else f"base and {shared.residual.place}")
 
 
 def _settings(config: Config, algo: AlgoConfig, base: BaseParts) -> dict[str, Any]:
@@ -124,12 +124,12 @@ def _state_features(config: Config) -> dict[str, Any]:
 def _residual(shared: Shared) -> ResidualActor:
     """The run's residual. Raises CheckpointError: they do not fit the run's configuration."""
     observation_dim, action_dim = dimensions_of(shared.config.task)
-    module = ResidualActor(shared.algo, observation_dim, action_dim)
+    module = ResidualActor(shared.residual.algo, observation_dim, action_dim)
     try:
-        module.load_state_dict(shared.content["actor"], strict=True)
+        module.load_state_dict(shared.residual.content["actor"], strict=True)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{shared.place} does not fit the run {shared.run_dir}: {' '.join(str(error).split())}"
+            f"{shared.residual.place} does not fit the run {shared.run_dir}: {' '.join(str(error).split())}"
         ) from error
     return module
 

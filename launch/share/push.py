@@ -83,24 +83,19 @@ def _tag_version(api: Any, repo: str) -> None:
     """As LeRobot's own push does: its reader asks for the tag of its format."""
     from lerobot.datasets.dataset_metadata import CODEBASE_VERSION
 
-    api.delete_tag(repo, tag=CODEBASE_VERSION, repo_type="dataset") if _has_tag(
-        api, repo, CODEBASE_VERSION
-    ) else None
+    if CODEBASE_VERSION in [each.name for each in api.list_repo_refs(repo, repo_type="dataset").tags]:
+        api.delete_tag(repo, tag=CODEBASE_VERSION, repo_type="dataset")
     api.create_tag(repo, tag=CODEBASE_VERSION, repo_type="dataset")
-
-
-def _has_tag(api: Any, repo: str, tag: str) -> bool:
-    return tag in [each.name for each in api.list_repo_refs(repo, repo_type="dataset").tags]
 
 
 def _write_policy(shared: Shared, folder: Path) -> None:
     """What LeRobot loads, and the residual as residual-rl reads it."""
     export_policy(shared, folder)
-    write_residual(folder, shared.config, shared.content)
+    write_residual(folder, shared.config, shared.residual.content)
 
 
 def _write_base(shared: Shared, folder: Path) -> None:
-    write_base(folder, shared.config)
+    write_base(folder, shared.with_trained_base())
 
 
 def _write_replay(shared: Shared, folder: Path) -> None:

@@ -1,8 +1,11 @@
 """A run as what is shared of it: its configuration, one residual, and where both come from."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
@@ -11,17 +14,15 @@ from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
 from launch.run.folder import find_run
-from launch.run.trained import residual_of_run
-from launch.show.film.settings import config_of_film
+from launch.run.trained import base_of_run, residual_of_run
+from launch.show.film.settings import known_config
 from learner.checkpoints.shared import facts_of
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A run's folder and configuration, and the checkpoint of a residual, with its content."""
+class Residual:
+    """A checkpoint of a residual, with its content."""
 
-    run_dir: Path
-    config: Config
     algo: AlgoConfig
     place: Path
     content: dict[str, Any]
@@ -31,29 +32,55 @@ class Shared:
         return facts_of(self.content)
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A run's folder and configuration, and which of its residuals is meant."""
+
+    run_dir: Path
+    config: Config
+    checkpoint: str
+
+    @cached_property
+    def residual(self) -> Residual:
+        """Raises UsageError: the run has none, or no such checkpoint. CheckpointError: it cannot be used."""
+        algo = self.config.algo.plays
+        if algo is None:
+            raise UsageError(
+                f"{self.run_dir} trained no residual (algo={self.config.algo.name}): push --what base, "
+                "replay and report need none"
+            )
+        place = self._place()
+        if not place.is_file():
+            raise UsageError(f"no checkpoint {place}: name best, newest, or a file that is there")
+        content = read_checkpoint(place)
+        if not isinstance(content, dict) or "actor" not in content:
+            raise CheckpointError(
+                f"{place} is no checkpoint of a residual: name best.pt or newest.pt of a run"
+            )
+        if (found := non_finite_value(content["actor"])) is not None:
+            raise CheckpointError(f"{place}: {found}: choose another checkpoint of its run")
+        return Residual(algo, place, content)
+
+    def with_trained_base(self) -> Config:
+        """The configuration with the base that the run has trained, where it trains one.
+        Raises UsageError: it has none yet."""
+        if not self.config.algo.trains_base:
+            return self.config
+        base = msgspec.structs.replace(self.config.base, path=str(base_of_run(self.run_dir)))
+        return msgspec.structs.replace(self.config, base=base)
+
+    def _place(self) -> Path:
+        match self.checkpoint:
+            case "best":
+                return residual_of_run(f"{self.run_dir}")
+            case "newest":
+                return self.run_dir / "checkpoints" / "newest.pt"
+            case _:
+                return Path(self.checkpoint)
+
+
 def shared_run(run: str, checkpoint: str) -> Shared:
-    """The run and its checkpoint `best` (else the newest), `newest`, or the file that is named.
-    Raises UsageError: no such run, or no such checkpoint, or it cannot be read."""
+    """The run, and its checkpoint `best` (else the newest), `newest`, or the file that is named.
+    Raises UsageError: no such run, or its configuration cannot be used."""
     run_dir = find_run(run)
-    config = config_of_film(run_dir, ())  # of this release or another
-    algo = config.algo.plays
-    if algo is None:
-        raise UsageError(
-            f"{run_dir} trained no residual (algo={config.algo.name}): a base that it trained is in "
-            "checkpoints/bases, give it to another run as base.path"
-        )
-    match checkpoint:
-        case "best":
-            place = residual_of_run(run)
-        case "newest":
-            place = run_dir / "checkpoints" / "newest.pt"
-        case _:
-            place = Path(checkpoint)
-    if not place.is_file():
-        raise UsageError(f"no checkpoint {place}: name best, newest, or a file that is there")
-    content = read_checkpoint(place)
-    if not isinstance(content, dict) or "actor" not in content:
-        raise CheckpointError(f"{place} is no checkpoint of a residual: name best.pt or newest.pt of a run")
-    if (found := non_finite_value(content["actor"])) is not None:
-        raise CheckpointError(f"{place}: {found}: choose another checkpoint of its run")
-    return Shared(run_dir, config, algo, place, content)
+    return Shared(run_dir, known_config(run_dir, ()), checkpoint)

@@ -21,12 +21,12 @@ _GROUPS = {"task": "name", "base": "type", "algo": "name"}
 
 
 def config_of_film(run_dir: Path, overrides: Sequence[str]) -> Config:
-    """As `_config_of`, with episodes that end where the simulator says so: a film shows the truth."""
-    config = _config_of(run_dir, overrides)
+    """As `known_config`, with episodes that end where the simulator says so: a film shows the truth."""
+    config = known_config(run_dir, overrides)
     return msgspec.structs.replace(config, task=msgspec.structs.replace(config.task, success="simulator"))
 
 
-def _config_of(run_dir: Path, overrides: Sequence[str]) -> Config:
+def known_config(run_dir: Path, overrides: Sequence[str]) -> Config:
     """The run's configuration with some keys set anew. Where it is of another release, keys that this one
     does not know are left out, which is said, and keys that it lacks are as by default.
     Raises UsageError: no such run, or a configuration that cannot be used."""

@@ -12,12 +12,17 @@ from huggingface_hub import DatasetCard, ModelCard, RepoCard
 
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.diffusion.checkpoint import load_agent
+from config.compose import compose_config, write_config
 from config.process import UsageError
 from launch.cli.group import cli
+from launch.share.cards import policy_card
+from launch.share.run_source import Shared
+from launch.share.run_source import shared_run as source_of
+from learner.checkpoints.shared import write_residual
 from learner.replay.tools.verify import verify
 from tests.support.fake_hub import FakeHub
 from tests.support.run_folder import write_replay
-from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
+from tests.support.shared_runs import RELATIONS, TASK, diffusion_base, shared_run
 
 TOKEN = "hf_madeUpTokenOfATest0123456789"
 SUMMARY = {
@@ -102,6 +107,76 @@ def test_a_base_comes_back_as_it_was_without_unpickling(run: Path, tmp_path: Pat
     assert (
         all(torch.equal(ours[name], value) for name, value in theirs.items()) and ours.keys() == theirs.keys()
     )
+
+
+def test_the_prior_data_of_the_default_recipe_goes_with_a_base(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "base" / "demos.h5").write_bytes(b"demonstrations")
+    pushed(run, "base", "--dry-run")
+    assert (run / "push" / "base" / "demos.h5").read_bytes() == b"demonstrations"
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, run: Path) -> Path:
+    """The folder of a run that trained its base."""
+    folder, words = (
+        tmp_path / "runs" / "tuned",
+        ["algo=sft", "learner.demos=d.h5", f"base.path={tmp_path}/base"],
+    )
+    bases = folder / "checkpoints" / "bases"
+    diffusion_base(bases / "v7")
+    (bases / "best").symlink_to("v7")
+    write_config(
+        folder / "config.yaml", compose_config([f"runs_dir={folder.parent}", "name=tuned", *TASK, *words])
+    )
+    (folder / "summary.json").write_text(json.dumps(SUMMARY | {"best_success": 0.8, "best_episodes": 50}))
+    return folder
+
+
+def test_of_a_run_that_trained_its_base_the_trained_one_is_pushed(tuned: Path) -> None:
+    assert pushed(tuned, "base", "--dry-run").exit_code == 0
+    folder = tuned / "push" / "base"
+    theirs, trained = load_agent(folder).state_dict(), load_agent(tuned / "checkpoints/bases/v7").state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in theirs.items())
+    card = ModelCard.load(folder / "README.md").text
+    assert "trained base, the evaluation that chose these weights | 80 % of 50 episodes" in card
+
+
+def test_only_a_policy_needs_a_residual(tuned: Path) -> None:
+    write_replay(tuned / "replay", "tuned", {"actor-0": [3]})
+    (tuned / "report.html").write_text("<p>hello</p>")
+    assert (
+        pushed(tuned, "replay", "--dry-run").exit_code == pushed(tuned, "report", "--dry-run").exit_code == 0
+    )
+    with pytest.raises(UsageError, match=r"trained no residual \(algo=sft\): push --what base, replay"):
+        pushed(tuned, "policy", "--dry-run")
+
+
+def test_a_card_says_who_judges_and_how_lerobot_simulates_the_task(run: Path) -> None:
+    words = ["task=peg_insertion_side", "base=zero", "learner.demos=null", "algo.prior_fraction=0"]
+    config = compose_config([*words, "task.success=classifier:/home/me/rewards/peg", "name=one"])
+    (run / "summary.json").write_text(json.dumps(SUMMARY | {"final_true_success": 0.6}))
+    shared = Shared(run, config, "best")
+    card = policy_card(shared, "me/thing", "mit")
+    assert "| base and residual at the end of the run | 90 % of 100 episodes" in card
+    assert "interval 83 to 94 %): a classifier says it |" in card and "as a classifier says" in card
+    assert "| the same in truth, as the simulator says | 60 % of 100 episodes" in card
+    assert "--env.control_mode=pd_ee_delta_pose --env.max_episode_steps=300" in card
+    assert "--env.robot_state_dim=18" in card and "--env.reconfigure=true" in card
+    write_residual(run / "shared", config, shared.residual.content)
+    assert "success: classifier:peg\n" in (run / "shared" / "training.yaml").read_text()
+
+
+def test_a_card_names_the_simulator_and_lerobots_words_are_for_maniskill_alone(run: Path) -> None:
+    config = compose_config(["task=fetch_push", "base=zero", "learner.demos=null", "algo.prior_fraction=0"])
+    card = policy_card(Shared(run, config, "best"), "me/thing", "mit")
+    assert "| task | FetchPush-v4 (Gymnasium), scaled, at most 50 frames |" in card
+    assert "FetchPush-v4 (Gymnasium)" in card and "ManiSkill" not in card and "lerobot-eval" not in card
+    assert "classifier" not in card
+
+
+def test_what_is_shared_has_the_runs_own_judge(tmp_path: Path) -> None:
+    write_config(tmp_path / "config.yaml", compose_config(["task.success=classifier:c"]))
+    assert source_of(f"{tmp_path}/", "best").config.task.success == "classifier:c"
 
 
 def test_a_replay_is_a_whole_dataset_with_a_card_and_the_tag_of_its_format(run: Path, hub: FakeHub) -> None:
