@@ -13,6 +13,8 @@ import pytest
 from config import packages
 from config.compose import compose_config
 from config.section import ConfigError
+from config.tasks import key_of_task, task_file
+from config.train_base import compose_training
 from tests.support.plugins import ROOT, install
 
 EXAMPLE = "residual_rl_example"
@@ -48,6 +50,17 @@ def test_a_task_of_a_package_is_a_word(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert [relation.text for relation in config.algo.relations] == ["29 from 19"]
     assert compose_config(["task=stack_cube"]).task.env_id == "StackCube-v1"
+
+
+def test_a_task_of_a_package_is_found_by_name_and_by_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert task_file("RaiseCube-v1") is None
+    packages.config_folders.cache_clear()
+    monkeypatch.syspath_prepend(install(tmp_path, EXAMPLE))
+    assert task_file("RaiseCube-v1") == "raise_cube"
+    assert compose_training(["task=raise_cube"]).task == "RaiseCube-v1"
+    assert key_of_task("RaiseCube-v1", "robot_state_dim", "none") == "18"
 
 
 def test_a_package_that_fails_is_named_and_the_others_work(
