@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from config.keys import configuration_of
 from config.process import PLAIN, UsageError, set_up_logging
+from launch.share.elsewhere import is_elsewhere, local_copy, residual_in, with_local_copies
 
 PROGRAM = "residual-rl"
 ALL_KEYS = "docs/reference/configuration.md"
@@ -107,7 +108,7 @@ class Words(click.ParamType):
             self.fail(f"{value!r} is no key=value", param, ctx)
         if self._also == "FILE" and not is_override(value):
             FilePath().convert(value, param, ctx)
-        return _with_local_copies(value) if is_override(value) else value
+        return _fetched(value, ctx) if is_override(value) else value
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -138,27 +139,26 @@ class SourcePath(FilePath):
     """As `FilePath`, of something to be read, which may lie elsewhere: a local copy takes its place."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_with_local_copies(value) if isinstance(value, str) else value, param, ctx)
+        return super().convert(_fetched(value, ctx) if isinstance(value, str) else value, param, ctx)
 
 
 class ResidualPath(SourcePath):
     """The checkpoint of a residual, here or elsewhere."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and value.startswith(("wandb:", "hf:")):
-            from launch.share.elsewhere import local_copy, residual_in
-
+        if isinstance(value, str) and is_elsewhere(value) and not _completes(ctx):
             return residual_in(local_copy(value), value)
         return super().convert(value, param, ctx)
 
 
-def _with_local_copies(text: str) -> str:
+def _fetched(text: str, ctx: click.Context | None) -> str:
     """`text` with folders in place of names such as hf:owner/name."""
-    if "wandb:" not in text and "hf:" not in text:
-        return text
-    from launch.share.elsewhere import with_local_copies
+    return text if _completes(ctx) else with_local_copies(text)
 
-    return with_local_copies(text)
+
+def _completes(ctx: click.Context | None) -> bool:
+    """Whether a shell asks what may follow: nothing is fetched for that."""
+    return ctx is not None and ctx.resilient_parsing
 
 
 def _mode(path: str) -> int:

@@ -69,8 +69,9 @@ def _named(name: str | None, overrides: Sequence[str], without_own: bool) -> Sub
         from learner.checkpoints.shared import RESIDUAL  # takes seconds
 
         copy = local_copy(name)
-        inside = copy / RESIDUAL if (copy / RESIDUAL).is_file() else copy
-        return _named(str(inside), overrides, without_own)
+        if (copy / RESIDUAL).is_file():
+            raise UsageError(f"{name} is a residual: name a run of its task, and --residual {name}")
+        return _named(str(copy), overrides, without_own)
     path = Path(name)
     if path.is_file():
         return _of_file(path, overrides)

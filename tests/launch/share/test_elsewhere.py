@@ -5,12 +5,14 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from config.compose import compose_config
 from config.process import UsageError
 from launch.cli.group import cli
 from launch.cli.verb import ResidualPath, SourcePath, Words
+from launch.evaluation.subject import find_subject
 from launch.share.elsewhere import local_copy, with_local_copies
 from learner.tracking import artifacts
 from learner.tracking.artifacts import ArtifactError, Found
@@ -85,6 +87,20 @@ def test_paths_of_the_command_line_may_lie_elsewhere(hub: FakeHub, wandb: list[s
     assert SourcePath().convert("hf:me/demos", None, None) == cache / "hf/me/demos/abcdef"
     residual = ResidualPath(exists=True).convert("wandb:me/project/thing:best", None, None)
     assert residual == cache / "wandb/me/project/thing/d16e57/residual.safetensors"
+
+
+def test_nothing_is_fetched_while_a_shell_completes(hub: FakeHub, wandb: list[str]) -> None:
+    for line in (["run", "base.path=hf:me/base"], ["evaluate", "--residual", "wandb:me/project/thing:best"]):
+        assert ShellComplete(cli, {}, "residual-rl", "").get_completions([*line, "task=x"], "task=")
+    assert hub.calls == [] and wandb == []
+
+
+def test_a_residual_elsewhere_is_not_evaluated_without_a_run(hub: FakeHub, wandb: list[str]) -> None:
+    name = "wandb:me/project/thing:best"
+    with pytest.raises(
+        UsageError, match=f"{name} is a residual: name a run of its task, and --residual {name}"
+    ):
+        find_subject(name, [], None, base_alone=False)
 
 
 def test_other_words_stay_as_they_are() -> None:
