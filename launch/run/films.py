@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.algo import AlgoConfig
 from config.main import Config
 from config.process import StopRequest
 from launch.run.folder import name_of, places
@@ -26,11 +27,16 @@ def film_command(config: Config) -> Command:
     return Command(NAME, NAME, film, env)
 
 
+def is_filmed(config: Config) -> bool:
+    """Whether films are wanted, and the run trains a residual, which they show beside the base."""
+    return config.learner.evaluation.videos > 0 and isinstance(config.algo, AlgoConfig)
+
+
 def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[[str, str], None]) -> None:
-    """The films of a run that is over and has a residual, unless `learner.evaluation.videos` is 0. The run's
-    exit code is the same whatever becomes of them; Ctrl-C ends them."""
+    """The films of a run that is over, if it is one that is filmed. The run's exit code is the same whatever
+    becomes of them; Ctrl-C ends them."""
     settings = config.learner.evaluation
-    if not settings.videos or config.algo.plays is None or stop.is_set():
+    if not is_filmed(config) or stop.is_set():
         return
     log.info("filming %d seeds, at most %.0f min; Ctrl-C skips it", settings.videos, settings.videos_s / 60)
     by_hand = f"residual-rl film {shlex.quote(name_of(config.run_dir))}"

@@ -255,8 +255,7 @@ def run_here(
     summary = read_summary(config.run_dir)  # not an older one: a folder that has one is refused
     if code == DONE and summary is not None:
         log.info("%s", describe_summary(config.run_dir, summary))
-        if config.algo.is_evaluated:
-            make_films(config, logs, stop, echo)
+        make_films(config, logs, stop, echo)
         send_results(config.run_dir, config, stop, log)
     elif code == DONE:
         log.error("the learner ended without %s", config.run_dir / "summary.json")

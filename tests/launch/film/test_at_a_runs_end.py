@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from config.compose import compose_config
 from config.main import Config
 from config.process import StopRequest
 from launch.run import films
-from launch.run.films import film_command, make_films
+from launch.run.films import film_command, is_filmed, make_films
 from launch.run.processes import Command
 from launch.study.study import read_study, run_overrides, trials
 
@@ -60,6 +61,13 @@ def test_nothing_is_filmed_where_it_is_turned_off_or_the_run_is_stopped(end) -> 
     stop = StopRequest()
     stop.set()
     assert end("print('film')", stop=stop) == ([], "")
+
+
+def test_a_run_that_plays_a_residual_and_trains_none_is_not_filmed() -> None:
+    unlimited = ["learner.replay_max_gb=null", "learner.replay_max_frames=null"]
+    trains, plays = compose_config([]), compose_config(["algo=collect", "algo.episodes=1", *unlimited])
+    algo = msgspec.structs.replace(plays.algo, residual=trains.algo)
+    assert is_filmed(trains) and not is_filmed(msgspec.structs.replace(plays, algo=algo))
 
 
 def test_it_ends_at_its_limit_and_at_ctrl_c(end) -> None:
