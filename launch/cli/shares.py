@@ -133,18 +133,21 @@ def evaluate_open_loop(
     LeRobot dataset. Prints one JSON object: mean squared errors in all, of each action dimension and each
     step of a plan, smoothness (mean squared second difference, of both sides), and the largest error.
     """
-    from launch.open_loop.evaluate import evaluate_open_loop as run
-    from launch.open_loop.evaluate import track
+    from config.compose import compose_config
+    from learner.tracking.trackers import require_trackers
 
     if (out / "metrics.jsonl").exists() and tracking:
         raise UsageError(f"{out} is of a run, or was used before: name another --out")
+    wandb = compose_config([]).learner.wandb
+    require_trackers(tracking, wandb)
+    from launch.open_loop.evaluate import evaluate_open_loop as run  # takes seconds
+    from launch.open_loop.evaluate import track
+
     result = run(
         f"{policy}", f"{dataset}", out, episodes=episodes, horizon=horizon, every=every, device=device
     )
     if tracking:
-        from config.compose import compose_config
-
-        track(result, out, tracking, compose_config([]).learner.wandb)
+        track(result, out, tracking, wandb)
     click.echo(json.dumps(result))
 
 

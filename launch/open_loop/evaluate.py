@@ -16,7 +16,7 @@ from launch.open_loop.picture import draw
 from launch.open_loop.policy import Planner
 from launch.open_loop.recorded import Dataset
 from learner.report.metrics import Metrics
-from learner.tracking.trackers import Tracked, require_trackers
+from learner.tracking.trackers import Tracked
 
 log = logging.getLogger("open-loop")
 
@@ -51,8 +51,7 @@ def evaluate_open_loop(
 
 
 def track(result: dict[str, Any], out: Path, tracking: Sequence[TrackerName], wandb: WandbConfig) -> None:
-    """Show the figures on trackers."""
-    require_trackers(tuple(tracking), wandb)
+    """Show the figures on trackers, which `require_trackers` has found usable."""
     numbers = {
         f"open_loop/{name}": value for name, value in result.items() if isinstance(value, int | float)
     } | {f"open_loop/mse_of_step_{step}": value for step, value in enumerate(result["mse_by_step"])}

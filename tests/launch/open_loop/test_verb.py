@@ -13,6 +13,8 @@ from config.process import UsageError
 from launch.cli.group import cli
 from launch.open_loop.recorded import Dataset
 from learner.replay.prior.demonstration import Demonstration
+from learner.tracking import trackers
+from learner.tracking.trackers import TrackerError
 from tests.support import lerobot_policies
 from tests.support.camera_policies import TOP, save_policy
 from tests.support.lerobot_datasets import make_lerobot, write_lerobot
@@ -132,3 +134,11 @@ def test_recorded_values_that_are_not_finite_are_one_line(
     data = Dataset(f"{write_lerobot(tmp_path / 'set', [spoiled], state=STATE)}")
     with pytest.raises(UsageError, match="episode 0, frame 3: action is not finite"):
         [*data.read((), (), 1)]
+
+
+def test_a_tracker_that_is_missing_is_said_before_anything_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    with pytest.raises(TrackerError, match="tracking asks for trackio, which is not installed"):
+        run(tmp_path / "no-policy", tmp_path / "no-data", tmp_path / "out", "--tracking", "trackio")
