@@ -7,6 +7,7 @@ import functools
 import hashlib
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Generator
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Longer than `is_locked` keeps a file.
 _QUESTION_S = 0.02
+# Between two looks whether a lock is free.
+_TURN_S = 0.1
 # What flock says on volumes of a network that have no locks. EBADF: NFS, of a folder, which nobody can write.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
@@ -176,6 +179,36 @@ def locked(path: Path, taken: Exception) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_in_turn(path: Path) -> Generator[None]:
+    """Keep a file or folder locked during the block, once other processes have unlocked it."""
+    while (descriptor := try_lock(path)) is None:
+        time.sleep(_TURN_S)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, taken: Exception) -> Generator[Path]:
+    """An empty folder beside `target`, which becomes `target` when the block ends without an error.
+
+    What a killed process has left of such a block is removed first. `target` may be an empty folder. Raises
+    `taken` if another process is in such a block."""
+    beside = target.absolute().with_name(f".{target.absolute().name}.new")
+    beside.mkdir(parents=True, exist_ok=True)
+    with locked(beside, taken):
+        fresh = beside / "whole"
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            yield fresh
+            os.replace(fresh, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def name_holder(path: Path) -> None:

@@ -8,11 +8,11 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config.files import locked_in_turn, whole_folder
 from config.process import UsageError
 from launch.share.hub import hub, hub_errors
 
@@ -101,13 +101,12 @@ def _commit(name: str, api: Any, repo: str, revision: str | None, kinds: list[st
 
 def _kept(place: Path, name: str, download: Callable[[Path], None]) -> Path:
     """The folder `place`, which comes as a whole or not at all."""
-    if not place.is_dir():
-        log.info("fetching %s", name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent) as beside:
-            folder = Path(beside) / "copy"
-            folder.mkdir()
-            download(folder)
-            if not place.is_dir():  # another process may have been faster
-                os.replace(folder, place)
+    if place.is_dir():
+        return place
+    log.info("fetching %s", name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locked_in_turn(place.parent):
+        if not place.is_dir():  # another process may have been faster
+            with whole_folder(place, UsageError(f"{place} is in use by another process")) as folder:
+                download(folder)
     return place

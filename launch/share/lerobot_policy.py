@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig
+from config.files import whole_folder
 from config.main import Config
 from config.process import UsageError
 from launch.share.run_source import Shared
@@ -71,17 +70,11 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
         settings["residual_scale"] = 0.0
         for parameter in residual.parameters():
             nn.init.zeros_(parameter)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
-        folder = Path(beside) / "policy"
-        folder.mkdir()
+    with whole_folder(target, UsageError(f"{target} is being written by another process")) as folder:
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         both = nn.ModuleDict({"base": base.module, "residual": residual})
         save_model(both, str(folder / "model.safetensors"))
         _write_processors(folder, base)
-        if target.exists():
-            target.rmdir()
-        os.replace(folder, target)
     log.info("wrote %s: %s", target, "the base alone" if base_alone else f"base and {shared.residual.place}")
 
 

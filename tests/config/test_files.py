@@ -17,6 +17,7 @@ from config.files import (
     replaced,
     require_writable,
     try_lock,
+    whole_folder,
 )
 from config.process import UsageError
 
@@ -131,3 +132,21 @@ def test_a_link_that_leads_nowhere_is_named_wherever_it_is_on_the_way(tmp_path: 
     with pytest.raises(UsageError, match="/runs/one cannot be written: .*/runs is a link to /nowhere"):
         require_writable(tmp_path / "runs" / "one", folder=True)
     assert broken_link(tmp_path / "none") is None and broken_link(Path("none")) is None
+
+
+def test_a_folder_comes_whole_or_not_at_all_and_what_a_kill_left_goes(tmp_path: Path) -> None:
+    target, taken = tmp_path / "policy", RuntimeError("taken")
+    (tmp_path / ".policy.new" / "whole").mkdir(parents=True)
+    (tmp_path / ".policy.new" / "whole" / "half").touch()
+    with pytest.raises(KeyError), whole_folder(target, taken) as folder:
+        assert [*folder.iterdir()] == []
+        raise KeyError
+    assert [*tmp_path.iterdir()] == []
+    with whole_folder(target, taken) as folder:
+        (folder / "weights").touch()
+        with pytest.raises(RuntimeError, match="taken"), whole_folder(target, taken):
+            pass
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [
+        Path("policy"),
+        Path("policy/weights"),
+    ]

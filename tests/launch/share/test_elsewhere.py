@@ -138,6 +138,14 @@ def test_a_fetch_that_breaks_leaves_nothing(
     assert [*(cache / "hf" / "me" / "base").iterdir()] == []
 
 
+def test_what_a_killed_fetch_has_left_goes_with_the_next_one(hub: FakeHub, cache: Path) -> None:
+    folder = cache / "hf" / "me" / "base"
+    (folder / ".c0ffee.new" / "whole").mkdir(parents=True)
+    (folder / ".c0ffee.new" / "whole" / "part").write_text("half")
+    assert [path.name for path in local_copy("hf:me/base").iterdir()] == ["file.txt"]
+    assert [path.name for path in folder.iterdir()] == ["c0ffee"]
+
+
 def test_a_verb_says_it_too(hub: FakeHub) -> None:
     result = CliRunner().invoke(cli, ["evaluate", "base.path=hf:me/nothing"])
     assert isinstance(result.exception, UsageError)
