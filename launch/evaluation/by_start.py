@@ -36,10 +36,6 @@ def by_start(outcomes: Sequence[Outcome], dimensions: Sequence[int]) -> dict[int
     """Rows of each dimension that differs between the episodes."""
     starts = np.array([outcome.start for outcome in outcomes])
     successes = np.array([outcome.success for outcome in outcomes])
-    width = starts.shape[1]
-    for dimension in dimensions:
-        if not 0 <= dimension < width:
-            raise UsageError(f"--by {dimension}: an observation has the dimensions 0 to {width - 1}")
     return {
         dimension: list(_rows(dimension, starts[:, dimension], successes))
         for dimension in dimensions
@@ -53,17 +49,19 @@ def _rows(dimension: int, values: np.ndarray, successes: np.ndarray) -> Iterator
         yield Row(dimension, float(inside.min()), float(inside.max()), len(part), rate)
 
 
-def chosen_dimensions(asked: str, parts: dict[str, int]) -> list[int]:
+def chosen_dimensions(asked: str, parts: dict[str, int], observation_dim: int) -> list[int]:
     """The dimensions that `--by` names: indices and names of parts of the observation, with commas.
 
     Args:
         parts: name of each part, and how many dimensions it has, in the observation's order; as `residual-rl
             inspect` lists them.
 
-    Raises UsageError: no such part."""
+    Raises UsageError: no such part or dimension."""
     chosen: list[int] = []
-    for word in asked.split(","):
-        chosen += [int(word)] if word.strip().isdecimal() else _of_part(word.strip(), parts)
+    for word in map(str.strip, asked.split(",")):
+        chosen += [int(word)] if word.isdecimal() else _of_part(word, parts)
+    if (most := max(chosen)) >= observation_dim:
+        raise UsageError(f"--by {most}: an observation has the dimensions 0 to {observation_dim - 1}")
     return chosen
 
 

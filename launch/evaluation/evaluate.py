@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from actor.policy.dimensions import dimensions_of
 from config.main import Config
 from config.process import StopRequest
 from launch.evaluation.by_start import Row, by_start, chosen_dimensions
@@ -44,7 +45,7 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
     """
     config = asked.applied_to(subject.config)
     subject = Subject(config, subject.residual)
-    dimensions = [] if asked.by is None else chosen_dimensions(asked.by, _parts(config, asked.by))
+    dimensions = [] if asked.by is None else _dimensions(config, asked.by)
     require_base(config)
     log.info("evaluating %s on %s", subject, config.task.env_id)
     played = play(subject, processes_for(config, asked.processes), stop)
@@ -67,6 +68,10 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
         keep(subject.results, kept)
     sys.stdout.write(json.dumps(result.figures() | {"low": kept.low, "high": kept.high}) + "\n")
     return kept.success
+
+
+def _dimensions(config: Config, by: str) -> list[int]:
+    return chosen_dimensions(by, _parts(config, by), dimensions_of(config.task).observation_dim)
 
 
 def _parts(config: Config, by: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Evaluations kept as JSON beside what was evaluated, for people, and for `improve`."""
+"""Evaluations kept as JSON beside what was evaluated, for people."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import msgspec
 
 from actor.evaluation import EvaluationResult, Outcome
 from actor.policy.classifier.figures import judged_figures
-from config.files import replace_text
+from config.files import locked_in_turn, replace_text
 from launch.evaluation.by_start import Row
 from launch.evaluation.subject import Subject
 from learner.intervals import wilson_interval
@@ -75,29 +75,42 @@ def make_kept(
 def digest_of(subject: Subject) -> str | None:
     """SHA-256 of the checkpoint file that plays."""
     folder = Path(subject.config.base.path)
-    base_files = (folder / "checkpoints" / "best.pt", folder / "model.safetensors")
+    names = ("checkpoints/best.pt", "checkpoints/best.safetensors", "model.safetensors")
+    base_files = (folder / name for name in names)
     places = [subject.residual] if subject.residual else base_files
     file = next((place for place in places if place.is_file()), None)
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    if file is None:
+        return None
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def keep(place: Path, kept: Kept) -> None:
     """Add it to the list at `place`. A folder that cannot be written, such as a shared one, is a warning."""
-    listed = [*(msgspec.to_builtins(each) for each in read_kept(place)), msgspec.to_builtins(kept)]
     try:
-        replace_text(place, json.dumps(listed, indent=1) + "\n")
+        with locked_in_turn(place.parent):
+            listed = [*_earlier(place), kept]
+            replace_text(place, json.dumps(msgspec.to_builtins(listed), indent=1) + "\n")
     except OSError as error:
         log.warning("the evaluation is not kept: %s: %s", place, error.strerror)
     else:
         log.info("kept in %s", place)
 
 
+def _earlier(place: Path) -> list[Kept]:
+    """Those at `place`; none where it is damaged: it has another name then. Raises OSError."""
+    try:
+        return read_kept(place)
+    except msgspec.DecodeError as error:
+        aside = place.with_name(f"{place.name}.unreadable")
+        log.warning("%s cannot be read, it is %s now: %s", place, aside.name, error)
+        place.rename(aside)
+        return []
+
+
 def read_kept(place: Path) -> list[Kept]:
-    """Oldest first; none where there is no such file, or it is damaged."""
+    """Oldest first; none where there is no such file. Raises msgspec.DecodeError: it is damaged. OSError."""
     try:
         return msgspec.json.decode(place.read_bytes(), type=list[Kept])
     except FileNotFoundError:
-        return []
-    except (OSError, msgspec.DecodeError) as error:
-        log.warning("%s cannot be read, earlier evaluations are lost: %s", place, error)
         return []

@@ -3,8 +3,11 @@
 import pytest
 
 from actor.evaluation import Outcome
-from config.process import UsageError
+from config.compose import compose_config
+from config.process import StopRequest, UsageError
+from launch.evaluation import evaluate
 from launch.evaluation.by_start import by_start, chosen_dimensions
+from launch.evaluation.subject import Subject
 
 
 def outcomes(count: int) -> list[Outcome]:
@@ -25,12 +28,16 @@ def test_a_dimension_is_cut_into_ranges_of_as_many_episodes() -> None:
 
 def test_parts_are_named_as_inspect_names_them() -> None:
     parts = {"agent/qpos": 2, "extra/obj_pose": 3}
-    assert chosen_dimensions("obj_pose,0", parts) == [2, 3, 4, 0]
-    assert chosen_dimensions("extra/obj_pose", parts) == [2, 3, 4]
+    assert chosen_dimensions("obj_pose, 0", parts, 5) == [2, 3, 4, 0]
+    assert chosen_dimensions("extra/obj_pose", parts, 5) == [2, 3, 4]
     with pytest.raises(UsageError, match="no such part, it has agent/qpos, extra/obj_pose"):
-        chosen_dimensions("cube", parts)
+        chosen_dimensions("cube", parts, 5)
 
 
-def test_a_dimension_beyond_the_observation_is_refused() -> None:
-    with pytest.raises(UsageError, match="the dimensions 0 to 1"):
-        by_start(outcomes(8), [2])
+def test_a_dimension_beyond_the_observation_is_refused_before_anything_is_played(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluate, "play", lambda *_: pytest.fail("it plays"))
+    subject = Subject(compose_config(["task.sizes=[42,7]"]), None)
+    with pytest.raises(UsageError, match="--by 99: an observation has the dimensions 0 to 41"):
+        evaluate.evaluate_and_report(subject, evaluate.Asked(by="3,99"), StopRequest())

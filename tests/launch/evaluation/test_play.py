@@ -1,14 +1,18 @@
 """An evaluation in several processes is the one in a single process."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from config.compose import compose_config
+from config.files import replace_text
 from config.process import StopRequest, UsageError
+from launch.evaluation import kept
 from launch.evaluation.evaluate import Asked, evaluate_and_report
-from launch.evaluation.kept import read_kept
+from launch.evaluation.kept import Kept, digest_of, keep, read_kept
 from launch.evaluation.play import play, shares
 from launch.evaluation.subject import Subject
 
@@ -51,7 +55,33 @@ def test_what_a_process_refuses_is_the_evaluations_one_line(tmp_path: Path) -> N
         play(Subject(compose_config([]), residual), 1, StopRequest())
 
 
-def test_a_damaged_record_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+KEPT = Kept(
+    time="", task="", control_mode="", base="", residual=None, digest=None, first_seed=0, episodes=1,
+    success=1.0, low=0.0, high=1.0, mean_frames=9.0, successes=[True], wall_s=1.0, by_start=[],
+)  # fmt: skip
+
+
+def test_a_damaged_record_is_said_and_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = tmp_path / "evaluated.json"
     place.write_text("[{")
-    assert read_kept(place) == [] and "earlier evaluations are lost" in caplog.text
+    keep(place, KEPT)
+    assert read_kept(place) == [KEPT] and "it is evaluated.json.unreadable now" in caplog.text
+    assert (tmp_path / "evaluated.json.unreadable").read_text() == "[{"
+
+
+def test_evaluations_that_end_together_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(place: Path, text: str) -> None:
+        time.sleep(0.05)
+        replace_text(place, text)
+
+    monkeypatch.setattr(kept, "replace_text", slow)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: keep(tmp_path / "evaluated.json", KEPT), range(3)))
+    assert len(read_kept(tmp_path / "evaluated.json")) == 3
+
+
+def test_the_digest_is_that_of_the_checkpoint_that_plays(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"abc")
+    digest = digest_of(Subject(compose_config([f"base.path={tmp_path}"]), None))
+    assert digest is not None and digest.startswith("ba7816bf")
