@@ -97,5 +97,5 @@ def test_a_run_that_a_learner_has_begun_is_resumed(is_begun: bool, tmp_path: Pat
     if is_begun:
         (tmp_path / "one").mkdir()
         (tmp_path / "one" / "config.yaml").touch()
-    made = make._tuning(config, config.algo, CountingTuner(), round_updates=10)  # type: ignore[arg-type]
+    made = make._tuning(config, config.algo, CountingTuner(), round_updates=10)
     assert (made.base() is not None) == is_begun
