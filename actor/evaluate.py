@@ -43,6 +43,7 @@ class Evaluator:
         while not self._stop.is_set() and not self._finished():
             self._uplink.pump()
             weights = adopt_newest(self._uplink, full)
+            full.end_episodes()
             final = final or (weights is not None and weights.final)
             if final:
                 self._evaluate("full", self._settings.episodes, lambda: not self._stop.is_set())

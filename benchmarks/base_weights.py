@@ -114,6 +114,7 @@ def measure(config: Config, megabytes: float, every_s: float, seconds: float, sc
             weights = uplink.newest_weights()
             if weights is not None and weights.base is not None and uplink.take_base() is not None:
                 arrived.append((weights.base.version, time.monotonic()))
+                uplink.confirm_base()
             peak = max(peak, psutil.Process().memory_info().rss)
         assert uplink.flush(TIMEOUT_S)
         wall_s, cpu_s = time.monotonic() - started_s, time.process_time() - cpu_s

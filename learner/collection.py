@@ -20,7 +20,7 @@ from learner.algorithms.fixed import FixedPolicy, NoBatches
 from learner.replay.dataset.keep import Keep
 from learner.replay.memory.contract import NoMemory
 from learner.replay.prior.origin import SPEC_FILE
-from learner.schedule.collection import Collection, wanted_by
+from learner.schedule.collection import Collection, limits_of
 from protocol.experience import ExperienceSpec
 
 # In which a run must be like the one whose residual it plays; of the rest the residual's settings speak.
@@ -29,7 +29,7 @@ _ALIKE = {"env_id": "task", "control_mode": "task.control_mode", "base_fingerpri
 
 def make_collection(config: Config, algo: CollectConfig, base: BasePolicy) -> Training:
     """Raises CheckpointError: the residual that is to play cannot be read, or is of another task or base."""
-    keep = Keep(wanted_by(algo))
+    keep = Keep(limits_of(algo))
 
     def never(step: NonFinite, drawn: Any) -> str:
         return str(step)

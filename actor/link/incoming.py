@@ -22,7 +22,7 @@ class IncomingWeights:
         self._newest_version: int | None = None
         self._lagging_since_s: float | None = None
         self._waiting: Weights | None = None
-        self._base_digest = ""
+        self._base_digest = self._handed_digest = ""
 
     def take_newest(self, now_s: float, *, with_base: bool) -> Weights | None:
         """Weights newer than any returned before, or None.
@@ -42,10 +42,14 @@ class IncomingWeights:
         self._fetch_base(pieces, now_s)
         return self._ready(with_base)
 
+    def confirm_base(self) -> None:
+        """The base of the weights that were returned last is in use: others for it need no base."""
+        self._base_digest = self._handed_digest
+
     def _fetch_base(self, pieces: list[list[bytes]], now_s: float) -> None:
         wanted = self._waiting and self._waiting.base
         if wanted is not None and wanted.digest != self._base_digest:
-            self._base.announce(wanted, now_s)
+            self._base.announce(wanted)
         self._base.receive(pieces, now_s)
 
     def _ready(self, with_base: bool) -> Weights | None:
@@ -58,7 +62,7 @@ class IncomingWeights:
             return waiting
         if whole is None or not with_base:
             return None
-        self._base_digest = whole.digest
+        self._handed_digest = whole.digest
         if whole.digest == waiting.base.digest:
             self._waiting = None
             return waiting

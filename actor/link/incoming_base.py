@@ -15,7 +15,7 @@ class IncomingBase:
 
     Args:
         most_bytes: of its content; a larger base is refused, and said once.
-        patience_s: after which what did not come is asked for again.
+        patience_s: see `PieceFetch`.
     """
 
     def __init__(self, connection: Connection, most_bytes: int, patience_s: float) -> None:
@@ -23,10 +23,10 @@ class IncomingBase:
         self._refused = ""
         self._complete: Complete | None = None
 
-    def announce(self, base: BaseAnnounced, now_s: float) -> None:
+    def announce(self, base: BaseAnnounced) -> None:
         """The newest base is this."""
         try:
-            self._fetch.announce(base, now_s)
+            self._fetch.announce(base)
         except ProtocolError as error:
             if self._refused != base.digest:
                 log.warning("ignored a base from %s: %s", self._connection.where, error)

@@ -135,6 +135,10 @@ class Uplink:
         """The content of the base of the weights that were returned last, if it is another than before."""
         return None if self._base.complete is None else self._base.take()
 
+    def confirm_base(self) -> None:
+        """The base that was taken last is in use; weights for one that is not are held back."""
+        self._weights.confirm_base()
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is on the learner's disk; False after the timeout. Ignores `stop`."""
         return self._connection.flush(timeout_s)

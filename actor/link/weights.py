@@ -32,7 +32,8 @@ class Adopting(Protocol):
 
 def adopt_newest(uplink: Uplink, policy: Adopting) -> Weights | None:
     """Give `policy` whatever newer weights have arrived, and the base that they are for; return them, or
-    None. It keeps what it has if something newer is not finite or does not fit."""
+    None. It keeps what it has if something newer is not finite or does not fit: a base that does not leaves
+    the weights for it unused too."""
     weights = uplink.newest_weights(with_base=policy.has_room)
     if weights is None:
         return None
@@ -40,12 +41,13 @@ def adopt_newest(uplink: Uplink, policy: Adopting) -> Weights | None:
     # Copied: the arrays are views of the message's buffers, which are read-only.
     tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.columns.items()}
     try:
-        _require_finite(tensors)
         if content is not None and weights.base is not None:
             base = load(bytes(content))
             _require_finite(base)
             policy.adopt_base(weights.base.version, base)
+            uplink.confirm_base()
             log.info("adopted base v%d (%.1f MB)", weights.base.version, len(content) / 1e6)
+        _require_finite(tensors)
     except (CheckpointError, SafetensorError) as error:
         log.warning("ignored weights v%d from the learner: %s", weights.version, error)
         return None

@@ -128,6 +128,11 @@ class DecoratedPolicy:
         made = require_trainable(newest, "of this run").with_weights(weights)
         self._bases, self.base_version = {self.base_version: newest, version: made}, version
 
+    def end_episodes(self) -> None:
+        """No episode is under way: only the newest base is needed."""
+        self._base_of[:] = self.base_version
+        self._bases = {self.base_version: self._bases[self.base_version]}
+
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """Start the next episodes in sub-environments `fresh` (N,) bool; None: the first episodes, in all.
 

@@ -92,8 +92,3 @@ class ActionScale:
         own = scaled.astype(self._space.dtype).reshape(self._space.shape)
         # Rounding may leave the bounds by a digit.
         return np.clip(own, self._space.low, self._space.high)
-
-    def unit(self, own: Array) -> Array:
-        """The row in [-1, 1] for the task's own action, (dimension,) float32."""
-        row = (np.asarray(own, np.float64).ravel() - self._middle) / self._half
-        return np.clip(row, -1, 1).astype(np.float32)

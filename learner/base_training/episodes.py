@@ -59,11 +59,6 @@ class EpisodeSet:
     def frames(self) -> int:
         return len(self._actions)
 
-    @property
-    def nbytes(self) -> int:
-        parts = (self._observations, self._actions, self._bounds, self._windows)
-        return sum(part.nbytes for part in parts)
-
     def add(self, observations: Array, actions: Array, *, is_whole: bool = True) -> int:
         """Add an episode of T actions (T, A), with T observations or more; returns how many windows it has.
         `is_whole`: false for a part of one, whose windows never reach past its end."""
@@ -103,10 +98,6 @@ class _Growing:
 
     def __len__(self) -> int:
         return self._length
-
-    @property
-    def nbytes(self) -> int:
-        return self._room.nbytes
 
     @property
     def values(self) -> Array:

@@ -1,15 +1,18 @@
 """`checkpoints/bases/`: the bases that were published, each a folder `v<version>` that can be a base.path;
 `best` and `newest` are links to two of them."""
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import msgspec
+from safetensors import SafetensorError
 
-from config.files import size_mb
+from actor.policy.contract import CheckpointError
+from config.files import replace_text, size_mb
 from learner.checkpoints.best import Score
 from protocol.messages import Evaluation
 
@@ -21,38 +24,48 @@ _LEAST, _MOST_MB = 2, 1000.0
 class PublishedBases:
     """Keeps the best one, and as many of the newest as there is room for.
 
-    `folder`: the run's folder of checkpoints. A best base in it counts: a worse one does not replace it."""
+    `folder`: the run's folder of checkpoints. A best base in it counts: a worse one does not replace it.
+
+    Raises CheckpointError, as `add` and `consider`: something cannot be written, as on a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / FOLDER
         self.place = self._folder / BEST
         self._score_file = self._folder / "best.json"
         self.score = self._read_score()
+        self._published = self.versions()
+        """All, with those that are gone, oldest first."""
+        if self.score is not None:
+            with self._writing():
+                _link(self.place, self._of(self.score.version).name)
 
     def add(self, version: int, save: Callable[[Path], None]) -> None:
         """Write the base of this version with `save`, and forget what there is no room for."""
         place, fresh = self._of(version), self._folder / f"v{version}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        save(fresh)
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.rename(place)
-        _link(self._folder / NEWEST, place.name)
-        for old in self._superfluous():
-            shutil.rmtree(self._of(old))
+        with self._writing():
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            save(fresh)
+            shutil.rmtree(place, ignore_errors=True)
+            fresh.rename(place)
+            _link(self._folder / NEWEST, place.name)
+            self._published.append(version)
+            for old in self._superfluous():
+                shutil.rmtree(self._of(old))
 
     def consider(self, evaluations: Iterable[Evaluation]) -> None:
         """The base of each is the best one if it is at least as good as the best before."""
         for evaluation in evaluations:
             # Weights of a version are for the newest base until then.
-            known = [version for version in self.versions() if version <= evaluation.version]
-            if evaluation.policy != "full" or not known:
+            known = [version for version in self._published if version <= evaluation.version]
+            if evaluation.policy != "full" or not known or not self._of(known[-1]).is_dir():
                 continue
             score = Score(known[-1], evaluation.success, len(evaluation.seeds))
             if self.score is None or score.promised >= self.score.promised:
                 self.score = score
-                self._score_file.write_bytes(msgspec.json.encode(score))
-                _link(self.place, self._of(score.version).name)
+                with self._writing():
+                    replace_text(self._score_file, msgspec.json.encode(score).decode())
+                    _link(self.place, self._of(score.version).name)
 
     def versions(self) -> list[int]:
         """Those that there are, oldest first."""
@@ -67,6 +80,14 @@ class PublishedBases:
             if number >= _LEAST and room_mb < 0 and version != best:
                 gone.append(version)
         return gone
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            why = f"{self._folder} cannot be written: {error}: make room, then start again"
+            raise CheckpointError(why) from error
 
     def _of(self, version: int) -> Path:
         return self._folder / f"v{version}"

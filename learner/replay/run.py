@@ -9,6 +9,7 @@ import msgspec
 
 from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec, recorded_cameras
+from config.algo import AlgoConfig
 from config.main import Config
 from learner.folder import RunError
 from learner.replay.dataset.compaction import Budget
@@ -98,11 +99,12 @@ def make_store(config: Config, base: BasePolicy, keep: Keep | None = None) -> Le
 
 
 def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
-    """Episodes recorded earlier as decisions of a residual, or None where the algorithm takes none.
+    """Episodes recorded earlier as decisions of the residual that is trained, or None where there are none.
     Raises DemonstrationError, RunError: they are missing, or do not fit."""
-    algo = config.algo.plays
-    if not config.prior_sources or algo is None:
+    if not config.prior_sources:
         return None
+    algo = config.algo
+    assert isinstance(algo, AlgoConfig), f"algo={algo.name} learns from no decisions"
     if base.cameras:
         raise RunError(
             f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "

@@ -116,8 +116,9 @@ class RunProgress:
             success = bool(columns["success"][row, columns["frames"][row] - 1])
             self.episodes += 1
             self.successes += success
-            if row not in by_hand:
-                self._behaviour.append(success)
+            if row in by_hand:
+                continue
+            self._behaviour.append(success)
             if TRUE_SUCCESS in columns:
                 true = bool(columns[TRUE_SUCCESS][row, columns["frames"][row] - 1])
                 self._judged.append((success, true))

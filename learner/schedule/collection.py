@@ -6,14 +6,14 @@ import msgspec
 
 from config.collect import CollectConfig
 from learner.algorithms.contract import Goal
-from learner.replay.dataset.keep import Keep, Wanted
+from learner.replay.dataset.keep import CollectionLimits, Keep
 from protocol.arrays import Columns
 from protocol.messages import BASE_ALONE, Behaviour
 
 
-def wanted_by(algo: CollectConfig) -> Wanted:
+def limits_of(algo: CollectConfig) -> CollectionLimits:
     """The episodes that the dataset gets."""
-    return Wanted(
+    return CollectionLimits(
         episodes=algo.episodes,
         successes=algo.successes,
         successes_alone=algo.keep == "successes",

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from config.process import one_line
+
 
 class ArtifactError(Exception):
     """An artifact that is not there, or cannot be had; in one line."""
@@ -28,17 +30,12 @@ def find(name: str) -> Found:
         artifact = wandb.Api(timeout=30).artifact(name)
     # ValueError: no such artifact. wandb.errors are of keys and of the server.
     except (Error, ValueError, OSError) as error:
-        raise ArtifactError(_line(error)) from error
+        raise ArtifactError(one_line(error) or type(error).__name__) from error
 
     def download(folder: Path) -> None:
         try:
             artifact.download(root=str(folder))
         except (Error, ValueError, OSError) as error:
-            raise ArtifactError(_line(error)) from error
+            raise ArtifactError(one_line(error) or type(error).__name__) from error
 
     return Found(artifact.digest, download)
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

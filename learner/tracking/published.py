@@ -1,13 +1,15 @@
 """A run's residual and base as artifacts of W&B: one name a task and kind, aliases for which of them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from config.base import ZeroBaseConfig
+from config.collect import CollectConfig
 from config.main import Config
 from learner.checkpoints.shared import facts_of, write_base, write_residual
 from learner.intervals import wilson_interval
@@ -16,43 +18,45 @@ PUBLISHED = "publishing"
 """In the run's folder, what is about to be sent."""
 
 
-def published(run_dir: Path, config: Config) -> list[dict[str, Any]]:
-    """A point for each residual that the run has at its end, and for its base; nothing of a run without one.
+class Artifact(NamedTuple):
+    """What is about to be sent."""
+
+    point: dict[str, Any]
+    """For `results.jsonl`."""
+    write: Callable[[], None]
+    """Makes the folder that the point names."""
+
+
+def published(run_dir: Path, config: Config) -> list[Artifact]:
+    """Each residual that the run has trained, and its base; nothing of a run without one.
 
     The newest residual has the aliases `final` and `step-<updates>`, the best one `best`; all have
     `run-<W&B's id>`, and W&B adds `latest`.
     """
-    points, aliases = [], _aliases(run_dir)
+    if isinstance(config.algo, CollectConfig):
+        return []
+    found, aliases = list[Artifact](), _aliases(run_dir)
     for name, content, more in _residuals(run_dir):
         aliased = [*more, f"step-{content['updates']}", *aliases]
         metadata = _metadata(run_dir, config) | _success(content)
-        points.append(
-            _point(run_dir, name, f"{config.task.name}-residual", "residual-policy", aliased, metadata)
-        )
-    if points and Path(config.base.path).is_dir() and not isinstance(config.base, ZeroBaseConfig):
+        point = _point(run_dir, name, f"{config.task.name}-residual", "residual-policy", aliased, metadata)
+        found.append(Artifact(point, partial(write_residual, _folder(run_dir, name), config, content)))
+    if found and Path(config.base.path).is_dir() and not isinstance(config.base, ZeroBaseConfig):
         metadata = _metadata(run_dir, config)
-        points.append(_point(run_dir, "base", f"{config.task.name}-base", "base-policy", aliases, metadata))
-    return points
+        point = _point(run_dir, "base", f"{config.task.name}-base", "base-policy", aliases, metadata)
+        found.append(Artifact(point, partial(write_base, _folder(run_dir, "base"), config)))
+    return found
 
 
-def write_published(run_dir: Path, config: Config, points: Iterable[dict[str, Any]]) -> None:
-    """Write the folders that `points` name, those that are artifacts."""
-    contents = {name: content for name, content, _ in _residuals(run_dir)}
-    for point in points:
-        if (artifact := point.get("artifact")) is None:
-            continue
-        folder = Path(artifact["folder"])
-        if folder.name == "base":
-            write_base(folder, config)
-        else:
-            write_residual(folder, config, contents[folder.name])
+def _folder(run_dir: Path, name: str) -> Path:
+    return run_dir / PUBLISHED / name
 
 
 def _point(
     run_dir: Path, name: str, title: str, kind: str, aliases: list[str], metadata: Any
 ) -> dict[str, Any]:
     artifact = {
-        "folder": str(run_dir / PUBLISHED / name), "name": title, "type": kind, "aliases": aliases,
+        "folder": str(_folder(run_dir, name)), "name": title, "type": kind, "aliases": aliases,
         "metadata": metadata,
     }  # fmt: skip
     return {"artifact": artifact}

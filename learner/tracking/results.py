@@ -31,7 +31,7 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
     """
     if "wandb" not in trackers_in_use(config.tracking, config.learner.wandb):
         return
-    from learner.tracking.published import PUBLISHED, published, write_published  # torch takes seconds
+    from learner.tracking.published import PUBLISHED, published  # torch takes seconds
 
     path = run_dir / "results.jsonl"
     path.touch()
@@ -42,12 +42,14 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
     )  # fmt: skip
     tracker = wandb_tracker(tracked)  # first: artifacts are named by W&B's id of the run
     done = path.read_text().splitlines()
-    results = [*_results(run_dir, said_by), *published(run_dir, config)]
-    lines = [line for line in map(json.dumps, results) if line not in done]
+    artifacts = {json.dumps(artifact.point): artifact for artifact in published(run_dir, config)}
+    results = [*map(json.dumps, _results(run_dir, said_by)), *artifacts]
+    lines = [line for line in results if line not in done]
     if not lines:
         say_how_to_send(run_dir, said_by)
         return
-    write_published(run_dir, config, map(json.loads, lines))
+    for line in artifacts.keys() & lines:
+        artifacts[line].write()
     number = _lines(run_dir / "metrics.jsonl") + len(done)
     mirror = Mirror(path, tracker, tracked.axis, number=number, said_by=said_by)
     with path.open("a") as file:

@@ -18,13 +18,15 @@ class BaseTuning:
     Args:
         publish_every: updates between two versions of the base.
         round_updates: the base is published after each of so many updates too.
+        is_resumed: the run has had a learner before, whose base actors may have, even of a later update: they
+            get that of this one at once.
     """
 
-    def __init__(self, tuner: BaseTuner, *, publish_every: int, round_updates: int) -> None:
+    def __init__(self, tuner: BaseTuner, *, publish_every: int, round_updates: int, is_resumed: bool) -> None:
         self._tuner = tuner
         self._publish_every, self._round_updates = publish_every, round_updates
-        self._published: int | None = 0
-        """After how many updates; None: it is not known, so the next chance is taken."""
+        self._published = None if is_resumed else 0
+        """After how many updates this process published a base last; None: not yet, so it will at once."""
 
     @property
     def updates(self) -> int:
@@ -61,8 +63,6 @@ class BaseTuning:
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned. Raises ValueError: the state of another base."""
         self._tuner.load_state(state["tuner"])
-        # Actors may have the base of a later update than this one: they get this one back.
-        self._published = None if self.updates else 0
 
     def _is_due(self) -> bool:
         if self._published is None or self.updates == self._published:

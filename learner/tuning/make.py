@@ -11,6 +11,7 @@ from learner.base_training.episodes import EpisodeSet
 from learner.base_training.sampler import Source, WindowSampler
 from learner.base_training.tuners.contract import BaseTuner, TunerSettings
 from learner.base_training.tuners.make import make_tuner
+from learner.folder import is_begun
 from learner.replay.memory.contract import NoMemory
 from learner.tuning.algorithm import BaseTuning
 from learner.tuning.diverged import explain
@@ -25,7 +26,7 @@ def make_sft(config: Config, algo: SftConfig, base: BasePolicy) -> Training:
     tuner = _tuner(config, algo, updates=algo.steps)
     prior = read_prior_windows(config, tuner.shape, _dims(base))
     return Training(
-        BaseTuning(tuner, publish_every=algo.publish_every_updates, round_updates=algo.steps),
+        _tuning(config, algo, tuner, round_updates=algo.steps),
         _sampler(config, algo, [Source("learner.demos", prior, 1.0)]),
         SftSchedule(algo, config.learner.total_frames),
         NoMemory(),
@@ -42,7 +43,7 @@ def make_rejection(config: Config, algo: RejectionConfig, base: BasePolicy) -> T
     if share:
         sources.append(Source("learner.demos", read_prior_windows(config, tuner.shape, _dims(base)), share))
     return Training(
-        BaseTuning(tuner, publish_every=algo.publish_every_updates, round_updates=algo.sft_steps),
+        _tuning(config, algo, tuner, round_updates=algo.sft_steps),
         _sampler(config, algo, sources),
         RoundSchedule(algo, config.learner.total_frames, successes),
         successes,
@@ -69,6 +70,15 @@ def _tuner(config: Config, algo: TuningConfig, updates: int) -> BaseTuner:
         device=config.learner.device,
     )
     return make_tuner(config.base, config.task, settings)
+
+
+def _tuning(config: Config, algo: TuningConfig, tuner: BaseTuner, round_updates: int) -> BaseTuning:
+    return BaseTuning(
+        tuner,
+        publish_every=algo.publish_every_updates,
+        round_updates=round_updates,
+        is_resumed=is_begun(config.run_dir),
+    )
 
 
 def _sampler(config: Config, algo: TuningConfig, sources: list[Source]) -> WindowSampler:

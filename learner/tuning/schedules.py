@@ -78,6 +78,10 @@ class RoundSchedule(_Counted):
         self._algo, self._total_frames, self._successes = algo, total_frames, successes
         self._started_at: int | None = None
 
+    def resume(self, decisions: int, frames: int) -> None:
+        super().resume(decisions, frames)
+        self._start_if_enough()
+
     def count(self, actor_id: str, columns: Columns) -> None:
         super().count(actor_id, columns)
         self._start_if_enough()
@@ -88,6 +92,7 @@ class RoundSchedule(_Counted):
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._started_at = state["started_at"]
+        self._start_if_enough()
 
     @property
     def rounds_begun(self) -> int:

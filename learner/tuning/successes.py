@@ -17,8 +17,9 @@ INTERVENTION = "intervention"
 
 
 class Successes:
-    """See `Memory`. Keeps whole episodes that succeeded and have `min_frames` or more; of the others the
-    frames at which a person or an expert acted (column `intervention`), as parts of episodes.
+    """See `Memory`. Keeps, of the episodes that have `min_frames` or more, the whole of those that succeeded,
+    up to their first success, and of the others the frames at which a person or an expert acted (column
+    `intervention`), as parts of episodes.
 
     Episodes come in the order of their ends, so that a set that was restored is the one that was there."""
 
@@ -63,7 +64,9 @@ class Successes:
         )
 
     def _judge(self, observations: Array, actions: Array, success: Array, corrected: Array | None) -> None:
-        if success.any() and len(actions) >= self._min_frames:
+        if len(actions) < self._min_frames:
+            return
+        if success.any():
             end = int(success.reshape(-1).argmax()) + 1
             # Of one that ended at once there is nothing to learn.
             self.episodes += self._kept.add(observations[:end], actions[:end]) > 0

@@ -17,6 +17,11 @@ PIECE_BYTES = 512 * 1024
 """Size of a piece."""
 IN_FLIGHT = 3
 """Pieces that a client asks for at once: they, and no more, may be ahead of a residual's weights."""
+_MOST_WAIT = 16
+"""Times the patience of a client: up to that it grows, so that a slow connection is not asked for the same
+again and again."""
+_TRIES = 3
+"""Until newer content is fetched instead."""
 
 _PREFIX = b"base/"
 _TOPIC = re.compile(rb"base/([0-9a-f]{64})/([0-9]{1,9})")
@@ -65,22 +70,24 @@ class PieceFetch:
 
     Args:
         most_bytes: of the content; what is larger is refused.
-        patience_s: after which a piece is asked for again; after several of these the newest content is.
+        patience_s: without any piece, after which those that are missing are asked for again; it doubles each
+            time, up to a limit.
     """
 
     def __init__(self, most_bytes: int, patience_s: float) -> None:
-        self._most_bytes, self._patience_s = most_bytes, patience_s
+        self._most_bytes, self._patience_s, self._wait_s = most_bytes, patience_s, patience_s
         self._newest: BaseAnnounced | None = None
         self._taken = ""  # digest of what was handed out last
         self._wanted: BaseAnnounced | None = None
         self._content = bytearray()
         self._missing: list[int] = []
-        self._asked_s: dict[int, float] = {}
-        self._moved_s = 0.0
+        self._asked: list[int] = []
+        self._quiet_since_s = 0.0
+        self._tries = 0  # in vain, since a piece came
         self._to_drop: list[bytes] = []
 
-    def announce(self, base: BaseAnnounced, now_s: float) -> None:
-        """The newest content is this.
+    def announce(self, base: BaseAnnounced) -> None:
+        """The newest content is this; nothing is allocated before `due`.
         Raises ProtocolError: it is too large, or not in pieces of a size that may be asked for."""
         if not 0 < base.bytes <= self._most_bytes:
             raise ProtocolError(
@@ -91,18 +98,22 @@ class PieceFetch:
         if base.digest == self._taken:
             return
         self._newest = base
-        if self._wanted is None or self._wanted.digest == base.digest:
-            self._begin(base, now_s)
+        if self._wanted is not None and self._wanted.digest == base.digest:
+            self._wanted = base
 
     def due(self, now_s: float) -> tuple[list[bytes], list[bytes]]:
         """Topics to subscribe to now, and to unsubscribe from before that."""
-        if self._wanted is not None and self._missing and self._gave_up(now_s):
-            self._begin(self._newest or self._wanted, now_s)
-        for piece in [piece for piece, at_s in self._asked_s.items() if now_s - at_s > self._patience_s]:
-            self._forget(piece)
-        asked = [piece for piece in self._missing if piece not in self._asked_s]
-        asked = asked[: IN_FLIGHT - len(self._asked_s)]
-        self._asked_s |= dict.fromkeys(asked, now_s)
+        if self._asked and now_s - self._quiet_since_s > self._wait_s:
+            self._forget(*self._asked)
+            self._tries += 1
+            self._wait_s = min(2 * self._wait_s, _MOST_WAIT * self._patience_s)
+        if self._newest is not None and (self._wanted is None or self._tries >= _TRIES):
+            self._begin(self._newest)
+        asked = [piece for piece in self._missing if piece not in self._asked]
+        asked = asked[: IN_FLIGHT - len(self._asked)]
+        if asked:
+            self._quiet_since_s = now_s
+        self._asked += asked
         dropped, self._to_drop = self._to_drop, []
         digest = "" if self._wanted is None else self._wanted.digest
         return [topic_of(digest, piece) for piece in asked], dropped
@@ -111,7 +122,7 @@ class PieceFetch:
         """One message; of other topics, and twice the same, do no harm."""
         asked = piece_asked(topic)
         wanted = self._wanted
-        if asked is None or wanted is None or asked[0] != wanted.digest or asked[1] not in self._asked_s:
+        if asked is None or wanted is None or asked[0] != wanted.digest or asked[1] not in self._asked:
             return
         piece = asked[1]
         first = piece * PIECE_BYTES
@@ -120,7 +131,7 @@ class PieceFetch:
         self._content[first : first + len(data)] = data
         self._missing.remove(piece)
         self._forget(piece)
-        self._moved_s = now_s
+        self._quiet_since_s, self._tries = now_s, 0
 
     def take(self) -> Complete | None:
         """The content, once, when all of it is there.
@@ -129,33 +140,25 @@ class PieceFetch:
         if wanted is None or self._missing:
             return None
         content, self._content, self._wanted = self._content, bytearray(), None
-        if self._newest is not None and self._newest.digest != wanted.digest:
-            self._begin(self._newest, self._moved_s)
         if hashlib.sha256(content).hexdigest() != wanted.digest:
-            if self._wanted is None:
-                self._begin(wanted, self._moved_s)
             raise ProtocolError(f"base v{wanted.version}: the digest is wrong")
-        self._taken = wanted.digest
+        self._taken, self._wait_s = wanted.digest, self._patience_s
+        if self._newest is not None and self._newest.digest == wanted.digest:
+            self._newest = None
         return Complete(wanted, content)
 
-    def _begin(self, base: BaseAnnounced, now_s: float) -> None:
-        """Fetch `base`, with the pieces of it that are there."""
-        same = self._wanted is not None and self._wanted.digest == base.digest
-        if not same:
-            for piece in list(self._asked_s):
-                self._forget(piece)
-        self._wanted, self._moved_s = base, now_s
-        if same:
+    def _begin(self, base: BaseAnnounced) -> None:
+        """Fetch `base`; of what is being fetched already the pieces that are there stay."""
+        self._tries = 0
+        if self._wanted is not None and self._wanted.digest == base.digest:
             return
+        self._forget(*self._asked)
+        self._wanted = base
         self._content = bytearray(base.bytes)
         self._missing = [*range(math.ceil(base.bytes / PIECE_BYTES))]
 
-    def _forget(self, piece: int) -> None:
+    def _forget(self, *pieces: int) -> None:
+        """Ask no more for `pieces`."""
         if self._wanted is not None:
-            self._to_drop.append(topic_of(self._wanted.digest, piece))
-        del self._asked_s[piece]
-
-    def _gave_up(self, now_s: float) -> bool:
-        """Nothing has come for long, and there is something newer."""
-        newer = self._newest is not None and self._newest.digest != (self._wanted and self._wanted.digest)
-        return newer and now_s - self._moved_s > 3 * self._patience_s
+            self._to_drop += [topic_of(self._wanted.digest, piece) for piece in pieces]
+        self._asked = [piece for piece in self._asked if piece not in pieces]

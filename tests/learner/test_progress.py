@@ -162,6 +162,9 @@ def test_the_truth_is_told_beside_what_a_classifier_says():
         said, true = number % 4 < 2, number % 4 in (0, 2)
         truth = {"true_success": one_episode(true)["success"]}
         progress.count(one_episode(said) | truth, newest_version=7, now_s=float(number))
+        # Of episodes that somebody played by hand nothing is judged.
+        by_hand = one_episode(True) | {"true_success": one_episode(True)["success"]}
+        progress.count(by_hand, newest_version=7, now_s=float(number), by_hand={0})
     resumed = RunProgress(make_config("learner.log_every_s=5"))
     resumed.load_state(progress.state())
     for each in (progress, resumed):

@@ -6,11 +6,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
-from learner.tracking.published import published, write_published
+from config.collect import CollectConfig
+from config.compose import compose_config
+from learner.tracking.published import published
 from learner.tracking.results import send_results
 from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
 from tests.support.tracked import clean
@@ -64,7 +67,8 @@ def test_what_is_kept_has_no_critics_and_no_path_of_this_machine(
     run: tuple[Path, Any], tmp_path: Path
 ) -> None:
     folder, config = run
-    write_published(folder, config, published(folder, config))
+    for artifact in published(folder, config):
+        artifact.write()
     kept = folder / "publishing"
     newest = read_checkpoint(kept / "newest" / "residual.safetensors")
     assert newest.keys() == {"version", "updates", "algo", "actor"}
@@ -77,7 +81,7 @@ def test_the_best_is_not_sent_twice_where_it_is_the_newest(run: tuple[Path, Any]
     folder, config = run
     best = folder / "checkpoints" / "best.pt"
     write_checkpoint(folder / "checkpoints" / "newest.pt", read_checkpoint(best))
-    residual, base = (point["artifact"] for point in published(folder, config))
+    residual, base = (each.point["artifact"] for each in published(folder, config))
     assert residual["aliases"][:2] == ["best", "final"] and base["type"] == "base-policy"
 
 
@@ -86,3 +90,10 @@ def test_a_run_without_a_checkpoint_has_none(run: tuple[Path, Any]) -> None:
     for name in ("best", "newest"):
         (folder / "checkpoints" / f"{name}.pt").unlink()
     assert published(folder, config) == []
+
+
+def test_a_collection_publishes_no_residual_of_another_run(run: tuple[Path, Any]) -> None:
+    folder, config = run
+    collect = compose_config(["algo=collect", "algo.episodes=1"]).algo
+    assert isinstance(collect, CollectConfig)
+    assert published(folder, msgspec.structs.replace(config, algo=collect)) == []

@@ -37,7 +37,7 @@ import numpy as np
 from config.learner import JournalConfig
 from learner.replay.dataset import compaction as shards
 from learner.replay.dataset.compaction import Budget
-from learner.replay.dataset.keep import Keep, Wanted
+from learner.replay.dataset.keep import CollectionLimits, Keep
 from learner.replay.dataset.store import LeRobotStore
 from learner.replay.tools.verify import verify
 from protocol.messages import Columns
@@ -133,7 +133,7 @@ def acked(folder: Path) -> Path:
 def write(folder: Path, scene: Scene = PLAIN) -> None:
     """Resume from the journal, then receive what was never acked; a commit a message."""
     cameras = {CAMERA: SIZE} if scene.images else {}
-    keep = Keep(Wanted(successes_alone=scene.successes_alone))
+    keep = Keep(CollectionLimits(successes_alone=scene.successes_alone))
     store = LeRobotStore(
         folder, repo_id=REPO, observation_dim=OBS, action_dim=ACT, fps=20, robot_type="panda",
         task="PickCube-v1", queue_episodes=4, flush_s=1e-9, cameras=cameras, images=scene.images,

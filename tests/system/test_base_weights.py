@@ -45,6 +45,7 @@ class Bases:
         if weights is not None and content is not None:
             assert weights.base is not None and content == content_of(weights.base.version)
             self.versions.append(weights.base.version)
+            uplink.confirm_base()
         return self.versions
 
 

@@ -1,19 +1,14 @@
 """What a run asks of a base that it trains."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from actor.policy.weights import Weights
+from learner.algorithms.contract import Figures
 from learner.algorithms.finite import NonFinite
 from learner.base_training.episodes import WindowShape
 from learner.ranks.ranks import Batch
-
-Figures = dict[str, Callable[[], Tensor]]
-"""What to show of an update, each computed when somebody looks; tensors without gradient."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from actor.policy.diffusion.ddim import TRAIN_STEPS
 from actor.policy.diffusion.padded import with_base_pose
 from actor.policy.weights import Weights
 from config.base import DiffusionBaseConfig
+from learner.algorithms.contract import Figures
 from learner.algorithms.finite import NonFinite
 from learner.base_training.denoising import Denoising
-from learner.base_training.tuners.contract import Figures, TunerSettings
+from learner.base_training.tuners.contract import TunerSettings
 from learner.base_training.windows import published_shape
 from learner.ranks.ranks import Batch
 

@@ -14,10 +14,11 @@ from actor.policy.lerobot.files import load_parts
 from actor.policy.weights import Weights
 from config.base import LeRobotBaseConfig
 from config.task import TaskConfig
+from learner.algorithms.contract import Figures
 from learner.algorithms.finite import CheckedSteps, NonFinite
 from learner.base_training.denoising import learning_rate_factor
 from learner.base_training.episodes import WindowShape
-from learner.base_training.tuners.contract import Figures, TunerSettings
+from learner.base_training.tuners.contract import TunerSettings
 from learner.ranks.ranks import Batch
 
 PADDED = f"{ACTION}_is_pad"

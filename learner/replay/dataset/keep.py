@@ -15,7 +15,7 @@ class Played(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CollectionLimits:
     """What a run collects; None: no limit. The default is everything."""
 
     episodes: int | None = None
@@ -31,14 +31,14 @@ class Wanted:
 class Keep:
     """Chooses; the thread that writes the dataset calls `choose`, any may look."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, limits: CollectionLimits) -> None:
+        self._limits = limits
         self.played = Played()
 
     @property
     def full(self) -> bool:
         """Whether no further episode is wanted."""
-        limits = zip(self.played, (self._wanted.episodes, self._wanted.successes), strict=True)
+        limits = zip(self.played, (self._limits.episodes, self._limits.successes), strict=True)
         return any(limit is not None and count >= limit for count, limit in limits)
 
     def choose(self, ended: Sequence[Episode]) -> list[Episode]:
@@ -46,8 +46,8 @@ class Keep:
         return [episode for episode in ended if self._counts(episode)]
 
     def _counts(self, episode: Episode) -> bool:
-        if self.full or (self._wanted.whole_alone and not episode.final_known):
+        if self.full or (self._limits.whole_alone and not episode.final_known):
             return False
         if episode.final_known:
             self.played = Played(self.played.episodes + 1, self.played.successes + episode.success)
-        return episode.success or not self._wanted.successes_alone
+        return episode.success or not self._limits.successes_alone

@@ -17,7 +17,7 @@ from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.statistics import describe
 from learner.replay.dataset.format.tables import episodes_table, frame_columns, sidecar_table
 from learner.replay.dataset.format.video import VideoWriter
-from learner.replay.dataset.keep import Keep, Wanted
+from learner.replay.dataset.keep import CollectionLimits, Keep
 from learner.replay.dataset.manifest import Manifest, latest, next_position, read_manifest, shard_on_disk
 from learner.replay.dataset.read import read_spec
 from learner.replay.dataset.rewrite import compact, drop_oldest
@@ -58,7 +58,7 @@ class LeRobotWriter:
         self, folder: Path, spec: DatasetSpec, budget: Budget | None = None, keep: Keep | None = None
     ) -> None:
         self._folder, self.spec, self._budget = folder, spec, budget or Budget()
-        self._keep = keep or Keep(Wanted())
+        self._keep = keep or Keep(CollectionLimits())
         recover(folder)
         self.committed = Manifest()
         if folder.exists() and any(folder.iterdir()):

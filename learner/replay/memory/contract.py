@@ -14,8 +14,8 @@ class Memory(Protocol):
         ...
 
     def add(self, actor_id: str, session: int, columns: Columns, position: int) -> None:
-        """Keep the rows of one message; `position` is that of its first row in the stream of rows. Messages
-        whose episodes `restore` has read come again."""
+        """Keep the rows of one message; `position` is that of its first row in the stream of rows. After a
+        restart, rows that `restore` has read may come once more: they are kept once."""
         ...
 
     def end_session(self, actor_id: str, session: int) -> None:

@@ -24,6 +24,8 @@ class Rows:
 
     def __init__(self, capacity: int, width: int, device: torch.device) -> None:
         self.capacity, self.position = capacity, 0
+        self.changes = 0
+        """Counts what changes which rows there are, or which follow others."""
         """`position`: of the next row, which is how many were ever written."""
         self.block = _zeros(capacity, width, device)
         # One more slot, which means "no row": it follows itself and is worth nothing.
@@ -63,6 +65,7 @@ class Rows:
     def write(self, first: int, block: Floats, reward: Floats, terminated: Flags) -> None:
         """Rows without successors at positions from `first` on, in at most two pieces."""
         self.position = max(self.position, first + len(block))
+        self.changes += 1
         skipped = max(0, self.oldest - first)
         at = (first + skipped) % self.capacity
         rows = torch.as_tensor(block)
@@ -84,6 +87,7 @@ class Rows:
 
     def link(self, positions: Slots, successors: Slots) -> None:
         """Make rows follow others, both by position, unless either was overwritten."""
+        self.changes += 1
         kept = (positions >= self.oldest) & (successors >= self.oldest)
         self.following[positions[kept] % self.capacity] = successors[kept] % self.capacity
 

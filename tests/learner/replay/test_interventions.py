@@ -107,6 +107,27 @@ def test_overwritten_interventions_are_not_drawn():
     assert not ring.has_intervened
 
 
+def test_interventions_are_looked_for_once_until_rows_change():
+    ring, columns = make_ring(), intervened_columns()
+    ring.add("a", columns)
+    first = ring.intervened.linked
+    make_batches(ring, 0.5).next()
+    assert ring.intervened.linked is first, "nothing has changed"
+    ring.add("b", columns)
+    assert ring.intervened.linked.tolist() == [*first, *(first + ring.rows.position // 2)]
+
+
+def test_interventions_that_are_read_back_in_any_order_are_there_once():
+    ring, columns = make_ring(), intervened_columns()
+    ring.add("a", columns)
+    ring.add("b", columns)
+    before = ring.intervened.linked.tolist()
+    half = ring.rows.position // 2
+    backwards = {"intervention": np.ones((half, 4), bool)}
+    ring.intervened.add(np.arange(half)[::-1], backwards)
+    assert ring.intervened._positions.tolist() == [*range(half), *(each for each in before if each >= half)]
+
+
 def test_the_shares_of_frames_and_the_episodes_touched_are_counted():
     columns = intervened_columns()
     count = InterventionCount(SCALE)

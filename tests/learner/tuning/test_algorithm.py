@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from config.compose import compose_config
+from config.tuning import SftConfig
 from learner.base_training.episodes import WindowShape
+from learner.tuning import make
 from learner.tuning.algorithm import BaseTuning
 
 
@@ -38,8 +42,8 @@ class CountingTuner:
         folder.write_text(str((weights or self.weights())["weight"].item()))
 
 
-def tuning() -> BaseTuning:
-    return BaseTuning(CountingTuner(), publish_every=3, round_updates=10)
+def tuning(*, is_resumed: bool = False) -> BaseTuning:
+    return BaseTuning(CountingTuner(), publish_every=3, round_updates=10, is_resumed=is_resumed)
 
 
 def train(algorithm: BaseTuning, updates: int) -> list[int]:
@@ -73,8 +77,25 @@ def test_what_was_published_stays_as_it_was(tmp_path: Path) -> None:
 def test_after_a_resume_actors_get_the_base_that_training_goes_on_from() -> None:
     before = tuning()
     train(before, 8)
-    after = tuning()
+    after = tuning(is_resumed=True)
     after.load_state(before.state())
     published = after.base()
     assert published is not None and published.weights["weight"] == 8
     assert train(after, 5) == [10, 13]
+
+
+def test_a_learner_that_was_killed_before_its_first_checkpoint_gives_actors_the_first_base_back() -> None:
+    train(tuning(), 4)
+    published = tuning(is_resumed=True).base()
+    assert published is not None and published.weights["weight"] == 0
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_run_that_a_learner_has_begun_is_resumed(is_begun: bool, tmp_path: Path) -> None:
+    config = compose_config(["algo=sft", f"runs_dir={tmp_path}", "name=one"])
+    assert isinstance(config.algo, SftConfig)
+    if is_begun:
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one" / "config.yaml").touch()
+    made = make._tuning(config, config.algo, CountingTuner(), round_updates=10)
+    assert (made.base() is not None) == is_begun

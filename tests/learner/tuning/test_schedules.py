@@ -59,6 +59,14 @@ def test_rounds_go_on_after_a_restart() -> None:
     assert (again.rounds_begun, again.updates_due) == (2, 140)
 
 
+def test_a_run_that_was_stopped_with_enough_successes_trains_before_more_frames_come() -> None:
+    schedule = rounds(1000, SimpleNamespace(episodes=10, figures=dict))
+    schedule.resume(2, 300)
+    assert schedule.updates_due == 100 and schedule.waiting_for == ""
+    schedule.load_state({"updates": 0, "started_at": None})  # of a checkpoint before the last success
+    assert schedule.updates_due == 100
+
+
 def test_a_run_without_successes_says_that_nothing_was_trained() -> None:
     schedule = rounds(100, SimpleNamespace(episodes=2, figures=dict))
     schedule.count("a", rows(100))

@@ -73,6 +73,13 @@ def test_what_a_person_corrected_is_kept_from_an_episode_that_failed():
     assert found.episodes == 1 and found.corrected_frames == 4
 
 
+def test_of_an_episode_that_is_too_short_no_correction_is_kept_either():
+    found, kept = successes(min_frames=9)
+    observations = np.zeros((8, OBS), np.float32)
+    found._judge(observations, observations[:, :ACT], np.zeros(8, bool), np.ones(8, bool))
+    assert len(kept) == 0 and found.corrected_frames == 0
+
+
 @pytest.mark.parametrize("committed", [0, 2, 5])
 def test_after_a_restart_the_set_is_the_one_that_was_there(committed: int, tmp_path: Path) -> None:
     sent = messages({0, 2, 3, 5}, [9, 13, 5, 7, 1, 30, 4, 8])
