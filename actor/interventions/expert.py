@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from actor.evaluate_base import load_residual
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
 from actor.interventions.expert_files import find_residual, find_run
 from actor.policy.contract import BasePolicy
@@ -86,11 +86,11 @@ class Expert:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         self._policy.observe(observation, images)
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         if self._after is not None:
             self._acting |= self._frames >= self._after
         self._frames += 1
-        return Taken(self._acting.clone(), self._policy.act_in(self._acting).action)
+        return Intervention(self._acting.clone(), self._policy.act_in(self._acting).action)
 
     def marks(self) -> Mapping[int, Mark]:
         return {}

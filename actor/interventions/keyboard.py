@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
 from actor.interventions.terminal import Terminal
 from actor.policy.images import NO_IMAGES, Images
@@ -51,7 +51,7 @@ class Keyboard:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Nothing."""
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         for key in self._terminal.pressed():
             self._press(key, proposed)
         if self._terminal.gone:
@@ -61,7 +61,7 @@ class Keyboard:
             self._left[dim] = max(0, left - 1)
         if self._settings.gripper:
             self._action[0, -1] = self._gripper
-        return Taken(self._acting.clone(), self._action.clone())
+        return Intervention(self._acting.clone(), self._action.clone())
 
     def marks(self) -> Mapping[int, Mark]:
         marks, self._marks = self._marks, {}

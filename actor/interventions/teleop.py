@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
 from actor.interventions.keyboard import MARKS
 from actor.interventions.terminal import Terminal
@@ -77,7 +77,7 @@ class Teleop:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Nothing."""
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         try:
             self._ask(proposed)
         except InterventionError:
@@ -91,7 +91,7 @@ class Teleop:
             for key in self._terminal.pressed():
                 if key in MARKS:
                     self._marks[0] = MARKS[key]
-        return Taken(self._acting.clone(), self._action.clamp(-1, 1))
+        return Intervention(self._acting.clone(), self._action.clamp(-1, 1))
 
     def marks(self) -> Mapping[int, Mark]:
         marks, self._marks = self._marks, {}
