@@ -26,7 +26,7 @@ class PicturedEnvironment(EnvironmentAround):
         file.parent.mkdir(parents=True, exist_ok=True)
         self._said = self._failed = False
         started_s = time.monotonic()
-        self._show()
+        self.reset()  # some draw nothing before
         log.info("the first picture took %.1f s", time.monotonic() - started_s)
 
     def reset(self, seed: int | None = None) -> Tensor:
