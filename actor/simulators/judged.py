@@ -12,9 +12,9 @@ from actor.simulators.contract import Step, VectorEnvironment
 
 
 class JudgedEnvironment(EnvironmentAround):
-    """Of `envs`, which do not end episodes at their own success. Success is what a classifier calls success for
-    `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the simulator
-    says."""
+    """Of `envs`, which do not end episodes at their own success. Success is what a classifier calls success
+    for `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the
+    simulator says."""
 
     def __init__(self, envs: VectorEnvironment, classifier: SuccessClassifier, frames: int) -> None:
         super().__init__(envs)
