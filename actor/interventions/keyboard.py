@@ -40,7 +40,9 @@ class Keyboard:
 
     @classmethod
     def of(cls, settings: ActorConfig, num_envs: int, action_dim: int) -> Self:
-        """At the terminal of this process. Raises InterventionError: it has none."""
+        """At the terminal of this process.
+        Raises InterventionError: it has none, or no action dimension has keys."""
+        moves(settings.keyboard, action_dim)  # refuses keys before the terminal is changed
         return cls(Terminal(), settings.keyboard, num_envs, action_dim)
 
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:

@@ -160,6 +160,23 @@ def test_the_policy_acts_where_the_connection_breaks():
     keyboard.close()
 
 
+def test_a_terminal_that_is_gone_is_closed_as_any_other():
+    person = Person()
+    before = set(os.listdir("/proc/self/fd"))
+    terminal = Terminal(person.path)
+    person.leave()
+    terminal.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_keys_that_are_refused_leave_the_terminal_as_it_was(person: Person, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actor.interventions.keyboard.Terminal", lambda: Terminal(person.path))
+    before = person.mode()
+    with pytest.raises(InterventionError, match="leave no key"):
+        Keyboard.of(make_config().actor, 1, 1)
+    assert person.mode() == before
+
+
 def test_without_a_terminal_one_line_says_what_to_do(tmp_path):
     with pytest.raises(InterventionError, match="needs a terminal of its own"):
         Terminal(str(tmp_path / "none"))
