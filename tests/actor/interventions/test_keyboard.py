@@ -15,6 +15,7 @@ import torch
 from actor.interventions.contract import Mark
 from actor.interventions.error import InterventionError
 from actor.interventions.keyboard import Keyboard, moves
+from actor.interventions.marks import MARK_AFTER_FRAMES
 from actor.interventions.terminal import Terminal
 from config.section import ConfigError
 from tests.support.helpers import make_config
@@ -127,6 +128,29 @@ def test_a_key_marks_the_episode_once(keyboard: Keyboard, person: Person, key: s
     keyboard.act(PROPOSED)
     assert keyboard.marks() == {0: mark}
     assert keyboard.marks() == {}
+
+
+def test_a_mark_that_comes_just_after_an_episodes_end_is_ignored_and_the_person_is_told(
+    keyboard: Keyboard, person: Person
+):
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([True, False]))
+    person.type("\r")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {}
+    assert person.sees("success is ignored: this episode has just begun")
+    for _ in range(MARK_AFTER_FRAMES - 1):
+        keyboard.act(PROPOSED)
+        keyboard.marks()
+    person.type("\r")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {0: Mark.SUCCESS}
+
+
+def test_the_end_of_another_sub_environment_ignores_no_mark(keyboard: Keyboard, person: Person):
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([False, True]))
+    person.type("x")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {0: Mark.THROWN_AWAY}
 
 
 def test_the_person_is_told_the_keys_and_who_acts(keyboard: Keyboard, person: Person):
