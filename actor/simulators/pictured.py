@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 class PicturedEnvironment(EnvironmentAround):
     """As `envs`. After each step the file has the newest picture of sub-environment 0, as JPEG, for whoever
-    serves it; it goes when these simulators close. Making one draws the first picture, which is slow."""
+    serves it; it goes when these simulators close. Making one resets them and draws the first picture,
+    which is slow."""
 
     def __init__(self, envs: VectorEnvironment, file: Path) -> None:
         super().__init__(envs)

@@ -9,7 +9,11 @@ import torch
 from config.process import StopRequest, UsageError
 from config.train_reward import RewardTraining, compose_reward_training
 from learner.rewards.labels import Labels
+from tests.support.identifiable import pack
 from tests.support.lerobot_datasets import feature
+from tests.support.recorder import LENGTHS, Recorder
+from tests.system.replay_faults import CAMERA, with_images
+from tests.system.replay_faults import SIZE as SIZE_OF_RUN
 
 SIZE = 32
 
@@ -112,6 +116,22 @@ def test_pictures_have_the_labels_given_and_the_last_one_is_used_once(tmp_path: 
     assert seen == [20, 20, 240] * 2
     assert kept.success.tolist() == [True, False, False] * 2
     assert kept.episode.tolist() == [0] * 3 + [1] * 3
+
+
+def test_a_replay_has_the_picture_after_the_last_action(tmp_path: Path) -> None:
+    from learner.rewards.seen import read_pictures
+
+    recorder = Recorder(tmp_path / "replay", None, "image")
+    finals = []
+    for truth in recorder.truths[:2]:
+        recorder.commit(truth)
+        finals.append(with_images(pack(truth.rows))[f"final_image.{CAMERA}"][0])
+    given = labels(tuple(LENGTHS[:2]))
+    features, size = {CAMERA: f"observation.images.{CAMERA}"}, (SIZE_OF_RUN[1], SIZE_OF_RUN[0])
+    pictures, kept = read_pictures([str(recorder.folder)], features, size, given)
+    ends = np.cumsum(np.add(LENGTHS[:2], 1)) - 1
+    assert np.array_equal(pictures[CAMERA][ends], finals)
+    assert np.array_equal(kept.episode, given.episode) and np.array_equal(kept.success, given.success)
 
 
 @pytest.mark.parametrize(
