@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from actor.interventions.contract import ActionSource
-from actor.interventions.held import HeldRollout
 from actor.interventions.make import make_source
 from actor.interventions.marked import MarkedEnvironment
 from actor.interventions.takeover import Takeover
+from actor.interventions.whole_episodes import WholeEpisodes
 from actor.link.uplink import Uplink
 from actor.link.weights import adopt_newest
 from actor.policy.contract import BasePolicy
@@ -120,13 +120,13 @@ def make_rollout(
     source: ActionSource | None,
     spec: ExperienceSpec,
     seed: int,
-) -> Rollout | HeldRollout:
+) -> Rollout | WholeEpisodes:
     """What collects what happens."""
     if source is None:
         return Rollout(envs, policy, spec, seed)
-    judged = MarkedEnvironment(envs, source)
-    rollout = Rollout(judged, policy, spec, seed)
-    return HeldRollout(rollout, judged, spec) if source.marks_episodes else rollout
+    marked = MarkedEnvironment(envs, source)
+    rollout = Rollout(marked, policy, spec, seed)
+    return WholeEpisodes(rollout, marked, spec) if source.marks_episodes else rollout
 
 
 def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
@@ -192,7 +192,7 @@ def is_over(uplink: Uplink) -> bool:
 
 
 def simulate(
-    rollout: Rollout | HeldRollout,
+    rollout: Rollout | WholeEpisodes,
     policy: DecoratedPolicy | Takeover,
     uplink: Uplink,
     rows_per_batch: int,
@@ -216,8 +216,8 @@ def simulate(
             uplink.hasten_heartbeat()
             uplink.pump(figures())
         rollout.step()
-        if rollout.rows >= rows_per_batch:
-            uplink.send(rollout.take())
+        while rollout.rows >= rows_per_batch:  # several times after a whole episode
+            uplink.send(rollout.take(rows_per_batch))
         uplink.pump(figures())
         if is_over(uplink):
             log.info("the learner has what it needs: %d frames simulated here", rollout.frames)

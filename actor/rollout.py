@@ -4,6 +4,7 @@ A decision closes when its frames are used up or its episode ends; then it becom
 columns that `protocol.experience` defines.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -56,7 +57,7 @@ class Rollout:
         }
         self._rows = torch.arange(n)
         self._frames, self._episode, self._decision = torch.zeros(3, n, dtype=torch.int64)
-        self._closed: list[Columns] = []
+        self._closed: deque[Columns] = deque()
         self.rows = 0
         """Closed decisions to take."""
         self.frames = 0
@@ -81,15 +82,15 @@ class Rollout:
         self.frames += self._envs.num_envs
         self.episodes += int(step.ended.sum())
 
-    def take(self) -> Columns:
-        """All closed decisions since the last call, in time order; call when `rows` > 0."""
-        batches, self._closed = self._closed, []
-        first = 0
-        for batch in batches:
-            batch["final_row"] += first
-            first += len(batch["frames"])
-        self.rows = 0
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._dtypes}
+    def take(self, enough: int | None = None) -> Columns:
+        """The oldest closed decisions, in time order; call when `rows` > 0.
+
+        Args:
+            enough: rows to take, and what closed in the same frame as the last of them; None: all.
+        """
+        columns = take_first(self._closed, self.rows if enough is None else enough)
+        self.rows -= len(columns["frames"])
+        return columns
 
     def _record(self, chosen: Chosen, step: Step) -> None:
         """Note what belongs to the frame just executed."""
@@ -153,6 +154,17 @@ class Rollout:
         }
         sent = {name: value.cpu()[rows] for name, value in seen.items() if name in self._dtypes}
         return {"final_base_plan": plans, **sent}
+
+
+def take_first(batches: deque[Columns], enough: int) -> Columns:
+    """Remove the first batches, until they have `enough` rows; returns them as one."""
+    taken, rows = list[Columns](), 0
+    while batches and rows < enough:
+        batch = batches.popleft()
+        batch["final_row"] += rows
+        rows += len(batch["frames"])
+        taken.append(batch)
+    return {name: np.concatenate([batch[name] for batch in taken]) for name in taken[0]}
 
 
 def _with_prefix(prefix: str, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

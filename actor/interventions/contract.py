@@ -19,12 +19,12 @@ class Mark(Enum):
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Who acts in the next frame of N sub-environments.
+class Intervention:
+    """For each of N sub-environments: whether the source acts in this frame, and with which action.
 
     Attributes:
-        acting: (N,) bool: the source does, not the policy.
-        action: (N, A) in [-1, 1], where it acts.
+        acting: (N,) bool. Elsewhere the policy acts.
+        action: (N, A) in [-1, 1]; rows in which the source does not act are ignored.
     """
 
     acting: Tensor
@@ -45,7 +45,7 @@ class ActionSource(Protocol):
         """The newest observations (N, O)."""
         ...
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         """Of this frame, for which the policy proposes actions (N, A)."""
         ...
 

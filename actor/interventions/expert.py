@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from actor.evaluate_base import load_residual
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
-from actor.interventions.expert_files import find_residual, find_run
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.noise import EpisodeSeeds, Use, uniform
+from actor.policy.run_files import expert_files
 from config.compose import read_config
 from config.main import Config
 
@@ -46,14 +46,13 @@ class Expert:
         """Of actor.expert, for an environment with these observation and action dimensions.
         Raises CheckpointError, ConfigError, InterventionError: no such run, or one of another task."""
         settings = config.actor.expert
-        folder = find_run(config)
+        folder, residual = expert_files(settings, config.runs_dir)
         theirs = read_config(folder / "config.yaml")
         theirs = msgspec.structs.replace(theirs, actor=config.actor)
         _require_same_actions(config, theirs, folder)
         base = make_base(theirs.base, theirs.task, config.actor.device)
         check_base_fits(base, *sizes, theirs.base.path)
         _require_cameras(config, base, theirs.base.path)
-        residual = find_residual(folder, settings.checkpoint)
         if residual is not None and theirs.algo.plays is None:
             raise InterventionError(
                 f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
@@ -86,11 +85,11 @@ class Expert:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         self._policy.observe(observation, images)
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         if self._after is not None:
             self._acting |= self._frames >= self._after
         self._frames += 1
-        return Taken(self._acting.clone(), self._policy.act_in(self._acting).action)
+        return Intervention(self._acting.clone(), self._policy.act_in(self._acting).action)
 
     def marks(self) -> Mapping[int, Mark]:
         return {}

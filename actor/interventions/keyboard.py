@@ -7,15 +7,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
+from actor.interventions.marks import MARKS, Marks
 from actor.interventions.terminal import Terminal
 from actor.policy.images import NO_IMAGES, Images
 from config.actor import ActorConfig, KeyboardConfig
 
 log = logging.getLogger(__name__)
 
-MARKS = {"enter": Mark.SUCCESS, "backspace": Mark.FAILURE, "x": Mark.THROWN_AWAY}
 HANDOVER, GRIPPER = "space", "g"
 
 
@@ -34,24 +34,28 @@ class Keyboard:
         # Of each dimension: for how many more frames a key acts, and in which direction.
         self._left, self._direction = [0] * action_dim, [0.0] * action_dim
         self._gripper = 1.0
-        self._marks: dict[int, Mark] = {}
+        self._marks = Marks(terminal.say)
         self._taken_frames = 0
         terminal.say(help_text(settings, action_dim) + "\n")
 
     @classmethod
     def of(cls, settings: ActorConfig, num_envs: int, action_dim: int) -> Self:
-        """At the terminal of this process. Raises InterventionError: it has none."""
+        """At the terminal of this process.
+        Raises InterventionError: it has none, or no action dimension has keys."""
+        moves(settings.keyboard, action_dim)  # refuses keys before the terminal is changed
         return cls(Terminal(), settings.keyboard, num_envs, action_dim)
 
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """The policy has the next episode."""
         if fresh is None or bool(fresh[0]):
             self._hand_over(False)
+        if fresh is not None and bool(fresh[0]):
+            self._marks.begin()
 
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Nothing."""
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         for key in self._terminal.pressed():
             self._press(key, proposed)
         if self._terminal.gone:
@@ -61,19 +65,17 @@ class Keyboard:
             self._left[dim] = max(0, left - 1)
         if self._settings.gripper:
             self._action[0, -1] = self._gripper
-        return Taken(self._acting.clone(), self._action.clone())
+        return Intervention(self._acting.clone(), self._action.clone())
 
     def marks(self) -> Mapping[int, Mark]:
-        marks, self._marks = self._marks, {}
-        return marks
+        return self._marks.take()
 
     def close(self) -> None:
         self._terminal.close()
 
     def _press(self, key: str, proposed: Tensor) -> None:
         if key in MARKS:
-            self._marks[0] = MARKS[key]
-            self._terminal.say(f"this episode: {MARKS[key].value}")
+            self._marks.add(MARKS[key])
         elif key == HANDOVER:
             self._take(proposed) if not self._acting[0] else self._hand_over(False)
         elif key == GRIPPER and self._settings.gripper:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.policy.images import NO_IMAGES, Images
 
 
@@ -15,7 +15,7 @@ class Nobody:
     marks_episodes = False
 
     def __init__(self, num_envs: int, action_dim: int) -> None:
-        self._taken = Taken(torch.zeros(num_envs, dtype=torch.bool), torch.zeros(num_envs, action_dim))
+        self._taken = Intervention(torch.zeros(num_envs, dtype=torch.bool), torch.zeros(num_envs, action_dim))
 
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
         """Nothing."""
@@ -23,7 +23,7 @@ class Nobody:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Nothing."""
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         return self._taken
 
     def marks(self) -> Mapping[int, Mark]:

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
-from actor.interventions.keyboard import MARKS
+from actor.interventions.marks import MARKS, Marks
 from actor.interventions.terminal import Terminal
 from actor.policy.images import NO_IMAGES, Images
 from config.actor import ActorConfig
@@ -58,7 +58,7 @@ class Teleop:
         self._acting = torch.zeros(num_envs, dtype=torch.bool)
         self._before: list[float] | None = None
         self._still, self._gripper = _REST_FRAMES, 1.0
-        self._marks: dict[int, Mark] = {}
+        self._marks = Marks(log.info if terminal is None else terminal.say)
         self._lost = False
 
     @classmethod
@@ -72,12 +72,14 @@ class Teleop:
         return cls(device, settings.teleop_scale, num_envs, action_dim, terminal)
 
     def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
-        """Nothing: who holds the device goes on."""
+        """Who holds the device goes on."""
+        if fresh is not None and bool(fresh[0]):
+            self._marks.begin()
 
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         """Nothing."""
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         try:
             self._ask(proposed)
         except InterventionError:
@@ -90,12 +92,11 @@ class Teleop:
         if self._terminal is not None:
             for key in self._terminal.pressed():
                 if key in MARKS:
-                    self._marks[0] = MARKS[key]
-        return Taken(self._acting.clone(), self._action.clamp(-1, 1))
+                    self._marks.add(MARKS[key])
+        return Intervention(self._acting.clone(), self._action.clamp(-1, 1))
 
     def marks(self) -> Mapping[int, Mark]:
-        marks, self._marks = self._marks, {}
-        return marks
+        return self._marks.take()
 
     def close(self) -> None:
         if self._terminal is not None:
@@ -145,11 +146,11 @@ class Teleop:
 
     def _mark(self, events: Mapping[str, Any]) -> None:
         if events.get("rerecord_episode"):
-            self._marks[0] = Mark.THROWN_AWAY
+            self._marks.add(Mark.THROWN_AWAY)
         elif events.get("success"):
-            self._marks[0] = Mark.SUCCESS
+            self._marks.add(Mark.SUCCESS)
         elif events.get("terminate_episode"):
-            self._marks[0] = Mark.FAILURE
+            self._marks.add(Mark.FAILURE)
 
 
 def connect(settings: Mapping[str, Any]) -> Device:

@@ -1,5 +1,6 @@
 """A terminal in which each key counts at once: over SSH too, and without a screen."""
 
+import contextlib
 import os
 import re
 import termios
@@ -64,10 +65,12 @@ class Terminal:
 
     def close(self) -> None:
         """Leave the terminal as it was; may be called once."""
-        if not self.gone:
+        try:
             self.say("\n")
-            termios.tcsetattr(self._file, termios.TCSANOW, self._before)
-        os.close(self._file)
+            with contextlib.suppress(termios.error):  # it is gone
+                termios.tcsetattr(self._file, termios.TCSANOW, self._before)
+        finally:
+            os.close(self._file)
 
     def __enter__(self) -> Self:
         return self

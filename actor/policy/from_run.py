@@ -8,19 +8,18 @@ import msgspec
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
+from actor.policy.run_files import NAMED, checkpoint_file, run_folder
 from config.algo import AlgoConfig
 from config.collect import CollectConfig
 from config.main import Config
 from config.process import one_line
 
-# Names of checkpoints that a run's folder has; any other is the path of a file.
-_NAMED = {"best": "best.pt", "newest": "newest.pt"}
-
 
 def with_residual(config: Config) -> Config:
     """With the settings of the residual that algo.from_run or algo.checkpoint names, read from its file;
     unchanged where there is none, or where another process has filled them in.
-    Raises CheckpointError: no such file, no residual's, or of another release."""
+    Raises CheckpointError: no residual's file, or of another release. Raises ConfigError: no such run or
+    file."""
     algo = config.algo
     if not isinstance(algo, CollectConfig) or algo.residual is not None or checkpoint_of(config) is None:
         return config
@@ -33,35 +32,28 @@ def with_residual(config: Config) -> Config:
 
 
 def checkpoint_of(config: Config) -> Path | None:
-    """The file of the residual that a collection plays; None: the base plays alone."""
+    """The file of the residual that a collection plays; None: the base plays alone.
+    Raises ConfigError: there is no such run or file."""
     algo = config.algo
     if not isinstance(algo, CollectConfig):
         return None
-    if algo.checkpoint not in _NAMED:
-        return Path(algo.checkpoint)
     folder = folder_of(config)
-    return None if folder is None else folder / "checkpoints" / _NAMED[algo.checkpoint]
+    if folder is None and algo.checkpoint in NAMED:
+        return None
+    return checkpoint_file("algo.checkpoint", algo.checkpoint, folder)
 
 
 def folder_of(config: Config) -> Path | None:
-    """Of the run that algo.from_run names, by its name or its folder."""
+    """Of the run that algo.from_run names. Raises ConfigError: there is none."""
     named = config.algo.from_run if isinstance(config.algo, CollectConfig) else None
-    if named is None:
-        return None
-    return Path(named) if Path(named).is_dir() else Path(config.runs_dir) / named
+    return None if named is None else run_folder("algo.from_run", named, config.runs_dir)
 
 
 def read_residual(config: Config) -> dict[str, Any]:
     """The content of the checkpoint.
     Raises CheckpointError: it cannot be read, is none of a residual, or has values that are not finite."""
-    place, folder = checkpoint_of(config), folder_of(config)
+    place = checkpoint_of(config)
     assert place is not None
-    if folder is not None and not folder.is_dir():
-        raise CheckpointError(f"algo.from_run={folder.name}: there is no run {folder}")
-    if folder is not None and not place.exists():
-        raise CheckpointError(
-            f"{place} does not exist: choose another with algo.checkpoint=best, newest, or the path of a file"
-        )
     content = read_checkpoint(place)
     if not isinstance(content, dict) or not {"algo", "actor"} <= content.keys():
         raise CheckpointError(f"{place} is no checkpoint of a residual: name a run that trains one")

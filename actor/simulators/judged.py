@@ -12,9 +12,9 @@ from actor.simulators.contract import Step, VectorEnvironment
 
 
 class JudgedEnvironment(EnvironmentAround):
-    """Of `envs`, whose episodes end at the task's limit alone. Success is what a classifier calls success for
-    `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the simulator
-    says."""
+    """Of `envs`, which do not end episodes at their own success. Success is what a classifier calls success
+    for `frames` frames in a row: it ends the episode, with reward 1. `Step.true_success` is what the
+    simulator says."""
 
     def __init__(self, envs: VectorEnvironment, classifier: SuccessClassifier, frames: int) -> None:
         super().__init__(envs)
@@ -31,13 +31,13 @@ class JudgedEnvironment(EnvironmentAround):
         judged = dataclasses.replace(
             step,
             reward=success.to(step.reward.dtype),
-            terminated=success,
+            terminated=step.terminated | success,
             truncated=step.truncated & ~success,
             success=success,
             true_success=step.success,
         )
-        # Where the limit ended an episode in this frame, the next one has begun already.
-        judged = self._restarted(judged, success & ~step.truncated)
+        # Where the task ended an episode in this frame, the next one has begun already.
+        judged = self._restarted(judged, success & ~step.ended)
         self.images = judged.images
         self._in_a_row[judged.ended.cpu()] = 0
         return judged

@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 class PicturedEnvironment(EnvironmentAround):
     """As `envs`. After each step the file has the newest picture of sub-environment 0, as JPEG, for whoever
-    serves it; it goes when these simulators close. Making one draws the first picture, which is slow."""
+    serves it; it goes when these simulators close. Making one resets them and draws the first picture,
+    which is slow."""
 
     def __init__(self, envs: VectorEnvironment, file: Path) -> None:
         super().__init__(envs)
@@ -26,7 +27,7 @@ class PicturedEnvironment(EnvironmentAround):
         file.parent.mkdir(parents=True, exist_ok=True)
         self._said = self._failed = False
         started_s = time.monotonic()
-        self._show()
+        self.reset()  # some draw nothing before
         log.info("the first picture took %.1f s", time.monotonic() - started_s)
 
     def reset(self, seed: int | None = None) -> Tensor:

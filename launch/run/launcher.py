@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from actor.interventions.expert_files import find_residual, find_run
 from actor.policy.dimensions import dimensions_of, require_bounded
+from actor.policy.run_files import expert_files
 from config.base import DiffusionBaseConfig, why_no_base
 from config.collect import CollectConfig
 from config.compose import write_config
@@ -84,7 +84,7 @@ def require_files(config: Config) -> None:
     require_base(config)
     require_prior_sources(config)
     if config.actor.intervene == "expert":
-        find_residual(find_run(config), config.actor.expert.checkpoint)
+        expert_files(config.actor.expert, config.runs_dir)
 
 
 def require_one_name_each(config: Config) -> None:
@@ -164,7 +164,7 @@ def with_sizes(config: Config) -> Config:
 
 def with_played(config: Config) -> Config:
     """With the settings of the residual that a collection plays, so that each process need not read them.
-    Raises CheckpointError: see `actor.policy.from_run`."""
+    Raises CheckpointError, ConfigError: see `actor.policy.from_run`."""
     if not isinstance(config.algo, CollectConfig):
         return config
     from actor.policy.from_run import with_residual  # torch takes seconds

@@ -26,9 +26,9 @@ def train_on_pictures(asked: RewardTraining, stop: threading.Event) -> Report | 
     Raises CheckpointError: the encoder. DemonstrationError: data without pictures of these cameras, or with
     labels of one class."""
     settings, task = asked
-    labels_of(read_episodes(asked), settings.sources)  # before pictures are decoded
+    labels = labels_of(read_episodes(asked), settings.sources)
     cameras = {camera: feature_of(camera) for camera in task.cameras}
-    pictures, labels = read_pictures(settings.sources, cameras, task.camera_size)
+    pictures, labels = read_pictures(settings.sources, cameras, task.camera_size, labels)
     model = make_model(task.cameras, task.camera_size, settings.encoder, settings.device)
     held_out = labels.folds(settings.folds, settings.seed) == 0
     if not _train(model, pictures, labels, ~held_out, settings, stop):

@@ -134,7 +134,8 @@ def trained(folder: Path, words: tuple[str, ...] = ()) -> dict[str, torch.Tensor
     import msgspec
 
     content = {"version": 3, "updates": 9, "algo": msgspec.to_builtins(algo), "actor": weights}
-    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").touch()
     write_checkpoint(folder / "checkpoints" / "best.pt", content)
     return weights
 
@@ -154,10 +155,11 @@ def test_the_residual_of_another_run_plays_with_its_own_settings(
 
 def test_what_cannot_play_is_refused_in_one_line(tmp_path: Path, free_ports: tuple[int, int]) -> None:
     words = ("algo.from_run=taught", "algo.episodes=2")
-    with pytest.raises(CheckpointError, match="there is no run .*taught"):
+    (tmp_path / "taught").mkdir()
+    with pytest.raises(ConfigError, match="algo.from_run=taught is no run: name a run's folder"):
         with_residual(make(tmp_path, free_ports, *words))
     trained(tmp_path / "taught")
-    with pytest.raises(CheckpointError, match=r"newest\.pt does not exist: choose another"):
+    with pytest.raises(ConfigError, match=r"newest\.pt is missing: give best, newest, or a file"):
         with_residual(make(tmp_path, free_ports, *words, "algo.checkpoint=newest"))
     other = make(tmp_path, free_ports, *words, "task=stack_cube")
     with pytest.raises(CheckpointError, match="does not fit this task and base") as refused:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from actor.interventions.contract import Mark, Taken
-from actor.interventions.held import HeldRollout
+from actor.interventions.contract import Intervention, Mark
 from actor.interventions.marked import MarkedEnvironment
 from actor.interventions.takeover import Takeover
+from actor.interventions.whole_episodes import WholeEpisodes
 from actor.policy.images import NO_IMAGES, Images
 from actor.rollout import Rollout
 from protocol.arrays import Columns
@@ -40,12 +40,12 @@ class ScriptedSource:
     def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
         pass
 
-    def act(self, proposed: Tensor) -> Taken:
+    def act(self, proposed: Tensor) -> Intervention:
         acting, action = torch.zeros(self._num_envs, dtype=torch.bool), torch.zeros_like(proposed)
         for env, numbers in self._actions.get(self._frame, {}).items():
             acting[env], action[env] = True, torch.tensor(numbers)
         self._frame += 1
-        return Taken(acting, action)
+        return Intervention(acting, action)
 
     def marks(self) -> Mapping[int, Mark]:
         return self._marks.get(self._frame - 1, {})
@@ -62,13 +62,13 @@ def intervention_spec(**changes: object) -> ExperienceSpec:
 
 def taken_over(
     source: ScriptedSource, lengths: list[list[int]], *words: str, ends: str = "truncated"
-) -> Rollout | HeldRollout:
+) -> Rollout | WholeEpisodes:
     """A rollout of the counting base, whose plans are close to 0.1, with `source` beside it."""
     config = make_config(f"algo.residual_every={EVERY}", *words)
     policy = make_policy(CountingBase(), config, len(lengths), EVERY)
     takeover = Takeover(policy, source, config.algo.residual_scale)
-    judged = MarkedEnvironment(ScriptedEnvironment(lengths, ends), source)
-    return HeldRollout(Rollout(judged, takeover, intervention_spec()), judged, intervention_spec())
+    marked = MarkedEnvironment(ScriptedEnvironment(lengths, ends), source)
+    return WholeEpisodes(Rollout(marked, takeover, intervention_spec()), marked, intervention_spec())
 
 
 def intervened_columns(frames: int = 24) -> Columns:

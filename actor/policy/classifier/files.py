@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,16 +41,24 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def who_says_success(task: TaskConfig) -> str:
-    """For learner and actors to compare: the simulator, or the digest of a classifier.
+    """For learner and actors to compare: the simulator, or a classifier's digest with task.success_frames.
     Raises CheckpointError: there is no such classifier."""
     if task.classifier is None:
         return "simulator"
-    digest = hashlib.sha256()
     _read_description(task.classifier)
-    for pattern in _COMPARED:
-        for file in sorted(task.classifier.glob(pattern)):
-            digest.update(file.read_bytes())
-    return f"classifier {digest.hexdigest()[:16]}"
+    found = (file for pattern in _COMPARED for file in sorted(task.classifier.glob(pattern)))
+    files = [(file, file.stat()) for file in found if file.is_file()]
+    digest = _digest(tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in files))
+    return f"classifier {digest} for {task.success_frames} frames"
+
+
+@cache
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the content of files, each with its size and time of change. Cached: an encoder may be large."""
+    digest = hashlib.sha256()
+    for file, *_ in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def save_states(folder: Path, classifier: StateClassifier, description: Description) -> None:

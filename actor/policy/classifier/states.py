@@ -51,9 +51,9 @@ class StateClassifier(nn.Module):
 
     @torch.no_grad()
     def probability(self, observation: Tensor, images: Images = NO_IMAGES) -> Tensor:
-        seen = self.seen(observation)
+        seen = self.seen(observation.to(self.mean.device))
         each = [torch.sigmoid(self.logits(member, seen)) for member in range(len(self.members))]
-        return torch.stack(each).mean(0)
+        return torch.stack(each).mean(0).to(observation.device)
 
 
 def _network(width: int, hidden: Sequence[int]) -> nn.Sequential:

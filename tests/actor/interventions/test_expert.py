@@ -15,6 +15,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.noise import Use, keys_at, uniform
 from actor.rollout import Rollout
 from config.compose import compose_config, write_config
+from config.section import ConfigError
 from protocol.arrays import Columns
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import collect, make_config, make_policy
@@ -107,8 +108,8 @@ def test_the_base_of_another_run_is_an_expert(tmp_path: Path):
 @pytest.mark.parametrize(
     ("error", "said", "words"),
     [
-        (InterventionError, "is no run: name a run's folder", ["actor.expert.run=nowhere"]),
-        (InterventionError, "best.pt is missing: give best, newest, base, or a file", []),
+        (ConfigError, "is no run: name a run's folder", ["actor.expert.run=nowhere"]),
+        (ConfigError, "best.pt is missing: give best, newest, base, or a file", []),
         (CheckpointError, "does not fit this algo, base and task", ["actor.expert.checkpoint={folder}/x.pt"]),
     ],
 )

@@ -15,6 +15,7 @@ import torch
 from actor.interventions.contract import Mark
 from actor.interventions.error import InterventionError
 from actor.interventions.keyboard import Keyboard, moves
+from actor.interventions.marks import MARK_AFTER_FRAMES
 from actor.interventions.terminal import Terminal
 from config.section import ConfigError
 from tests.support.helpers import make_config
@@ -129,6 +130,29 @@ def test_a_key_marks_the_episode_once(keyboard: Keyboard, person: Person, key: s
     assert keyboard.marks() == {}
 
 
+def test_a_mark_that_comes_just_after_an_episodes_end_is_ignored_and_the_person_is_told(
+    keyboard: Keyboard, person: Person
+):
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([True, False]))
+    person.type("\r")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {}
+    assert person.sees("success is ignored: this episode has just begun")
+    for _ in range(MARK_AFTER_FRAMES - 1):
+        keyboard.act(PROPOSED)
+        keyboard.marks()
+    person.type("\r")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {0: Mark.SUCCESS}
+
+
+def test_the_end_of_another_sub_environment_ignores_no_mark(keyboard: Keyboard, person: Person):
+    keyboard.begin(torch.zeros(2, 3), torch.tensor([False, True]))
+    person.type("x")
+    keyboard.act(PROPOSED)
+    assert keyboard.marks() == {0: Mark.THROWN_AWAY}
+
+
 def test_the_person_is_told_the_keys_and_who_acts(keyboard: Keyboard, person: Person):
     assert person.sees("s/w a/d f/r")
     person.type("w")
@@ -158,6 +182,23 @@ def test_the_policy_acts_where_the_connection_breaks():
     person.leave()
     assert not keyboard.act(PROPOSED).acting.any()
     keyboard.close()
+
+
+def test_a_terminal_that_is_gone_is_closed_as_any_other():
+    person = Person()
+    before = set(os.listdir("/proc/self/fd"))
+    terminal = Terminal(person.path)
+    person.leave()
+    terminal.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_keys_that_are_refused_leave_the_terminal_as_it_was(person: Person, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("actor.interventions.keyboard.Terminal", lambda: Terminal(person.path))
+    before = person.mode()
+    with pytest.raises(InterventionError, match="leave no key"):
+        Keyboard.of(make_config().actor, 1, 1)
+    assert person.mode() == before
 
 
 def test_without_a_terminal_one_line_says_what_to_do(tmp_path):

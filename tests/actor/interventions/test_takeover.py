@@ -1,12 +1,42 @@
 """Where somebody acts instead of the policy: what is executed, and what is recorded."""
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from actor.interventions.contract import Mark
+from actor.loop import simulate
+from protocol.arrays import Columns
 from protocol.experience import ExperienceCheck
 from tests.support.helpers import collect
 from tests.support.interventions import ScriptedSource, intervention_spec, taken_over
+
+
+class Unchanging:
+    """What the loop asks of a policy that gets no other weights."""
+
+    weights_version, base_version, has_room = 1, 0, True
+
+
+class Counting:
+    """An uplink to a learner that needs the first `frames` frames."""
+
+    def __init__(self, frames: int) -> None:
+        self._left, self.sent = frames, list[Columns]()
+
+    @property
+    def progress(self) -> SimpleNamespace:
+        return SimpleNamespace(evaluate=False, finished=self._left == 0)
+
+    def newest_weights(self, *, with_base: bool) -> None: ...
+
+    def send(self, columns: Columns) -> None:
+        self.sent.append(columns)
+
+    def pump(self, figures: dict[str, float]) -> None:
+        self._left -= 1
 
 
 def test_the_action_is_executed_and_the_residual_is_the_one_that_reproduces_it():
@@ -74,6 +104,18 @@ def test_rows_are_sent_once_their_episode_has_ended():
     assert rollout.rows == 0
     rollout.step()
     assert rollout.rows == 2
+
+
+def test_a_whole_episode_is_sent_in_messages_of_the_size_asked_for():
+    rollout, uplink = taken_over(ScriptedSource({}), [[30]]), Counting(frames=60)
+    simulate(rollout, Unchanging(), uplink, 3, threading.Event())  # type: ignore[arg-type]
+    assert [len(columns["frames"]) for columns in uplink.sent] == [3] * 5
+    assert [columns["final_row"].tolist() for columns in uplink.sent] == [[], [], [1], [], []]
+    whole = {name: np.concatenate([sent[name] for sent in uplink.sent]) for name in ("episode", "decision")}
+    assert whole["episode"].tolist() == [0] * 8 + [1] * 7
+    assert whole["decision"].tolist() == [*range(8), *range(7)]
+    for columns in uplink.sent:
+        ExperienceCheck(intervention_spec())(columns)
 
 
 def test_a_residual_that_decides_later_leaves_no_trace_of_the_intervention():

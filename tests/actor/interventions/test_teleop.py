@@ -90,6 +90,17 @@ def test_its_buttons_mark_episodes(events: set[Events], mark: Mark):
     assert teleop.marks() == {}
 
 
+def test_a_button_that_is_still_pressed_when_the_next_episode_begins_marks_one_episode():
+    pad = Gamepad()
+    pad.events[Events.SUCCESS] = True
+    teleop = Teleop(pad, 1.0, 1, 7)
+    teleop.act(PROPOSED)
+    assert teleop.marks() == {0: Mark.SUCCESS}
+    teleop.begin(torch.zeros(1, 3), torch.tensor([True]))
+    teleop.act(PROPOSED)
+    assert teleop.marks() == {}
+
+
 def test_a_leader_arm_acts_while_it_moves_as_far_as_it_moved():
     arm = Leader()
     teleop = Teleop(arm, 10.0, 1, 2)

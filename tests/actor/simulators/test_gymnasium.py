@@ -142,6 +142,11 @@ def test_success_is_what_the_configuration_asks_for(changes: dict[str, Any], fra
     assert play(a_task(**changes)) == frames
 
 
+def test_beside_a_classifier_the_task_ends_episodes_and_its_success_does_not() -> None:
+    task = msgspec.structs.replace(a_task(), success="classifier:anywhere")
+    assert play(task) == [(0, False, False, False), (1, False, False, True), (1, True, False, True)]
+
+
 def test_a_task_that_never_says_whether_it_succeeded_is_refused_at_its_first_end() -> None:
     with pytest.raises(
         UnplayableError, match=r"SilentShelf-v0 reports no info\['is_success'\].*task.gymnasium.success"

@@ -18,12 +18,13 @@ from tests.support.spec import make_spec
 
 
 class Scripted:
-    """Observation: [100 * episode + frame]. Truncated after 6 frames; truly successful in frame 2."""
+    """Observation: [100 * episode + frame]. Truncated after 6 frames, unless it `terminates` after so many;
+    truly successful in frame 2."""
 
     observation_dim, action_dim, images = 1, 1, {}
 
-    def __init__(self, num_envs: int) -> None:
-        self.num_envs = num_envs
+    def __init__(self, num_envs: int, terminates: int | None = None) -> None:
+        self.num_envs, self._terminates = num_envs, terminates
         self.at = torch.zeros(num_envs)
 
     def reset(self, seed: int | None = None) -> Tensor:
@@ -32,10 +33,10 @@ class Scripted:
     def step(self, action: Tensor) -> Step:
         self.at += 1
         final, frame = self.at[:, None].clone(), self.at % 100
-        truncated = frame == 6
-        self._begin(truncated)
-        none = torch.zeros(self.num_envs, dtype=torch.bool)
-        return Step(self.at[:, None].clone(), self.at * 0, none, truncated, frame == 2, final)
+        terminated = frame == (self._terminates or -1)
+        truncated = (frame == 6) & ~terminated
+        self._begin(terminated | truncated)
+        return Step(self.at[:, None].clone(), self.at * 0, terminated, truncated, frame == 2, final)
 
     def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
         self._begin(rows)
@@ -89,6 +90,18 @@ def test_success_in_the_last_frame_is_no_truncation_and_starts_one_episode_alone
     steps = play(Calls(6), frames=1, steps=7)
     assert steps[5].terminated.item() and not steps[5].truncated.item()
     assert steps[5].observation.item() == 100 and steps[6].observation.item() == 101
+
+
+@pytest.mark.parametrize("calls", [(), (3,)])
+def test_an_episode_that_the_task_ends_is_ended_and_the_next_one_begins_once(
+    calls: tuple[float, ...],
+) -> None:
+    envs = JudgedEnvironment(Scripted(1, terminates=3), Calls(*calls), 1)
+    envs.reset()
+    steps = [envs.step(torch.zeros(1, 1)) for _ in range(4)]
+    assert [step.terminated.item() for step in steps] == [False, False, True, False]
+    assert steps[2].success.item() == bool(calls)
+    assert [steps[2].observation.item(), steps[3].observation.item()] == [100, 101]
 
 
 def judged_task(*words: str) -> TaskConfig:

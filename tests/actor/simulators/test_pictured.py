@@ -12,7 +12,16 @@ from tests.support.fakes import ScriptedEnvironment
 
 
 class Drawn(ScriptedEnvironment):
+    """As gymnasium's tasks: draws nothing before the first reset."""
+
+    images, drawable = {}, False
+
+    def reset(self, seed: int | None = None) -> torch.Tensor:
+        self.drawable = True
+        return super().reset(seed)
+
     def picture(self) -> np.ndarray:
+        assert self.drawable
         return np.zeros((8, 8, 3), np.uint8)
 
 

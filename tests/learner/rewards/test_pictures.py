@@ -8,7 +8,12 @@ import torch
 
 from config.process import StopRequest, UsageError
 from config.train_reward import RewardTraining, compose_reward_training
+from learner.rewards.labels import Labels
+from tests.support.identifiable import pack
 from tests.support.lerobot_datasets import feature
+from tests.support.recorder import LENGTHS, Recorder
+from tests.system.replay_faults import CAMERA, with_images
+from tests.system.replay_faults import SIZE as SIZE_OF_RUN
 
 SIZE = 32
 
@@ -87,18 +92,62 @@ def test_other_pictures_than_the_tasks_are_refused(tmp_path: Path) -> None:
         ("base_camera", (64, SIZE), "of 64 x 32 pixels"),
     ):
         with pytest.raises(UsageError, match=says):
-            read_pictures([str(data)], {camera: f"observation.images.{camera}"}, size)
+            read_pictures([str(data)], {camera: f"observation.images.{camera}"}, size, labels((5,)))
 
 
-def test_the_frame_after_an_action_has_its_label(tmp_path: Path) -> None:
+def labels(frames: tuple[int, ...]) -> Labels:
+    """Of episodes of so many actions, the first frame of which alone is successful."""
+    success = np.concatenate([np.arange(count + 1) == 0 for count in frames])
+    return Labels(success, np.repeat(np.arange(len(frames)), np.add(frames, 1)))
+
+
+def read(data: Path, given: Labels) -> tuple[list[int], Labels]:
+    """The brightness of each picture, and its labels."""
     from learner.rewards.seen import read_pictures
 
-    data = write_dataset(tmp_path / "data", episodes=2, frames=3)
-    pictures, labels = read_pictures(
-        [str(data)], {"base_camera": "observation.images.base_camera"}, (SIZE, SIZE)
+    pictures, kept = read_pictures(
+        [str(data)], {"base_camera": "observation.images.base_camera"}, (SIZE, SIZE), given
     )
-    assert labels.success.tolist() == [False, False, False, True] * 2
-    assert pictures["base_camera"][:4, 0, 0, 0].tolist() == [20, 20, 240, 240], "the last one is used twice"
+    return pictures["base_camera"][:, 0, 0, 0].tolist(), kept
+
+
+def test_pictures_have_the_labels_given_and_the_last_one_is_used_once(tmp_path: Path) -> None:
+    seen, kept = read(write_dataset(tmp_path / "data", episodes=2, frames=3), labels((3, 3)))
+    assert seen == [20, 20, 240] * 2
+    assert kept.success.tolist() == [True, False, False] * 2
+    assert kept.episode.tolist() == [0] * 3 + [1] * 3
+
+
+def test_a_replay_has_the_picture_after_the_last_action(tmp_path: Path) -> None:
+    from learner.rewards.seen import read_pictures
+
+    recorder = Recorder(tmp_path / "replay", None, "image")
+    finals = []
+    for truth in recorder.truths[:2]:
+        recorder.commit(truth)
+        finals.append(with_images(pack(truth.rows))[f"final_image.{CAMERA}"][0])
+    given = labels(tuple(LENGTHS[:2]))
+    features, size = {CAMERA: f"observation.images.{CAMERA}"}, (SIZE_OF_RUN[1], SIZE_OF_RUN[0])
+    pictures, kept = read_pictures([str(recorder.folder)], features, size, given)
+    ends = np.cumsum(np.add(LENGTHS[:2], 1)) - 1
+    assert np.array_equal(pictures[CAMERA][ends], finals)
+    assert np.array_equal(kept.episode, given.episode) and np.array_equal(kept.success, given.success)
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ((3, 4), "number 1 has 4 pictures and 5 labels"),
+        ((3,), "number 1 has 4 pictures and 0 labels"),
+        ((3, 3, 3), "number 2 has 0 pictures and 4 labels"),
+    ],
+)
+def test_pictures_of_other_episodes_than_are_labelled_are_refused(
+    frames: tuple[int, ...], says: str, tmp_path: Path
+) -> None:
+    data = write_dataset(tmp_path / "data", episodes=2, frames=3)
+    with pytest.raises(UsageError, match=says):
+        read(data, labels(frames))
 
 
 def test_a_missing_encoder_is_one_line(tmp_path: Path) -> None:

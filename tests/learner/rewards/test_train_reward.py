@@ -86,6 +86,32 @@ def test_other_weights_on_pictures_are_another_judge(trained: Path, tmp_path: Pa
     assert len(judges) == 2
 
 
+def test_another_number_of_successful_frames_is_another_judge(trained: Path) -> None:
+    words = [f"task.success=classifier:{trained}"]
+    once, twice = (
+        who_says_success(compose_config([*words, f"task.success_frames={frames}"]).task) for frames in (1, 2)
+    )
+    assert once != twice and twice.endswith("for 2 frames")
+
+
+def test_files_of_a_judge_are_read_once_and_folders_beside_them_never(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = compose_config([f"task.success=classifier:{tmp_path}"]).task
+    (tmp_path / "classifier.json").write_bytes((trained / "classifier.json").read_bytes())
+    (tmp_path / "encoder" / ".cache").mkdir(parents=True)
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"weights")
+    read, read_bytes = list[str](), Path.read_bytes
+
+    def noted(self: Path) -> bytes:
+        read.append(self.name)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    assert who_says_success(task) == who_says_success(task)
+    assert read.count("model.safetensors") == 1
+
+
 @pytest.mark.parametrize("wrong", [{"members": -1}, {"members": 10**9}, {"hidden": [-4]}, {"hidden": [8]}])
 def test_a_description_that_does_not_fit_the_weights_is_one_line(
     wrong: dict[str, object], trained: Path, tmp_path: Path

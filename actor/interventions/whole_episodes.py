@@ -1,23 +1,23 @@
 """Rows that wait for the end of their episode, since it may be thrown away."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 
 import numpy as np
 
 from actor.interventions.marked import MarkedEnvironment
-from actor.rollout import Rollout
+from actor.rollout import Rollout, take_first
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec, Per, columns_of
 
 
-class HeldRollout:
+class WholeEpisodes:
     """As `rollout`, which plays in `envs`; rows are to be taken once their episode has ended."""
 
     def __init__(self, rollout: Rollout, envs: MarkedEnvironment, spec: ExperienceSpec) -> None:
         self._rollout, self._envs = rollout, envs
         self._per_end = {column.name for column in columns_of(spec) if column.per is Per.END}
         self._open: dict[int, list[Columns]] = defaultdict(list)
-        self._ended: list[Columns] = []
+        self._ended: deque[Columns] = deque()
         self.sub_envs = rollout.sub_envs
         self.thrown_away = 0
         """Episodes."""
@@ -43,12 +43,13 @@ class HeldRollout:
         if self._rollout.rows:
             self._hold(self._rollout.take())
 
-    def take(self) -> Columns:
-        """All decisions of the episodes that ended since the last call; call when `rows` > 0."""
-        rows, self._ended = self._ended, []
-        for place, row in enumerate(rows):
-            row["final_row"] = row["final_row"] + place
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    def take(self, enough: int | None = None) -> Columns:
+        """The oldest decisions of episodes that have ended; call when `rows` > 0.
+
+        Args:
+            enough: rows to take, which may be a part of an episode; None: all.
+        """
+        return take_first(self._ended, self.rows if enough is None else enough)
 
     def _hold(self, columns: Columns) -> None:
         ends = columns["final_row"].tolist()
