@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_raw
+from config.layout import with_indices
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
@@ -75,8 +76,10 @@ def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
 
 @functools.cache
 def _composed(*overrides: str) -> DictConfig:
-    """The defaults, composed once: Hydra needs half a second."""
-    return compose_raw(CONFIG_DIR, overrides)
+    """The defaults, composed once: Hydra needs half a second. Relations have indices, as those of runs."""
+    plain = OmegaConf.to_container(compose_raw(CONFIG_DIR, overrides))
+    assert isinstance(plain, dict)
+    return OmegaConf.create(with_indices(plain, ask=None))
 
 
 def run_words(changed: Sequence[Changed]) -> list[str]:
