@@ -69,8 +69,8 @@ def with_indices(plain: dict[str, Any], ask: Ask | None) -> dict[str, Any]:
     Args:
         ask: for the layout of a task that config/spaces.yaml does not know; None: its names stay.
 
-    Raises ConfigError: a name that is no part of the observation; what `ask` raises. ValidationError of msgspec:
-    the task cannot be asked about.
+    Raises ConfigError: a name that is no part of the observation; what `ask` raises. ValidationError of
+    msgspec: the task cannot be asked about.
     """
     task, algo = plain.get("task"), plain.get("algo")
     if not isinstance(task, dict) or not isinstance(task.get("relations"), dict):

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from config.section import Section
 from config.task import SCALED, TaskConfig
 
-
 BLIND = {"nothing": 1}
 """The layout of a state that has none, of task.obs=pixels: one dimension that is always 0."""
 

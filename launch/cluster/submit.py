@@ -104,8 +104,8 @@ def require_startable(batch: Batch) -> None:
 
 
 def require_usable(batch: Batch) -> tuple[Config, ...]:
-    """As a launcher completes and checks runs, without the devices of their nodes; runs that differ in what is
-    not looked at are looked at once.
+    """As a launcher completes and checks runs, without the devices of their nodes. Runs that differ in what
+    is not looked at are looked at once.
     Raises UsageError, FailedError: the task, the base, the classifier or prior data cannot be used."""
     runs = tuple(with_played(with_sizes(config)) for config in batch.runs)
     looked = {msgspec.json.encode(_looked_at(config)): config for config in runs}

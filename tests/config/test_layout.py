@@ -79,7 +79,9 @@ def test_a_run_keeps_indices_and_takes_names(tmp_path) -> None:
     path = tmp_path / "config.yaml"
     write_config(path, compose_config([]))
     assert "obj_pose" not in path.read_text()
-    read = read_config(path, ["algo.relations=[{point: goal_pos, tip: null, origin: tcp_pose, turned: true}]"])
+    read = read_config(
+        path, ["algo.relations=[{point: goal_pos, tip: null, origin: tcp_pose, turned: true}]"]
+    )
     assert [each.text for each in read.algo.relations] == ["26 from 19 turned"]  # type: ignore[union-attr]
 
 

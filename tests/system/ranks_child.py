@@ -48,7 +48,10 @@ def launch(rank: int) -> list[str]:
 def main(folder: Path) -> None:
     run_dir = folder / "first" / "run"
     with Link() as link, contextlib.ExitStack() as started:
-        hosts = [start([], "here", launch(0), folder, "first"), start(link.there, "there", launch(1), folder, "second")]
+        hosts = [
+            start([], "here", launch(0), folder, "first"),
+            start(link.there, "there", launch(1), folder, "second"),
+        ]
         actor = start([], "here", ["actor"], folder, "actor")
         for process in (*hosts, actor):
             started.callback(process.wait)

@@ -19,6 +19,7 @@ from actor.simulators.gymnasium import first_observation, require, single_enviro
 from actor.simulators.make import make_environment
 from actor.simulators.spaces import ActionScale, StateRow
 from config.section import ConfigError
+from config.spaces import spaces_of
 from config.task import TaskConfig
 from tests.support.fetch import INSTALL, needs_fetch
 from tests.support.helpers import make_config
