@@ -2,7 +2,8 @@
 
     python -m tests.system.ranks_child FOLDER
 
-Prints one JSON object: how each rank ended after the link between them was cut, and what it said.
+The link between them is cut, then mended, and both are started again. Prints one JSON object: how each ended,
+and what it said.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,31 +45,56 @@ def launch(rank: int) -> list[str]:
     return ["accelerate.commands.launch", "--multi_gpu", *machines, *meeting, "-m", "learner"]
 
 
-def main(folder: Path) -> None:
-    run_dir = folder / "first" / "run"
-    with Link() as link, contextlib.ExitStack() as started:
-        hosts = [
-            start([], "here", launch(0), folder, "first"),
-            start(link.there, "there", launch(1), folder, "second"),
+class Hosts:
+    """Rank 0 here and rank 1 there, for one start of the learner."""
+
+    def __init__(self, link: Link, folder: Path) -> None:
+        prefixes = ((), "here"), (link.there, "there")
+        self.names = [name for _, name in prefixes]
+        self.processes = [
+            start(prefix, name, launch(rank), folder, name) for rank, (prefix, name) in enumerate(prefixes)
         ]
+        self._folder = folder
+
+    def wait(self, timeout_s: float) -> list[int]:
+        """Exit codes."""
+        return [process.wait(timeout_s) for process in self.processes]
+
+    def said(self) -> list[str]:
+        return [(self._folder / f"{name}.log").read_text() for name in self.names]
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def main(folder: Path) -> None:
+    run_dir = folder / "here" / "run"
+
+    def updates() -> int:
+        found = [point["updates"] for point in points(run_dir) if "loss/critic" in point]
+        return found[-1] if found else 0
+
+    with Link() as link, contextlib.ExitStack() as started:
+        hosts = Hosts(link, folder)
+        started.callback(hosts.kill)
         actor = start([], "here", ["actor"], folder, "actor")
-        for process in (*hosts, actor):
-            started.callback(process.wait)
-            started.callback(process.kill)
+        started.callback(actor.wait)
+        started.callback(actor.kill)
         checkpoint = run_dir / "checkpoints" / "training.pt"
-        wait_for(lambda: checkpoint.exists() and points(run_dir)[-1].get("loss/critic"), *hosts, actor)
+        wait_for(lambda: checkpoint.exists() and updates(), *hosts.processes, actor)
         link.cut()
-        begun_s, ended_s = time.monotonic(), dict[str, float]()
-        for name, host in zip(("first", "second"), hosts, strict=True):
-            host.wait(60)
-            ended_s[name] = time.monotonic() - begun_s
+        codes, said = hosts.wait(60), hosts.said()
+        link.mend()
+        before = updates()
+        again = Hosts(link, folder)
+        started.callback(again.kill)
+        wait_for(lambda: updates() > before, *again.processes, actor)
         result = {
-            "codes": [host.returncode for host in hosts],
-            "ended_s": ended_s,
-            "said": {name: (folder / f"{name}.log").read_text() for name in ended_s},
-            "second_has_files": (folder / "second").exists(),
-            "actor_waits": actor.poll() is None,
-        }
+            "codes": codes, "said": said, "said_again": again.said(),
+            "second_has_files": (folder / "there").exists(),
+        }  # fmt: skip
     sys.stdout.write(json.dumps(result) + "\n")
 
 
