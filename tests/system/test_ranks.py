@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -151,14 +152,16 @@ def test_ranks_that_accelerate_launches_end_by_name_too(place: Place) -> None:
 
 
 @pytest.mark.slow  # Accelerate starts torch's own launcher on both hosts, twice
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_one_learner_of_two_hosts_ends_by_name_when_one_is_cut_off_and_goes_on(tmp_path: Path) -> None:
     """The hosts are network namespaces, each with an address of its own."""
     if (reason := refusal()) is not None:
         pytest.skip(reason)
     child = enter("tests.system.ranks_child", [str(tmp_path)])
-    output = child.communicate(timeout=390)[0]
+    output = child.communicate(timeout=850)[0]
     assert child.returncode == 0, output[-3000:]
+    everybody = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    assert not [words for words in everybody if any(str(tmp_path) in word for word in words)]
     result = json.loads(output.splitlines()[-1])
     assert result["codes"] == [1, 1]
     for other, said in zip((1, 0), result["said"], strict=True):
