@@ -9,6 +9,8 @@ from actor.policy.dimensions import dimensions_of
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
 from actor.simulators.maniskill import make_simulator, require_task, state_layout
+from config.asked import ask_simulator
+from config.compose import compose_config
 from config.layout import name_of
 from config.section import ConfigError
 from config.spaces import spaces_of
@@ -64,11 +66,11 @@ def test_a_task_of_the_table_of_spaces_has_them(env_id: str) -> None:
 
 def test_the_state_of_a_controller_is_in_the_observation_and_names_find_what_is_behind_it() -> None:
     """Of the modes with a target, which the table does not know."""
-    words = ("task.env_id=PickCube-v1", "task.control_mode=pd_ee_target_delta_pose")
-    config = make_config(*words)
+    config = compose_config(["task.control_mode=pd_ee_target_delta_pose"])
     assert spaces_of(config.task)[:2] == (None, None)
-    layout = state_layout(config.task).layout
-    [one, other] = config.algo.relations
+    layout = ask_simulator(config.task).layout
+    assert layout["agent.controller.arm.target_pose"] == 7
+    [one, other] = config.task.relations["PickCube-v1"]
     assert name_of(one.point, layout) == name_of(other.origin, layout) == "extra.obj_pose"
     assert one.point > 29
 
