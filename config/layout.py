@@ -1,7 +1,7 @@
 """The layout of an observation, its parts by name, and relations that name them instead of indices."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -72,12 +72,12 @@ def with_indices(plain: dict[str, Any], ask: Ask | None) -> dict[str, Any]:
     Raises ConfigError: a name that is no part of the observation; what `ask` raises. ValidationError of
     msgspec: the task cannot be asked about.
     """
-    task, algo = plain.get("task"), plain.get("algo")
-    if not isinstance(task, dict) or not isinstance(task.get("relations"), dict):
+    task, algo = _section(plain.get("task")), _section(plain.get("algo"))
+    if not isinstance(task.get("relations"), dict):
         return plain
     played = task.get("env_id")
-    of_tasks: dict[Any, Any] = {}
-    for env_id, relations in task["relations"].items():
+    of_tasks: dict[str, Any] = {}
+    for env_id, relations in _section(task["relations"]).items():
         if _names_parts(relations):
             layout = _layout(plain, env_id, ask if env_id == played else None)
             if layout is None and env_id != played:
@@ -85,7 +85,7 @@ def with_indices(plain: dict[str, Any], ask: Ask | None) -> dict[str, Any]:
             relations = _numbered(relations, layout, f"task.relations.{env_id}")
         of_tasks[env_id] = relations
     plain = plain | {"task": task | {"relations": of_tasks}}
-    if isinstance(algo, dict) and _names_parts(algo.get("relations")):
+    if _names_parts(algo.get("relations")):
         layout = _layout(plain, played, ask)
         plain["algo"] = algo | {"relations": _numbered(algo["relations"], layout, "algo.relations")}
     return plain
@@ -104,19 +104,21 @@ def _layout(plain: dict[str, Any], env_id: Any, ask: Ask | None) -> Layout | Non
     return ask(msgspec.convert(plain | {"task": plain["task"] | {"relations": {}}}, _Asked).task)
 
 
+def _section(value: Any) -> dict[str, Any]:
+    """What is none is left to the check of all keys."""
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
 def _names_parts(relations: Any) -> bool:
-    return any(isinstance(value, str) for relation in _tables(relations) for value in relation.values())
-
-
-def _tables(relations: Any) -> Iterable[dict[str, Any]]:
-    return [each for each in relations if isinstance(each, dict)] if isinstance(relations, list) else []
+    given = cast(list[Any], relations) if isinstance(relations, list) else []
+    return any(isinstance(value, str) for each in given for value in _section(each).values())
 
 
 def _numbered(relations: list[Any], layout: Layout | None, key: str) -> list[Any]:
     if layout is None:
         return relations
     try:
-        return [_with_index(each, layout) if isinstance(each, dict) else each for each in relations]
+        return [_with_index(_section(each), layout) if isinstance(each, dict) else each for each in relations]
     except ValueError as error:
         raise ConfigError(f"configuration: {key}: {error}") from error
 

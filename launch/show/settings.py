@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -77,8 +77,7 @@ def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
 @functools.cache
 def _composed(*overrides: str) -> DictConfig:
     """The defaults, composed once: Hydra needs half a second. Relations have indices, as those of runs."""
-    plain = OmegaConf.to_container(compose_raw(CONFIG_DIR, overrides))
-    assert isinstance(plain, dict)
+    plain = cast(dict[str, Any], OmegaConf.to_container(compose_raw(CONFIG_DIR, overrides)))
     return OmegaConf.create(with_indices(plain, ask=None))
 
 
