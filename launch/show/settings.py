@@ -18,8 +18,8 @@ from config.compose import CONFIG_DIR, compose_raw
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
-# A map with keys of the user's own.
-_OPEN = "task.relations."
+# Maps with keys of the user's own.
+_OPEN = ("task.relations.", "task.proprioception.")
 # Keys of these sections appear in the defaults of others.
 _FIRST = ("name", "task", "base", "algo")
 # Group -> the key of the configuration that has the name of the group's file.

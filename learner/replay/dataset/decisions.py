@@ -27,6 +27,7 @@ class Ending(NamedTuple):
     truncated: bool
     observation: Array
     base_plan: Array
+    features: Array | None
     images: dict[str, Array]
 
 
@@ -37,17 +38,18 @@ class Endings:
         self._messages = messages
 
     def at(self, number: int) -> Ending:
-        terminated, truncated, observation, base_plan, images = self._columns
+        terminated, truncated, observation, base_plan, features, images = self._columns
         return Ending(
             terminated[number],
             truncated[number],
             observation[number],
             base_plan[number],
+            None if features is None else features[number],
             {camera: pictures[number] for camera, pictures in images.items()},
         )
 
     @cached_property
-    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, dict[str, Array]]:
+    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, Array | None, dict[str, Array]]:
         terminated, truncated = (_joined(self._messages, name) for name in ("terminated", "truncated"))
         rows = terminated | truncated
         return (
@@ -55,6 +57,7 @@ class Endings:
             truncated[rows].tolist(),
             _joined(self._messages, "final_observation"),
             _joined(self._messages, "final_base_plan"),
+            _joined_features(self._messages, "final_features"),
             _joined_images(self._messages, FINAL_IMAGE_PREFIX),
         )
 
@@ -87,6 +90,8 @@ class Decisions:
     action_dim: int
     optional: dict[str, Array]
     """(D, k, ...)"""
+    features: Array | None
+    """f2 (D, E)"""
     images: dict[str, Array]
     """u1 (D, k, H, W, 3)"""
     identity: tuple[Array, Array, Array]
@@ -133,6 +138,7 @@ def sorted_decisions(messages: Messages) -> Decisions:
         observation_dim=first["observation"].shape[2],
         action_dim=first["action"].shape[2],
         optional=_optional(messages, every, order),
+        features=None if (found := _joined_features(messages, "features")) is None else found[order],
         images={
             camera: pictures[order] for camera, pictures in _joined_images(messages, IMAGE_PREFIX).items()
         },
@@ -176,6 +182,8 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
         optional={
             name: joined([block.optional[name][rows] for block, rows in parts]) for name in last.optional
         },
+        features=_features_of(parts),
+        final_features=_final_features(last, ending),
         images={
             camera: joined([block.images[camera][rows] for block, rows in parts]) for camera in last.images
         },
@@ -184,6 +192,17 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
             for camera, pictures in last.images.items()
         },
     )
+
+
+def _features_of(parts: Sequence[Part]) -> Array | None:
+    blocks = [block.features[rows] for block, rows in parts if block.features is not None]
+    return np.concatenate(blocks) if blocks else None
+
+
+def _final_features(last: Decisions, ending: Ending | None) -> Array | None:
+    if ending is not None or last.features is None:
+        return None if ending is None else ending.features
+    return np.zeros_like(last.features[0])
 
 
 def _executed(frames: Array, every: int) -> Array | slice:
@@ -197,6 +216,10 @@ def _joined(messages: Messages, name: str) -> Array:
     if len(messages) == 1:
         return messages[0][0][name]
     return np.concatenate([columns[name] for columns, _ in messages])
+
+
+def _joined_features(messages: Messages, name: str) -> Array | None:
+    return _joined(messages, name) if name in messages[0][0] else None
 
 
 def _joined_images(messages: Messages, prefix: str) -> dict[str, Array]:

@@ -40,6 +40,10 @@ class Episode:
     """f4 (k, A)"""
     optional: dict[str, Array] = field(default_factory=dict[str, Array])
     """Optional column -> (T, ...), see `protocol.experience`; a decision's value at each of its frames."""
+    features: Array | None = None
+    """f2 (R, E), the base's at each decision; None where none came."""
+    final_features: Array | None = None
+    """f2 (E,), zeros if terminated or unknown."""
     images: dict[str, Array] = field(default_factory=dict[str, Array])
     """Camera -> u1 (T, H, W, 3), like the observations."""
     final_images: dict[str, Array] = field(default_factory=dict[str, Array])
