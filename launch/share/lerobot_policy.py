@@ -65,8 +65,8 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     config = shared.config
     if "features" in shared.residual.algo.sees:
         raise UsageError(
-            f"the residual of {shared.run_dir} sees features (algo.sees), which the plugin for LeRobot does not "
-            "have: play it with residual-rl evaluate, or train one that sees state or proprioception"
+            f"the residual of {shared.run_dir} sees features (algo.sees), which the plugin for LeRobot "
+            "does not have: play it with residual-rl evaluate, or train one that sees state or proprioception"
         )
     base = _base_parts(config)
     residual = _residual(shared)
