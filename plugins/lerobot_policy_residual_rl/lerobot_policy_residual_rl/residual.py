@@ -61,9 +61,7 @@ class Sight(nn.Module):
     def __init__(self, config: ResidualRlConfig) -> None:
         super().__init__()
         if unknown := set(config.sees) - {"state", "proprioception"}:
-            raise ValueError(
-                f"config.json: sees={sorted(unknown)}: install a newer {__package__}"
-            )
+            raise ValueError(f"config.json: sees={sorted(unknown)}: install a newer {__package__}")
         self._words = config.sees
         self._related = Relations(config.relations, config.observation_dim)
         self._places = [dim for first, end in config.proprioception for dim in range(first, end)]
