@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -166,8 +166,8 @@ def _of_this_release(plain: dict[str, Any], algo: dict[str, Any]) -> dict[str, A
     if algo["kind"] == "residual":
         algo = with_younger_keys(algo)
     elif isinstance(played := algo.get("residual"), dict):
-        algo["residual"] = with_younger_keys(played)
-    added = {"task": {"proprioception": {}}, "learner": {"keep_features": True}}
+        algo["residual"] = with_younger_keys(cast(dict[str, Any], played))
+    added: dict[str, dict[str, Any]] = {"task": {"proprioception": {}}, "learner": {"keep_features": True}}
     sections = {name: keys | plain[name] for name, keys in added.items() if isinstance(plain.get(name), dict)}
     return sections | {"algo": algo}
 

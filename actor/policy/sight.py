@@ -18,19 +18,15 @@ class Sizes(NamedTuple):
     features: int
     """Of the base; 0: nobody asks for them."""
 
-    @property
-    def row(self) -> int:
-        return self.observation + self.features
-
 
 class Sight(nn.Module):
-    """Rows (B, row) -> what is seen of them (B, dim), the parts in the order of their words.
+    """Rows (B, O + E) -> what is seen of them (B, dim), the parts in the order of their words.
     Raises ConfigError: a part reads beyond the observation, or there are no features."""
 
     def __init__(self, words: Sequence[str], algo: AlgoConfig, sizes: Sizes) -> None:
         super().__init__()
-        self._parts = nn.ModuleList(_PARTS[word](algo, sizes) for word in words)
-        self.dim = sum(int(part.dim) for part in self._parts)
+        parts = [_PARTS[word](algo, sizes) for word in words]
+        self._parts, self.dim = nn.ModuleList(parts), sum(part.dim for part in parts)
 
     def forward(self, row: Tensor) -> Tensor:
         seen = [part(row) for part in self._parts]
@@ -83,4 +79,8 @@ class _Features(nn.Module):
         return row[:, self._first :]
 
 
-_PARTS = {"state": _State, "proprioception": _Proprioception, "features": _Features}
+_PARTS: dict[str, type[_State] | type[_Proprioception] | type[_Features]] = {
+    "state": _State,
+    "proprioception": _Proprioception,
+    "features": _Features,
+}

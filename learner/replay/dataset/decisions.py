@@ -27,7 +27,7 @@ class Ending(NamedTuple):
     truncated: bool
     observation: Array
     base_plan: Array
-    features: Array | None
+    features: Array
     images: dict[str, Array]
 
 
@@ -44,12 +44,12 @@ class Endings:
             truncated[number],
             observation[number],
             base_plan[number],
-            None if features is None else features[number],
+            features[number],
             {camera: pictures[number] for camera, pictures in images.items()},
         )
 
     @cached_property
-    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, Array | None, dict[str, Array]]:
+    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, Array, dict[str, Array]]:
         terminated, truncated = (_joined(self._messages, name) for name in ("terminated", "truncated"))
         rows = terminated | truncated
         return (
@@ -57,7 +57,7 @@ class Endings:
             truncated[rows].tolist(),
             _joined(self._messages, "final_observation"),
             _joined(self._messages, "final_base_plan"),
-            _joined_features(self._messages, "final_features"),
+            _joined_features(self._messages, "final_"),
             _joined_images(self._messages, FINAL_IMAGE_PREFIX),
         )
 
@@ -90,8 +90,8 @@ class Decisions:
     action_dim: int
     optional: dict[str, Array]
     """(D, k, ...)"""
-    features: Array | None
-    """f2 (D, E)"""
+    features: Array
+    """f2 (D, E); E is 0 where none came."""
     images: dict[str, Array]
     """u1 (D, k, H, W, 3)"""
     identity: tuple[Array, Array, Array]
@@ -138,7 +138,7 @@ def sorted_decisions(messages: Messages) -> Decisions:
         observation_dim=first["observation"].shape[2],
         action_dim=first["action"].shape[2],
         optional=_optional(messages, every, order),
-        features=None if (found := _joined_features(messages, "features")) is None else found[order],
+        features=_joined_features(messages)[order],
         images={
             camera: pictures[order] for camera, pictures in _joined_images(messages, IMAGE_PREFIX).items()
         },
@@ -182,8 +182,8 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
         optional={
             name: joined([block.optional[name][rows] for block, rows in parts]) for name in last.optional
         },
-        features=_features_of(parts),
-        final_features=_final_features(last, ending),
+        features=np.concatenate([block.features[rows] for block, rows in parts]),
+        final_features=np.zeros_like(last.features[0]) if ending is None else ending.features,
         images={
             camera: joined([block.images[camera][rows] for block, rows in parts]) for camera in last.images
         },
@@ -192,17 +192,6 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
             for camera, pictures in last.images.items()
         },
     )
-
-
-def _features_of(parts: Sequence[Part]) -> Array | None:
-    blocks = [block.features[rows] for block, rows in parts if block.features is not None]
-    return np.concatenate(blocks) if blocks else None
-
-
-def _final_features(last: Decisions, ending: Ending | None) -> Array | None:
-    if ending is not None or last.features is None:
-        return None if ending is None else ending.features
-    return np.zeros_like(last.features[0])
 
 
 def _executed(frames: Array, every: int) -> Array | slice:
@@ -218,8 +207,11 @@ def _joined(messages: Messages, name: str) -> Array:
     return np.concatenate([columns[name] for columns, _ in messages])
 
 
-def _joined_features(messages: Messages, name: str) -> Array | None:
-    return _joined(messages, name) if name in messages[0][0] else None
+def _joined_features(messages: Messages, prefix: str = "") -> Array:
+    if f"{prefix}features" in messages[0][0]:
+        return _joined(messages, f"{prefix}features")
+    rows = sum(len(columns[f"{prefix}observation"]) for columns, _ in messages)
+    return np.zeros((rows, 0), np.float16)
 
 
 def _joined_images(messages: Messages, prefix: str) -> dict[str, Array]:

@@ -50,7 +50,7 @@ def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
 @torch.no_grad()
 def features_along(base: FeaturedBase, episode: Demonstration, every: int) -> Features:
     """The base's features at the episode's own states, one every `every` frames, and at its end."""
-    found = rounded(base.features(_histories(base, episode, every)[1])).cpu().numpy()
+    found = np.asarray(rounded(base.features(_histories(base, episode, every)[1])).cpu(), np.float16)
     return Features(found[:-1], found[-1])
 
 

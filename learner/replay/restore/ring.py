@@ -67,7 +67,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     shards = sorted(map(layout.file_number, layout.parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
-    if ring.features_dim > spec.features_dim:
+    if ring.features_dim and not spec.features_dim:
         ring.lost = sum(_decisions_in(folder, number) for number in shards)
         log.warning(
             "replay: %d decisions of %s are lost to training, the base's features were not kept with them "
