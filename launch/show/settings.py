@@ -129,4 +129,4 @@ def _comparable(value: Any) -> Any:
     """Tuples as lists; a shipped base is the same wherever the project lies."""
     if isinstance(value, str) and "bases/" in value:
         return value[value.rfind("bases/") :]
-    return list(value) if isinstance(value, tuple) else value
+    return [_comparable(each) for each in value] if isinstance(value, list | tuple) else value
