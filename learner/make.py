@@ -71,9 +71,9 @@ def require_shared_updates(algo: AnyAlgorithm) -> AlgoConfig:
 
 
 def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ranks) -> Training:
+    device, spec = config.learner.device, experience_spec(config, base)
     prior = load_prior(config, base)
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
-    device, spec = config.learner.device, experience_spec(config, base)
     algorithm = ResidualSAC(algo, *sizes_in(spec), seed=config.seed, device=device, ranks=ranks)
     if prior_ring is not None and algo.scale_observations != "off":
         algorithm.scale_observations(prior_ring.observation)

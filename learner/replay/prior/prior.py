@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from actor.policy.contract import BasePolicy
-from actor.policy.features import require_features
+from actor.policy.features import FeaturedBase
 from config.algo import AlgoConfig
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.check import require_dimensions
@@ -56,8 +56,8 @@ def read_prior(
         plans = cached_plans(Path(source), episodes, base, plan_key)
     if not algo.needs_features:
         return prior_columns(episodes, plans, algo, source)
-    seeing = require_features(base, f"of {source}")
-    features = cached_features(Path(source), episodes, seeing, plan_key, algo.residual_every)
+    assert isinstance(base, FeaturedBase), "others are refused before"
+    features = cached_features(Path(source), episodes, base, plan_key, algo.residual_every)
     return prior_columns(episodes, plans, algo, source, features)
 
 
