@@ -242,7 +242,10 @@ def test_features_are_the_mean_of_the_prefix_that_lerobot_computes(saved) -> Non
     pictures = torch.randint(0, 256, (3, 1, SIZE, SIZE, 3), generator=generator).to(torch.uint8)
     ours = base.features(observation, {"base_camera": pictures})
     hidden, real, embed = [], [], policy.model.embed_prefix
-    final_norm(policy).register_forward_hook(lambda _, given, out: hidden.append(out))
+    # pi0's norm gives a gate beside what it has normed.
+    final_norm(policy).register_forward_hook(
+        lambda _, given, out: hidden.append(out[0] if isinstance(out, tuple) else out)
+    )
     policy.model.embed_prefix = lambda *args, **kwargs: real.append(embed(*args, **kwargs)) or real[-1]
     policy.reset()
     seen = {STATE: observation[:, 0, :18], TOP: pictures[:, 0].movedim(-1, -3).contiguous() / 255}
