@@ -17,6 +17,26 @@ def relations_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
+
+def proprioception_of(env_id: str, *, _root_: Any) -> Any:
+    """The same of task.proprioception; in YAML `${proprioception_of:<env_id>}`."""
+    return _root_.task.proprioception.get(env_id, [])
+
+
+OmegaConf.register_new_resolver("proprioception_of", proprioception_of, replace=True)
+
+SEEN = ("state", "proprioception", "features")
+"""What a residual may see: words of algo.sees and algo.critics_see."""
+
+# Keys that files of earlier releases lack, with what those releases did.
+_YOUNGER = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
+
+
+def with_younger_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a residual that an earlier release has written, as this release has them."""
+    return {**_YOUNGER, **given}
+
+
 # Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
@@ -68,6 +88,9 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "constant"]
     relations: tuple[Relation, ...]
+    sees: tuple[str, ...]
+    critics_see: tuple[str, ...]
+    proprioception: tuple[tuple[int, int], ...]
     mask_by: Literal["decisions", "success"]
     mask_horizon: int
     gate_share: float
@@ -134,11 +157,30 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
         # An infinite end does not clip.
         ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
         self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
+        self._require_seen()
+
+    def _require_seen(self) -> None:
+        for key in ("sees", "critics_see"):
+            words = getattr(self, key)
+            fit = 0 < len(words) == len(set(words)) and set(words) <= {*SEEN}
+            self.require(fit, key, f"one or more different words of {', '.join(SEEN)}")
+        ranges_fit = all(0 <= first < end for first, end in self.proprioception)
+        self.require(ranges_fit, "proprioception", "ranges [first, end) with first below end")
+        if not self.proprioception and "proprioception" in (*self.sees, *self.critics_see):
+            raise ValueError(
+                "algo.sees or algo.critics_see names proprioception, and task.proprioception names none for "
+                "this task: set algo.proprioception=[[0,18]], ranges [first, end) of the observation"
+            )
 
     @property
     def plays(self) -> "AlgoConfig":
         """The residual that actors add to the base."""
         return self
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether actors have to ask the base for its features."""
+        return "features" in (*self.sees, *self.critics_see)
 
     @property
     def scale(self) -> float:
@@ -156,6 +198,9 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
         dims = "all" if self.residual_dims is None else list(self.residual_dims)
         related = "".join(f", {relation.text}" for relation in self.relations)
         seen = f" relations{related}" if related else ""
+        if self.sees != ("state",):
+            robot = f" {self.proprioception}" if "proprioception" in self.sees else ""
+            seen += f" sees {', '.join(self.sees)}{robot}"
         return f"{self.head} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"
 
     @property

@@ -77,6 +77,7 @@ class LearnerConfig(Section, frozen=True):
     fps: int
     record_images: Literal["video", "image"] | None
     replay_images: bool
+    keep_features: bool
     hindsight_goals: int
     store_queue_episodes: int
     store_flush_s: float

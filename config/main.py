@@ -61,6 +61,8 @@ class Config(Section, frozen=True):
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
             both = "learner.replay_max_gb and learner.replay_max_frames"
             raise ValueError(f"algo=collect keeps all that it collects: set {both} to null")
+        if isinstance(self.base, ZeroBaseConfig) and self.algo.plays and self.algo.plays.needs_features:
+            raise ValueError("algo.sees and algo.critics_see must not name features: base=zero has none")
         self._require_clip()
         self._require_hindsight()
 

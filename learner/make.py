@@ -26,6 +26,7 @@ from learner.replay.restore.memory import RingMemory
 from learner.replay.run import load_prior, make_prior_ring, make_ring
 from learner.schedule.pace import Pace
 from learner.tuning.make import make_rejection, make_sft
+from protocol.experience import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,15 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
             raise TypeError(f"no algorithm for {config.algo!r}")
 
 
+def sizes_in(spec: ExperienceSpec) -> tuple[int, int, int]:
+    """What networks need to know of the experience: observation_dim, action_dim, features_dim."""
+    return spec.observation_dim, spec.action_dim, spec.features_dim
+
+
 def make_algorithm(
-    algo: AnyAlgorithm, sizes: tuple[int, int], *, seed: int, device: str, ranks: Ranks
+    algo: AnyAlgorithm, sizes: tuple[int, int, int], *, seed: int, device: str, ranks: Ranks
 ) -> Algorithm:
-    """The networks of an algorithm whose updates ranks share. `sizes`: observation_dim, action_dim."""
+    """The networks of an algorithm whose updates ranks share. `sizes`: see `sizes_in`."""
     algo = require_shared_updates(algo)
     return ResidualSAC(algo, *sizes, seed=seed, device=device, ranks=ranks)
 
@@ -65,10 +71,10 @@ def require_shared_updates(algo: AnyAlgorithm) -> AlgoConfig:
 
 
 def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ranks) -> Training:
+    device, spec = config.learner.device, experience_spec(config, base)
     prior = load_prior(config, base)
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
-    device, sizes = config.learner.device, (base.observation_dim, base.action_dim)
-    algorithm = ResidualSAC(algo, *sizes, seed=config.seed, device=device, ranks=ranks)
+    algorithm = ResidualSAC(algo, *sizes_in(spec), seed=config.seed, device=device, ranks=ranks)
     if prior_ring is not None and algo.scale_observations != "off":
         algorithm.scale_observations(prior_ring.observation)
     ring = _make_ring(config, base)
@@ -76,9 +82,9 @@ def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ra
     return Training(
         algorithm,
         Batches(joint, ring, prior_ring, seed=config.seed, device=device, hindsight=_make_hindsight(config)),
-        Pace(algo, config.learner.max_updates_behind, config.learner.total_frames),
+        Pace(algo, config.learner.max_updates_behind, config.learner.total_frames, lambda: ring.lost),
         RingMemory(ring),
-        partial(explain, config=config, spec=experience_spec(config, base), prior=prior),
+        partial(explain, config=config, spec=spec, prior=prior),
         {"prior_clipped_share": None if prior is None else prior.clipped_share},
     )
 

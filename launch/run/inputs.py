@@ -95,8 +95,9 @@ def look(config: Config) -> None:
         require_devices(config.actor)
     if _brings_base(config):
         from actor.policy.make import make_base
+        from actor.policy.spec import experience_spec
 
-        make_base(config.base, config.task, "cpu")
+        experience_spec(config, make_base(config.base, config.task, "cpu"))
         if config.algo.trains_base:
             from learner.tuning.make import require_trainable
 

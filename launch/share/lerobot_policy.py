@@ -63,6 +63,11 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists: name a new folder")
     config = shared.config
+    if "features" in shared.residual.algo.sees:
+        raise UsageError(
+            f"the residual of {shared.run_dir} sees features (algo.sees), which the plugin for LeRobot "
+            "does not have: play it with residual-rl evaluate, or train one that sees state or proprioception"
+        )
     base = _base_parts(config)
     residual = _residual(shared)
     settings = _settings(config, shared.residual.algo, base)
@@ -95,6 +100,8 @@ def _settings(config: Config, algo: AlgoConfig, base: BaseParts) -> dict[str, An
         "residual_shape": algo.residual_shape,
         "relations": msgspec.to_builtins(algo.relations),
         "head": algo.head,
+        # Plugins of earlier releases know the state alone.
+        **({} if algo.sees == ("state",) else {"sees": algo.sees, "proprioception": algo.proprioception}),
         "actor_input": algo.actor_input,
         "hidden": algo.hidden,
         "first_seed": config.learner.evaluation.first_seed,

@@ -19,8 +19,8 @@ from config.layout import with_indices
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
-# A map with keys of the user's own.
-_OPEN = "task.relations."
+# Maps with keys of the user's own.
+_OPEN = ("task.relations.", "task.proprioception.")
 # Keys of these sections appear in the defaults of others.
 _FIRST = ("name", "task", "base", "algo")
 # Group -> the key of the configuration that has the name of the group's file.
@@ -131,4 +131,4 @@ def _comparable(value: Any) -> Any:
     """Tuples as lists; a shipped base is the same wherever the project lies."""
     if isinstance(value, str) and "bases/" in value:
         return value[value.rfind("bases/") :]
-    return list(value) if isinstance(value, tuple) else value
+    return [_comparable(each) for each in value] if isinstance(value, list | tuple) else value
