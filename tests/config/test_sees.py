@@ -1,5 +1,6 @@
 """algo.sees, algo.critics_see and task.proprioception: what is refused, and what older files mean."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from config.algo import AlgoConfig
 from config.compose import compose_config, config_text, read_config
+from config.layout import parts_of
 from config.section import ConfigError
 from config.spaces import known_spaces
 from tests.support.helpers import ROOT
@@ -54,10 +56,14 @@ def test_each_shipped_task_says_which_part_of_its_observation_is_the_robot_s(tas
     config = compose_config([f"task={task}"])
     ranges = config.task.proprioception[config.task.env_id]
     assert isinstance(config.algo, AlgoConfig) and config.algo.proprioception == ranges
-    whole = known_spaces(config.task.env_id, config.task.control_mode).observation_dim
-    assert whole is not None
-    ends = [0, *(dim for part in ranges for dim in part), whole]
+    known = known_spaces(config.task.env_id, config.task.control_mode)
+    assert known.observation_dim is not None and known.layout is not None
+    ends = [0, *(dim for part in ranges for dim in part), known.observation_dim]
     assert ends == sorted(ends)
+    robot = [part for part in parts_of(known.layout) if re.match(r"agent\.|extra\.tcp_pose$", part.name)]
+    if robot:  # of ManiSkill's layout
+        dims = [dim for part in robot for dim in range(part.start, part.end)]
+        assert [dim for first, end in ranges for dim in range(first, end)] == dims
 
 
 def test_actors_and_learner_compare_what_the_actor_sees_and_the_default_says_nothing_of_it() -> None:
