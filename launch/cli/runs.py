@@ -126,11 +126,13 @@ def learner(overrides: tuple[str, ...]) -> None:
     """The learner alone: receives experience, trains, publishes weights. `residual-rl run` starts it too."""
     from config.compose import compose_config
     from config.process import stop_on_signals
+    from config.trust import trusting
 
     config = compose_config(overrides)
     from learner.run import run_learner
 
-    run_learner(config, stop_on_signals())
+    with trusting(config.trust_remote_code):
+        run_learner(config, stop_on_signals())
 
 
 @click.command(
@@ -170,13 +172,15 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
         raise click.UsageError("--keys belongs to an address; without one, set wire.keys_dir=FOLDER")
     else:
         from config.compose import compose_config
+        from config.trust import trusting
 
         config = compose_config(overrides)
         from actor.loop import run_actor
         from actor.malloc import keep_freed_memory
 
         keep_freed_memory()
-        run_actor(config, stop_on_signals())
+        with trusting(config.trust_remote_code):
+            run_actor(config, stop_on_signals())
 
 
 VERBS = (run, study, learner, actor)
