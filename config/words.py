@@ -8,13 +8,11 @@ and null is null where the type allows it.
 import contextlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import compress
-from numbers import Integral, Real
 from operator import not_
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -30,8 +28,6 @@ _ITEM = re.compile(
 )
 # What is neither structure nor quoted in a list or map.
 _LEAF = re.compile(r"""'[^']*'|"[^"]*"|[^\[\]{},:'"\s](?:[^\[\]{},:'"]*[^\[\]{},:'"\s])?""")
-# Text that Hydra reads as itself.
-_PLAIN = re.compile(r"(?!(?:null|true|false)$)[\w./][\w./:@+-]*", re.ASCII)
 
 
 class Text(NamedTuple):
@@ -46,32 +42,6 @@ def read_words(words: Sequence[str], kind: type) -> list[Override]:
     """What Hydra makes of `words` for a configuration of type `kind`.
     Raises ConfigError: a word that cannot be read; names it, and how to write it if that is known."""
     return [_read(word, hydra_word(word, kind)) for word in words]
-
-
-def as_words(given: Mapping[str, Any]) -> list[str]:
-    """`{"task": "pick_cube", "learner.demos": None}` as words. Raises ConfigError: a value that no key has."""
-    return [f"{key}={_written(key, value)}" for key, value in given.items()]
-
-
-def _written(key: str, value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case Integral():
-            return str(int(value))
-        case Real():
-            return repr(float(value))
-        case str() | Path():
-            text = str(value)
-            return text if _PLAIN.fullmatch(text) else quoted(text)
-        case Mapping():
-            return f"{{{', '.join(f'{name}: {_written(key, inner)}' for name, inner in value.items())}}}"
-        case list() | tuple():
-            return f"[{', '.join(_written(key, item) for item in value)}]"
-        case _:
-            raise ConfigError(f"configuration: {key}: {value!r} is no value of a key")
 
 
 def key_of(word: str) -> str:

@@ -22,9 +22,9 @@ from config.cluster import LocalConfig
 from config.compose import compose_launch
 from config.main import Config
 from config.process import USAGE_ERROR, FailedError, StopRequest, UsageError
-from config.words import as_words
 from launch.cli.verb import is_override
 from launch.share.elsewhere import is_elsewhere, local_copy, residual_in, with_local_copies
+from launch.show.settings import hydra_value
 from learner.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -200,7 +200,8 @@ def _words(overrides: Overrides) -> list[str]:
     """As the command line has them, with local copies of what lies elsewhere."""
     if isinstance(overrides, str):
         raise UsageError(f"overrides are a list of words or a mapping: [{overrides!r}]")
-    words = as_words(overrides) if isinstance(overrides, Mapping) else [*overrides]
+    pairs = overrides.items() if isinstance(overrides, Mapping) else ()
+    words = [f"{key}={hydra_value(value)}" for key, value in pairs] or [*overrides]
     if wrong := [word for word in words if not is_override(word)]:
         raise UsageError(f"{wrong[0]!r} is no key=value")
     return [with_local_copies(word) for word in words]
