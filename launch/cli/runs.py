@@ -6,6 +6,7 @@ import click
 
 from config.process import TIMED
 from launch.cli.verb import (
+    TRUST,
     FilePath,
     Verb,
     overrides_argument,
@@ -34,6 +35,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
         **PORTS,
         "learner.device=cuda": "trains on a GPU; to simulate there too: docs/how-to/gpu.md",
+        **TRUST,
     },
 )
 @overrides_argument()
@@ -149,6 +151,7 @@ def learner(overrides: tuple[str, ...]) -> None:
         "actor.num_envs=16": "simulators of this actor",
         "actor.id=second actor.index=2": "a second actor on the same host",
         "base.path=FOLDER": "where this host keeps the base, if not where the learner does",
+        **TRUST,
     },
 )
 @words_argument("tcp://HOST:PORT")

@@ -8,9 +8,8 @@ import click
 
 from config.process import UsageError
 from config.trust import trusting
-from launch.cli.verb import FilePath, RunName, SourcePath, Verb, overrides_argument
+from launch.cli.verb import TRUST, FilePath, RunName, SourcePath, Verb, overrides_argument
 
-KEYS = {"trust_remote_code=true": "of a policy with code of its own, which runs only then: read it first"}
 CHECKPOINT = click.option(
     "--checkpoint", default="best", show_default=True, metavar="best|newest|FILE",
     help="Which residual; best is the newest one where none was evaluated.",
@@ -25,7 +24,7 @@ CHECKPOINT = click.option(
         "export my-run --to lerobot out/my-policy": "base and residual, for lerobot-eval and others",
         "export my-run --to lerobot out/base --base-alone": "for lerobot-train to go on with",
     },
-    keys=KEYS,
+    keys=TRUST,
 )
 @click.argument("run", type=RunName())
 @click.argument("target", type=FilePath())
@@ -65,7 +64,7 @@ def _repository(_ctx: click.Context, _param: click.Parameter, value: str) -> str
         "push my-run --what policy --to me/pick-cube --dry-run": "writes the folder that would go",
         "push my-run --what replay --to me/pick-cube-replay --private": "",
     },
-    keys=KEYS,
+    keys=TRUST,
 )
 @click.argument("run", type=RunName())
 @overrides_argument()
@@ -119,7 +118,7 @@ def push(
         "evaluate-open-loop out/my-policy runs/my-run/replay --episodes 20": "",
         "evaluate-open-loop wandb:me/project/pick_cube-base:best lerobot/pusht": "both may lie elsewhere",
     },
-    keys=KEYS | {"learner.wandb.mode=online": "of --tracking wandb"},
+    keys=TRUST | {"learner.wandb.mode=online": "of --tracking wandb"},
 )
 @click.argument("policy", type=SourcePath())
 @click.argument("dataset", type=SourcePath())

@@ -133,20 +133,20 @@ def test_an_evaluation_is_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_loaded_policy_acts_as_in_an_evaluation(tmp_path: Path) -> None:
     config = shared_run(tmp_path / "one", f"base.path={diffusion_base(tmp_path / 'base')}")
-    theirs, policy = ours(config, tmp_path / "one", num_envs=2), load_policy(tmp_path / "one", num_envs=2)
+    policy = load_policy(tmp_path / "one", num_envs=2)
     for _ in range(2):
         policy.reset()
         theirs = ours(config, tmp_path / "one", num_envs=2)
-        for frame in frames(2, 20, config.learner.evaluation.first_seed):
+        for number, frame in enumerate(frames(2, 20, config.learner.evaluation.first_seed)):
             ended = torch.zeros(2, dtype=torch.bool)
             ended[frame.begins] = True
-            if frame.begins and frame.frames != [0, 0]:
+            if frame.begins and number > 0:
                 policy.reset(ended.numpy())
             action = policy.act(frame.observation.numpy())
             assert torch.equal(action, theirs(frame))
     plan = policy.plan()
     assert plan.shape == (2, config.algo.residual_every, policy.action_dim)
-    assert ((plan == action[:, None]).all(2).sum(1) == 1).all()
+    assert ((plan == action[:, None]).all(2).sum(1) >= 1).all()
 
 
 def test_what_does_not_fit_a_loaded_policy_is_said(tmp_path: Path) -> None:

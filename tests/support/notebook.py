@@ -1,0 +1,35 @@
+"""docs/how-to/notebook.ipynb, executed.
+
+python -m tests.support.notebook: executes it and writes its outputs.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "docs" / "how-to" / "notebook.ipynb"
+
+
+def executed(folder: Path) -> Any:
+    """The notebook after all its cells have run in `folder`. Raises nbclient's CellExecutionError."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    content = nbformat.read(NOTEBOOK, as_version=4)
+    # Times would differ each time that it is executed.
+    client = NotebookClient(content, timeout=900, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return client.execute(env=os.environ | {"PYTHONPATH": path})
+
+
+def code_cells(content: Any) -> list[Any]:
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+if __name__ == "__main__":
+    import nbformat
+
+    with tempfile.TemporaryDirectory() as place:
+        nbformat.write(executed(Path(place)), NOTEBOOK)
