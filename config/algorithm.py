@@ -16,7 +16,7 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     @property
     def plays(self) -> Any:
-        """The residual that actors add to the base, as `config.algo.AlgoConfig`; None: they play the base alone."""
+        """The residual that actors add to the base, an AlgoConfig; None: they play the base alone."""
         return None
 
     @property

@@ -7,10 +7,10 @@
     my_package = "my_package.tasks"        # a module that registers environments with ManiSkill
 
     [project.entry-points."residual_rl.bases"]
-    my_kind = "my_package.settings:MyBaseConfig"    # a BaseConfig with tag="my_kind" and make(task, device)
+    my_kind = "my_package.settings:MyBaseConfig"    # a BaseConfig of tag="my_kind" with a method `make`
 
     [project.entry-points."residual_rl.algorithms"]
-    my_kind = "my_package.settings:MyConfig"        # an AlgorithmConfig with tag="my_kind" and make_training(config, base)
+    my_kind = "my_package.settings:MyConfig"        # an AlgorithmConfig of that tag with `make_training`
 
 A package that fails to import is named, and the others work.
 """
@@ -83,7 +83,8 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
     for point in entry_points(group=group):
         if (other := taken.setdefault(point.name, _package(point))) != _package(point):
             raise ConfigError(
-                f"{point.name} of {group} is in two packages, {other} and {_package(point)}: uninstall one of them"
+                f"{point.name} of {group} is in two packages, {other} and {_package(point)}: uninstall one of "
+                "them"
             )
         try:
             joined |= _settings(point.load(), point.name, parent, maker)

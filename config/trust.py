@@ -1,6 +1,6 @@
 """Whether code that a policy or an encoder brings along may run: the key `trust_remote_code`.
 
-Only the words of a command say so, on each host anew: a run's folder and a learner elsewhere are not believed.
+Only the words of a command say so, on each host anew: a run's folder and a learner elsewhere do not count.
 """
 
 from collections.abc import Generator

@@ -5,11 +5,13 @@
     evaluate(finished.folder, episodes=200, first_seed=2_000_000)
     policy = load_policy(finished.folder)
 
-Names are those of the commands: a run (its name under runs/, or its folder), a checkpoint, a folder with a base, a LeRobot
-policy, `hf:owner/name`, `wandb:entity/project/name:alias`. Overrides are the same `key=value` words, as a list, or as a
-mapping: `{"learner.total_frames": 20000, "learner.demos": None}`. Errors are this project's: UsageError (of which
-ConfigError is one kind) for what cannot be done as asked, FailedError for what was started and failed; each has one line.
-Nothing is printed and no signal is caught: what commands say goes to `logging`, and KeyboardInterrupt ends what was started.
+Names are those of the commands: a run (its name under runs/, or its folder), a checkpoint, a folder with a
+base, a LeRobot policy, `hf:owner/name`, `wandb:entity/project/name:alias`. Overrides are the same `key=value`
+words, as a list, or as a mapping: `{"learner.total_frames": 20000, "learner.demos": None}`.
+
+Errors are those of `config.process`, of one line each: UsageError (ConfigError is one kind) for what cannot be
+done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught: what
+commands say goes to `logging`, and KeyboardInterrupt ends what was started.
 """
 
 import logging
@@ -84,7 +86,7 @@ class Evaluation:
 def run(overrides: Overrides = (), *, show: Callable[[str], object] | None = None) -> FinishedRun:
     """One run on this machine, from start to summary, as `residual-rl run`; returns once it is over.
 
-    KeyboardInterrupt ends its processes within ten seconds; the same call goes on with it if `name` was given.
+    KeyboardInterrupt ends its processes within ten seconds; the same call, with a `name`, goes on with it.
 
     Args:
         show: gets each line of the run's processes, such as `print`; they are in the folder's logs/ too.
@@ -124,11 +126,11 @@ def evaluate(
     residual: Name | None = None,
     base_alone: bool = False,
 ) -> Evaluation:
-    """Success over fixed seeds, in several processes, as `residual-rl evaluate`; it is kept beside the policy too.
+    """Success over fixed seeds, in several processes, as `residual-rl evaluate`, and kept as there.
 
     Args:
         policy: None: the base that the overrides say.
-        episodes, first_seed: seeds first_seed, first_seed + 1, ...; None: learner.evaluation of the configuration.
+        episodes, first_seed: seeds first_seed, first_seed + 1, ...; None: as in `learner.evaluation`.
         processes: None: one for each processor.
         residual: a checkpoint that plays instead of the run's best.
 

@@ -33,8 +33,8 @@ def load(subject: Subject, num_envs: int) -> "LoadedPolicy":
 class LoadedPolicy:
     """Acts as in an evaluation: each decision is the best that it knows, without exploration.
 
-    Observations are those of the task (`config.task`): float, (N, observation_dim), or (observation_dim,) where N is 1.
-    Actions are in [-1, 1], for the control mode `config.task.control_mode`.
+    Observations are those of the task (`config.task`): float, (N, observation_dim), or (observation_dim,) where
+    N is 1. Actions are in [-1, 1], for the control mode `config.task.control_mode`.
 
     Attributes:
         config: with which it was made.
@@ -44,7 +44,8 @@ class LoadedPolicy:
 
     def __init__(self, config: Config, base: BasePolicy, policy: DecoratedPolicy, num_envs: int) -> None:
         self.config, self.num_envs = config, num_envs
-        self.observation_dim, self.action_dim, self.cameras = base.observation_dim, base.action_dim, base.cameras
+        self.observation_dim, self.action_dim = base.observation_dim, base.action_dim
+        self.cameras = base.cameras
         self._policy = policy
         self._chosen: Chosen | None = None
         self.reset()
@@ -52,9 +53,9 @@ class LoadedPolicy:
     def reset(self, ended: ArrayLike | Tensor | None = None) -> None:
         """The next observation begins new episodes: where `ended` (N,) bool says so, else in all.
 
-        Random numbers of the base belong to an episode's seed. In sub-environment i the episodes are those of the seeds
-        first_seed + i, first_seed + i + N, ... (`learner.evaluation.first_seed`): `reset()` begins with the first ones,
-        `reset(ended)` goes on with the next ones. Raises UsageError: another shape."""
+        Random numbers of the base belong to an episode's seed. In sub-environment i the episodes are those of
+        the seeds first_seed + i, first_seed + i + N, ... (`learner.evaluation.first_seed`): `reset()` begins
+        with the first ones, `reset(ended)` goes on with the next ones. Raises UsageError: another shape."""
         if ended is None:
             self._begins: Tensor | None = None
             self._chosen = None

@@ -48,7 +48,8 @@ def write_base(folder: Path, config: Config) -> None:
             raise UsageError(f"the base of this run is {place} of the Hub: it is there already")
         case _:
             raise UsageError(
-                f"base={config.base.__struct_config__.tag} has no files: those of diffusion and lerobot can be shared"
+                f"base={config.base.__struct_config__.tag} has no files to share: base=diffusion and "
+                "base=lerobot have"
             )
     # Prior data of the default recipe.
     if (place / "demos.h5").is_file():

@@ -1,4 +1,4 @@
-"""A run's residual, base and replay as artifacts of W&B: one name a task and kind, aliases for which of them."""
+"""A run's residual, base and replay as artifacts of W&B: a name for each task and kind, and aliases."""
 
 import json
 import os

@@ -111,16 +111,18 @@ def test_two_packages_with_one_name_are_refused(
     assert other in str(refused.value) and second in str(refused.value)
 
 
-def bases(kind: type = BaseConfig) -> tuple[type, ...]:
-    """The settings of all bases, ours and those of packages."""
-    return get_args(packages.with_installed(ZeroBaseConfig | DiffusionBaseConfig, packages.BASES, kind, "make"))
+def bases() -> tuple[type, ...]:
+    """The settings of bases, ours and those of packages."""
+    ours = ZeroBaseConfig | DiffusionBaseConfig
+    return get_args(packages.with_installed(ours, packages.BASES, BaseConfig, "make"))
 
 
 def test_bases_and_algorithms_of_a_package_are_words(tmp_path: Path) -> None:
     """In a process of its own: kinds are read once, when the configuration is imported."""
     program = (
         "from config.compose import compose_config as compose\n"
-        "config = compose(['task=raise_cube', 'base=approach', 'base.gain=3', 'algo=doubting', 'algo.doubt=0.5'])\n"
+        "words = ['task=raise_cube', 'base=approach', 'base.gain=3', 'algo=doubting', 'algo.doubt=0.5']\n"
+        "config = compose(words)\n"
         "print(type(config.base).__name__, config.base.gain, config.algo.doubt, config.algo.utd)\n"
         "compose(['algo=doubting', 'algo.doubt=2'])"
     )
@@ -141,11 +143,14 @@ def test_a_package_whose_base_fails_is_named_and_the_others_work(
     monkeypatch.syspath_prepend(install(tmp_path, EXAMPLE))
     assert [kind.__name__ for kind in bases()] == ["ZeroBaseConfig", "DiffusionBaseConfig", "ApproachConfig"]
     said = sorted(record.getMessage() for record in caplog.records)
+    whys = [
+        "broken_base:Base: ZeroDivisionError: division by zero",
+        "no_base:Base: TypeError: no class below BaseConfig with tag='no_base' and a method make",
+    ]
+    names = [why.partition(":")[0] for why in whys]
     assert said == [
-        "package broken_base is left out: its residual_rl.bases broken_base:Base: ZeroDivisionError: division by "
-        "zero",
-        "package no_base is left out: its residual_rl.bases no_base:Base: TypeError: no class below BaseConfig with "
-        "tag='no_base' and a method make",
+        f"package {name} is left out: its residual_rl.bases {why}"
+        for name, why in zip(names, whys, strict=True)
     ]
 
 
@@ -154,7 +159,8 @@ def test_two_packages_with_one_kind_of_base_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, other: str
 ) -> None:
     package(tmp_path, "zz_second", {}, {})
-    (tmp_path / "zz_second-1.0.dist-info/entry_points.txt").write_text(f"[{packages.BASES}]\n{name} = zz:Base\n")
+    entries = tmp_path / "zz_second-1.0.dist-info/entry_points.txt"
+    entries.write_text(f"[{packages.BASES}]\n{name} = zz:Base\n")
     monkeypatch.syspath_prepend(install(tmp_path, EXAMPLE))
     with pytest.raises(ConfigError, match=f"{name} of residual_rl.bases is in two packages") as refused:
         bases()
@@ -171,11 +177,13 @@ def test_the_examples_base_moves_to_the_thing(tmp_path: Path, monkeypatch: pytes
     assert torch.equal(plan[1:], base.plan(history[1:], keys_at([1], 0, Use.BASE)))
 
 
-def test_the_examples_algorithm_makes_its_own_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_algorithm_makes_its_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(install(tmp_path, EXAMPLE))
-    kinds = packages.with_installed(AlgoConfig | SftConfig, packages.ALGORITHMS, AlgorithmConfig, "make_training")
-    words = ("base=zero", "algo.prior_fraction=0", "algo.scale_observations=off", "learner.replay_capacity=10")
-    config = compose_config([*words, "learner.demos=null"])
+    ours, group = AlgoConfig | SftConfig, packages.ALGORITHMS
+    kinds = packages.with_installed(ours, group, AlgorithmConfig, "make_training")
+    config = compose_config(
+        ["base=zero", "algo.prior_fraction=0", "algo.scale_observations=off", "learner.replay_capacity=10"]
+    )
     plain = msgspec.to_builtins(config.algo) | {"kind": "doubting", "doubt": 0.25}
     config = msgspec.structs.replace(config, algo=msgspec.convert(plain, get_args(kinds)[-1]))
     base = make_base(config.base, config.task, "cpu")

@@ -1,4 +1,4 @@
-"""What notebooks call does what the commands do, raises this project's errors, and leaves their process alone."""
+"""What notebooks call does what the commands do, with this project's errors, and changes nothing in them."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ from tests.support.shared_runs import OBSERVATION, diffusion_base, frames, ours,
 
 # Prior data would be read first, which takes seconds.
 WORDS = {
-    "algo.prior_fraction": 0, "algo.scale_observations": "off", "tracking": [], "learner.evaluation.videos": 0,
-    "name": "one",
+    "algo.prior_fraction": 0, "algo.scale_observations": "off", "tracking": [], "name": "one",
+    "learner.evaluation.videos": 0,
 }  # fmt: skip
 LEARNER = """
 import json, pathlib, sys

@@ -19,7 +19,8 @@ def executed(folder: Path) -> Any:
 
     content = nbformat.read(NOTEBOOK, as_version=4)
     # Times would differ each time that it is executed.
-    client = NotebookClient(content, timeout=900, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    place = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(content, timeout=900, record_timing=False, resources=place)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return client.execute(env=os.environ | {"PYTHONPATH": path})
 

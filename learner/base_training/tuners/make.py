@@ -18,5 +18,6 @@ def make_tuner(base: BaseConfig, task: TaskConfig, settings: TunerSettings) -> B
             return LeRobotTuner(base, task, settings)
         case _:
             raise CheckpointError(
-                f"base={base.__struct_config__.tag} has no weights to train: choose base=diffusion or base=lerobot"
+                f"base={base.__struct_config__.tag} has no weights to train: choose base=diffusion or "
+                "base=lerobot"
             )

@@ -1,1 +1,1 @@
-"""A task, a base and an algorithm for residual-rl in a package of its own: nothing of residual-rl is changed."""
+"""A task, a base and an algorithm in a package of their own: nothing of residual-rl is changed."""

@@ -1,4 +1,4 @@
-"""The keys of this package's base and algorithm. Every process imports this file, so it imports nothing slow."""
+"""The keys of this package's base and algorithm. Every process imports this file: nothing slow here."""
 
 from typing import Any
 
