@@ -83,8 +83,8 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
     for point in entry_points(group=group):
         if (other := taken.setdefault(point.name, _package(point))) != _package(point):
             raise ConfigError(
-                f"{point.name} of {group} is in two packages, {other} and {_package(point)}: uninstall one of "
-                "them"
+                f"{point.name} of {group} is in two packages, {other} and {_package(point)}: uninstall one "
+                "of them"
             )
         try:
             joined |= _settings(point.load(), point.name, parent, maker)

@@ -9,8 +9,8 @@ Names are those of the commands: a run (its name under runs/, or its folder), a 
 base, a LeRobot policy, `hf:owner/name`, `wandb:entity/project/name:alias`. Overrides are the same `key=value`
 words, as a list, or as a mapping: `{"learner.total_frames": 20000, "learner.demos": None}`.
 
-Errors are those of `config.process`, of one line each: UsageError (ConfigError is one kind) for what cannot be
-done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught: what
+Errors are those of `config.process`, of one line each: UsageError (ConfigError is one kind) for what cannot
+be done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught: what
 commands say goes to `logging`, and KeyboardInterrupt ends what was started.
 """
 

@@ -33,8 +33,8 @@ def load(subject: Subject, num_envs: int) -> "LoadedPolicy":
 class LoadedPolicy:
     """Acts as in an evaluation: each decision is the best that it knows, without exploration.
 
-    Observations are those of the task (`config.task`): float, (N, observation_dim), or (observation_dim,) where
-    N is 1. Actions are in [-1, 1], for the control mode `config.task.control_mode`.
+    Observations are those of the task (`config.task`): float, (N, observation_dim), or (observation_dim,)
+    where N is 1. Actions are in [-1, 1], for the control mode `config.task.control_mode`.
 
     Attributes:
         config: with which it was made.
