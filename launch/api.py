@@ -10,8 +10,8 @@ base, a LeRobot policy, `hf:owner/name`, `wandb:entity/project/name:alias`. Over
 words, as a list, or as a mapping: `{"learner.total_frames": 20000, "learner.demos": None}`.
 
 Errors are those of `config.process`, of one line each: UsageError (ConfigError is one kind) for what cannot
-be done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught: what
-commands say goes to `logging`, and KeyboardInterrupt ends what was started.
+be done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught:
+what commands say goes to `logging`, and KeyboardInterrupt ends what was started.
 """
 
 import logging
