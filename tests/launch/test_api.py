@@ -12,6 +12,7 @@ import torch
 
 from actor.evaluation import EvaluationResult, Outcome
 from config.compose import read_config
+from config.main import Config
 from config.process import FailedError, StopRequest, UsageError
 from config.section import ConfigError
 from launch.api import evaluate, load_policy, run
@@ -20,7 +21,7 @@ from launch.run import launcher
 from launch.run.processes import Command
 from launch.run.trained import config_of_run
 from learner.intervals import wilson_interval
-from tests.support.shared_runs import OBSERVATION, diffusion_base, frames, ours, shared_run
+from tests.support.shared_runs import OBSERVATION, RELATIONS, diffusion_base, frames, ours, shared_run
 
 # Prior data would be read first, which takes seconds.
 WORDS = {
@@ -108,6 +109,12 @@ def test_a_wrong_word_is_one_line(overrides: Any, says: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def small_run(folder: Path, *words: str) -> Config:
+    """In `folder`/one."""
+    base = diffusion_base(folder / "base")
+    return shared_run(folder / "one", f"base.path={base}", "algo.residual_dims=null", RELATIONS, *words)
+
+
 def test_an_evaluation_is_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Subject] = []
 
@@ -119,7 +126,7 @@ def test_an_evaluation_is_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return EvaluationResult.of(outcomes, 1.0), outcomes
 
     monkeypatch.setattr("launch.evaluation.evaluate.play", play)
-    shared_run(tmp_path / "one", f"base.path={diffusion_base(tmp_path / 'base')}")
+    small_run(tmp_path)
     found = evaluate(tmp_path / "one", {"task.max_episode_steps": 7}, episodes=8, first_seed=40)
     assert found.successes == {seed: seed % 4 != 0 for seed in range(40, 48)}
     assert found.success == pytest.approx((0.75, *wilson_interval(0.75, 8), 8), abs=1e-4)
@@ -132,7 +139,7 @@ def test_an_evaluation_is_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_loaded_policy_acts_as_in_an_evaluation(tmp_path: Path) -> None:
-    config = shared_run(tmp_path / "one", f"base.path={diffusion_base(tmp_path / 'base')}")
+    config = small_run(tmp_path)
     policy = load_policy(tmp_path / "one", num_envs=2)
     for _ in range(2):
         policy.reset()
@@ -150,7 +157,7 @@ def test_a_loaded_policy_acts_as_in_an_evaluation(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_a_loaded_policy_is_said(tmp_path: Path) -> None:
-    shared_run(tmp_path / "one", f"base.path={diffusion_base(tmp_path / 'base')}")
+    small_run(tmp_path)
     policy = load_policy(tmp_path / "one")
     with pytest.raises(UsageError, match="no plan before the first observation"):
         policy.plan()
@@ -164,7 +171,7 @@ def test_what_does_not_fit_a_loaded_policy_is_said(tmp_path: Path) -> None:
 
 
 def test_a_runs_folder_does_not_say_whom_to_trust(tmp_path: Path) -> None:
-    config = shared_run(tmp_path / "one", "trust_remote_code=true")
+    config = small_run(tmp_path, "trust_remote_code=true")
     assert config.trust_remote_code
     assert not config_of_run(f"{tmp_path / 'one'}", []).trust_remote_code
     assert config_of_run(f"{tmp_path / 'one'}", ["trust_remote_code=true"]).trust_remote_code
