@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -95,11 +95,11 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
 
 def _settings(found: Any, name: str, parent: type[Section], maker: str) -> type[Section]:
     """Raise TypeError unless `found` is what an entry point of this name should be."""
-    fits = isinstance(found, type) and issubclass(found, parent) and callable(getattr(found, maker, None))
-    if not fits or _tag(found) != name:
+    kind = cast(type[Section], found) if isinstance(found, type) and issubclass(found, parent) else None
+    if kind is None or _tag(kind) != name or not callable(getattr(kind, maker, None)):
         raise TypeError(f"no class below {parent.__name__} with tag={name!r} and a method {maker}")
-    msgspec.json.Decoder(found)  # raises TypeError for a field of an unsuitable type
-    return found
+    msgspec.json.Decoder(kind)  # raises TypeError for a field of an unsuitable type
+    return kind
 
 
 def _tag(kind: type[Section]) -> str | int | None:

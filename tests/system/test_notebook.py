@@ -22,8 +22,6 @@ def test_the_notebook_is_kept_with_its_outputs_and_no_place_of_a_machine() -> No
 @pytest.mark.timeout(1200)
 def test_the_notebook_runs(tmp_path: Path) -> None:
     pytest.importorskip("nbclient")
-    kept = [cell["source"] for cell in code_cells(json.loads(NOTEBOOK.read_text()))]
     cells = code_cells(executed(tmp_path))
-    assert [cell["source"] for cell in cells] == ["".join(source) for source in kept]
     assert (tmp_path / "runs/notebook/summary.json").is_file()
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
