@@ -58,6 +58,7 @@ RUN = (
     "learner.stop_at=null",
     "learner.evaluation.videos=0",
     "learner.evaluation.episodes=10",
+    "learner.evaluation.interim_episodes=10",
     "learner.evaluation.every_s=60",
 )
 LOOK_S = 2.0
