@@ -33,6 +33,8 @@ def executed(folder: Path) -> Any:
     client.execute(env=os.environ | {"PYTHONPATH": path})
     for cell, source in zip(content.cells, sources, strict=True):
         cell.source = source
+    for cell in code_cells(content):  # warnings of libraries name places of this machine
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return content
 
 
