@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -95,7 +95,7 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
 
 def _settings(found: Any, name: str, parent: type[Section], maker: str) -> type[Section]:
     """Raise TypeError unless `found` is what an entry point of this name should be."""
-    kind = cast(type[Section], found) if isinstance(found, type) and issubclass(found, parent) else None
+    kind = found if isinstance(found, type) and issubclass(found, parent) else None
     if kind is None or _tag(kind) != name or not callable(getattr(kind, maker, None)):
         raise TypeError(f"no class below {parent.__name__} with tag={name!r} and a method {maker}")
     msgspec.json.Decoder(kind)  # raises TypeError for a field of an unsuitable type
