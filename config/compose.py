@@ -33,6 +33,7 @@ from config.process import (
     wants_help,
 )
 from config.section import ConfigError, require_finite, with_home
+from config.trust import trusting
 from config.words import quoted, read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -239,7 +240,8 @@ def run_configured(description: str, load: Callable[[], Run]) -> None:
         config = asked_config(argv)
         end_on_interrupt()
         run = load()
-        run(config, stop_on_signals())
+        with trusting(config.trust_remote_code):
+            run(config, stop_on_signals())
         return 0
 
     run_main(main, log_format=TIMED)

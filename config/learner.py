@@ -3,7 +3,7 @@
 from typing import Literal
 
 from config.section import Section
-from config.tracking import WandbConfig
+from config.tracking import RunWandbConfig
 
 
 class StopAtConfig(Section, frozen=True):
@@ -85,7 +85,7 @@ class LearnerConfig(Section, frozen=True):
     robot_state_dim: int | None
     replay_max_gb: float | None
     replay_max_frames: int | None
-    wandb: WandbConfig
+    wandb: RunWandbConfig
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:

@@ -1,14 +1,16 @@
 """Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.algorithm import AlgorithmConfig
+from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.collect import CollectConfig
 from config.learner import LearnerConfig
+from config.packages import ALGORITHMS, BASES, with_installed
 from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
@@ -19,7 +21,11 @@ from config.wire import WireConfig
 BASE_MESSAGE_BYTES = 1 << 20
 """Room for a piece of a trained base."""
 
+AnyBase = DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
 AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig
+if not TYPE_CHECKING:
+    AnyBase = with_installed(AnyBase, BASES, BaseConfig, "make")
+    AnyAlgorithm = with_installed(AnyAlgorithm, ALGORITHMS, AlgorithmConfig, "make_training")
 
 
 class Config(Section, frozen=True):
@@ -30,12 +36,13 @@ class Config(Section, frozen=True):
     resume: Literal["auto", "new", "must"]
     seed: int
     tracking: tuple[TrackerName, ...]
+    trust_remote_code: bool
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig
     page: PageConfig
     task: TaskConfig
-    base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
+    base: AnyBase
     algo: AnyAlgorithm
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from config.limits import usable_memory
 from config.main import AnyAlgorithm, Config
 from config.process import UsageError
 from config.tuning import RejectionConfig, SftConfig
-from learner.algorithms.contract import Algorithm, Training
+from learner.algorithms.contract import Algorithm, MakesTraining, Training
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.collection import make_collection
 from learner.diverged import explain
@@ -37,9 +37,11 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
     for an algorithm that cannot share its updates."""
     if ranks.size > 1:
         require_shared_updates(config.algo)
+    if isinstance(config.algo, MakesTraining):
+        return config.algo.make_training(config, base)
     match config.algo:
         case AlgoConfig() as algo:
-            return _make_residual(config, algo, base, ranks)
+            return make_residual(config, algo, base, ranks)
         case CollectConfig() as algo:
             return make_collection(config, algo, base)
         case SftConfig() as algo:
@@ -65,16 +67,23 @@ def make_algorithm(
 
 def require_shared_updates(algo: AnyAlgorithm) -> AlgoConfig:
     """Raise UsageError for an algorithm whose updates several processes cannot share."""
-    if not isinstance(algo, AlgoConfig):
+    if not isinstance(algo, AlgoConfig) or isinstance(algo, MakesTraining):
         raise UsageError(f"algo={algo.name} works in one process: set learner.processes=1")
     return algo
 
 
-def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ranks) -> Training:
+def make_residual(
+    config: Config,
+    algo: AlgoConfig,
+    base: BasePolicy,
+    ranks: Ranks,
+    kind: type[ResidualSAC] = ResidualSAC,
+) -> Training:
+    """The parts of a residual's training; `kind` has its networks and makes the updates."""
     device, spec = config.learner.device, experience_spec(config, base)
     prior = load_prior(config, base)
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
-    algorithm = ResidualSAC(algo, *sizes_in(spec), seed=config.seed, device=device, ranks=ranks)
+    algorithm = kind(algo, *sizes_in(spec), seed=config.seed, device=device, ranks=ranks)
     if prior_ring is not None and algo.scale_observations != "off":
         algorithm.scale_observations(prior_ring.observation)
     ring = _make_ring(config, base)

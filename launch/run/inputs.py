@@ -15,6 +15,7 @@ from actor.policy.dimensions import dimensions_of
 from config.base import ZeroBaseConfig
 from config.main import Config
 from config.process import USAGE_ERROR, FailedError, StopRequest, UsageError, run_main
+from config.trust import trusting
 from launch.run.processes import ERROR
 
 log = logging.getLogger("launch")
@@ -114,7 +115,9 @@ def look(config: Config) -> None:
 
 def main(argv: list[str]) -> None:
     """The process: reads the configuration from standard input."""
-    look(msgspec.json.decode(sys.stdin.buffer.read(), type=Config))
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+    with trusting(config.trust_remote_code):
+        look(config)
 
 
 if __name__ == "__main__":

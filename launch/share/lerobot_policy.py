@@ -25,7 +25,7 @@ from actor.policy.dimensions import dimensions_of
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig
+from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.files import whole_folder
 from config.main import Config
 from config.process import UsageError
@@ -141,8 +141,13 @@ def _base_parts(config: Config) -> BaseParts:
             return _diffusion(config.base)
         case LeRobotBaseConfig():
             return _lerobot(config, config.base)
-        case _:
+        case ZeroBaseConfig():
             return BaseParts({"base_type": "zero", "base": {}, "n_obs_steps": 1})
+        case _:
+            raise UsageError(
+                f"base={config.base.__struct_config__.tag} is of a package, and LeRobot cannot load it: "
+                "base=diffusion, lerobot and zero can be exported"
+            )
 
 
 def _diffusion(settings: DiffusionBaseConfig) -> BaseParts:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_raw
 from config.layout import with_indices
+from config.packages import names_in
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
@@ -101,7 +102,7 @@ def _file_of(settings: Mapping[str, Any], group: str, key: str) -> str | None:
     """The name of the group's file that the settings come from; None if this release has no such file."""
     section = settings.get(group)
     name = section.get(key) if isinstance(section, Mapping) else None
-    known = isinstance(name, str) and name in {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
+    known = isinstance(name, str) and name in names_in(group)
     return name if known else None
 
 
