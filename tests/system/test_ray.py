@@ -13,22 +13,13 @@ import pytest
 
 from tests.support.demonstrations import put, write_h5
 from tests.support.program import residual_rl
-from tests.support.ray_cluster import ENVIRONMENT, require_ray
+from tests.support.ray_cluster import SMALL, family, set_up_ray
 from tests.support.runs import points, wait_for
-
-SMALL = (
-    "base=zero", "learner.demos=null", "algo.prior_fraction=0", "tracking=[]", "learner.evaluation.videos=0",
-    "learner.evaluation.episodes=4", "learner.evaluation.num_envs=2", "algo.learning_starts=100",
-    "algo.critic_warmup_updates=20", "actor.num_envs=2", "actor.rows_per_batch=8", "learner.log_every_s=1",
-    "cluster.actors=1",
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def with_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_ray()
-    for key, value in ENVIRONMENT.items():
-        monkeypatch.setenv(key, value)
+    set_up_ray(monkeypatch)
 
 
 @pytest.mark.slow
@@ -60,6 +51,26 @@ def test_prior_data_that_the_learner_would_refuse_is_refused_before_a_cluster_st
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_cluster_of_another_ray_is_refused_in_one_line_before_the_run_has_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray  # pyright: ignore[reportMissingImports]  # of an extra
+    from ray._private.utils import check_version_info  # pyright: ignore[reportMissingImports]
+
+    def join(**_: object) -> None:
+        """As far as Ray comes with a cluster of another version."""
+        python = ".".join(map(str, sys.version_info[:3]))
+        check_version_info({"ray_version": "2.1.0", "python_version": python}, "node 127.0.0.1")
+
+    monkeypatch.setattr(ray, "init", join)
+    assert residual_rl("run", "cluster=ray", "cluster.address=auto", *SMALL, f"runs_dir={tmp_path}/runs") == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert "the Ray cluster at auto cannot be joined" in said
+    assert "Ray: 2.1.0" in said and f"Ray: {ray.__version__}" in said
+    assert "same Ray and Python" in said
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where nodes keep the keys of a run."""
@@ -86,13 +97,6 @@ def run(
     for child in family(process.pid):
         child.kill()
     process.communicate()
-
-
-def family(process: int) -> list[psutil.Process]:
-    try:
-        return [*psutil.Process(process).children(recursive=True), psutil.Process(process)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def frames(tmp_path: Path) -> float:

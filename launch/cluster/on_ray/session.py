@@ -76,7 +76,7 @@ def _join(address: str, answer_s: float) -> None:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:  # Ray raises each of them
-        raise UsageError(f"the Ray cluster at {address} cannot be joined: {_short(error)}") from error
+        raise UsageError(f"the Ray cluster at {address} cannot be joined: {_reason(str(error))}") from error
 
 
 def _require_listener(address: str) -> None:
@@ -113,10 +113,12 @@ def _require_ray(address: str, answer_s: float) -> None:
 
 
 def _reason(said: str) -> str:
-    """Of a trace the error, in a line."""
+    """Of a message or a trace the error, in a line, with what to do."""
     text = " ".join(said.rpartition("Error: ")[2].split()).rstrip(".")
     if "AuthToken" in said:
         text += ": it asks for a token: set RAY_AUTH_MODE=token, with its token in ~/.ray/auth_token"
+    if "Version mismatch" in said:
+        text += ": all nodes need the same Ray and Python (bash launch/setup_env.sh ray)"
     return text
 
 
