@@ -71,7 +71,7 @@ def learn(
     assert list(journal.replay()) == []
     intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
     intake.start()
-    broadcast = Broadcast(intake, every_s)
+    broadcast = Broadcast(intake)
     base = {f"layer.{i}": torch.rand(round(megabytes * 1e6) // 40) for i in range(10)}
     published: list[tuple[int, float]] = []
     pipe.send("ready")

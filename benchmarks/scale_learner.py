@@ -52,7 +52,7 @@ class ScaleLearner:
         self._replay = RunReplay(folder / "replay", RingMemory(ring), self._journal, self._store)
         self._replay.restore()
         self.intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=self._journal)
-        self._broadcast = Broadcast(self.intake, config.learner.publish_every_s, self._journal)
+        self._broadcast = Broadcast(self.intake, self._journal)
         algo = config.algo
         assert isinstance(algo, AlgoConfig)
         self._algorithm = ResidualSAC(algo, base.observation_dim, base.action_dim, seed=0, device="cpu")

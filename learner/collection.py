@@ -9,7 +9,7 @@ import msgspec
 
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.from_run import checkpoint_of, folder_of, read_residual
-from actor.policy.residual import ResidualActor
+from actor.policy.gaussian import make_residual
 from actor.policy.spec import experience_spec
 from config.collect import CollectConfig
 from config.main import Config
@@ -53,7 +53,7 @@ def _weights(config: Config, base: BasePolicy) -> Mapping[str, Any]:
         _require_same(folder, experience_spec(config, base))
     weights = read_residual(config)["actor"]
     try:
-        ResidualActor(algo, base.observation_dim, base.action_dim).load_state_dict(weights)
+        make_residual(algo, base.observation_dim, base.action_dim).load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{place} does not fit this task and base: {one_line(error)}") from error
     return weights

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from actor.policy.contract import BasePolicy
 from actor.policy.exploration import Exploration, best_residual
+from actor.policy.gaussian import make_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
 from actor.policy.residual import ResidualActor
@@ -58,7 +59,7 @@ class DecoratedPolicy:
         algo = config.algo.plays
         return cls(
             base,
-            None if algo is None else ResidualActor(algo, base.observation_dim, base.action_dim),
+            None if algo is None else make_residual(algo, base.observation_dim, base.action_dim),
             num_envs=num_envs,
             residual_every=config.algo.residual_every,
             residual_scale=config.algo.scale,

@@ -1,0 +1,48 @@
+"""What every algorithm says of the residual that it trains: its network, and what it may change."""
+
+from typing import Literal
+
+from config.algorithm import AlgorithmConfig
+from config.relation import Relation
+
+
+class ResidualConfig(AlgorithmConfig, frozen=True):
+    """config/algo, the files of algorithms that train a residual"""
+
+    residual_scale: float
+    residual_dims: tuple[int, ...] | None
+    residual_shape: Literal["chunk", "constant"]
+    relations: tuple[Relation, ...]
+    actor_input: Literal["obs", "obs_base_action"]
+    hidden: tuple[int, ...]
+    last_layer_gain: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("residual_scale")
+        self.at_least(0, "last_layer_gain")
+        self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
+        dims = self.residual_dims
+        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
+        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+
+    @property
+    def output(self) -> Literal["deterministic", "gaussian", "normal"]:
+        """What the network's output is: a residual, the squashed Gaussian of one, or the mean of a Gaussian
+        that is not squashed."""
+        raise NotImplementedError
+
+    @property
+    def plays(self) -> "ResidualConfig":
+        """The residual that actors add to the base."""
+        return self
+
+    @property
+    def scale(self) -> float:
+        return self.residual_scale
+
+    def describe(self) -> str:
+        dims = "all" if self.residual_dims is None else list(self.residual_dims)
+        related = "".join(f", {relation.text}" for relation in self.relations)
+        seen = f" relations{related}" if related else ""
+        return f"{self.output} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"
