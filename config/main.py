@@ -93,6 +93,11 @@ class Config(Section, frozen=True):
                 f"algo.group_size={size} must divide actor.num_envs={envs}: a group plays in the "
                 "sub-environments of one actor"
             )
+        if self.task.classifier is not None:
+            raise ValueError(
+                f"task.success must be simulator for algo={algo.name}, got {self.task.success}: a classifier "
+                "looks at sub-environments that wait for their group too"
+            )
         if self.actor.backend != "physx_cpu":
             raise ValueError(
                 f"actor.backend must be physx_cpu for algo={algo.name}, got {self.actor.backend}: on a GPU "
