@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# Beyond it a ratio is constant: a decision that was all but impossible must not overflow.
+_MOST_APART = 20.0
+
 
 class PolicyLoss(NamedTuple):
     """Each is one number."""
@@ -21,7 +24,7 @@ class PolicyLoss(NamedTuple):
 
 def policy_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> PolicyLoss:
     """The negative of PPO's objective, mean of min(ratio * A, clipped ratio * A) over rows (B,)."""
-    ratio = (log_prob - old_log_prob).exp()
+    ratio = (log_prob - old_log_prob).clamp(-_MOST_APART, _MOST_APART).exp()
     limited = ratio.clamp(1 - clip, 1 + clip)
     loss = -torch.minimum(ratio * advantage, limited * advantage).mean()
     with torch.no_grad():
@@ -32,7 +35,7 @@ def policy_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip:
 def divergence(log_prob: Tensor, other: Tensor) -> Tensor:
     """An estimate (B,) of KL(policy, other) from rows of the policy, which is never below zero:
     other / policy - 1 - log(other / policy) (Schulman, Approximating KL Divergence)."""
-    apart = other - log_prob
+    apart = (other - log_prob).clamp(-_MOST_APART, _MOST_APART)
     return apart.exp() - 1 - apart
 
 
