@@ -51,13 +51,18 @@ class DecisionRounds:
 
     def step(self) -> None:
         """One frame in every sub-environment."""
-        newer = self._policy.weights_version - self._version
-        if newer:
-            self._left = min(max(0, self._left) + newer * self._round, self._most * self._round)
-            self._version += newer
+        self._grant()
         before = self._rollout.rows
         self._rollout.step()
         self._left -= self._rollout.rows - before
+
+    def _grant(self) -> None:
+        """What newer weights allow. Who has the first ones may be `lag` rounds ahead at once."""
+        newest = self._policy.weights_version
+        newer = newest - self._version if self._version else self._most
+        if newest != self._version:
+            self._left = min(max(0, self._left) + newer * self._round, self._most * self._round)
+            self._version = newest
 
     def take(self, enough: int | None = None) -> Columns:
         """As the rollout's."""
@@ -87,9 +92,7 @@ class EpisodeRounds(DecisionRounds):
 
     def step(self) -> None:
         """One frame in every sub-environment that has not played its episodes."""
-        newer = self._policy.weights_version - self._version
-        if newer:
-            self._left, self._version = min(self._left + newer, self._most), self._version + newer
+        self._grant()
         if self.takes_weights:
             self._left -= 1
             self._episodes_left[:] = self._policy.behaviour.round

@@ -109,7 +109,9 @@ class ResidualActor(nn.Module):
 
     def gathered(self, residual: Tensor) -> Tensor:
         """The network's output (B, outputs) that `spread` made a decision's residual (B, k * A)."""
-        full = residual.view(len(residual), self.frames, -1)[:, : self.outputs // self._chosen]
+        full = residual.view(len(residual), self.frames, len(self.places))[:, : self.outputs // self._chosen]
+        if self._chosen == len(self.places):
+            return full.flatten(1)
         chosen = self.places.argsort(stable=True)[: self._chosen]
         return full.index_select(-1, chosen).flatten(1)
 

@@ -42,6 +42,7 @@ class Resting(ScriptedEnvironment):
 def made(
     kind: type[DecisionRounds], lengths: list[list[int]], lag: int = 0
 ) -> tuple[SampledPolicy, DecisionRounds]:
+    torch.manual_seed(0)
     config = make_config("algo=ppo", "algo.residual_every=4")
     base = CountingBase()
     policy = SampledPolicy(
