@@ -1,9 +1,10 @@
-"""What it costs to watch a run: page, report, monitor and trackers (about a minute a round and side).
+"""What it costs to watch a run: page, report, monitor and trackers (three minutes a round and side).
 
 ours: a run with everything on: its page and a reader who asks for fresh figures every 2 s, as a browser does,
 report.html, a monitor in a terminal, and the trackers of the configuration.
-peer: the same run with nothing but learner, actors and evaluator. Sides in turns; rates from the first update
-to the end, as metrics.jsonl tells.
+peer: the same run with nothing but learner, actors and evaluator. Sides in turns; rates from the first point
+of metrics.jsonl with WARM_UPDATES updates to the last, in which evaluations are few and short: one of the
+usual size takes half of two cores for a minute, at another time in each run.
 """
 
 import contextlib
@@ -50,6 +51,16 @@ KEYS = {
     "trackers_processor_share": "the same of the trackers' processes",
 }
 UNWATCHED = ("tracking=[]",)
+WARM_UPDATES = 1500
+"""The updates of the critics alone, which come all at once, are over."""
+# Films are made once the run is over.
+RUN = (
+    "learner.stop_at=null",
+    "learner.evaluation.videos=0",
+    "learner.evaluation.episodes=10",
+    "learner.evaluation.interim_episodes=10",
+    "learner.evaluation.every_s=60",
+)
 LOOK_S = 2.0
 WATCHERS = {"page": "launch page ", "monitor": "launch monitor ", "trackers": "learner.tracking."}
 """Each with a part of its processes' command lines."""
@@ -85,8 +96,8 @@ def play(folder: Path, overrides: list[str], *, watched: bool) -> Rates:
             StopRequest(),
             may_evaluate=lambda: any(point.get("frames") for point in points.read()),
         )
-    if code:
-        raise RuntimeError("\n".join(lines[-20:]))
+    if code or (watched and not (config.run_dir / "report.html").exists()):
+        raise RuntimeError("\n".join(["the run, or its page, failed", *lines[-20:]]))
     return rates_of(config.run_dir)._replace(**spent.shares())
 
 
@@ -118,10 +129,16 @@ class ProcessorTime:
 
 
 def rates_of(run_dir: Path) -> Rates:
-    """From the first update to the last point of training. Raises RuntimeError: the run was too short."""
-    trained = [p for p in MetricsReader(run_dir).read() if p.get("updates") and "eval_version" not in p]
+    """Raises RuntimeError: the run was too short."""
+    points = [p for p in MetricsReader(run_dir).read() if "eval_version" not in p]
+    # Once the frames have arrived, only what is left is done.
+    trained = [
+        p for p in points if p.get("updates", 0) >= WARM_UPDATES and p["frames"] < points[-1]["frames"]
+    ]
     if len(trained) < 2:
-        raise RuntimeError(f"{len(trained)} points with updates, rates need two: more --frames")
+        raise RuntimeError(
+            f"{len(trained)} points with {WARM_UPDATES} updates, rates need two: more --frames"
+        )
     first, last = trained[0], trained[-1]
     seconds = last["t_s"] - first["t_s"]
     return Rates((last["frames"] - first["frames"]) / seconds, (last["updates"] - first["updates"]) / seconds)
@@ -178,12 +195,10 @@ def monitoring(run_dir: Path) -> Generator[None]:
 def main(argv: list[str]) -> None:
     parser = make_parser("benchmarks.observability", __doc__, KEYS)
     parser.add_argument("--rounds", type=int, default=3, help="%(default)s by default")
-    parser.add_argument("--frames", type=int, default=30_000, help="of a run; %(default)s by default")
+    parser.add_argument("--frames", type=int, default=60_000, help="of a run; %(default)s by default")
     parser.add_argument("overrides", nargs="*", help="of the runs: key=value")
     args = parser.parse_args(argv)
-    # Films are made once the run is over.
-    words = [f"learner.total_frames={args.frames}", "learner.stop_at=null", "learner.evaluation.videos=0"]
-    words += args.overrides
+    words = [*RUN, f"learner.total_frames={args.frames}", *args.overrides]
     sides: dict[bool, list[Rates]] = {False: [], True: []}
     for number in range(args.rounds):
         for watched in (False, True) if number % 2 == 0 else (True, False):

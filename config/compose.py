@@ -1,14 +1,17 @@
 """The configuration of a process: composed from Hydra overrides, or read from the file of a launch."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -87,8 +90,24 @@ def compose_raw(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Raises what Hydra raises, and ConfigError: two packages have the same file."""
     others = [quoted(f"file://{each}") for each in (config_folders() if folder == CONFIG_DIR else ())]
     found = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
-    with initialize_config_dir(str(folder), version_base=None):
+    with _own_hydra(), initialize_config_dir(str(folder), version_base=None):
         return compose("main", overrides=[*overrides, *found])
+
+
+_COMPOSING = threading.RLock()
+
+
+@contextlib.contextmanager
+def _own_hydra() -> Generator[None]:
+    """Hydra has one state for a whole process: threads compose one after the other, and the state of a
+    program around this one, which may use Hydra too, is the same afterwards."""
+    with _COMPOSING:
+        around = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            GlobalHydra.instance().hydra = around
 
 
 def convert_section[T](raw: DictConfig, kind: type[T]) -> T:

@@ -1,12 +1,15 @@
 """How a process comes to its configuration: from overrides, or from the file that a launch wrote."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from config.cluster import LocalConfig, SlurmConfig
-from config.compose import asked_config, compose_config, compose_launch, read_config, write_config
+from config.compose import CONFIG_DIR, asked_config, compose_config, compose_launch, read_config, write_config
 from config.main import Config
 from config.section import ConfigError
 from config.train_base import compose_training
@@ -118,3 +121,20 @@ def test_a_home_folder_is_meant_by_its_sign_wherever_a_text_begins_with_it(
 
 def test_of_nobodys_home_the_sign_stays() -> None:
     assert compose_config(["base.path=~nobody-of-this-name/x"]).base.path == "~nobody-of-this-name/x"
+
+
+def test_threads_compose_at_the_same_time() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        seeds = [each.seed for each in threads.map(lambda n: compose_config([f"seed={n}"]), range(8))]
+
+    assert seeds == list(range(8))
+
+
+def test_a_program_that_uses_hydra_itself_composes_before_and_after() -> None:
+    with initialize_config_dir(str(CONFIG_DIR), version_base=None):
+        mine = GlobalHydra.instance().hydra
+
+        compose_config([])
+
+        assert GlobalHydra.instance().hydra is mine
+        assert compose("main", overrides=["seed=7"]).seed == 7
