@@ -9,7 +9,7 @@ from config.section import ConfigError
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["algo=grpo", "actor.num_envs=6"], "algo.group_size=8 must divide actor.num_envs=6"),
+        (["algo=grpo", "algo.group_size=8"], "algo.group_size=8 must divide actor.num_envs=6"),
         (["algo=grpo", "actor.num_envs=8", "actor.backend=physx_cuda"], "actor.backend must be physx_cpu"),
         (["algo=grpo", "actor.num_envs=8", "task.success=classifier:x"], "task.success must be simulator"),
         (
