@@ -29,11 +29,14 @@ class Minibatches:
     @property
     def left(self) -> int:
         """Pieces of the batch under way that are still to be learned from. Asked when the drawn ones were."""
-        self._finish_if_over()
-        size, epochs = self._algo.minibatch_size, self._algo.epochs
         if not self._content:
             return 0
-        return epochs * -(-self._rows // size) - self._drawn
+        left = self._algo.epochs * self._pieces - self._drawn
+        if left > 0 and not self._algorithm.is_enough:
+            return left
+        self._algorithm.finish(self._content)
+        self._content = {}
+        return 0
 
     def begin(self) -> None:
         """Take the batch that the collector has."""
@@ -43,7 +46,7 @@ class Minibatches:
         self._algorithm.is_enough = self._rows == 0
 
     def next(self) -> dict[str, Tensor]:
-        pieces = -(-self._rows // self._algo.minibatch_size)
+        pieces = self._pieces
         piece = self._drawn % pieces
         if piece == 0:
             self._order = torch.randperm(self._rows, generator=self._rng)
@@ -78,10 +81,7 @@ class Minibatches:
     def _rows(self) -> int:
         return len(self._content["observation"])
 
-    def _finish_if_over(self) -> None:
-        if not self._content:
-            return
-        pieces = self._algo.epochs * -(-self._rows // self._algo.minibatch_size)
-        if self._algorithm.is_enough or self._drawn >= pieces:
-            self._algorithm.finish(self._content)
-            self._content = {}
+    @property
+    def _pieces(self) -> int:
+        """Of an epoch."""
+        return -(-self._rows // self._algo.minibatch_size)

@@ -43,10 +43,8 @@ class BatchSchedule:
     def waiting_for(self) -> str:
         if self._batches.left:
             return "updates (actors wait)"
-        algo = self._algorithm.algo
-        return (
-            f"{self._collector.units} of {algo.batch_units} {algo.rounds_of} of batch {self._collector.batch}"
-        )
+        algo, collector = self._algorithm.algo, self._collector
+        return f"{collector.units} of {algo.batch_units} {algo.rounds_of} of batch {collector.batch}"
 
     @property
     def finished(self) -> str | None:

@@ -1,5 +1,6 @@
 """Decisions of a policy as actors of ppo and grpo send them, and the parts of a learner for them."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from learner.algorithms.contract import Training
 from learner.make import make_training
 from learner.ranks.ranks import Ranks
 from protocol.arrays import Columns
-from protocol.experience import zeros
+from protocol.experience import ExperienceSpec, zeros
 
 
+@functools.cache
 def on_policy_config(algo: str, *words: str) -> Config:
     """Of a small run on Pendulum without a base."""
     sizes = {"ppo": ["algo.batch_decisions=32", "algo.minibatch_size=8"], "grpo": ["algo.minibatch_size=8"]}
@@ -31,12 +33,13 @@ class Run:
 
     config: Config
     training: Training
+    spec: ExperienceSpec
     version: int = 0
 
     @classmethod
     def of(cls, config: Config) -> "Run":
         base = make_base(config.base, config.task, "cpu")
-        return cls(config, make_training(config, base, Ranks()))
+        return cls(config, make_training(config, base, Ranks()), experience_spec(config, base))
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -68,8 +71,7 @@ class Run:
     ) -> Columns:
         """`count` decisions of one episode, by the newest weights; rewards and observations by `seed`.
         `end`: terminated, truncated, or nothing."""
-        spec = experience_spec(self.config, make_base(self.config.base, self.config.task, "cpu"))
-        columns = zeros(spec, rows=count, ends=1 if end else 0)
+        columns = zeros(self.spec, rows=count, ends=1 if end else 0)
         rng = np.random.default_rng(seed)
         columns["observation"][:] = rng.normal(size=columns["observation"].shape)
         columns["residual"][:] = rng.normal(size=columns["residual"].shape)
