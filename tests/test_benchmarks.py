@@ -48,17 +48,20 @@ def test_a_last_line_has_only_keys_that_the_help_names(capsys: pytest.CaptureFix
         print_result({"peer": 1}, {"ratio": ""})
 
 
-def test_a_watched_run_has_the_rates_from_its_first_update_to_its_end(tmp_path: Path) -> None:
+def test_a_watched_run_has_the_rates_while_frames_arrive_and_all_networks_learn(tmp_path: Path) -> None:
     points = [
         training_point(0, t_s=3.0),
-        training_point(1_000, t_s=10.0, updates=50),
-        evaluation_point("full", 1_000, 0.5),
-        training_point(9_000, t_s=30.0, updates=450),
-        evaluation_point("full", 9_000, 0.5),
+        training_point(1_000, t_s=10.0, updates=1_499),
+        training_point(2_000, t_s=20.0, updates=1_550),
+        evaluation_point("full", 2_000, 0.5),
+        training_point(10_000, t_s=40.0, updates=1_950),
+        training_point(10_400, t_s=41.0, updates=1_970),
+        training_point(10_400, t_s=50.0, updates=1_970),
+        evaluation_point("full", 10_400, 0.5),
     ]
     write_points(tmp_path, points)
     assert observability.rates_of(tmp_path) == observability.Rates(frames=400.0, updates=20.0)
-    write_points(tmp_path, points[:3])
+    write_points(tmp_path, points[:5])
     with pytest.raises(RuntimeError, match="more --frames"):
         observability.rates_of(tmp_path)
 

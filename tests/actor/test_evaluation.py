@@ -45,7 +45,7 @@ class Recorded:
         self._envs.close()
 
 
-@pytest.mark.parametrize("plays", ["base", "full"])
+@pytest.mark.parametrize("plays", [pytest.param("base", marks=pytest.mark.slow), "full"])
 def test_actions_are_the_same_to_the_bit_with_any_number_of_sub_environments(repository, plays) -> None:
     """The shipped base in native code, a residual network, and ManiSkill's PickCube in processes."""
     config = make_config(

@@ -63,6 +63,7 @@ def test_command_is_quoted_and_names_everything(tmp_path: Path) -> None:
     assert words[1:7] == ["--repo-id", REPO, "--root", f"{tmp_path}/a run", "--episode-index", "7"]
 
 
+@pytest.mark.slow
 def test_script_prints_and_runs_the_command(
     run_dir: Path, environment: dict[str, str], tmp_path: Path, repository: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_what_cannot_be_shown_is_one_clear_line(
         assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_save_alone_writes_to_the_runs_folder_in_any_locale(
     locale: dict[str, str], run_dir: Path, repository: Path, environment: dict[str, str]

@@ -240,9 +240,10 @@ def test_a_dataset_of_lerobot_trains_the_same_network(tmp_path: Path) -> None:
         ("task=PushCube-v1", "has observation dimension 42, task=PushCube-v1 .* has 35"),
         ("control_mode=pd_joint_delta_pos", "has action dimension 7, .*pd_joint_delta_pos has 8"),
         # Not in config/spaces.yaml: ManiSkill is asked, since the base is to be played there.
-        (
+        pytest.param(
             "task=RotateValveLevel0-v1 control_mode=pd_joint_delta_pos evaluation.every=100",
             "has observation dimension 42, task=RotateValveLevel0-v1 .* has 51",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -49,6 +49,7 @@ def lerobot(program: str, *words: str, environment: dict[str, str]) -> str:
     return ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_loader_reads_whole_histories_while_the_replay_grows(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -179,6 +180,7 @@ def delete_second_episode(copy: Path, environment: dict[str, str]) -> list[float
     return [float(dataset[start]["observation.state"][0]) for start in starts]
 
 
+@pytest.mark.slow
 def test_edit_dataset_deletes_an_episode_from_a_copy(
     replay: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ def test_the_published_layout_has_none():
         export_checkpoint(content)
 
 
+@pytest.mark.slow
 def test_the_table_of_numbers_is_that_of_the_observation(capsys):
     config = compose_config(["task=peg_insertion_side", "learner.evaluation.first_seed=3"])
     task = config.task

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 # In a process of its own: pytest's has threads, and may not fork.
 SCRIPT = """
@@ -47,6 +48,7 @@ def start(repository: Path, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_forks_of_a_process_without_threads_play_what_other_workers_play(repository: Path) -> None:
     output, _ = start(repository).communicate(timeout=100)
     assert output.splitlines()[-1] == "fork forkserver True"
