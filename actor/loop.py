@@ -106,7 +106,7 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
                 if config.algo.decides != "exploring":
                     wait_for_weights(uplink, policy, stop)
                 rollout = make_rollout(config, policy, envs, source, spec, seed)
-                simulate(rollout, policy, uplink, rows, config.wire.lease_s, stop)
+                simulate(rollout, policy, uplink, rows, stop, patience_s=config.wire.lease_s)
             finally:
                 if source is not None:
                     source.close()
@@ -220,8 +220,9 @@ def simulate(
     policy: DecoratedPolicy | Takeover,
     uplink: Uplink,
     rows_per_batch: int,
-    patience_s: float,
     stop: threading.Event,
+    *,
+    patience_s: float,
 ) -> None:
     """Step, send and adopt until the run is over.
 
