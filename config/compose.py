@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides
+from config.asked import ask_simulator
 from config.files import replace_text
+from config.layout import with_indices
 from config.main import Config, Launch
 from config.packages import config_folders
 from config.process import (
@@ -111,12 +113,13 @@ def _own_hydra() -> Generator[None]:
 
 
 def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
-    """Check what Hydra composed.
-    Raises ConfigError: unknown, missing or unsuitable key, named with its place."""
+    """Check what Hydra composed; relations get indices for their names.
+    Raises ConfigError: unknown, missing or unsuitable key, named with its place. UsageError: a simulator that
+    is asked for names says that no run can play the task."""
     try:
         plain = with_home(OmegaConf.to_container(raw, resolve=True, throw_on_missing=True))
         require_finite(plain)
-        return msgspec.convert(plain, kind, strict=True)
+        return msgspec.convert(_with_indices(plain), kind, strict=True)
     except InterpolationKeyError as error:
         key = str(error.full_key)
         section = key.partition(".")[0] if "." in key else "main"
@@ -126,6 +129,11 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
         ) from error
     except (msgspec.ValidationError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"configuration: {one_line(error)}") from error
+
+
+def _with_indices(plain: Any) -> Any:
+    """With indices for the names of relations. Raises as `with_indices` and `ask_simulator`."""
+    return with_indices(plain, lambda task: ask_simulator(task).layout)
 
 
 def config_text(config: Config) -> str:
@@ -155,7 +163,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         _set(plain, override)
     try:
         require_finite(plain)
-        return msgspec.convert(plain, Config, strict=True)
+        return msgspec.convert(_with_indices(plain), Config, strict=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
 

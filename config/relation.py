@@ -1,12 +1,16 @@
 """One of task.relations and algo.relations: which place in an observation is seen from which other."""
 
+from collections.abc import Callable
+
 from config.section import Section
 
-_POSITION, _POSE = 3, 7
+POSITION, POSE = 3, 7
+"""Dimensions of x, y, z, and of these with a quaternion."""
 
 
 class Relation(Section, frozen=True):
-    """One relation. Its fields are indices into the observation, counted from 0.
+    """One relation. Its fields are indices into the observation, counted from 0. In YAML they may be names
+    instead, which `config.layout` replaces.
 
     Attributes:
         point: index of the x of the thing that is seen; y and z follow, and with `tip` its quaternion.
@@ -28,12 +32,16 @@ class Relation(Section, frozen=True):
     @property
     def last(self) -> int:
         """The highest index that it reads."""
-        point = self.point + (_POSITION if self.tip is None else _POSE)
-        origin = self.origin + (_POSE if self.turned else _POSITION)
+        point = self.point + (POSITION if self.tip is None else POSE)
+        origin = self.origin + (POSE if self.turned else POSITION)
         return max(point - 1, origin - 1, -1 if self.tip is None else self.tip)
 
     @property
     def text(self) -> str:
-        """For people, and for learner and actors to compare."""
-        tip = "" if self.tip is None else f" + {self.tip} ahead"
-        return f"{self.point}{tip} from {self.origin}{' turned' if self.turned else ''}"
+        """With indices, for learner and actors to compare."""
+        return self.described(str)
+
+    def described(self, name: Callable[[int], str]) -> str:
+        """For people; `name` says what an index is called."""
+        tip = "" if self.tip is None else f" + {name(self.tip)} ahead"
+        return f"{name(self.point)}{tip} from {name(self.origin)}{' turned' if self.turned else ''}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actor.policy.images import Images
+from config.asked import Answer
 from config.process import UsageError
 from config.task import TaskConfig
 
@@ -123,8 +124,8 @@ class Simulator(Protocol):
         """
         ...
 
-    def state_dimensions(self, task: TaskConfig) -> tuple[int, int]:
-        """Observation and action dimension. Raises TaskError, UnplayableError."""
+    def state_layout(self, task: TaskConfig) -> Answer:
+        """The parts of an observation, and the dimension of an action. Raises TaskError, UnplayableError."""
         ...
 
     def first_observation(self, task: TaskConfig, seed: int) -> dict[str, Tensor]:

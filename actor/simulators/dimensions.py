@@ -1,11 +1,10 @@
-"""Observation and action dimension of a task: python -m actor.simulators.dimensions <task as JSON>.
+"""Layout of observations and dimension of actions: python -m actor.simulators.dimensions <task as JSON>.
 
 Builds one simulator on the CPU and prints both as a JSON list, or, as a string, why no run can play the task.
-`actor.policy.dimensions` calls this for tasks that config/spaces.yaml does not know.
+`config.asked` calls this for tasks that config/spaces.yaml does not know.
 """
 
 import argparse
-import json
 import sys
 
 import msgspec
@@ -21,10 +20,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("task", help="the keys of config/task, as JSON")
     task = msgspec.json.decode(parser.parse_args(argv).task, type=TaskConfig)
     try:
-        answer = simulator_of(task).state_dimensions(task)
+        answer = simulator_of(task).state_layout(task)
     except UnplayableError as error:
         answer = str(error)
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
     return 0
 
 

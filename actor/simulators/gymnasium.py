@@ -14,8 +14,10 @@ from torch import Tensor
 from actor.simulators.contract import RenderError, TaskError, UnplayableError
 from actor.simulators.mujoco_pictures import is_mujoco, require_gl
 from actor.simulators.seeded import SeededEpisodes
-from actor.simulators.spaces import ActionScale, StateRow, part_at
+from actor.simulators.spaces import ActionScale, StateRow
+from config.asked import Answer
 from config.process import one_line
+from config.spaces import BLIND
 from config.task import GymnasiumConfig, TaskConfig
 
 PRELOADED = ("actor.simulators.bundle",)
@@ -37,7 +39,7 @@ class TaskEnvironment(gymnasium.Wrapper):
         self._task, self._settings = task, settings_of(task)
         self._state = None if task.obs == "pixels" else state_of(env, task)
         self.scale = ActionScale(env.action_space, task.env_id)
-        dimension = 1 if self._state is None else self._state.dimension
+        dimension = sum(BLIND.values()) if self._state is None else self._state.dimension
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (dimension,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1, 1, (self.scale.dimension,), np.float32)
 
@@ -199,12 +201,12 @@ def single_environment(
     return SeededEpisodes(env, first_seed, stride)
 
 
-def state_dimensions(task: TaskConfig) -> tuple[int, int]:
-    """Observation and action dimension. Raises TaskError, UnplayableError: as `single_environment`."""
+def state_layout(task: TaskConfig) -> Answer:
+    """As of `Simulator`. Raises TaskError, UnplayableError: as `single_environment`."""
     env = make_simulator(task)
     try:
-        dimension = 1 if task.obs == "pixels" else state_of(env, task).dimension
-        return dimension, ActionScale(env.action_space, task.env_id).dimension
+        layout = BLIND if task.obs == "pixels" else state_of(env, task).layout
+        return Answer(dict(layout), ActionScale(env.action_space, task.env_id).dimension)
     finally:
         env.close()
 
@@ -214,9 +216,8 @@ def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
     env = make_simulator(task)
     try:
         observation, _ = env.reset(seed=seed)
-        return {
-            "/".join(at) or "observation": torch.as_tensor(part_at(observation, at)).float().flatten()
-            for at in state_of(env, task).parts
-        }
+        row = state_of(env, task)
+        values = torch.from_numpy(row.of(observation)).split([*row.layout.values()])
+        return dict(zip(row.layout, values, strict=True))
     finally:
         env.close()

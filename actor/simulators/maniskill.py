@@ -15,6 +15,7 @@ from actor.simulators.contacts import no_contacts
 from actor.simulators.contract import TaskError, UnplayableError, require_unit_actions
 from actor.simulators.headless import SOFTWARE_BACKEND, choose_renderer, prepare_simulator, quiet_driver
 from actor.simulators.seeded import SeededEpisodes
+from config.asked import Answer
 from config.task import TaskConfig
 
 PRELOADED = ("actor.simulators.bundle", "mani_skill.envs")
@@ -167,18 +168,19 @@ def _missing_assets(group: str) -> list[str]:
     return sorted(name for name in needed if not assets.is_data_source_downloaded(name))
 
 
-def state_dimensions(task: TaskConfig) -> tuple[int, int]:
-    """Observation and action dimension.
+def state_layout(task: TaskConfig) -> Answer:
+    """As of `Simulator`.
     Raises TaskError: ManiSkill does not know or cannot build it, or, UnplayableError, no run can play it."""
     require_task(task.env_id)
     env = make_maniskill(
-        task.env_id, num_envs=1, obs_mode="state", control_mode=task.control_mode, sim_backend="physx_cpu",
-        render_backend=prepare_simulator(),
+        task.env_id, num_envs=1, obs_mode="state_dict", control_mode=task.control_mode,
+        sim_backend="physx_cpu", render_backend=prepare_simulator(),
     )  # fmt: skip
     try:
         maniskill: Any = env.unwrapped
         require_playable(env, task.env_id)
-        return maniskill.single_observation_space.shape[0], maniskill.single_action_space.shape[0]
+        layout = {name: len(values) for name, values in _parts(maniskill.get_obs())}
+        return Answer(layout, maniskill.single_action_space.shape[0])
     finally:
         env.close()
 
@@ -199,9 +201,9 @@ def first_observation(task: TaskConfig, seed: int) -> dict[str, Tensor]:
 def _parts(observation: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Tensor]]:
     for name, value in observation.items():
         if isinstance(value, Mapping):
-            yield from _parts(value, f"{within}{name}/")
+            yield from _parts(value, f"{within}{name}.")
         else:
-            yield within + name, torch.as_tensor(value).float().flatten()
+            yield f"{within}{name}", torch.as_tensor(value).float().flatten()
 
 
 def draws_slowly(task: TaskConfig) -> bool:

@@ -26,7 +26,10 @@ class StateRow:
         parts = dict(_parts(space, env_id))
         self.pictures: dict[Path, spaces.Box] = {at: box for at, box in parts.items() if is_picture(box)}
         self.parts = {at: box for at, box in parts.items() if at not in self.pictures}
-        self.dimension = sum(int(np.prod(box.shape)) for box in self.parts.values())
+        self.layout = {
+            ".".join(at) or "observation": int(np.prod(box.shape)) for at, box in self.parts.items()
+        }
+        self.dimension = sum(self.layout.values())
 
     def of(self, observation: Any) -> Array:
         """(dimension,) float32."""

@@ -89,10 +89,10 @@ def train_base(overrides: tuple[str, ...]) -> None:
 )
 @overrides_argument()
 def inspect(overrides: tuple[str, ...]) -> None:
-    """Shows what each dimension of a task's observation means, and the value of each relation in metres.
+    """Shows the parts of a task's observation by name and index, and the value of each relation in metres.
 
-    It builds one simulator. The indices are those of algo.relations, base.observation and
-    learner.robot_state_dim.
+    It builds one simulator. algo.relations and evaluate --by take the names; base.observation and
+    learner.robot_state_dim take indices.
     """
     from config.compose import compose_config
 

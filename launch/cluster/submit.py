@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from config.cluster import Queue, SlurmConfig
 from config.compose import write_config
 from config.files import require_writable
 from config.main import Config
-from config.process import UsageError
+from config.process import StopRequest, UsageError
 from launch.cluster import slurm
 from launch.cluster.limits import ClusterError, require_gpus, require_room, require_shared
 from launch.cluster.record import (
@@ -23,7 +25,8 @@ from launch.cluster.record import (
     read_submitted,
     write_submitted,
 )
-from launch.run.launcher import require_files, require_settings
+from launch.run.inputs import on_other_hosts, require_inputs
+from launch.run.launcher import require_files, require_settings, with_played, with_sizes
 from learner.folder import make_run_dir
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ def show(batch: Batch) -> None:
     from launch.cluster.script import describe
 
     require_startable(batch)
+    require_usable(batch)
     for queue in batch.cluster.places:
         folders = ", ".join(str(config.run_dir) for config in batch.runs)
         sys.stdout.write(f"# asks for {describe(batch.cluster, queue, len(batch.runs))}\n# runs: {folders}\n")
@@ -74,7 +78,7 @@ def submit(batch: Batch) -> dict[str, tuple[Submitted, ...]]:
         require_shared(batch.folder, batch.cluster, nodes)
         slurm.test_script(executor.script(len(batch.runs)))
     require_unsubmitted(batch)
-    for config in batch.runs:
+    for config in require_usable(batch):
         _prepare(config)
     jobs: dict[str, tuple[Submitted, ...]] = {config.name: () for config in batch.runs}
     for queue, executor in executors:
@@ -97,6 +101,22 @@ def require_startable(batch: Batch) -> None:
         require_settings(config)
         require_files(config)
     require_writable(batch.folder, folder=True)
+
+
+def require_usable(batch: Batch) -> tuple[Config, ...]:
+    """As a launcher completes and checks runs, without the devices of their nodes. Runs that differ in what
+    is not looked at are looked at once.
+    Raises UsageError, FailedError: the task, the base, the classifier or prior data cannot be used."""
+    runs = tuple(with_played(with_sizes(config)) for config in batch.runs)
+    looked = {msgspec.json.encode(_looked_at(config)): config for config in runs}
+    for config in looked.values():
+        require_inputs(on_other_hosts(config), StopRequest())
+    return runs
+
+
+def _looked_at(config: Config) -> tuple[object, ...]:
+    algo = config.algo if config.algo.trains_base else config.algo.reads_demos
+    return config.task, config.base, config.learner, algo
 
 
 def require_unsubmitted(batch: Batch) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actor.evaluation import Outcome
+from config.layout import find_part
 from config.process import UsageError
 from learner.intervals import wilson_interval
 
@@ -66,9 +67,7 @@ def chosen_dimensions(asked: str, parts: dict[str, int], observation_dim: int) -
 
 
 def _of_part(name: str, parts: dict[str, int]) -> list[int]:
-    start = 0
-    for part, width in parts.items():
-        if name in (part, part.rpartition("/")[2]):
-            return list(range(start, start + width))
-        start += width
-    raise UsageError(f"--by {name}: the observation has no such part, it has {', '.join(parts)}")
+    part = find_part(name, parts)
+    if part is None:
+        raise UsageError(f"--by {name}: the observation has no such part, it has {', '.join(parts)}")
+    return list(range(part.start, part.end))

@@ -46,6 +46,13 @@ def require_inputs(config: Config, stop: StopRequest) -> None:
     )
 
 
+def on_other_hosts(config: Config) -> Config:
+    """The run without what `require_inputs` cannot see of hosts that it is not called on: their devices."""
+    learner = msgspec.structs.replace(config.learner, device="cpu", replay_device="cpu")
+    actor = msgspec.structs.replace(config.actor, device="cpu", backend="physx_cpu")
+    return msgspec.structs.replace(config, learner=learner, actor=actor)
+
+
 def _wait(asked: subprocess.Popen[bytes], config: Config, stop: StopRequest) -> bytes:
     """What it wrote to standard error."""
     given: bytes | None = msgspec.json.encode(config)

@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_raw
+from config.layout import with_indices
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
@@ -75,8 +76,9 @@ def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
 
 @functools.cache
 def _composed(*overrides: str) -> DictConfig:
-    """The defaults, composed once: Hydra needs half a second."""
-    return compose_raw(CONFIG_DIR, overrides)
+    """The defaults, composed once: Hydra needs half a second. Relations have indices, as those of runs."""
+    plain = cast(dict[str, Any], OmegaConf.to_container(compose_raw(CONFIG_DIR, overrides)))
+    return OmegaConf.create(with_indices(plain, ask=None))
 
 
 def run_words(changed: Sequence[Changed]) -> list[str]:

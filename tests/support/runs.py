@@ -10,9 +10,11 @@ from typing import Any
 TIMEOUT_S = 90.0
 
 
-def wait_for(fact: Callable[[], Any], *processes: subprocess.Popen[str]) -> Any:
+def wait_for(
+    fact: Callable[[], Any], *processes: "subprocess.Popen[Any]", timeout_s: float = TIMEOUT_S
+) -> Any:
     """What `fact` returns once it is true; fails if one of `processes` ends before."""
-    deadline_s = time.monotonic() + TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     while not (found := fact()):
         assert time.monotonic() < deadline_s, "never became true"
         for process in processes:

@@ -1,5 +1,6 @@
 """A learner of several processes: whoever is killed, it ends by name, nobody is left, and it goes on."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 from tests.support.helpers import left_running
+from tests.support.namespaces import enter, refusal
 from tests.support.runs import points, wait_for
 
 SMALL = (
@@ -147,3 +150,23 @@ def test_ranks_that_accelerate_launches_end_by_name_too(place: Place) -> None:
     code, output = finish(learner)
     assert code == 1
     assert "error: rank " in output and " has ended: all its processes end" in output
+
+
+@pytest.mark.slow  # Accelerate starts torch's own launcher on both hosts, twice
+@pytest.mark.timeout(900)
+def test_one_learner_of_two_hosts_ends_by_name_when_one_is_cut_off_and_goes_on(tmp_path: Path) -> None:
+    """The hosts are network namespaces, each with an address of its own."""
+    if (reason := refusal()) is not None:
+        pytest.skip(reason)
+    child = enter("tests.system.ranks_child", [str(tmp_path)])
+    output = child.communicate(timeout=850)[0]
+    assert child.returncode == 0, output[-3000:]
+    everybody = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    assert not [words for words in everybody if any(str(tmp_path) in word for word in words)]
+    result = json.loads(output.splitlines()[-1])
+    assert result["codes"] == [1, 1]
+    for other, said in zip((1, 0), result["said"], strict=True):
+        [error] = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert f"rank {other} (process " in error and "gave no sign of life for 15 s" in error
+    assert "resumed the networks from update" in result["said_again"][0]
+    assert not result["second_has_files"], "rank 0 alone has the run's folder"

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.demonstrations import put, write_h5
+from tests.support.program import residual_rl
 from tests.support.ray_cluster import ENVIRONMENT, require_ray
 from tests.support.runs import points, wait_for
 
@@ -45,6 +47,17 @@ def test_every_row_is_there_once_when_a_node_and_then_the_learner_are_killed(
     assert result["codes"] == {"actor-0": 0, "actor-1": 0, "learner": 0}
     assert result["seen_by"] == 3
     assert "learner is lost" in child.stdout + child.stderr
+
+
+def test_prior_data_that_the_learner_would_refuse_is_refused_before_a_cluster_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos = write_h5(tmp_path / "demos.h5", put("obs", lambda o: o[:, :-1]))
+    words = ("name=one", f"runs_dir={tmp_path}/runs", f"learner.demos={demos}", "learner.device=cuda")
+    assert residual_rl("run", "cluster=ray", "cluster.learner_gpus=1", *words) == 2
+    said = capsys.readouterr()
+    assert "observation_dim 41 and action_dim 7" in said.err and "starting a Ray cluster" not in said.out
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture

@@ -99,7 +99,8 @@ class Perceptrons:
         return _make, self._sizes
 
     def apply_to(self, seen: Seen, parameters: Sequence[Tensor]) -> bool:
-        """Whether native code can compute this: float32 on the CPU, no gradient by the observation.
+        """Whether native code can compute this: float32 on the CPU, no gradient by the observation, and
+        nobody asks for mixed precision, which is torch's.
 
         It runs on the calling thread, however many threads torch has: faster than torch's operators on two
         (docs/performance.md). A network's parameters are all alike.
@@ -110,6 +111,7 @@ class Perceptrons:
             and _plain(seen.observation)
             and not seen.observation.requires_grad
             and (seen.rest is None or _plain(seen.rest))
+            and not torch.is_autocast_enabled("cpu")
             and library() is not None
         )
 

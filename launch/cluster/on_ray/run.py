@@ -5,17 +5,19 @@ import logging
 
 from config.cluster import RayConfig
 from config.main import Config
-from config.process import stop_on_signals
+from config.process import StopRequest, stop_on_signals
 from launch.cluster.on_ray.limits import require_keys, require_room
 from launch.cluster.on_ray.node import Home, Node, for_nodes, shown
 from launch.cluster.on_ray.session import joined, living_nodes, seeing
 from launch.cluster.on_ray.team import RayTeam
+from launch.run.inputs import on_other_hosts, require_inputs
 from launch.run.launcher import (
     note_machine,
     require_files,
     require_settings,
     run_here,
     sole_launcher,
+    with_played,
     with_sizes,
     write_launch_file,
 )
@@ -29,8 +31,9 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
     require_keys(config, cluster)
     config = for_nodes(config, cluster)
     require_settings(config)
-    config = with_sizes(config)
+    config = with_played(with_sizes(config))
     require_files(config)
+    require_inputs(on_other_hosts(config), StopRequest())
     with joined(cluster), sole_launcher(config):
         stop = stop_on_signals()  # Ray sets handlers of its own
         nodes = living_nodes()

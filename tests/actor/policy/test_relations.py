@@ -159,7 +159,7 @@ def test_the_cubes_are_where_maniskill_says(name):
         else ("tcp_to_cubeA_pos", "cubeA_to_cubeB_pos")
     )
     for row, part in zip(metres, names, strict=True):
-        np.testing.assert_allclose(row, parts[f"extra/{part}"], atol=1e-6)
+        np.testing.assert_allclose(row, parts[f"extra.{part}"], atol=1e-6)
 
 
 def test_learner_and_actor_of_different_relations_are_told_apart():
@@ -193,7 +193,8 @@ def test_the_table_of_numbers_is_that_of_the_observation(capsys):
     assert torch.equal(torch.cat([*parts.values()]), observation[0].float())
     show(config, Console(width=200))
     printed = capsys.readouterr().out
-    assert "25 .. 31" in printed and "extra/peg_pose" in printed
+    assert "25 .. 31" in printed and "extra.peg_pose" in printed
+    assert "extra.peg_pose + extra.peg_half_size ahead from extra.box_hole_pose turned" in printed
     assert " ".join(f"{value:.3f}" for value in head.tolist()) in printed
     wrong = compose_config(
         ["task=peg_insertion_side", "algo.relations=[{point: 41, tip: null, origin: 0, turned: false}]"]

@@ -15,10 +15,11 @@ from gymnasium import spaces
 from actor.policy.dimensions import dimensions_of
 from actor.simulators import mujoco_pictures
 from actor.simulators.contract import RenderError, TaskError, UnplayableError
-from actor.simulators.gymnasium import first_observation, require, single_environment, state_dimensions
+from actor.simulators.gymnasium import first_observation, require, single_environment, state_layout
 from actor.simulators.make import make_environment
 from actor.simulators.spaces import ActionScale, StateRow
 from config.section import ConfigError
+from config.spaces import spaces_of
 from config.task import TaskConfig
 from tests.support.fetch import INSTALL, needs_fetch
 from tests.support.helpers import make_config
@@ -104,8 +105,9 @@ def test_a_row_has_the_parts_in_the_order_of_the_observations_space() -> None:
     env.reset()
     row = env.step(np.array([0.5, 0.5], np.float32))[0]
     assert row.dtype == np.float32 and row.tolist() == [1.0, 7.5, 1.0, 10, 11, 12, 13]
-    assert [*first_observation(a_task(), 0)] == ["a/arm", "a/goal", "z"]
-    assert state_dimensions(a_task()) == (7, 2)
+    layout, action_dim = state_layout(a_task())
+    assert list(layout.items()) == [("a.arm", 2), ("a.goal", 1), ("z", 4)] and action_dim == 2
+    assert {name: len(values) for name, values in first_observation(a_task(), 0).items()} == layout
 
 
 def test_actions_are_scaled_to_the_tasks_bounds() -> None:
@@ -188,7 +190,10 @@ def test_dimensions_of_a_task_that_no_table_knows_are_asked_in_a_process() -> No
 @pytest.mark.parametrize("name", ["fetch_reach", "fetch_push", "fetch_slide", "fetch_pick_and_place"])
 def test_the_table_knows_the_dimensions_of_fetch(name: str) -> None:
     task = make_config(f"task={name}").task
-    assert dimensions_of(task) == state_dimensions(task)
+    known = spaces_of(task)
+    assert known.layout is not None
+    assert [*known.layout.items()] == [*state_layout(task).layout.items()]
+    assert known.action_dim == state_layout(task).action_dim
 
 
 @pytest.mark.parametrize(
@@ -310,7 +315,7 @@ def test_pixels_are_pictures_beside_one_zero(drawing: None) -> None:
     task = make_config("task=fetch_push", "task.obs=pixels", "task.cameras=[render]").task
     env = single_environment(task, 0, 1)
     seen, _ = env.reset()
-    assert seen["state"].tolist() == [0] and seen["render"].any() and state_dimensions(task) == (1, 4)
+    assert seen["state"].tolist() == [0] and seen["render"].any() and dimensions_of(task) == (1, 4)
     env.close()
 
 

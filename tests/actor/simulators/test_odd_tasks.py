@@ -19,7 +19,7 @@ from actor.simulators.maniskill import (
     make_maniskill,
     playable_simulator,
     require_task,
-    state_dimensions,
+    state_layout,
 )
 from config.process import UsageError
 from config.section import ConfigError
@@ -65,7 +65,7 @@ def test_maniskills_own_tasks_without_success_are_refused_with_the_question_for_
     env_id: str, control_mode: str
 ) -> None:
     with pytest.raises(UnplayableError, match=f"{env_id} reports no success"):
-        state_dimensions(msgspec.structs.replace(TASK, env_id=env_id, control_mode=control_mode))
+        state_layout(msgspec.structs.replace(TASK, env_id=env_id, control_mode=control_mode))
 
 
 def test_a_task_that_no_run_can_play_is_refused_without_the_advice_to_give_its_sizes() -> None:
@@ -127,7 +127,7 @@ def test_a_name_that_maniskill_does_not_know_is_refused_with_similar_ones(env_id
 
 def test_a_control_mode_that_the_robot_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(TaskError, match="pd_ee_delta_pse.*supported modes.*pd_ee_delta_pose"):
-        state_dimensions(msgspec.structs.replace(TASK, control_mode="pd_ee_delta_pse"))
+        state_layout(msgspec.structs.replace(TASK, control_mode="pd_ee_delta_pse"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from mani_skill.utils import assets
 from actor.policy.dimensions import dimensions_of
 from actor.simulators.contract import TaskError
 from actor.simulators.make import make_environment
-from actor.simulators.maniskill import make_simulator, require_task
+from actor.simulators.maniskill import make_simulator, require_task, state_layout
+from config.asked import ask_simulator
+from config.compose import compose_config
+from config.layout import name_of
 from config.section import ConfigError
 from config.spaces import spaces_of
 from tests.support.helpers import make_config
@@ -50,13 +53,26 @@ def test_it_has_the_published_limit_and_the_sizes_of_maniskills_own(simulator) -
 
 
 @pytest.mark.parametrize("env_id", ["PokeCube-v1", "RollBall-v1", "StackPyramid-v1", "PullCubeTool-v1"])
-def test_a_task_of_the_table_of_sizes_has_them(env_id: str) -> None:
+def test_a_task_of_the_table_of_spaces_has_them(env_id: str) -> None:
     task = make_config(f"task.env_id={env_id}").task
     env = make_simulator(task, "physx_cpu", 1)
     space = env.unwrapped.single_observation_space.shape, env.unwrapped.single_action_space.shape
     env.close()
-    known = spaces_of(task)
+    known, asked = spaces_of(task), state_layout(task)
     assert space == ((known.observation_dim,), (known.action_dim,))
+    assert known.layout is not None and [*known.layout.items()] == [*asked.layout.items()]
+    assert known.action_dim == asked.action_dim
+
+
+def test_the_state_of_a_controller_is_in_the_observation_and_names_find_what_is_behind_it() -> None:
+    """Of the modes with a target, which the table does not know."""
+    config = compose_config(["task.control_mode=pd_ee_target_delta_pose"])
+    assert spaces_of(config.task)[:2] == (None, None)
+    layout = ask_simulator(config.task).layout
+    assert layout["agent.controller.arm.target_pose"] == 7
+    [one, other] = config.task.relations["PickCube-v1"]
+    assert name_of(one.point, layout) == name_of(other.origin, layout) == "extra.obj_pose"
+    assert one.point > 29
 
 
 def test_a_task_that_the_table_does_not_know_is_asked_for_its_sizes() -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from config.cluster import SlurmConfig
+from config.compose import compose_launch
+from config.main import Config
+from launch.cluster.submit import Batch, require_usable
 from launch.study.study import read_study, trials
+from tests.support.demonstrations import put, write_h5
 from tests.support.program import residual_rl
 
 pytestmark = pytest.mark.usefixtures("no_slurm")
@@ -72,6 +77,30 @@ def test_what_cannot_be_submitted_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith("error: ") and line in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prior_data_that_the_learner_would_refuse_is_refused_before_a_job_waits_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos = write_h5(tmp_path / "demos.h5", put("obs", lambda o: o[:, :-1]))
+    assert submit(tmp_path / "runs", f"learner.demos={demos}", "--dry-run") == 2
+    said = capsys.readouterr()
+    assert "observation_dim 41 and action_dim 7" in said.err and "#!/bin/bash" not in said.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_several_runs_share_is_looked_at_once_and_devices_are_those_of_their_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Config] = []
+    monkeypatch.setattr("launch.cluster.submit.require_inputs", lambda config, stop: looked.append(config))
+    launch = compose_launch(["cluster=slurm"])
+    assert isinstance(launch.cluster, SlurmConfig)
+    words = ([], ["algo.gamma=0.9"], ["seed=3"], ["learner.demos=null", "algo.prior_fraction=0"])
+    runs = tuple(compose_launch(["cluster=slurm", "learner.device=cuda", *own]).run for own in words)
+    require_usable(Batch("study", tmp_path, runs, launch.cluster))
+    assert [config.prior_sources for config in looked] == [("bases/PickCube-v1/demos.h5",), ()]
+    assert {config.learner.device for config in looked} == {"cpu"}
 
 
 def test_a_folder_that_cannot_be_written_is_refused(

@@ -27,10 +27,11 @@ def test_a_dimension_is_cut_into_ranges_of_as_many_episodes() -> None:
 
 
 def test_parts_are_named_as_inspect_names_them() -> None:
-    parts = {"agent/qpos": 2, "extra/obj_pose": 3}
+    parts = {"agent.qpos": 2, "extra.obj_pose": 3}
     assert chosen_dimensions("obj_pose, 0", parts, 5) == [2, 3, 4, 0]
-    assert chosen_dimensions("extra/obj_pose", parts, 5) == [2, 3, 4]
-    with pytest.raises(UsageError, match="no such part, it has agent/qpos, extra/obj_pose"):
+    for name in ("extra.obj_pose", "extra/obj_pose"):
+        assert chosen_dimensions(name, parts, 5) == [2, 3, 4]
+    with pytest.raises(UsageError, match=r"no such part, it has agent\.qpos, extra\.obj_pose"):
         chosen_dimensions("cube", parts, 5)
 
 

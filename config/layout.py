@@ -1,0 +1,133 @@
+"""The layout of an observation, its parts by name, and relations that name them instead of indices."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from config.relation import POSE, POSITION
+from config.section import ConfigError
+from config.spaces import known_spaces
+from config.task import TaskConfig
+
+Layout = Mapping[str, int]
+"""Dimensions of each part of an observation by its name, such as extra.tcp_pose, in their order."""
+Ask = Callable[[TaskConfig], Layout]
+
+
+class Part(NamedTuple):
+    """Dimensions `start` to `end` - 1 of an observation."""
+
+    name: str
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.start}, {self.end})"
+
+
+def parts_of(layout: Layout) -> Iterator[Part]:
+    """The parts in their order."""
+    start = 0
+    for name, length in layout.items():
+        yield Part(name, start, start + length)
+        start += length
+
+
+def find_part(name: str, layout: Layout) -> Part | None:
+    """The part of this name, or the only one whose last word it is: `tcp_pose` for `extra.tcp_pose`."""
+    name = name.replace("/", ".")
+    parts = list(parts_of(layout))
+    exact = [part for part in parts if part.name == name]
+    found = exact or [part for part in parts if part.name.endswith(f".{name}")]
+    return found[0] if len(found) == 1 else None
+
+
+def find_index(name: str, length: int, layout: Layout) -> int:
+    """Where `length` dimensions begin: at a part, or, as `observation.3`, at a dimension within it.
+    Raises ValueError: no part of this name, or it is too short; says which there are."""
+    part, offset = find_part(name, layout), 0
+    outer, _, last = name.rpartition(".")
+    if part is None and last.isdecimal():
+        part, offset = find_part(outer, layout), int(last)
+    if part is None:
+        raise ValueError(f"{name} is no part of the observation: {', '.join(map(str, parts_of(layout)))}")
+    if part.start + offset + length > part.end:
+        raise ValueError(f"{name} has fewer than {length} dimensions within {part}")
+    return part.start + offset
+
+
+def name_of(index: int, layout: Layout) -> str:
+    """What `find_index` finds, for an index within the observation."""
+    part = next(part for part in parts_of(layout) if index < part.end)
+    return part.name if index == part.start else f"{part.name}.{index - part.start}"
+
+
+def with_indices(plain: dict[str, Any], ask: Ask | None) -> dict[str, Any]:
+    """A configuration, not yet checked, with indices for the names in task.relations and algo.relations.
+
+    Args:
+        ask: for the layout of a task that config/spaces.yaml does not know; None: its names stay.
+
+    Raises ConfigError: a name that is no part of the observation; what `ask` raises. ValidationError of
+    msgspec: the task cannot be asked about.
+    """
+    task, algo = _section(plain.get("task")), _section(plain.get("algo"))
+    if not isinstance(task.get("relations"), dict):
+        return plain
+    played = task.get("env_id")
+    of_tasks: dict[str, Any] = {}
+    for env_id, relations in _section(task["relations"]).items():
+        if _names_parts(relations):
+            layout = _layout(plain, env_id, ask if env_id == played else None)
+            if layout is None and env_id != played:
+                continue  # not played: nobody needs it
+            relations = _numbered(relations, layout, f"task.relations.{env_id}")
+        of_tasks[env_id] = relations
+    plain = plain | {"task": task | {"relations": of_tasks}}
+    if _names_parts(algo.get("relations")):
+        layout = _layout(plain, played, ask)
+        plain["algo"] = algo | {"relations": _numbered(algo["relations"], layout, "algo.relations")}
+    return plain
+
+
+class _Asked(msgspec.Struct):
+    """Of a configuration: what a simulator is asked about."""
+
+    task: TaskConfig
+
+
+def _layout(plain: dict[str, Any], env_id: Any, ask: Ask | None) -> Layout | None:
+    known = known_spaces(str(env_id), str(plain["task"].get("control_mode"))).layout
+    if known is not None or ask is None:
+        return known
+    return ask(msgspec.convert(plain | {"task": plain["task"] | {"relations": {}}}, _Asked).task)
+
+
+def _section(value: Any) -> dict[str, Any]:
+    """What is none is left to the check of all keys."""
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
+def _names_parts(relations: Any) -> bool:
+    given = cast(list[Any], relations) if isinstance(relations, list) else []
+    return any(isinstance(value, str) for each in given for value in _section(each).values())
+
+
+def _numbered(relations: list[Any], layout: Layout | None, key: str) -> list[Any]:
+    if layout is None:
+        return relations
+    try:
+        return [_with_index(_section(each), layout) if isinstance(each, dict) else each for each in relations]
+    except ValueError as error:
+        raise ConfigError(f"configuration: {key}: {error}") from error
+
+
+def _with_index(relation: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    lengths = {
+        "point": POSITION if relation.get("tip") is None else POSE,
+        "tip": 1,
+        "origin": POSE if relation.get("turned") else POSITION,
+    }
+    named = {key: value for key, value in relation.items() if key in lengths and isinstance(value, str)}
+    return relation | {key: find_index(name, lengths[key], layout) for key, name in named.items()}
