@@ -11,6 +11,7 @@ from pathlib import Path
 from config.compose import compose_config
 from config.process import UsageError
 from config.shared import host_keys, join_run, read_run
+from config.trust import trusting
 from config.words import quoted
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def run_remote_actor(
     )  # fmt: skip
     require_folder(config, shared)
     prepare_process(config)
-    run_with_base(config, load_base(config, shared), stop)
+    with trusting(config.trust_remote_code):
+        run_with_base(config, load_base(config, shared), stop)
 
 
 def make_overrides(address: str, keys: Path | None, overrides: Sequence[str], host_name: str) -> list[str]:

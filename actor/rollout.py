@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.decorated import Chosen
+from actor.policy.features import Planned
 from actor.policy.images import NO_IMAGES, Images
 from actor.simulators.contract import Step, VectorEnvironment
 from protocol.arrays import DTYPES, Columns
@@ -30,7 +31,7 @@ class ActingPolicy(Protocol):
 
     def act_in(self, acting: Tensor) -> Chosen: ...
 
-    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor: ...
+    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Planned: ...
 
 
 class Rollout:
@@ -160,20 +161,22 @@ class Rollout:
     def _finals(self, rows: Tensor, truncated: Tensor, step: Step) -> dict[str, Tensor]:
         """What belongs to the episode ends of sub-environments `rows`.
 
-        The base's plan is computed only for truncated episodes: nothing bootstraps from a terminated one.
+        The base is asked only for truncated episodes: nothing bootstraps from a terminated one.
         """
         device = step.final_observation.device
         plans = torch.zeros(len(rows), self._spec.residual_every, self._envs.action_dim)
+        features = torch.zeros(len(rows), self._spec.features_dim, dtype=torch.float16)
         cut = rows[truncated].to(device)
         if len(cut):
             images = {camera: image[cut] for camera, image in step.final_images.items()}
-            plans[truncated] = self._policy.plan_at(step.final_observation[cut], cut, images).cpu()
+            found = self._policy.plan_at(step.final_observation[cut], cut, images)
+            plans[truncated], features[truncated] = (part.cpu() for part in found)
         seen = {
             "final_observation": step.final_observation,
             **_with_prefix(FINAL_IMAGE_PREFIX, step.final_images),
         }
         sent = {name: value.cpu()[rows] for name, value in seen.items() if name in self._dtypes}
-        return {"final_base_plan": plans, **sent}
+        return {"final_base_plan": plans, "final_features": features, **sent}
 
 
 def take_first(batches: deque[Columns], enough: int) -> Columns:

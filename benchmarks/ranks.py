@@ -57,7 +57,7 @@ class Side:
         drawn = msgspec.structs.replace(algo, batch_size=joint)
         self._batches = Batches(drawn, *rings, seed=0, device="cpu")
         if ranks.size > 1:
-            lead(ranks, RunStart(algo, (O, A), seed=0, threads=1), self.algorithm.state())
+            lead(ranks, RunStart(algo, (O, A, 0), seed=0, threads=1), self.algorithm.state())
             for name, what in (("share", "batches"), ("average", "gradients")):
                 setattr(ranks, name, self._timed(getattr(ranks, name), what))
 

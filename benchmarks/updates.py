@@ -74,7 +74,7 @@ class PlainSAC(ResidualSAC):
     def __init__(self, algo: AlgoConfig, features: int) -> None:
         super().__init__(algo, O, A, seed=0, device="cpu")
         setattr(self.actor._native, "apply_to", lambda *_: False)  # noqa: B010  # a method, replaced
-        inputs = self.actor.related.observation_dim + features
+        inputs = self.actor.sight.dim + features
         self.critic = cast(CriticEnsemble, SeparateCritics(algo, inputs))
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=algo.actor_lr)

@@ -16,6 +16,23 @@ def relations_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("relations_of", relations_of, replace=True)
 
+
+def proprioception_of(env_id: str, *, _root_: Any) -> Any:
+    """The same of task.proprioception; in YAML `${proprioception_of:<env_id>}`."""
+    return _root_.task.proprioception.get(env_id, [])
+
+
+OmegaConf.register_new_resolver("proprioception_of", proprioception_of, replace=True)
+
+# Keys that files of earlier releases lack, with what those releases did.
+_YOUNGER = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
+
+
+def with_younger_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a residual that an earlier release has written, as this release has them."""
+    return {**_YOUNGER, **given} if given.get("kind", "residual") == "residual" else {**given}
+
+
 # Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
@@ -63,6 +80,7 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
 class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     """config/algo, the recipes of a residual"""
 
+    critics_see: tuple[str, ...]
     mask_by: Literal["decisions", "success"]
     mask_horizon: int
     gate_share: float
@@ -122,6 +140,7 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
         # An infinite end does not clip.
         ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
         self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
+        self.require_seen("critics_see")
 
     @property
     def output(self) -> Literal["deterministic", "gaussian"]:
@@ -130,6 +149,10 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     @property
     def decides(self) -> Literal["exploring"]:
         return "exploring"
+
+    @property
+    def needs_features(self) -> bool:
+        return super().needs_features or "features" in self.critics_see
 
     @property
     def reads_demos(self) -> bool:

@@ -1,6 +1,6 @@
 """What every kind of algorithm says to actors, to the loop and to reports."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from config.section import Section
 
@@ -13,6 +13,11 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     def __post_init__(self) -> None:
         self.at_least(1, "residual_every")
+
+    @property
+    def plays(self) -> Any:
+        """The residual that actors add to the base, a ResidualConfig; None: they play the base alone."""
+        return None
 
     @property
     def decides(self) -> Literal["exploring", "sampling", "best"]:

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides
+from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides, with_younger_keys
 from config.asked import ask_simulator
 from config.files import replace_text
 from config.layout import with_indices
@@ -33,6 +33,7 @@ from config.process import (
     wants_help,
 )
 from config.section import ConfigError, require_finite, with_home
+from config.trust import trusting
 from config.words import quoted, read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
@@ -157,8 +158,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
-    keys.algo.setdefault("kind", "residual")  # files of earlier releases know no other
-    plain["algo"] = keys.algo
+    plain |= _of_this_release(plain, keys.algo)
     for override in read_words(overrides, Config):
         _set(plain, override)
     try:
@@ -166,6 +166,19 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         return msgspec.convert(_with_indices(plain), Config, strict=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
+
+
+def _of_this_release(plain: dict[str, Any], algo: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a file of an earlier release to which this one has added keys, with what that release
+    did."""
+    algo = {"kind": "residual", **algo}  # files of earlier releases know no other
+    if algo["kind"] == "residual":
+        algo = with_younger_keys(algo)
+    elif isinstance(played := algo.get("residual"), dict):
+        algo["residual"] = with_younger_keys(cast(dict[str, Any], played))
+    added: dict[str, dict[str, Any]] = {"task": {"proprioception": {}}, "learner": {"keep_features": True}}
+    sections = {name: keys | plain[name] for name, keys in added.items() if isinstance(plain.get(name), dict)}
+    return sections | {"algo": algo}
 
 
 def _set(plain: dict[str, Any], override: Override) -> None:
@@ -227,7 +240,8 @@ def run_configured(description: str, load: Callable[[], Run]) -> None:
         config = asked_config(argv)
         end_on_interrupt()
         run = load()
-        run(config, stop_on_signals())
+        with trusting(config.trust_remote_code):
+            run(config, stop_on_signals())
         return 0
 
     run_main(main, log_format=TIMED)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from config.section import Section
-from config.tracking import WandbConfig
+from config.tracking import RunWandbConfig
 
 
 class StopAtConfig(Section, frozen=True):
@@ -77,6 +77,7 @@ class LearnerConfig(Section, frozen=True):
     fps: int
     record_images: Literal["video", "image"] | None
     replay_images: bool
+    keep_features: bool
     hindsight_goals: int
     store_queue_episodes: int
     store_flush_s: float
@@ -84,7 +85,7 @@ class LearnerConfig(Section, frozen=True):
     robot_state_dim: int | None
     replay_max_gb: float | None
     replay_max_frames: int | None
-    wandb: WandbConfig
+    wandb: RunWandbConfig
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:

@@ -1,15 +1,17 @@
 """Typed, checked configuration. Defaults live in the YAML files beside this one, none here."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.algorithm import AlgorithmConfig
+from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.collect import CollectConfig
 from config.learner import LearnerConfig
 from config.on_policy import GrpoConfig, OnPolicyConfig, PpoConfig
+from config.packages import ALGORITHMS, BASES, with_installed
 from config.page import PageConfig
 from config.section import Section
 from config.task import TaskConfig
@@ -20,7 +22,11 @@ from config.wire import WireConfig
 BASE_MESSAGE_BYTES = 1 << 20
 """Room for a piece of a trained base."""
 
+AnyBase = DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
 AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig | PpoConfig | GrpoConfig
+if not TYPE_CHECKING:
+    AnyBase = with_installed(AnyBase, BASES, BaseConfig, "make")
+    AnyAlgorithm = with_installed(AnyAlgorithm, ALGORITHMS, AlgorithmConfig, "make_training")
 
 
 class Config(Section, frozen=True):
@@ -31,12 +37,13 @@ class Config(Section, frozen=True):
     resume: Literal["auto", "new", "must"]
     seed: int
     tracking: tuple[TrackerName, ...]
+    trust_remote_code: bool
     wire: WireConfig
     learner: LearnerConfig
     actor: ActorConfig
     page: PageConfig
     task: TaskConfig
-    base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
+    base: AnyBase
     algo: AnyAlgorithm
 
     def __post_init__(self) -> None:
@@ -62,6 +69,8 @@ class Config(Section, frozen=True):
         if isinstance(self.algo, CollectConfig) and limits != (None, None):
             both = "learner.replay_max_gb and learner.replay_max_frames"
             raise ValueError(f"algo=collect keeps all that it collects: set {both} to null")
+        if isinstance(self.base, ZeroBaseConfig) and self.algo.plays and self.algo.plays.needs_features:
+            raise ValueError("algo.sees and algo.critics_see must not name features: base=zero has none")
         self._require_clip()
         self._require_hindsight()
         if isinstance(self.algo, OnPolicyConfig):

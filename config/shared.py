@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
-from config.main import AnyAlgorithm, Config
+from config.base import ZeroBaseConfig
+from config.main import AnyAlgorithm, AnyBase, Config
 from config.process import UsageError, one_line
 from config.section import ConfigError, Section
 from config.task import TaskConfig
@@ -27,7 +27,7 @@ class SharedConfig(Section, frozen=True):
     name: str
     seed: int
     task: TaskConfig
-    base: DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
+    base: AnyBase
     algo: AnyAlgorithm
     record_images: Literal["video", "image"] | None
     """learner.record_images"""
@@ -79,7 +79,7 @@ def host_keys(overrides: Sequence[str]) -> set[str]:
     """The keys that a remote actor's overrides set.
     Raises UsageError: words that are no overrides, or keys that come from the learner; names them."""
     keys = [override.key_or_group for override in read_words(overrides, Config)]
-    allowed = [f"base.{key}" for key in _OF_HOST]
+    allowed = [*(f"base.{key}" for key in _OF_HOST), "trust_remote_code"]
     if foreign := [key for key in keys if not key.startswith(("actor.", "wire.")) and key not in allowed]:
         raise UsageError(
             f"{', '.join(foreign)}: this comes from the learner; beside its address, give "

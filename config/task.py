@@ -57,6 +57,7 @@ class TaskConfig(Section, frozen=True):
     residual_dims: tuple[int, ...] | None
     residual_scale: float
     relations: dict[str, tuple[Relation, ...]]
+    proprioception: dict[str, tuple[tuple[int, int], ...]]
     goal: GoalConfig | None
     robot_type: str
     robot_state_dim: int | None

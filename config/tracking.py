@@ -12,7 +12,7 @@ _LONGEST_TAG = 64
 
 
 class WandbConfig(Section, frozen=True):
-    """learner.wandb"""
+    """wandb, of a run or of the training of a base"""
 
     mode: Literal["offline", "online", "disabled"]
     project: str | None
@@ -32,6 +32,12 @@ class WandbConfig(Section, frozen=True):
     def group_name(self) -> str | None:
         """`group`, else the environment's WANDB_RUN_GROUP, which a study sets."""
         return self.group or os.environ.get("WANDB_RUN_GROUP") or None
+
+
+class RunWandbConfig(WandbConfig, frozen=True):
+    """learner.wandb"""
+
+    replay: bool
 
 
 def trackers_in_use(tracking: tuple[TrackerName, ...], wandb: WandbConfig) -> tuple[TrackerName, ...]:

@@ -61,6 +61,7 @@ class RewardTraining(NamedTuple):
 
     settings: TrainRewardConfig
     task: TaskConfig
+    trust_remote_code: bool
 
     @property
     def relations(self) -> tuple[Relation, ...]:
@@ -79,4 +80,5 @@ def compose_reward_training(overrides: Sequence[str]) -> RewardTraining:
         raise ConfigError("configuration: demos=null: name labelled episodes, demos=[FILE, runs/NAME/replay]")
     if settings.input == "pictures" and not run.task.cameras:
         raise ConfigError("configuration: input=pictures needs cameras: set task.cameras=[base_camera]")
-    return RewardTraining(msgspec.structs.replace(settings, demos=demos), run.task)
+    settings = msgspec.structs.replace(settings, demos=demos)
+    return RewardTraining(settings, run.task, run.trust_remote_code)

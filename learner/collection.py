@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from actor.policy.contract import BasePolicy, CheckpointError
+from actor.policy.features import sizes_of
 from actor.policy.from_run import checkpoint_of, folder_of, read_residual
 from actor.policy.gaussian import make_residual
 from actor.policy.spec import experience_spec
@@ -51,9 +52,10 @@ def _weights(config: Config, base: BasePolicy) -> Mapping[str, Any]:
     folder = folder_of(config)
     if folder is not None:
         _require_same(folder, experience_spec(config, base))
-    weights = read_residual(config)["actor"]
+    weights, sizes = read_residual(config)["actor"], sizes_of(base, algo, config.base.path)
     try:
-        make_residual(algo, base.observation_dim, base.action_dim).load_state_dict(weights)
+        residual = make_residual(algo, sizes, base.action_dim)
+        residual.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{place} does not fit this task and base: {one_line(error)}") from error
     return weights

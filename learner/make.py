@@ -14,7 +14,7 @@ from config.main import AnyAlgorithm, Config
 from config.on_policy import GrpoConfig, PpoConfig
 from config.process import UsageError
 from config.tuning import RejectionConfig, SftConfig
-from learner.algorithms.contract import Algorithm, Training
+from learner.algorithms.contract import Algorithm, MakesTraining, Training
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.collection import make_collection
 from learner.diverged import explain
@@ -28,6 +28,7 @@ from learner.replay.restore.memory import RingMemory
 from learner.replay.run import load_prior, make_prior_ring, make_ring
 from learner.schedule.pace import Pace
 from learner.tuning.make import make_rejection, make_sft
+from protocol.experience import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,11 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
     for an algorithm that cannot share its updates."""
     if ranks.size > 1:
         require_shared_updates(config.algo)
+    if isinstance(config.algo, MakesTraining):
+        return config.algo.make_training(config, base)
     match config.algo:
         case AlgoConfig() as algo:
-            return _make_residual(config, algo, base, ranks)
+            return make_residual(config, algo, base, ranks)
         case CollectConfig() as algo:
             return make_collection(config, algo, base)
         case SftConfig() as algo:
@@ -55,26 +58,38 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
             raise TypeError(f"no algorithm for {config.algo!r}")
 
 
+def sizes_in(spec: ExperienceSpec) -> tuple[int, int, int]:
+    """What networks need to know of the experience: observation_dim, action_dim, features_dim."""
+    return spec.observation_dim, spec.action_dim, spec.features_dim
+
+
 def make_algorithm(
-    algo: AnyAlgorithm, sizes: tuple[int, int], *, seed: int, device: str, ranks: Ranks
+    algo: AnyAlgorithm, sizes: tuple[int, int, int], *, seed: int, device: str, ranks: Ranks
 ) -> Algorithm:
-    """The networks of an algorithm whose updates ranks share. `sizes`: observation_dim, action_dim."""
+    """The networks of an algorithm whose updates ranks share. `sizes`: see `sizes_in`."""
     algo = require_shared_updates(algo)
     return ResidualSAC(algo, *sizes, seed=seed, device=device, ranks=ranks)
 
 
 def require_shared_updates(algo: AnyAlgorithm) -> AlgoConfig:
     """Raise UsageError for an algorithm whose updates several processes cannot share."""
-    if not isinstance(algo, AlgoConfig):
+    if not isinstance(algo, AlgoConfig) or isinstance(algo, MakesTraining):
         raise UsageError(f"algo={algo.name} works in one process: set learner.processes=1")
     return algo
 
 
-def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ranks) -> Training:
+def make_residual(
+    config: Config,
+    algo: AlgoConfig,
+    base: BasePolicy,
+    ranks: Ranks,
+    kind: type[ResidualSAC] = ResidualSAC,
+) -> Training:
+    """The parts of a residual's training; `kind` has its networks and makes the updates."""
+    device, spec = config.learner.device, experience_spec(config, base)
     prior = load_prior(config, base)
     prior_ring = None if prior is None else make_prior_ring(prior, config, base)
-    device, sizes = config.learner.device, (base.observation_dim, base.action_dim)
-    algorithm = ResidualSAC(algo, *sizes, seed=config.seed, device=device, ranks=ranks)
+    algorithm = kind(algo, *sizes_in(spec), seed=config.seed, device=device, ranks=ranks)
     if prior_ring is not None and algo.scale_observations != "off":
         algorithm.scale_observations(prior_ring.observation)
     ring = _make_ring(config, base)
@@ -82,9 +97,9 @@ def _make_residual(config: Config, algo: AlgoConfig, base: BasePolicy, ranks: Ra
     return Training(
         algorithm,
         Batches(joint, ring, prior_ring, seed=config.seed, device=device, hindsight=_make_hindsight(config)),
-        Pace(algo, config.learner.max_updates_behind, config.learner.total_frames),
+        Pace(algo, config.learner.max_updates_behind, config.learner.total_frames, lambda: ring.lost),
         RingMemory(ring),
-        partial(explain, config=config, spec=experience_spec(config, base), prior=prior),
+        partial(explain, config=config, spec=spec, prior=prior),
         {"prior_clipped_share": None if prior is None else prior.clipped_share},
     )
 

@@ -28,7 +28,7 @@ from learner.folder import has_launcher, is_begun, make_run_dir, sole_learner
 from learner.follow import follow
 from learner.intake.intake import Intake
 from learner.loop import DivergedError, Loop, Parts
-from learner.make import make_training
+from learner.make import make_training, sizes_in
 from learner.ranks.ranks import Ranks
 from learner.ranks.start import joined_ranks
 from learner.ranks.starts import RunStart, lead
@@ -145,7 +145,7 @@ def _join(
     checkpoints = Checkpoints(folder, algorithm, resumable, config.algo)
     replay.restore()
     _resume(replay.journal, schedule, progress, checkpoints)
-    sizes = base.observation_dim, base.action_dim
+    sizes = sizes_in(experience_spec(config, base))
     lead(ranks, RunStart(config.algo, sizes, config.seed, config.learner.threads), algorithm.state())
     # The journal knows which versions were published: those of this process are newer.
     broadcast = Broadcast(intake, replay.journal)

@@ -3,7 +3,7 @@
     python -m protocol.experience      prints the table of columns in docs/reference/protocol.md
 
 Shapes are written with letters: D rows (decisions) of a message, F episode ends in it, k = residual_every,
-O = observation_dim, A = action_dim, H and W the height and width of a camera's images.
+O = observation_dim, A = action_dim, E = features_dim, H and W the height and width of a camera's images.
 """
 
 import enum
@@ -47,13 +47,20 @@ class ExperienceSpec(
     """Height and width of each camera whose images come with the experience; left out if there are none."""
     optional_columns: tuple[str, ...] = ()
     """Names of the optional columns that come with the experience; left out if there are none."""
+    features_dim: int = 0
+    """Width of the base's features that come with each decision; left out if none do."""
     success: str = "simulator"
     """Who says when an episode has succeeded; of a classifier with its digest. Left out: the simulator."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Values of the letters k, O and A."""
-        return {"k": self.residual_every, "O": self.observation_dim, "A": self.action_dim}
+        """Values of the letters k, O, A and E."""
+        return {
+            "k": self.residual_every,
+            "O": self.observation_dim,
+            "A": self.action_dim,
+            "E": self.features_dim,
+        }
 
     @property
     def row_bytes(self) -> int:
@@ -154,6 +161,12 @@ COLUMNS = (
 )  # fmt: skip
 """Those of every spec, and the optional ones."""
 
+FEATURE_COLUMNS = (
+    Column("features", "f2", Per.ROW, ("E",), "finite", "the base's own embedding at the decision"),
+    Column("final_features", "f2", Per.END, ("E",), "finite", "the same at the end; zeros if terminated"),
+)
+"""Those of a spec with `features_dim`. The actor has rounded them: all who keep them have the same bits."""
+
 CAMERA_COLUMNS = (
     Column(IMAGE_PREFIX, "u1", Per.FRAME, ("H", "W", 3), "any", "like observation"),
     Column(FINAL_IMAGE_PREFIX, "u1", Per.END, ("H", "W", 3), "any", "like final_observation"),
@@ -172,6 +185,11 @@ class Contents(Protocol):
     @property
     def optional_columns(self) -> Sequence[str]: ...
 
+    @property
+    def features_dim(self) -> int:
+        """Width of the base's features; 0: there are none."""
+        ...
+
 
 def columns_of(spec: Contents) -> tuple[Column, ...]:
     """The columns of experience with this spec. Raises ValueError: an optional column that does not exist."""
@@ -179,6 +197,7 @@ def columns_of(spec: Contents) -> tuple[Column, ...]:
     if unknown := set(spec.optional_columns) - known:
         raise ValueError(f"no optional columns: {sorted(unknown)}; there are {sorted(known) or 'none'}")
     columns = [each for each in COLUMNS if not each.optional or each.name in spec.optional_columns]
+    columns += FEATURE_COLUMNS if spec.features_dim else ()
     for camera, size in spec.cameras.items():
         columns += [each._replace(name=each.name + camera, item=(*size, 3)) for each in CAMERA_COLUMNS]
     return tuple(columns)
@@ -239,7 +258,7 @@ class ExperienceCheck:
     def _check_finite(self, columns: Columns) -> None:
         # The sum of squares shows NaN, infinity and large values, and costs less than a look at each.
         bound = LARGEST_VALUE**2
-        suspects = [name for name in self._finite if not np.vdot(each := columns[name], each) < bound]
+        suspects = [name for name in self._finite if not np.vdot(each := _wide(columns[name]), each) < bound]
         for name in suspects:
             usable = np.abs(columns[name]) < LARGEST_VALUE
             if not usable.all():
@@ -247,6 +266,11 @@ class ExperienceCheck:
                 raise ProtocolError(
                     f"{name}{list(place)} is {columns[name][place]:g}, not a number below {LARGEST_VALUE:g}"
                 )
+
+
+def _wide(array: NDArray[Any]) -> NDArray[Any]:
+    """Half precision has no room for the squares of its own numbers."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _length(columns: Columns, name: str) -> int:
@@ -277,7 +301,7 @@ def describe_columns() -> str:
     """A table in Markdown of all columns there are."""
     lines = ["| column | dtype | shape | values | meaning |", "| --- | --- | --- | --- | --- |"]
     cameras = [each._replace(name=f"{each.name}<camera>") for each in CAMERA_COLUMNS]
-    for each in (*COLUMNS, *cameras):
+    for each in (*COLUMNS, *FEATURE_COLUMNS, *cameras):
         name = f"`{each.name}`" + (" (optional)" if each.optional else "")
         shape = ", ".join(map(str, each.letters)) + ("," if len(each.letters) == 1 else "")
         check = str(each.check)

@@ -19,6 +19,7 @@ from actor.policy.noise import EpisodeSeeds, Use, uniform
 from actor.policy.run_files import expert_files
 from config.compose import read_config
 from config.main import Config
+from config.trust import UNTRUSTED
 
 
 class Expert:
@@ -47,7 +48,7 @@ class Expert:
         Raises CheckpointError, ConfigError, InterventionError: no such run, or one of another task."""
         settings = config.actor.expert
         folder, residual = expert_files(settings, config.runs_dir)
-        theirs = read_config(folder / "config.yaml")
+        theirs = read_config(folder / "config.yaml", [UNTRUSTED])
         theirs = msgspec.structs.replace(theirs, actor=config.actor)
         _require_same_actions(config, theirs, folder)
         base = make_base(theirs.base, theirs.task, config.actor.device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from actor.interventions.contract import ActionSource
 from actor.policy.decorated import Chosen, DecoratedPolicy
+from actor.policy.features import Planned
 from actor.policy.images import NO_IMAGES, Images
 from protocol.messages import Behaviour
 
@@ -56,7 +57,7 @@ class Takeover:
         self._policy.observe(observation, images)
         self._source.observe(observation, images)
 
-    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Planned:
         """As the policy's."""
         return self._policy.plan_at(observation, rows, images)
 

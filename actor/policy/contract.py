@@ -1,12 +1,13 @@
 """The interface of a base policy."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.noise import Keys
 from config.process import UsageError
+from config.task import TaskConfig
 
 
 class BasePolicy(Protocol):
@@ -29,6 +30,13 @@ class BasePolicy(Protocol):
             images: of its cameras, u1 (B, obs_horizon, height, width, 3) each.
         """
         ...
+
+
+@runtime_checkable
+class MakesBase(Protocol):
+    """Settings of a package's own kind of base (`config/packages.py`), which make it."""
+
+    def make(self, task: TaskConfig, device: str) -> BasePolicy: ...
 
 
 class CheckpointError(UsageError):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from actor.policy.contract import BasePolicy
 from actor.policy.exploration import Exploration, best_residual
+from actor.policy.features import FeaturedBase, Planned, planned, rounded, sizes_of
 from actor.policy.gaussian import make_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
@@ -51,20 +52,23 @@ class DecoratedPolicy:
         first_seed: sub-environment i plays the episodes first_seed + i, first_seed + i + N, ...; the random
             numbers of base, mask and noise depend on the episode's seed alone.
         ladder: share of the noise that each sub-environment gets in a noise ladder; None: i / (N - 1).
+        features_dim: of the base's features, which are then computed at each decision.
     """
 
     @classmethod
     def of(cls, config: Config, base: BasePolicy, *, num_envs: int, first_seed: int) -> Self:
         """`base` with an untrained residual, or alone, as a run's configuration composes them."""
         algo = config.algo.plays
+        sizes = sizes_of(base, algo, config.base.path)
         return cls(
             base,
-            None if algo is None else make_residual(algo, base.observation_dim, base.action_dim),
+            None if algo is None else make_residual(algo, sizes, base.action_dim),
             num_envs=num_envs,
             residual_every=config.algo.residual_every,
             residual_scale=config.algo.scale,
             device=config.actor.device,
             first_seed=first_seed,
+            features_dim=sizes.features,
         )
 
     def __init__(
@@ -78,6 +82,7 @@ class DecoratedPolicy:
         device: str,
         first_seed: int,
         ladder: Sequence[float] | None = None,
+        features_dim: int = 0,
     ) -> None:
         self._bases, self._residual = {0: base}, residual
         self._act_horizon = base.act_horizon
@@ -92,6 +97,8 @@ class DecoratedPolicy:
         self._history = self._zeros(base.obs_horizon, base.observation_dim)
         self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
         self._plan = self._zeros(base.act_horizon, base.action_dim)
+        self._features = self._zeros(features_dim).to(torch.float16)
+        """Of the decisions under way, as they are sent."""
         self._cursor = self._zeros().long()
         self._decided_plan = self._zeros(residual_every, base.action_dim)
         self._decided_residual = self._zeros(residual_every, base.action_dim)
@@ -178,7 +185,7 @@ class DecoratedPolicy:
             base_plan=self._decided_plan.clone(),
             residual=self._decided_residual.clone(),
             version=self._decided_version.clone(),
-            optional={"base_version": self._decided_base.clone()},
+            optional={"base_version": self._decided_base.clone(), **self._sent_features()},
         )
 
     def act_in(self, acting: Tensor) -> Chosen:
@@ -190,46 +197,69 @@ class DecoratedPolicy:
         self._cursor[resting] = self._act_horizon
         return chosen
 
-    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Tensor:
+    def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Planned:
         """Base plans (R, k, A) at final observations (R, O) and images of sub-environments `rows`.
 
         Changes nothing; the histories are those of the episodes that ended.
         """
         newest = observation.to(self._device)[:, None]
         history = torch.cat([self._history[rows][:, 1:], newest], dim=1)
-        return self._planned(rows, history, self._images.ending_with(rows, images))[:, : self._every]
+        plan, features = self._planned(rows, history, self._images.ending_with(rows, images))
+        return Planned(plan[:, : self._every], features)
 
     def _plan_where_used_up(self) -> None:
         used_up = (self._cursor >= self._act_horizon).nonzero()[:, 0]
         if len(used_up):
-            self._plan[used_up] = self._planned(used_up, self._history[used_up], self._images.of(used_up))
+            found = self._planned(used_up, self._history[used_up], self._images.of(used_up))
+            self._plan[used_up], self._features[used_up] = found
             self._cursor[used_up] = 0
 
-    def _planned(self, rows: Tensor, history: Tensor, images: Images) -> Tensor:
+    def _planned(self, rows: Tensor, history: Tensor, images: Images) -> Planned:
         self.base_calls += len(rows)
-        keys = self._episodes.keys(rows, Use.BASE)
+        keys, wanted = self._episodes.keys(rows, Use.BASE), self._features.shape[1] > 0
         if self.has_room:
-            return self._bases[self.base_version].plan(history, keys, images).to(self._device)
-        planned = torch.zeros(len(rows), *self._plan.shape[1:], device=self._device)
+            found = planned(self._bases[self.base_version], history, keys, images, features=wanted)
+            return Planned(*(part.to(self._device) for part in found))
+        plan, features = torch.zeros_like(self._plan[rows]), torch.zeros_like(self._features[rows])
         for version, base in self._bases.items():
             mine = self._base_of[rows] == version
             if mine.any():
                 shown = {camera: pictures[mine] for camera, pictures in images.items()}
-                planned[mine] = base.plan(history[mine], keys[mine.cpu().numpy()], shown).to(self._device)
-        return planned
+                found = planned(base, history[mine], keys[mine.cpu().numpy()], shown, features=wanted)
+                plan[mine], features[mine] = (part.to(self._device) for part in found)
+        return Planned(plan, features)
+
+    def _look_again(self, rows: Tensor) -> None:
+        """Features of decisions of sub-environments `rows` that are in the middle of a plan."""
+        for version, base in self._bases.items():
+            mine = rows[self._base_of[rows] == version]
+            if len(mine) and isinstance(base, FeaturedBase):
+                found = base.features(self._history[mine], self._images.of(mine))
+                self._features[mine] = rounded(found).to(self._device)
 
     def _decide(self, rows: Tensor) -> None:
         """Choose residuals for the plans' next `residual_every` actions, for sub-environments `rows`."""
         frames = self._cursor[rows, None] + torch.arange(self._every, device=self._device)
         plan = self._plan[rows[:, None], frames]
-        residual = self._choose(rows, self._history[rows, -1], plan.flatten(1))
+        residual = self._choose(rows, self._row(rows), plan.flatten(1))
         self._decided_plan[rows] = plan
         self._decided_residual[rows] = residual.view_as(plan)
         self._decided_version[rows] = self.weights_version
         self._decided_base[rows] = self._base_of[rows]
 
+    def _sent_features(self) -> dict[str, Tensor]:
+        return {"features": self._features.clone()} if self._features.shape[1] else {}
+
+    def _row(self, rows: Tensor) -> Tensor:
+        """Newest observations, with features behind them, (R, O + E)."""
+        newest = self._history[rows, -1]
+        if not self._features.shape[1]:
+            return newest
+        self._look_again(rows[self._cursor[rows] > 0])
+        return torch.cat([newest, self._features[rows].float()], dim=1)
+
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
-        """Residuals (R, k * A), masked, for newest observations (R, O) and base plans (R, k * A)."""
+        """Residuals (R, k * A), masked, for newest observations (R, O + E) and base plans (R, k * A)."""
         if self._exploration is None:
             return torch.zeros_like(base_plan)
         return self._exploration.choose(rows, observation, base_plan, self.behaviour)

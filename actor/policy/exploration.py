@@ -31,7 +31,8 @@ class Exploration:
             self._episode_acts[rows] = self._happens(rows, Use.MASK, behaviour.mask_probability)
 
     def choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor, behaviour: Behaviour) -> Tensor:
-        """Residuals (R, k * A) for observations (R, O) and base plans (R, k * A); zero where masked."""
+        """Residuals (R, k * A) for observations (R, O + E), features behind them, and base plans (R, k * A);
+        zero where masked."""
         if behaviour.mask_episodes:
             mask = self._episode_acts[rows]
         else:
@@ -51,7 +52,7 @@ class Exploration:
             return best_residual(self._residual, observation, base_plan)
         noise = self._normal(rows, Use.SAMPLED_RESIDUAL)
         return in_tiles(
-            lambda o, p, n: self._residual.sample(self._residual.related(o), p, noise=n).residual,
+            lambda o, p, n: self._residual.sample(self._residual.sight(o), p, noise=n).residual,
             observation, base_plan, noise,
         )  # fmt: skip
 
@@ -81,5 +82,5 @@ class Exploration:
 
 
 def best_residual(residual: ResidualActor, observation: Tensor, base_plan: Tensor) -> Tensor:
-    """Deterministic residuals (R, k * A) for newest observations (R, O) and base plans (R, k * A)."""
-    return in_tiles(lambda o, p: residual.mode(residual.related(o), p), observation, base_plan)
+    """Deterministic residuals (R, k * A) for newest observations (R, O + E) and base plans (R, k * A)."""
+    return in_tiles(lambda o, p: residual.mode(residual.sight(o), p), observation, base_plan)

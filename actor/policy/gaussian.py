@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor, ResidualSample
+from actor.policy.sight import Sizes
 from config.on_policy import OnPolicyConfig
 from config.residual import ResidualConfig
 
@@ -57,8 +58,8 @@ def _log_density(noise: Tensor, log_std: Tensor) -> Tensor:
     return (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-def make_residual(algo: ResidualConfig, observation_dim: int, action_dim: int) -> ResidualActor:
+def make_residual(algo: ResidualConfig, sizes: Sizes, action_dim: int) -> ResidualActor:
     """The network that these settings describe."""
     if isinstance(algo, OnPolicyConfig):
-        return GaussianResidual(algo, observation_dim, action_dim)
-    return ResidualActor(algo, observation_dim, action_dim)
+        return GaussianResidual(algo, sizes.observation, action_dim)
+    return ResidualActor(algo, sizes.observation, action_dim, sizes.features)

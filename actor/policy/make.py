@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from actor.policy.contract import BasePolicy, CheckpointError
+from actor.policy.contract import BasePolicy, CheckpointError, MakesBase
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
 from actor.policy.diffusion.padded import PaddedBase, padding_hint
@@ -31,6 +31,8 @@ def make_base(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
 
 
 def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
+    if isinstance(base, MakesBase):
+        return base.make(task, device)
     match base:
         case ZeroBaseConfig():
             return ZeroBase(base, task)

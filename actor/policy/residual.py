@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.native.perceptrons import Perceptrons, Seen
-from actor.policy.relations import Relations
+from actor.policy.sight import Sight, Sizes
 from config.residual import ResidualConfig
 from config.section import ConfigError
 
@@ -24,18 +24,23 @@ class ResidualSample(NamedTuple):
 class ResidualActor(nn.Module):
     """Actor of Policy Decorator (arXiv 2412.13630, section 4): squashed Gaussian or deterministic.
 
-    It takes observations as `related` makes them, and shifts and scales them by two buffers, so that
-    whoever receives the weights receives the scaling with them. They start as the identity.
+    It takes rows as `sight` sees them, and shifts and scales them by two buffers, so that whoever receives
+    the weights receives the scaling with them. They start as the identity.
+
+    Args:
+        features_dim: of the base's features, behind the observation in a row.
     """
 
     observation_mean: Tensor
     observation_scale: Tensor
     places: Tensor
 
-    def __init__(self, algo: ResidualConfig, observation_dim: int, action_dim: int) -> None:
+    def __init__(
+        self, algo: ResidualConfig, observation_dim: int, action_dim: int, features_dim: int = 0
+    ) -> None:
         super().__init__()
-        self.related = Relations(algo.relations, observation_dim)
-        observation_dim = self.related.observation_dim
+        self.sight = Sight(algo.sees, algo, Sizes(observation_dim, features_dim))
+        observation_dim = self.sight.dim
         self.frames = algo.residual_every
         plan_dim = self.frames * action_dim
         chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
@@ -73,7 +78,7 @@ class ResidualActor(nn.Module):
         """Mean before squashing (B, k * A) and log standard deviation, None if deterministic.
 
         Args:
-            observation: newest frame (B, related.observation_dim).
+            observation: what is seen of the newest frame (B, sight.dim).
             base_plan: the base's actions of the decision, flat (B, k * A).
         """
         rest = base_plan if self.sees_base else None

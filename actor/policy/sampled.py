@@ -36,7 +36,7 @@ class SampledPolicy(DecoratedPolicy):
         noise = torch.from_numpy(drawn).to(self._device)
 
         def sampled(observation: Tensor, base_plan: Tensor, noise: Tensor) -> Tensor:
-            found = residual.sample(residual.related(observation), base_plan, noise=noise)
+            found = residual.sample(residual.sight(observation), base_plan, noise=noise)
             return torch.cat([found.residual, found.log_prob[:, None]], 1)
 
         found = in_tiles(sampled, observation, base_plan, noise)

@@ -2,6 +2,8 @@
 
 from actor.policy.classifier.files import who_says_success
 from actor.policy.contract import BasePolicy
+from actor.policy.features import sizes_of
+from config.algo import AlgoConfig
 from config.main import Config
 from protocol.messages import ExperienceSpec
 
@@ -27,7 +29,9 @@ def optional_columns(config: Config) -> tuple[str, ...]:
 
 
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
-    """The spec that a Hello carries and a learner compares."""
+    """The spec that a Hello carries and a learner compares.
+    Raises CheckpointError: the residual sees features, and the base has none."""
+    learned = config.algo if isinstance(config.algo, AlgoConfig) else None
     return ExperienceSpec(
         env_id=config.task.env_id,
         control_mode=config.task.control_mode,
@@ -40,5 +44,6 @@ def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
         policy=config.algo.describe(),
         cameras=recorded_cameras(config),
         optional_columns=optional_columns(config),
+        features_dim=sizes_of(base, learned, config.base.path).features,
         success=who_says_success(config.task),
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from launch.cli.pages import LOWEST_PRIORITY
-from launch.cli.verb import Verb, single_name, split_words, words_argument
+from launch.cli.verb import TRUST, Verb, single_name, split_words, words_argument
 
 
 class _List(click.ParamType):
@@ -60,7 +60,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
         "film my-run --seeds 1000007,1000012": "these seeds",
         "film my-run --timelapse": "one seed with the weights of several evaluations, in one film",
     },
-    keys={"base.path=FOLDER": "where the base is now, if it is not where the run had it"},
+    keys={"base.path=FOLDER": "where the base is now, if it is not where the run had it", **TRUST},
 )
 @words_argument("RUN")
 @click.option("--pairs", type=click.IntRange(1), default=3, show_default=True, help="How many films.")

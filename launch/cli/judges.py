@@ -9,6 +9,7 @@ import click
 
 from config.process import TIMED
 from launch.cli.verb import (
+    TRUST,
     ResidualPath,
     Verb,
     overrides_argument,
@@ -50,6 +51,7 @@ class Seeds(click.ParamType):
     keys={
         "task=stack_cube base.path=FOLDER": "without a name; task= also for a LeRobot policy",
         "learner.evaluation.num_envs=4": "sub-environments of each process",
+        **TRUST,
     },
 )
 @words_argument("RUN")
@@ -121,6 +123,7 @@ def evaluate(
         "out=rewards/pick": "the folder of the classifier",
         "precision=0.95": "how sure it must be: decides the threshold",
         "input=pictures task.cameras=[base_camera]": "LeRobot's classifier, on pictures",
+        **TRUST,
     },
 )
 @overrides_argument("train_reward")

@@ -6,6 +6,7 @@ import click
 
 from config.process import TIMED
 from launch.cli.verb import (
+    TRUST,
     FilePath,
     Verb,
     overrides_argument,
@@ -34,6 +35,7 @@ PORTS = {"wire.experience_port=6588 wire.weights_port=6589": "ports, for a secon
         "actor.count=4 actor.num_envs=24": "actor processes, and simulators of each",
         **PORTS,
         "learner.device=cuda": "trains on a GPU; to simulate there too: docs/how-to/gpu.md",
+        **TRUST,
     },
 )
 @overrides_argument()
@@ -126,11 +128,13 @@ def learner(overrides: tuple[str, ...]) -> None:
     """The learner alone: receives experience, trains, publishes weights. `residual-rl run` starts it too."""
     from config.compose import compose_config
     from config.process import stop_on_signals
+    from config.trust import trusting
 
     config = compose_config(overrides)
     from learner.run import run_learner
 
-    run_learner(config, stop_on_signals())
+    with trusting(config.trust_remote_code):
+        run_learner(config, stop_on_signals())
 
 
 @click.command(
@@ -147,6 +151,7 @@ def learner(overrides: tuple[str, ...]) -> None:
         "actor.num_envs=16": "simulators of this actor",
         "actor.id=second actor.index=2": "a second actor on the same host",
         "base.path=FOLDER": "where this host keeps the base, if not where the learner does",
+        **TRUST,
     },
 )
 @words_argument("tcp://HOST:PORT")
@@ -170,13 +175,15 @@ def actor(words: tuple[str, ...], keys: Path | None) -> None:
         raise click.UsageError("--keys belongs to an address; without one, set wire.keys_dir=FOLDER")
     else:
         from config.compose import compose_config
+        from config.trust import trusting
 
         config = compose_config(overrides)
         from actor.loop import run_actor
         from actor.malloc import keep_freed_memory
 
         keep_freed_memory()
-        run_actor(config, stop_on_signals())
+        with trusting(config.trust_remote_code):
+            run_actor(config, stop_on_signals())
 
 
 VERBS = (run, study, learner, actor)

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from config.process import UsageError
-from launch.cli.verb import FilePath, RunName, SourcePath, Verb
+from config.trust import trusting
+from launch.cli.verb import TRUST, FilePath, RunName, SourcePath, Verb, overrides_argument
 
 CHECKPOINT = click.option(
     "--checkpoint", default="best", show_default=True, metavar="best|newest|FILE",
@@ -23,13 +24,17 @@ CHECKPOINT = click.option(
         "export my-run --to lerobot out/my-policy": "base and residual, for lerobot-eval and others",
         "export my-run --to lerobot out/base --base-alone": "for lerobot-train to go on with",
     },
+    keys=TRUST,
 )
 @click.argument("run", type=RunName())
 @click.argument("target", type=FilePath())
+@overrides_argument()
 @click.option("--to", "kind", required=True, type=click.Choice(["lerobot"]), help="What TARGET becomes.")
 @CHECKPOINT
 @click.option("--base-alone", is_flag=True, help="Without the residual.")
-def export(run: str, target: Path, kind: str, checkpoint: str, base_alone: bool) -> None:
+def export(
+    run: str, target: Path, overrides: tuple[str, ...], kind: str, checkpoint: str, base_alone: bool
+) -> None:
     """Writes the frozen base and the residual as one LeRobot policy, in the new folder TARGET.
 
     RUN is a name under runs/, or the path of a run's folder. Programs that load TARGET need LeRobot and the
@@ -38,7 +43,9 @@ def export(run: str, target: Path, kind: str, checkpoint: str, base_alone: bool)
     from launch.share.lerobot_policy import export_policy
     from launch.share.run_source import shared_run
 
-    export_policy(shared_run(run, checkpoint), target, base_alone=base_alone)
+    shared = shared_run(run, checkpoint, overrides)
+    with trusting(shared.config.trust_remote_code):
+        export_policy(shared, target, base_alone=base_alone)
     click.echo(f"wrote {target}")
 
 
@@ -57,8 +64,10 @@ def _repository(_ctx: click.Context, _param: click.Parameter, value: str) -> str
         "push my-run --what policy --to me/pick-cube --dry-run": "writes the folder that would go",
         "push my-run --what replay --to me/pick-cube-replay --private": "",
     },
+    keys=TRUST,
 )
 @click.argument("run", type=RunName())
+@overrides_argument()
 @click.option("--what", required=True, type=click.Choice(["policy", "replay", "base", "report"]))
 @click.option(
     "--to", "repo", required=True, metavar="OWNER/NAME", callback=_repository, help="The repository."
@@ -69,7 +78,16 @@ def _repository(_ctx: click.Context, _param: click.Parameter, value: str) -> str
 )
 @click.option("--private", is_flag=True, help="Make the repository private, if it is new.")
 @click.option("--license", "licence", default="apache-2.0", show_default=True, help="As the Hub names it.")
-def push(run: str, what: Any, repo: str, checkpoint: str, dry_run: bool, private: bool, licence: str) -> None:
+def push(
+    run: str,
+    overrides: tuple[str, ...],
+    what: Any,
+    repo: str,
+    checkpoint: str,
+    dry_run: bool,
+    private: bool,
+    licence: str,
+) -> None:
     """Sends something of a run to a repository of the Hub, with a card that is made from the run.
 
     \b
@@ -83,11 +101,12 @@ def push(run: str, what: Any, repo: str, checkpoint: str, dry_run: bool, private
     from launch.share import push as pushing
     from launch.share.run_source import shared_run
 
-    shared = shared_run(run, checkpoint)
-    if dry_run:
-        click.echo(f"wrote {pushing.dry_run(shared, what, repo, licence)}, nothing was sent")
-    else:
-        click.echo(f"pushed to {pushing.push(shared, what, repo, licence, private=private)}")
+    shared = shared_run(run, checkpoint, overrides)
+    with trusting(shared.config.trust_remote_code):
+        if dry_run:
+            click.echo(f"wrote {pushing.dry_run(shared, what, repo, licence)}, nothing was sent")
+        else:
+            click.echo(f"pushed to {pushing.push(shared, what, repo, licence, private=private)}")
 
 
 @click.command(
@@ -99,9 +118,11 @@ def push(run: str, what: Any, repo: str, checkpoint: str, dry_run: bool, private
         "evaluate-open-loop out/my-policy runs/my-run/replay --episodes 20": "",
         "evaluate-open-loop wandb:me/project/pick_cube-base:best lerobot/pusht": "both may lie elsewhere",
     },
+    keys=TRUST | {"learner.wandb.mode=online": "of --tracking wandb"},
 )
 @click.argument("policy", type=SourcePath())
 @click.argument("dataset", type=SourcePath())
+@overrides_argument()
 @click.option(
     "--out", type=FilePath(), default="open_loop", show_default=True, help="Folder for figures and pictures."
 )
@@ -120,6 +141,7 @@ def push(run: str, what: Any, repo: str, checkpoint: str, dry_run: bool, private
 def evaluate_open_loop(
     policy: Path,
     dataset: Path,
+    overrides: tuple[str, ...],
     out: Path,
     episodes: int,
     horizon: int | None,
@@ -138,14 +160,16 @@ def evaluate_open_loop(
 
     if (out / "metrics.jsonl").exists() and tracking:
         raise UsageError(f"{out} is of a run, or was used before: name another --out")
-    wandb = compose_config([]).learner.wandb
+    config = compose_config(overrides)
+    wandb = config.learner.wandb
     require_trackers(tracking, wandb)
     from launch.open_loop.evaluate import evaluate_open_loop as run  # takes seconds
     from launch.open_loop.evaluate import track
 
-    result = run(
-        f"{policy}", f"{dataset}", out, episodes=episodes, horizon=horizon, every=every, device=device
-    )
+    with trusting(config.trust_remote_code):
+        result = run(
+            f"{policy}", f"{dataset}", out, episodes=episodes, horizon=horizon, every=every, device=device
+        )
     if tracking:
         track(result, out, tracking, wandb)
     click.echo(json.dumps(result))

@@ -15,6 +15,8 @@ from launch.share.elsewhere import is_elsewhere, local_copy, residual_in, with_l
 
 PROGRAM = "residual-rl"
 ALL_KEYS = "docs/reference/configuration.md"
+TRUST = {"trust_remote_code=true": "code that a policy or an encoder brings along may run: read it first"}
+"""A key of every verb that loads a policy."""
 
 
 class Verb(click.Command):

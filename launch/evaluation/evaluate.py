@@ -4,14 +4,16 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
+from actor.evaluation import EvaluationResult
 from actor.policy.dimensions import dimensions_of
 from config.main import Config
 from config.process import StopRequest
 from launch.evaluation.by_start import Row, by_start, chosen_dimensions
-from launch.evaluation.kept import keep, make_kept
+from launch.evaluation.kept import Kept, keep, make_kept
 from launch.evaluation.play import play, processes_for
 from launch.evaluation.subject import Subject
 from launch.run.launcher import require_base
@@ -37,12 +39,19 @@ class Asked:
         return msgspec.structs.replace(config, learner=learner)
 
 
-def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> float | None:
-    """Play the episodes, print the result and keep it.
+class Evaluated(NamedTuple):
+    """An evaluation that was played to its end."""
 
-    Returns:
-        the success rate; None if `stop` was set meanwhile.
-    """
+    result: EvaluationResult
+    kept: Kept
+    tables: dict[int, list[Row]]
+    """Success by each dimension of the first observation that was asked for and differs."""
+
+
+def evaluate(subject: Subject, asked: Asked, stop: StopRequest) -> Evaluated | None:
+    """Play the episodes, and keep what came of them beside what was evaluated; None if `stop` was set
+    meanwhile.
+    Raises UsageError: it cannot be played. FailedError: a process failed."""
     config = asked.applied_to(subject.config)
     subject = Subject(config, subject.residual)
     dimensions = [] if asked.by is None else _dimensions(config, asked.by)
@@ -53,8 +62,22 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
         return None
     result, outcomes = played
     tables = by_start(outcomes, dimensions)
-    rows = [row for table in tables.values() for row in table]
-    kept = make_kept(subject, result, outcomes, rows)
+    kept = make_kept(subject, result, outcomes, [row for table in tables.values() for row in table])
+    if subject.results is not None:
+        keep(subject.results, kept)
+    return Evaluated(result, kept, tables)
+
+
+def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> float | None:
+    """As `evaluate`, and print the result.
+
+    Returns:
+        the success rate; None if `stop` was set meanwhile.
+    """
+    evaluated = evaluate(subject, asked, stop)
+    if evaluated is None:
+        return None
+    result, kept, tables = evaluated
     log.info(
         "success %.0f %% of %d episodes, 95 %% interval %.0f to %.0f %%, seeds %d to %d",
         100 * kept.success, kept.episodes, 100 * kept.low, 100 * kept.high, result.seeds[0], result.seeds[-1],
@@ -63,9 +86,7 @@ def evaluate_and_report(subject: Subject, asked: Asked, stop: StopRequest) -> fl
         share = kept.false_success_share
         false = "" if share is None else f", {100 * share:.0f} % of the successes are false"
         log.info("the classifier says so; in truth %.0f %%%s", 100 * kept.true_success, false)
-    _show(tables, dimensions)
-    if subject.results is not None:
-        keep(subject.results, kept)
+    _show(tables, asked.by)
     sys.stdout.write(json.dumps(result.figures() | {"low": kept.low, "high": kept.high}) + "\n")
     return kept.success
 
@@ -84,8 +105,8 @@ def _parts(config: Config, by: str) -> dict[str, int]:
     return {name: len(values) for name, values in parts.items()}
 
 
-def _show(tables: dict[int, list[Row]], dimensions: list[int]) -> None:
-    if dimensions and not tables:
+def _show(tables: dict[int, list[Row]], by: str | None) -> None:
+    if by is not None and not tables:
         log.info("all episodes start with the same values there")
     for dimension, rows in tables.items():
         log.info("by the first observation's dimension %d:", dimension)

@@ -10,6 +10,7 @@ import msgspec
 
 from config.compose import read_config
 from config.process import PLAIN, run_main, stop_on_signals
+from config.trust import trusting
 
 OUTCOME = "outcome "
 """How such a line begins; others are words of libraries."""
@@ -27,7 +28,9 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(OUTCOME + msgspec.json.encode(outcome).decode() + "\n")
         sys.stdout.flush()
 
-    return stop.exit_code if evaluate_base(config, residual, stop, tell) is None else 0
+    with trusting(config.trust_remote_code):
+        result = evaluate_base(config, residual, stop, tell)
+    return stop.exit_code if result is None else 0
 
 
 if __name__ == "__main__":

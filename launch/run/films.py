@@ -23,7 +23,8 @@ def film_command(config: Config) -> Command:
     run_dir, pairs = f"{config.runs_dir}/{config.name}", str(config.learner.evaluation.videos)
     env = (("OMP_NUM_THREADS", "1"), ("PYTHONUNBUFFERED", "1"))
     program = (sys.executable, "-m", "launch")
-    film = (*program, "film", run_dir, "--pairs", pairs, "--if-possible")
+    trust = f"trust_remote_code={str(config.trust_remote_code).lower()}"
+    film = (*program, "film", run_dir, trust, "--pairs", pairs, "--if-possible")
     return Command(NAME, NAME, film, env)
 
 

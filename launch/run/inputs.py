@@ -15,6 +15,7 @@ from actor.policy.dimensions import dimensions_of
 from config.base import ZeroBaseConfig
 from config.main import Config
 from config.process import USAGE_ERROR, FailedError, StopRequest, UsageError, run_main
+from config.trust import trusting
 from launch.run.processes import ERROR
 
 log = logging.getLogger("launch")
@@ -95,8 +96,9 @@ def look(config: Config) -> None:
         require_devices(config.actor)
     if _brings_base(config):
         from actor.policy.make import make_base
+        from actor.policy.spec import experience_spec
 
-        make_base(config.base, config.task, "cpu")
+        experience_spec(config, make_base(config.base, config.task, "cpu"))
         if config.algo.trains_base:
             from learner.tuning.make import require_trainable
 
@@ -113,7 +115,9 @@ def look(config: Config) -> None:
 
 def main(argv: list[str]) -> None:
     """The process: reads the configuration from standard input."""
-    look(msgspec.json.decode(sys.stdin.buffer.read(), type=Config))
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+    with trusting(config.trust_remote_code):
+        look(config)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -50,10 +50,7 @@ def launch(config: Config) -> int:
     """One run; returns its exit code: 0 for a whole run, else that of what went wrong.
     Raises UsageError of several kinds: it cannot be started like this."""
     stop = stop_on_signals()
-    require_settings(config)
-    require_free_ports(config.wire)
-    config = with_played(with_sizes(config))
-    require_files(config)
+    config = startable(config)
     if tmux.SOCKET_VARIABLE in os.environ:
         with sole_launcher(config):
             return run_inside_tmux(config, write_launch_file(config), stop)
@@ -63,10 +60,20 @@ def launch(config: Config) -> int:
     with sole_starter(config):
         with sole_launcher(config):
             launch_file = write_launch_file(config)
-            note_machine(config)
+            note_machine(config, sys.argv[1:])
             if not tmux.usable():
                 return run_here(config, launch_file, stop)
         return run_in_tmux(config, launch_file)
+
+
+def startable(config: Config) -> Config:
+    """With all that its processes would ask for one after the other.
+    Raises UsageError of several kinds: the run cannot be started like this."""
+    require_settings(config)
+    require_free_ports(config.wire)
+    config = with_played(with_sizes(config))
+    require_files(config)
+    return config
 
 
 def require_settings(config: Config) -> None:
@@ -183,10 +190,10 @@ def write_launch_file(config: Config) -> Path:
     return path.resolve()
 
 
-def note_machine(config: Config) -> None:
-    """Write down which code, packages and machine this start of the run has."""
+def note_machine(config: Config, argv: Sequence[str]) -> None:
+    """Write down which code, packages and machine this start of the run has, and its command."""
     try:
-        write_machine(config.run_dir, sys.argv[1:])
+        write_machine(config.run_dir, argv)
     except OSError as error:
         raise LaunchError(f"{config.run_dir}/machine.json cannot be written: {error.strerror}") from error
 
@@ -228,21 +235,25 @@ def _page_argv(config: Config) -> tuple[str, ...]:
 Echo = Callable[[str, str], None]
 
 
+def to_stdout(name: str, line: str) -> None:
+    """Show a line of a process."""
+    prefix = f"{name:<9} | "
+    terminal = sys.stdout.isatty()
+    shown = wrapped(line, prefix, shutil.get_terminal_size().columns) if terminal else [prefix + line]
+    sys.stdout.write("\n".join(shown) + "\n")
+    sys.stdout.flush()
+
+
 def run_here(
-    config: Config, launch_file: Path, stop: StopRequest, make_team: Callable[[Path, Echo], Members] = Team
+    config: Config,
+    launch_file: Path,
+    stop: StopRequest,
+    make_team: Callable[[Path, Echo], Members] = Team,
+    echo: Echo = to_stdout,
 ) -> int:
     """Start all processes, wait for the end, show the summary; returns the exit code.
-    `make_team` gets the folder of logs, and what shows a line of a process."""
+    `make_team` gets the folder of logs, and `echo`, which shows a line of a process."""
     log.info("run %s: %s", config.name, config.run_dir)
-
-    def echo(name: str, line: str) -> None:
-        prefix = f"{name:<9} | "
-        shown = wrapped(line, prefix, shutil.get_terminal_size().columns) if terminal else [prefix + line]
-        sys.stdout.write("\n".join(shown) + "\n")
-        sys.stdout.flush()
-
-    terminal = sys.stdout.isatty()
-
     points = MetricsReader(config.run_dir)
     points.read()  # those of an earlier process
 

@@ -6,6 +6,7 @@ import platform
 import shlex
 import socket
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Machine(Start, frozen=True):
         return self.earlier[0] if self.earlier else self
 
 
-def write_machine(run_dir: Path, argv: list[str]) -> None:
+def write_machine(run_dir: Path, argv: Sequence[str]) -> None:
     """Write `machine.json`; what an earlier start of the run wrote stays in it. Raises OSError."""
     before = read_machine(run_dir)
     earlier = () if before is None else (*before.earlier, _start_of(before))
@@ -63,7 +64,7 @@ def read_machine(run_dir: Path) -> Machine | None:
         return None
 
 
-def _machine(argv: list[str], earlier: tuple[Start, ...]) -> Machine:
+def _machine(argv: Sequence[str], earlier: tuple[Start, ...]) -> Machine:
     code = CodeVersion.here()
     return Machine(
         started_unix=time.time(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from config.compose import read_config
 from config.main import Config
 from config.process import UsageError
+from config.trust import UNTRUSTED
 from launch.run.folder import find_run
 
 
@@ -15,7 +16,7 @@ def config_of_run(run: str, overrides: Sequence[str]) -> Config:
     run_dir = find_run(run)
     for name in ("config.yaml", "launch.yaml"):
         if (run_dir / name).is_file():
-            return read_config(run_dir / name, overrides)
+            return read_config(run_dir / name, [UNTRUSTED, *overrides])
     raise UsageError(f"no run {run_dir}: name a folder under runs/")
 
 

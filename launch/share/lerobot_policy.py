@@ -25,7 +25,7 @@ from actor.policy.dimensions import dimensions_of
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig
+from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.files import whole_folder
 from config.main import Config
 from config.process import UsageError
@@ -64,6 +64,11 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists: name a new folder")
     config = shared.config
+    if "features" in shared.residual.algo.sees:
+        raise UsageError(
+            f"the residual of {shared.run_dir} sees features (algo.sees), which the plugin for LeRobot "
+            "does not have: play it with residual-rl evaluate, or train one that sees state or proprioception"
+        )
     base = _base_parts(config)
     residual = _residual(shared)
     settings = _settings(config, shared.residual.algo, base)
@@ -96,6 +101,8 @@ def _settings(config: Config, algo: ResidualConfig, base: BaseParts) -> dict[str
         "residual_shape": algo.residual_shape,
         "relations": msgspec.to_builtins(algo.relations),
         "head": algo.output,
+        # Plugins of earlier releases know the state alone.
+        **({} if algo.sees == ("state",) else {"sees": algo.sees, "proprioception": algo.proprioception}),
         "actor_input": algo.actor_input,
         "hidden": algo.hidden,
         "first_seed": config.learner.evaluation.first_seed,
@@ -141,8 +148,13 @@ def _base_parts(config: Config) -> BaseParts:
             return _diffusion(config.base)
         case LeRobotBaseConfig():
             return _lerobot(config, config.base)
-        case _:
+        case ZeroBaseConfig():
             return BaseParts({"base_type": "zero", "base": {}, "n_obs_steps": 1})
+        case _:
+            raise UsageError(
+                f"base={config.base.__struct_config__.tag} is of a package, and LeRobot cannot load it: "
+                "base=diffusion, lerobot and zero can be exported"
+            )
 
 
 def _diffusion(settings: DiffusionBaseConfig) -> BaseParts:

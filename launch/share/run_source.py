@@ -1,5 +1,6 @@
 """A run as what is shared of it: its configuration, one residual, and where both come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,8 +80,8 @@ class Shared:
                 return Path(self.checkpoint)
 
 
-def shared_run(run: str, checkpoint: str) -> Shared:
-    """The run, and its checkpoint `best` (else the newest), `newest`, or the file that is named.
+def shared_run(run: str, checkpoint: str, overrides: Sequence[str] = ()) -> Shared:
+    """The run with some keys set anew, and its checkpoint `best` (else the newest), `newest`, or a file.
     Raises UsageError: no such run, or its configuration cannot be used."""
     run_dir = find_run(run)
-    return Shared(run_dir, known_config(run_dir, ()), checkpoint)
+    return Shared(run_dir, known_config(run_dir, overrides), checkpoint)

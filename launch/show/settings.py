@@ -16,11 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from config.compose import CONFIG_DIR, compose_raw
 from config.layout import with_indices
+from config.packages import names_in
 
 # Which run it is, not how it is set.
 _NAMES = ("name", "resume")
-# A map with keys of the user's own.
-_OPEN = "task.relations."
+# Maps with keys of the user's own.
+_OPEN = ("task.relations.", "task.proprioception.")
 # Keys of these sections appear in the defaults of others.
 _FIRST = ("name", "task", "base", "algo")
 # Group -> the key of the configuration that has the name of the group's file.
@@ -101,7 +102,7 @@ def _file_of(settings: Mapping[str, Any], group: str, key: str) -> str | None:
     """The name of the group's file that the settings come from; None if this release has no such file."""
     section = settings.get(group)
     name = section.get(key) if isinstance(section, Mapping) else None
-    known = isinstance(name, str) and name in {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
+    known = isinstance(name, str) and name in names_in(group)
     return name if known else None
 
 
@@ -131,4 +132,4 @@ def _comparable(value: Any) -> Any:
     """Tuples as lists; a shipped base is the same wherever the project lies."""
     if isinstance(value, str) and "bases/" in value:
         return value[value.rfind("bases/") :]
-    return list(value) if isinstance(value, tuple) else value
+    return [_comparable(each) for each in value] if isinstance(value, list | tuple) else value

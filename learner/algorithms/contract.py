@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from actor.policy.contract import BasePolicy
 from learner.algorithms.finite import NonFinite
 from learner.replay.dataset.keep import Keep
 from learner.replay.memory.contract import Memory
@@ -167,3 +168,12 @@ class Training:
     """Which episodes the dataset gets; None: all."""
     results: Callable[[], Mapping[str, Any]] = dict[str, Any]
     """What summary.json says beside the rest, at the end."""
+
+
+@runtime_checkable
+class MakesTraining(Protocol):
+    """Settings of a package's own algorithm (`config/packages.py`), which make its parts."""
+
+    def make_training(self, config: Any, base: BasePolicy) -> Training:
+        """`config`: of the run, a `config.main.Config`."""
+        ...

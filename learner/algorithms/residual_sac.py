@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor
+from actor.policy.sight import Sight, Sizes
 from config.algo import AlgoConfig
 from learner.algorithms import losses
 from learner.algorithms.contract import BaseWeights, Figures
@@ -25,13 +26,18 @@ TARGET_CRITICS = 2
 
 class ResidualSAC:
     """Parameters and optimisers; `update` is the table of contents.
-    `seed`: of the networks' initial weights and of all sampling during updates. All `ranks` have the same."""
+
+    Args:
+        seed: of the networks' initial weights and of all sampling during updates. All `ranks` have the same.
+        features_dim: of the base's features, which batches have behind the observations.
+    """
 
     def __init__(
         self,
         algo: AlgoConfig,
         observation_dim: int,
         action_dim: int,
+        features_dim: int = 0,
         *,
         seed: int,
         device: str,
@@ -43,8 +49,13 @@ class ResidualSAC:
         self._rng = torch.Generator(self.device).manual_seed(seed)
         numbers = algo.residual_every * action_dim
         features = 2 * numbers if algo.critic_input == "concat" else numbers
-        self.actor = ResidualActor(algo, observation_dim, action_dim).to(self.device)
-        self.critic = CriticEnsemble(algo, self.actor.related.observation_dim, features).to(self.device)
+        self.actor = ResidualActor(algo, observation_dim, action_dim, features_dim).to(self.device)
+        self._see_alike = algo.sees == algo.critics_see
+        self._sight = self.actor.sight
+        if not self._see_alike:
+            sizes = Sizes(observation_dim, features_dim)
+            self._sight = Sight(algo.critics_see, algo, sizes).to(self.device)
+        self.critic = CriticEnsemble(algo, self._sight.dim, features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = self._adam(self.actor.parameters(), algo.actor_lr)
         self._critic_optimizer = self._adam(self.critic.parameters(), algo.critic_lr)
@@ -117,12 +128,16 @@ class ResidualSAC:
         return [optimizer for optimizer in optimizers if optimizer is not None]
 
     def scale_observations(self, observation: Tensor) -> None:
-        """Scale what the networks see to zero mean and unit deviation of observations (M, O)."""
-        related = self.actor.related(observation.to(self.device)).cpu().numpy()
-        mean, scale = map(torch.from_numpy, ObservationScale.of(related))
-        for network in (self.actor, self.critic, self.target_critic):
-            network.observation_mean.copy_(mean)
-            network.observation_scale.copy_(scale)
+        """Scale what the networks see to zero mean and unit deviation of rows (M, O + E)."""
+        rows = observation.to(self.device)
+        for sight, networks in (
+            (self.actor.sight, (self.actor,)),
+            (self._sight, (self.critic, self.target_critic)),
+        ):
+            mean, scale = map(torch.from_numpy, ObservationScale.of(sight(rows).cpu().numpy()))
+            for network in networks:
+                network.observation_mean.copy_(mean)
+                network.observation_scale.copy_(scale)
 
     def update(self, batch: Batch) -> Figures:
         """One update from a batch with the fields of `TransitionBatch`; returns its figures.
@@ -141,13 +156,22 @@ class ResidualSAC:
         return self._steps.first_skipped()
 
     def _seen(self, batch: Batch) -> Batch:
-        """The batch with observations as the networks see them."""
+        """The batch with observations as the critics see them, and, if that is something else, beside them as
+        the actor sees them."""
         names = ("observation", "next_observation")
         # In one: on so few rows an operator costs more than its arithmetic.
-        both = self._blurred(self.actor.related(torch.cat([batch[name] for name in names])))
-        return batch | dict(zip(names, both.chunk(2), strict=True))
+        rows = torch.cat([batch[name] for name in names])
+        both = self._blurred(self._sight(rows), self.critic.observation_scale)
+        seen = dict(zip(names, both.chunk(2), strict=True))
+        if not self._see_alike:
+            both = self._blurred(self.actor.sight(rows), self.actor.observation_scale)
+            seen |= dict(zip(map(_of_actor, names), both.chunk(2), strict=True))
+        return batch | seen
 
-    def _blurred(self, observation: Tensor) -> Tensor:
+    def _seen_by_actor(self, batch: Batch, name: str) -> Tensor:
+        return batch[name if self._see_alike else _of_actor(name)]
+
+    def _blurred(self, observation: Tensor, scale: Tensor) -> Tensor:
         """With Gaussian noise, as wide in each number as its scale says.
 
         What is true a little beside a state too is learned from fewer states, and a state that is drawn
@@ -155,7 +179,7 @@ class ResidualSAC:
         """
         if self.algo.observation_noise == 0:
             return observation
-        deviation = self.algo.observation_noise / self.actor.observation_scale
+        deviation = self.algo.observation_noise / scale
         # Of both, the observation and the next one, this rank's rows.
         noise = self._randn(2, len(observation) // 2 * self._ranks.size, observation.shape[1])
         return observation + deviation * self._ranks.own(noise, dim=1).reshape(observation.shape)
@@ -192,7 +216,8 @@ class ResidualSAC:
         observation, base_plan = batch["next_observation"], batch["next_base_plan"]
         noise = self._sampling_noise(len(observation))
         with self._ranks.mixed_precision():
-            sample = self.actor.sample(observation, base_plan, noise=noise)
+            seen = self._seen_by_actor(batch, "next_observation")
+            sample = self.actor.sample(seen, base_plan, noise=noise)
             residual = self._smooth(sample.residual)
             members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
             members = members[:TARGET_CRITICS]
@@ -228,7 +253,8 @@ class ResidualSAC:
     def _actor_loss(self, batch: Batch) -> tuple[Tensor, ...]:
         """The loss, the residual (B, k * A) and its log-probability (B,)."""
         observation, base_plan = batch["observation"], batch["base_plan"]
-        sample = self.actor.sample(observation, base_plan, noise=batch.get("noise"))
+        seen = self._seen_by_actor(batch, "observation")
+        sample = self.actor.sample(seen, base_plan, noise=batch.get("noise"))
         q = self.critic(observation, self._features(base_plan, sample.residual))
         q = losses.pessimistic(q, self.algo.actor_pessimism)
         loss = losses.actor_loss(
@@ -300,6 +326,10 @@ class _Step(NamedTuple):
 
     loss: Tensor
     seen: list[Tensor]
+
+
+def _of_actor(name: str) -> str:
+    return f"actor_{name}"
 
 
 def _actor_figures(loss: Tensor, residual: Tensor) -> Figures:

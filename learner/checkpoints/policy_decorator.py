@@ -39,6 +39,8 @@ class NetworkKeys(msgspec.Struct, frozen=True, kw_only=True):
     critic_layer_norm: bool
     critics: int
     relations: tuple[Any, ...] = ()
+    sees: tuple[str, ...] = ("state",)
+    critics_see: tuple[str, ...] = ("state",)
     actor_layer_norm: bool = False
     """Of releases before this one."""
 
@@ -126,6 +128,8 @@ def _check(algo: AlgoConfig | NetworkKeys) -> None:
         "residual_shape": ("chunk", algo.residual_shape == "chunk"),
         "residual_dims": ("null", algo.residual_dims is None),
         "relations": ("[]", not algo.relations),
+        "sees": ("[state]", algo.sees == ("state",)),
+        "critics_see": ("[state]", algo.critics_see == ("state",)),
         "actor_layer_norm": ("false", not getattr(algo, "actor_layer_norm", False)),
         "critic_layer_norm": ("false", not algo.critic_layer_norm),
         "critics": ("2", algo.critics == 2),

@@ -47,7 +47,10 @@ def write_base(folder: Path, config: Config) -> None:
         case LeRobotBaseConfig():
             raise UsageError(f"the base of this run is {place} of the Hub: it is there already")
         case _:
-            raise UsageError("this run has no base: base=zero")
+            raise UsageError(
+                f"base={config.base.__struct_config__.tag} has no files to share: base=diffusion and "
+                "base=lerobot have"
+            )
     # Prior data of the default recipe.
     if (place / "demos.h5").is_file():
         shutil.copy(place / "demos.h5", folder)

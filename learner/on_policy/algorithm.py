@@ -39,7 +39,7 @@ class OnPolicy:
         self.algo, self.device = algo, torch.device(device)
         torch.manual_seed(seed)
         self.actor = GaussianResidual(algo, observation_dim, action_dim).to(self.device)
-        self.scale = RunningScale(self.actor.related.observation_dim)
+        self.scale = RunningScale(self.actor.sight.dim)
         self.is_enough = False
         """The policy has moved so far that the rest of the batch is not to be learned from."""
         self.updates, self._share = 0, 1.0
@@ -133,7 +133,7 @@ class OnPolicy:
     def _seen(self, rows: Rows) -> dict[str, Tensor]:
         """What every algorithm reads of a batch."""
         content = {name: rows[name].to(self.device) for name in ("base_plan", "residual", "log_prob")}
-        return content | {"observation": self.actor.related(rows["observation"].to(self.device))}
+        return content | {"observation": self.actor.sight(rows["observation"].to(self.device))}
 
     def _step(self, loss: Tensor) -> None:
         self._optimizer.zero_grad()

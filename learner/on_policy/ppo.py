@@ -26,7 +26,7 @@ class PPO(OnPolicy):
         self, algo: PpoConfig, observation_dim: int, action_dim: int, *, seed: int, device: str
     ) -> None:
         super().__init__(algo, observation_dim, action_dim, seed=seed, device=device)
-        self.value = ValueNetwork(algo.hidden, self.actor.related.observation_dim).to(self.device)
+        self.value = ValueNetwork(algo.hidden, self.actor.sight.dim).to(self.device)
         self._returns = RunningScale()
         self.start_optimizer(self.value)
 
@@ -75,4 +75,4 @@ class PPO(OnPolicy):
         self._returns.load_state(state["returns"])
 
     def _values(self, observation: Tensor) -> Tensor:
-        return self.value(self.actor.related(observation.to(self.device))).cpu()
+        return self.value(self.actor.sight(observation.to(self.device))).cpu()

@@ -16,8 +16,8 @@ class RunStart(msgspec.Struct, frozen=True, tag="run"):
     """The networks of a run."""
 
     algo: AnyAlgorithm
-    sizes: tuple[int, int]
-    """observation_dim, action_dim"""
+    sizes: tuple[int, int, int]
+    """observation_dim, action_dim, features_dim"""
     seed: int
     threads: int
 

@@ -74,6 +74,7 @@ def make_store(config: Config, base: BasePolicy, keep: Keep | None = None) -> Le
     """The run's dataset; `keep`: which episodes it gets, None: all.
     Raises RunError if the observation has too few dimensions to be split."""
     state_dim, gigabytes = config.learner.robot_state_dim, config.learner.replay_max_gb
+    spec = experience_spec(config, base)
     if state_dim is not None and state_dim >= base.observation_dim:
         raise RunError(
             f"learner.robot_state_dim must be below the observation dimension {base.observation_dim}, got "
@@ -93,7 +94,8 @@ def make_store(config: Config, base: BasePolicy, keep: Keep | None = None) -> Le
         budget=Budget(None if gigabytes is None else gigabytes * 1e9, config.learner.replay_max_frames),
         cameras=recorded_cameras(config),
         images=config.learner.record_images,
-        optional_columns=experience_spec(config, base).optional_columns,
+        optional_columns=spec.optional_columns,
+        features_dim=spec.features_dim if config.learner.keep_features else 0,
         keep=keep,
     )
 
@@ -129,6 +131,7 @@ def make_ring(
         cameras=recorded_cameras(config) if images else None,
         optional=optional,
         residual_scale=config.algo.scale,
+        features_dim=experience_spec(config, base).features_dim,
     )
 
 

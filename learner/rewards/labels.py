@@ -55,7 +55,7 @@ class Labels:
 def read_episodes(asked: RewardTraining) -> list[Demonstration]:
     """All episodes of all sources.
     Raises DemonstrationError: not there, not readable, not of the task, or with labels of one class."""
-    settings, task = asked
+    settings, task = asked.settings, asked.task
     wanted = Wanted(
         env_id=task.env_id,
         control_mode=task.control_mode,

@@ -25,7 +25,7 @@ def train_on_pictures(asked: RewardTraining, stop: threading.Event) -> Report | 
     """Train, choose the threshold, and write the classifier's folder; None if `stop` was set meanwhile.
     Raises CheckpointError: the encoder. DemonstrationError: data without pictures of these cameras, or with
     labels of one class."""
-    settings, task = asked
+    settings, task = asked.settings, asked.task
     labels = labels_of(read_episodes(asked), settings.sources)
     cameras = {camera: feature_of(camera) for camera in task.cameras}
     pictures, labels = read_pictures(settings.sources, cameras, task.camera_size, labels)

@@ -9,6 +9,7 @@ import torch
 from actor.policy.classifier.files import Description, save_states
 from actor.policy.device import require_device
 from config.train_reward import RewardTraining
+from config.trust import trusting
 from learner.rewards.labels import Labels, labels_of, read_episodes
 from learner.rewards.report import Report, make_report
 from learner.rewards.states import train_states
@@ -25,7 +26,8 @@ def train_reward(asked: RewardTraining, stop: threading.Event) -> Report | None:
     if settings.input == "pictures":
         from learner.rewards.pictures import train_on_pictures  # LeRobot takes seconds
 
-        return train_on_pictures(asked, stop)
+        with trusting(asked.trust_remote_code):
+            return train_on_pictures(asked, stop)
     episodes = read_episodes(asked)
     labels = labels_of(episodes, settings.sources)
     _say_labels(labels)

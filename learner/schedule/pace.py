@@ -1,5 +1,6 @@
 """How many updates are due for the data received, who must wait, and how actors act meanwhile."""
 
+from collections.abc import Callable
 from typing import Any
 
 from config.algo import AlgoConfig
@@ -15,10 +16,14 @@ class Pace:
     `utd` updates are due for each decision after `learning_starts`, and the critics' warm-up at
     once when learning starts. A learner that is `max_behind` updates late receives no data, so
     that credit runs out and the actors wait. After `total_frames` no more data is wanted.
+
+    `lost`: decisions of an earlier process that are in no batch any more. Learning starts anew after them.
     """
 
-    def __init__(self, algo: AlgoConfig, max_behind: int, total_frames: int) -> None:
-        self._algo = algo
+    def __init__(
+        self, algo: AlgoConfig, max_behind: int, total_frames: int, lost: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._algo, self._lost = algo, lost
         self._max_behind, self._total_frames = max_behind, total_frames
         self.gate = SuccessGate(algo)
         self.decisions = self.frames = 0
@@ -28,7 +33,7 @@ class Pace:
         """Continue after what an earlier process received, for which no update is due."""
         self.decisions, self.frames = decisions, frames
         self.updates = 0
-        self.updates = self.updates_due
+        self.updates = self._due if decisions >= self._algo.learning_starts else 0
 
     def count(self, actor_id: str, columns: Columns) -> None:
         """Count one message of experience."""
@@ -47,13 +52,19 @@ class Pace:
 
     @property
     def learning(self) -> bool:
-        return self.decisions >= self._algo.learning_starts
+        return self._known >= self._algo.learning_starts
+
+    @property
+    def _known(self) -> int:
+        return self.decisions - self._lost()
 
     @property
     def updates_due(self) -> int:
         """Updates that the received data asks for and that were not made yet."""
-        if not self.learning:
-            return 0
+        return self._due if self.learning else 0
+
+    @property
+    def _due(self) -> int:
         for_data = int((self.decisions - self._algo.learning_starts) * self._algo.utd)
         return max(0, self._algo.critic_warmup_updates + for_data - self.updates)
 
@@ -67,7 +78,7 @@ class Pace:
     def waiting_for(self) -> str:
         """What the learner waits for, in words; empty: for nothing."""
         if not self.learning:
-            return f"{self.decisions} of {self._algo.learning_starts} decisions before learning starts"
+            return f"{self._known} of {self._algo.learning_starts} decisions before learning starts"
         return "" if self.takes_data else "updates (actors wait)"
 
     @property

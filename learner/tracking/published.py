@@ -1,6 +1,8 @@
-"""A run's residual and base as artifacts of W&B: one name a task and kind, aliases for which of them."""
+"""A run's residual, base and replay as artifacts of W&B: a name for each task and kind, and aliases."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
-from config.base import ZeroBaseConfig
+from config.base import DiffusionBaseConfig, LeRobotBaseConfig
 from config.collect import CollectConfig
 from config.main import Config
 from learner.checkpoints.shared import facts_of, write_base, write_residual
@@ -28,11 +30,16 @@ class Artifact(NamedTuple):
 
 
 def published(run_dir: Path, config: Config) -> list[Artifact]:
-    """Each residual that the run has trained, and its base; nothing of a run without one.
+    """Each residual that the run has trained with its base, if it has trained one, and the replay, if it is
+    asked for.
 
     The newest residual has the aliases `final` and `step-<updates>`, the best one `best`; all have
     `run-<W&B's id>`, and W&B adds `latest`.
     """
+    return [*_policies(run_dir, config), *_replay(run_dir, config)]
+
+
+def _policies(run_dir: Path, config: Config) -> list[Artifact]:
     if isinstance(config.algo, CollectConfig):
         return []
     found, aliases = list[Artifact](), _aliases(run_dir)
@@ -41,11 +48,37 @@ def published(run_dir: Path, config: Config) -> list[Artifact]:
         metadata = _metadata(run_dir, config) | _success(content)
         point = _point(run_dir, name, f"{config.task.name}-residual", "residual-policy", aliased, metadata)
         found.append(Artifact(point, partial(write_residual, _folder(run_dir, name), config, content)))
-    if found and Path(config.base.path).is_dir() and not isinstance(config.base, ZeroBaseConfig):
+    shared = isinstance(config.base, DiffusionBaseConfig | LeRobotBaseConfig)
+    if found and shared and Path(config.base.path).is_dir():
         metadata = _metadata(run_dir, config)
         point = _point(run_dir, "base", f"{config.task.name}-base", "base-policy", aliases, metadata)
         found.append(Artifact(point, partial(write_base, _folder(run_dir, "base"), config)))
     return found
+
+
+def _replay(run_dir: Path, config: Config) -> list[Artifact]:
+    """Nothing where no episode was kept."""
+    replay = run_dir / "replay"
+    info = _json(replay / "meta" / "info.json")
+    if not config.learner.wandb.replay or not info.get("total_episodes"):
+        return []
+    metadata = _metadata(run_dir, config) | {"episodes": info["total_episodes"]}
+    point = _point(
+        run_dir, "replay", f"{config.task.name}-replay", "replay", ["final", *_aliases(run_dir)], metadata
+    )
+    return [Artifact(point, partial(_write_replay, _folder(run_dir, "replay"), replay))]
+
+
+def _write_replay(folder: Path, replay: Path) -> None:
+    """Without another copy, where the file system has hard links. Nobody writes to the replay any more."""
+    shutil.copytree(replay, folder, copy_function=_linked, dirs_exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _folder(run_dir: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What a run has after its learner's end, films, report, residual and base, goes to its W&B run too."""
+"""What a run has after its learner's end, films, report and artifacts, goes to its W&B run too."""
 
 import json
 import logging
@@ -16,6 +16,8 @@ from learner.tracking.trackers import Tracked, how_to_send, load_environment, of
 
 # Films are a few MB each; nothing else of the run waits any more.
 _FINISH_S = 120.0
+# With a replay, which may be many GB.
+_FINISH_REPLAY_S = 3600.0
 
 
 class _Films(msgspec.Struct):
@@ -38,7 +40,7 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
     load_environment()
     tracked = Tracked(
         run_dir, config.tracking, config.learner.wandb, msgspec.to_builtins(config),
-        resume=True, finish_s=_FINISH_S,
+        resume=True, finish_s=_FINISH_REPLAY_S if config.learner.wandb.replay else _FINISH_S,
     )  # fmt: skip
     tracker = wandb_tracker(tracked)  # first: artifacts are named by W&B's id of the run
     done = path.read_text().splitlines()

@@ -17,6 +17,7 @@ _REMEDIES = {
     "residual_scale": "start it with algo.residual_scale={0}",
     "policy": "start it with the learner's algo",
     "optional_columns": "start it with the learner's configuration",
+    "features_dim": "give both the same base.path, algo.sees and algo.critics_see",
     "success": "start it with the learner's task.success, and the same files of its classifier",
     "cameras": "start it with the learner's task.cameras, task.camera_size and learner.record_images",
 }

@@ -8,6 +8,7 @@ import torch
 
 from actor.policy.gaussian import make_residual
 from actor.policy.sampled import SampledPolicy
+from actor.policy.sight import Sizes
 from actor.rounds import DecisionRounds, EpisodeRounds
 from actor.simulators.bundle import FINAL, OUTCOME, Bundle
 from actor.simulators.cameras import STATE
@@ -47,7 +48,7 @@ def made(
     base = CountingBase()
     policy = SampledPolicy(
         base,
-        make_residual(config.algo.plays, base.observation_dim, base.action_dim),  # type: ignore[arg-type]
+        make_residual(config.algo.plays, Sizes(base.observation_dim, 0), base.action_dim),
         num_envs=len(lengths),
         residual_every=4,
         residual_scale=0.1,

@@ -239,7 +239,7 @@ def test_each_start_is_written_down_and_no_earlier_one_is_lost(tmp_path: Path) -
 def test_a_folder_in_which_it_cannot_be_written_refuses_the_run_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a/machine.json").mkdir(parents=True)
     with pytest.raises(LaunchError, match=r"a/machine\.json cannot be written: Is a directory$"):
-        note_machine(compose_config(["name=a", f"runs_dir={tmp_path}"]))
+        note_machine(compose_config(["name=a", f"runs_dir={tmp_path}"]), [])
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["machine.json"]
 
 

@@ -92,6 +92,27 @@ def test_a_run_without_a_checkpoint_has_none(run: tuple[Path, Any]) -> None:
     assert published(folder, config) == []
 
 
+def test_the_replay_goes_along_where_it_is_asked_for(run: tuple[Path, Any]) -> None:
+    folder, config = run
+    files = {"meta/info.json": '{"total_episodes": 7}', "data/chunk-000/file-000.parquet": "rows"}
+    for name, text in files.items():
+        (folder / "replay" / name).parent.mkdir(parents=True)
+        (folder / "replay" / name).write_text(text)
+    assert "replay" not in {each.point["artifact"]["type"] for each in published(folder, config)}
+    wandb = msgspec.structs.replace(config.learner.wandb, replay=True)
+    config = msgspec.structs.replace(config, learner=msgspec.structs.replace(config.learner, wandb=wandb))
+    send_results(folder, config, threading.Event(), logging.getLogger("launch"))
+    *_, replay = offline_records(folder, "artifact", count=4)
+    name = f"run-{(folder / 'wandb_id').read_text().strip()}"
+    assert (replay.name, replay.type) == ("pick_cube-replay", "replay")
+    assert {*replay.aliases} - {"latest"} == {"final", name}
+    assert {entry.path for entry in replay.manifest.contents} == files.keys()
+    metadata = json.loads(replay.metadata)
+    assert (metadata["frames"], metadata["episodes"], metadata["commit"]) == (5000, 7, "0123abc")
+    assert {name: (folder / "replay" / name).read_text() for name in files} == files
+    assert not (folder / "publishing").exists()
+
+
 def test_a_collection_publishes_no_residual_of_another_run(run: tuple[Path, Any]) -> None:
     folder, config = run
     collect = compose_config(["algo=collect", "algo.episodes=1"]).algo

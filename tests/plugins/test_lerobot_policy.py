@@ -91,6 +91,10 @@ RECIPES = {
     "default": ("base.native=false", "algo.residual_dims=[0,2]", RELATIONS),
     "native": ("base.native=true", "algo.residual_dims=[0,2]", RELATIONS),
     "chunk": ("base.native=false", "algo=policy_decorator", "base.act_horizon=6", "algo.residual_every=2"),
+    "proprioception": (
+        "base.native=false", RELATIONS, "algo.residual_dims=null", "algo.sees=[proprioception]",
+        "algo.proprioception=[[0,3],[5,8]]",
+    ),
     "padded": ("base.native=false", "base.pad_obs_to=27", "algo.relations=[]", "algo.residual_dims=null"),
     "zero": (
         "base=zero", "algo.relations=[]", "algo.residual_dims=null", "learner.demos=null",
@@ -208,6 +212,15 @@ def test_a_run_without_a_checkpoint_and_a_folder_that_exists_are_refused(tmp_pat
         exported(tmp_path / "run", tmp_path / "out", "--checkpoint", "newest")
     (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
     with pytest.raises(UsageError, match="has no residual yet"):
+        exported(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_residual_that_sees_features_is_refused_since_the_plugin_has_none(tmp_path: Path) -> None:
+    base = diffusion_base(tmp_path / "base")
+    words = (*RECIPES["default"], "algo.sees=[proprioception,features]", "algo.proprioception=[[0,8]]")
+    shared_run(tmp_path / "run", f"base.path={base}", *words)
+    with pytest.raises(UsageError, match=r"sees features \(algo\.sees\), .* does not have: play it with"):
         exported(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

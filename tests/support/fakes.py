@@ -102,3 +102,18 @@ class ScriptedEnvironment:
 
     def close(self) -> None:
         pass
+
+
+class SeeingBase(CountingBase):
+    """A base with three features: the first number of the newest observation, a third of the oldest's, 1."""
+
+    features_dim = 3
+
+    def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        newest, oldest = history[:, -1, 0], history[:, 0, 0]
+        return torch.stack([newest, oldest / 3, torch.ones_like(newest)], dim=1)
+
+    def plan_with_features(
+        self, history: Tensor, keys: Keys, images: Images = NO_IMAGES
+    ) -> tuple[Tensor, Tensor]:
+        return self.plan(history, keys, images), self.features(history)

@@ -90,4 +90,4 @@ class Run:
         actor = getattr(self.training.algorithm, "actor")  # noqa: B009  # of these algorithms alone
         assert isinstance(actor, GaussianResidual)
         rows = [torch.from_numpy(columns[name][:, 0]) for name in ("observation", "base_plan", "residual")]
-        return actor.log_prob(actor.related(rows[0]), rows[1], rows[2]).numpy()
+        return actor.log_prob(actor.sight(rows[0]), rows[1], rows[2]).numpy()

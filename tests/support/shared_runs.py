@@ -48,7 +48,8 @@ def shared_run(folder: Path, *words: str) -> Config:
     write_config(folder / "config.yaml", config)
     torch.manual_seed(1)
     assert config.algo.plays is not None
-    residual = ResidualActor(config.algo.plays, OBSERVATION, ACTION)
+    features = 2 * OBSERVATION if config.algo.plays.needs_features else 0  # of `diffusion_base`
+    residual = ResidualActor(config.algo.plays, OBSERVATION, ACTION, features)
     for parameter in residual.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     residual.observation_mean += 0.1

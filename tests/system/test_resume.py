@@ -16,6 +16,8 @@ SMALL = (
     "learner.publish_every_s=0.3", "learner.log_every_s=0.5", "name=again",
     # Nothing of the dataset is written before the kill: all must come from the journal.
     "learner.store_flush_s=1000", "learner.checkpoint_every_s=0.5",
+    # Its rows have all that rows can have without cameras.
+    "algo.sees=[proprioception,features]", "algo.critics_see=[state,features]",
 )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class DiffusionBase:
         self.action_dim = self.spec.act_dim
         self.control_mode = self.spec.control_mode
         self.act_horizon = act_horizon
+        self.features_dim = self.obs_horizon * self.observation_dim
         self.device = torch.device(device)
         self._agent = agent.to(self.device).eval().requires_grad_(False)
         self._sampled_by = (inference_steps, device, native, cuda_graph)
@@ -72,6 +73,17 @@ class DiffusionBase:
         sample = self._sample(history, drawn.view(-1, frames, self.action_dim))
         first = self.obs_horizon - 1
         return self._agent.unscale_action(sample[:, first : first + self.act_horizon])
+
+    @torch.no_grad()
+    def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """What the network is conditioned on, (B, obs_horizon * obs_dim), however it is sampled."""
+        return self._agent.condition(history.to(self.device, torch.float32))
+
+    def plan_with_features(
+        self, history: Tensor, keys: Keys, images: Images = NO_IMAGES
+    ) -> tuple[Tensor, Tensor]:
+        """As `plan`, and the features of the same histories."""
+        return self.plan(history, keys), self.features(history)
 
     def weights(self) -> Mapping[str, Tensor]:
         """Of network and scaling."""

@@ -65,8 +65,11 @@ class DiffusionAgent(nn.Module):
     def predict(self, noisy: Tensor, step: Tensor | int, history: Tensor) -> Tensor:
         """Prediction (B, pred_horizon, act_dim) for noisy scaled actions.
         `history`: unscaled observations (B, obs_horizon, obs_dim), oldest first."""
-        condition = self.scale_observation(history).flatten(1)
-        return self.noise_pred_net(noisy, step, condition)
+        return self.noise_pred_net(noisy, step, self.condition(history))
+
+    def condition(self, history: Tensor) -> Tensor:
+        """What the network sees of histories, (B, obs_horizon * obs_dim)."""
+        return self.scale_observation(history).flatten(1)
 
 
 def fingerprint(agent: nn.Module) -> str:

@@ -30,12 +30,22 @@ class PaddedBase:
         self._base, self._path = base, path
         self.obs_horizon, self.act_horizon = base.obs_horizon, base.act_horizon
         self.observation_dim = pad_obs_to - len(BASE_POSE)
-        self.action_dim = base.action_dim
+        self.action_dim, self.features_dim = base.action_dim, base.features_dim
         self.fingerprint = f"{base.fingerprint}-{pad_obs_to}"
 
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """As `DiffusionBase.plan`, for ManiSkill3's observations."""
         return self._base.plan(with_base_pose(history), keys)
+
+    def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """As `DiffusionBase.features`, the added constants included."""
+        return self._base.features(with_base_pose(history))
+
+    def plan_with_features(
+        self, history: Tensor, keys: Keys, images: Images = NO_IMAGES
+    ) -> tuple[Tensor, Tensor]:
+        """As `plan`, and the features of the same histories."""
+        return self._base.plan_with_features(with_base_pose(history), keys)
 
     def weights(self) -> Mapping[str, Tensor]:
         """Of the base below."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from actor.policy.checkpoint_file import reason
 from actor.policy.contract import CheckpointError
 from actor.policy.images import Images
-from actor.policy.lerobot.foreign_code import refuse_foreign_code
+from actor.policy.lerobot.foreign_code import guarded
 
 PICTURES, ENCODER = "pictures", "encoder"
 _Classifier: Any = Classifier
@@ -48,10 +48,10 @@ def feature_of(camera: str) -> str:
     return f"observation.images.{camera}"
 
 
+@guarded()
 def make_model(cameras: Sequence[str], size: tuple[int, int], encoder: str, device: str) -> Any:
     """A new classifier on pictures of (width, height).
     Raises CheckpointError: no such encoder, or what reads it is not installed."""
-    refuse_foreign_code()
     width, height = size
     visual = PolicyFeature(FeatureType.VISUAL, (3, height, width))
     config = RewardClassifierConfig(
@@ -72,18 +72,19 @@ def make_model(cameras: Sequence[str], size: tuple[int, int], encoder: str, devi
         raise CheckpointError(f"encoder={encoder} cannot be used: {reason(error)}") from error
 
 
+@guarded()
 def save_pictures(folder: Path, model: Any, encoder: str) -> None:
     """Write the classifier, with the encoder that LeRobot would look for elsewhere."""
     from transformers import AutoModel  # pyright: ignore[reportMissingImports]  LeRobot's extras bring it
 
-    # As LeRobot loads it; `refuse_foreign_code` decides about its code.
+    # As LeRobot loads it; `guarded` decides about its code.
     AutoModel.from_pretrained(encoder, trust_remote_code=True).save_pretrained(folder / ENCODER)
     model.save_pretrained(folder / PICTURES)
 
 
+@guarded()
 def load_pictures(folder: Path, cameras: Sequence[str], threshold: float, device: str) -> PictureClassifier:
     """What `save_pictures` wrote. Raises CheckpointError: it cannot be loaded."""
-    refuse_foreign_code()
     try:
         config: Any = RewardModelConfig.from_pretrained(folder / PICTURES)
         config.model_name, config.device = str(folder / ENCODER), device

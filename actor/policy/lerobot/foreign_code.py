@@ -8,22 +8,43 @@ class that a file names.
 # lerobot's own annotations leave type arguments open.
 
 import importlib.util
-import os
-from functools import cache
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lerobot.processor.pipeline import DataProcessorPipeline, ProcessorStep
 
 from actor.policy.contract import CheckpointError
+from config.trust import is_trusted
 
-TRUST = "RESIDUAL_RL_TRUST_REMOTE_CODE"
-"""Variable of the environment: a host's own word, which no file and no other host can say."""
+_LOADING = threading.RLock()
 
 
-@cache
-def refuse_foreign_code() -> None:
-    """Before LeRobot loads anything: from here on this process refuses such code with CheckpointError, or,
-    of a processor's steps, with ImportError."""
+@contextmanager
+def guarded() -> Generator[None]:
+    """What LeRobot loads meanwhile brings no code of its own: it raises CheckpointError, unless
+    `config.trust` says that it may, or, of a processor's steps, ImportError. A decorator too."""
+    with _LOADING, ExitStack() as opened:
+        opened.enter_context(_replaced(DataProcessorPipeline, "_resolve_step_class", _checked()))
+        if not is_trusted() and importlib.util.find_spec("transformers") is not None:
+            modules = importlib.import_module("transformers.dynamic_module_utils")
+            opened.enter_context(_replaced(modules, "get_cached_module_file", _refuse))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Generator[None]:
+    before = vars(owner)[name]  # a staticmethod, not the function in it
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _checked() -> Any:
+    """LeRobot's way to the class of a step, which must be one."""
     pipeline: Any = DataProcessorPipeline
     resolve = pipeline._resolve_step_class
 
@@ -33,14 +54,11 @@ def refuse_foreign_code() -> None:
             raise ImportError(f"{entry.get('class')} is no step of a processor")
         return step, key
 
-    pipeline._resolve_step_class = staticmethod(resolve_step)
-    if os.environ.get(TRUST) != "true" and importlib.util.find_spec("transformers") is not None:
-        modules: Any = importlib.import_module("transformers.dynamic_module_utils")
-        modules.get_cached_module_file = _refuse
+    return staticmethod(resolve_step)
 
 
 def _refuse(source: object, file: str, **_options: object) -> str:
     raise CheckpointError(
-        f"{source} brings code of its own ({file}), which runs only if you say so: read it, then set "
-        f"{TRUST}=true in the environment"
+        f"{source} brings code of its own ({file}), which runs only if you say so: read it, then add "
+        "trust_remote_code=true to the command"
     )

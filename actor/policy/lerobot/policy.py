@@ -8,7 +8,7 @@ vqbet, tdmpc) are filled from the histories before each plan.
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from actor.policy.checkpoint_file import reason
 from actor.policy.contract import CheckpointError
 from actor.policy.images import NO_IMAGES, Images
+from actor.policy.lerobot.features.hooks import HOOKS
 from actor.policy.noise import Keys, Use, keys_at, normal
 from actor.policy.weights import Weights, require_finite
 from config.base import LeRobotBaseConfig
@@ -75,6 +76,7 @@ class LeRobotBase:
             self._chunk = partial(_tdmpc_chunk, policy)
         noise_shape = NOISE_SHAPES.get(policy.config.type)
         self._noise_shape = None if noise_shape is None else noise_shape(policy.config)
+        self._hook = HOOKS.get(policy.config.type)
         self._check_chunk()
 
     @torch.no_grad()
@@ -93,6 +95,25 @@ class LeRobotBase:
         self._policy.reset()
         # The chunk as a whole: actions relative to the state are relative to that of their row.
         return self._after(actions[:, : self.act_horizon]).to(self._device, torch.float32)
+
+    @cached_property
+    def features_dim(self) -> int:
+        """0: policies of this class have no features here."""
+        return 0 if self._hook is None else self.plan_with_features(*self._probe())[1].shape[1]
+
+    def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
+        """What the policy makes of histories, see `features`, (B, features_dim). It plans for that."""
+        return self.plan_with_features(history, keys_at([0] * len(history), 0, Use.BASE), images)[1]
+
+    def plan_with_features(
+        self, history: Tensor, keys: Keys, images: Images = NO_IMAGES
+    ) -> tuple[Tensor, Tensor]:
+        """As `plan`, and the features of the same histories, for policies that have some."""
+        assert self._hook is not None
+        found: list[Tensor] = []
+        with self._hook(self._policy, found.append):
+            plan = self.plan(history, keys, images)
+        return plan, found[0].to(self._device, torch.float32)
 
     def weights(self) -> Mapping[str, Tensor]:
         """Of the policy; its processors keep theirs."""
@@ -144,22 +165,26 @@ class LeRobotBase:
         stacked = {OBS_IMAGES: torch.stack(features, dim=-4), OBS_IMAGE: features[0]}
         return {name: value for name, value in stacked.items() if name in queues}
 
-    def _check_chunk(self) -> None:
-        """Make one plan, to find out now what does not fit; raises CheckpointError."""
-        probe, keys = torch.zeros(1, self.obs_horizon, self.observation_dim), keys_at(0, 0, Use.BASE)
+    def _probe(self) -> tuple[Tensor, Keys, Images]:
+        """What a plan can be made of."""
         shapes = {self._feature_cameras[n]: f.shape for n, f in image_features(self._policy.config).items()}
         pictures = {
             camera: torch.zeros(1, self.obs_horizon, height, width, 3, dtype=torch.uint8)
             for camera, (_, height, width) in shapes.items()
         }
+        history = torch.zeros(1, self.obs_horizon, self.observation_dim)
+        return history, keys_at(0, 0, Use.BASE), pictures
+
+    def _check_chunk(self) -> None:
+        """Make one plan, to find out now what does not fit; raises CheckpointError."""
         path, kind = self._settings.path, self._policy.config.type
         try:
             try:
-                plan = self.plan(probe, keys, pictures)
+                plan = self.plan(*self._probe())
             except NotImplementedError:
                 # One action at a time (gaussian_actor): a plan of one.
                 self._chunk = lambda batch: self._policy.select_action(batch)[:, None]
-                plan = self.plan(probe, keys, pictures)
+                plan = self.plan(*self._probe())
         except Exception as error:  # of the policy's own code, or of a plugin's: any kind
             raise CheckpointError(f"base {path}, a {kind} policy, cannot plan: {reason(error)}") from error
         if not torch.isfinite(plan).all():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from actor.policy.checkpoint_file import reason, require_weights
 from actor.policy.contract import CheckpointError
-from actor.policy.lerobot.foreign_code import refuse_foreign_code
+from actor.policy.lerobot.foreign_code import guarded
 from actor.policy.weights import Weights, plain_name, require_finite
 from config.base import LeRobotBaseConfig
 
@@ -32,10 +32,10 @@ _NORMALISES = re.compile(r"(normalize_inputs|normalize_targets|unnormalize_outpu
 LEROBOT = f"LeRobot {version('lerobot')}"
 
 
+@guarded()
 def read_config(settings: LeRobotBaseConfig, device: str) -> PreTrainedConfig:
     """config.json with `base.overrides`.
     Raises CheckpointError: there is none, or this LeRobot cannot use it."""
-    refuse_foreign_code()
     folder = Path(settings.path)
     if folder.is_dir():
         _require_files(folder)
@@ -84,6 +84,7 @@ def _require_files(folder: Path) -> None:
             ) from error
 
 
+@guarded()
 def load_policy(config: PreTrainedConfig, path: str) -> tuple[Any, Weights]:
     """The policy with its weights, and the statistics of observations and actions that were among the weights
     before LeRobot had processors.
@@ -139,6 +140,7 @@ def _policy_class(kind: str, path: str) -> Any:
         ) from error
 
 
+@guarded()
 def load_processors(config: PreTrainedConfig, path: str, device: str, statistics: Weights) -> tuple[Any, Any]:
     """Pre- and post-processor: the saved ones, or, of a policy from before LeRobot had them, new ones.
 

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 
 from config.cluster import RayConfig
 from config.main import Config
@@ -39,7 +40,7 @@ def launch_on_ray(config: Config, cluster: RayConfig) -> int:
         nodes = living_nodes()
         require_room(cluster, nodes)
         launch_file = write_launch_file(config)
-        note_machine(config)
+        note_machine(config, sys.argv[1:])
         with shown(config) as home:
             of_learner = seeing(nodes, home, cluster.answer_s, strict=True)
             _say(nodes, of_learner, home)

@@ -16,6 +16,7 @@ from actor.simulators.adapters import simulator_of
 from actor.simulators.headless import quiet_driver
 from config.main import Config
 from config.process import DONE, FAILED, StopRequest
+from config.trust import trusting
 from launch.run.folder import require_run
 from launch.run.holder import is_alive
 from launch.show.film.captions import Take, pictures
@@ -75,7 +76,7 @@ def make_films(run_dir: Path, asked: Asked, overrides: Sequence[str], stop: Stop
         made = {"base": lambda: base_role(evaluations), "full": lambda: newest_role(run_dir, evaluations)}
         roles = [made[policy]() for policy in asked.policies]
     folder = make_folder(run_dir)
-    with studio(config, asked.size, stop) as (player, every):
+    with trusting(config.trust_remote_code), studio(config, asked.size, stop) as (player, every):
         director = Director(config, player, every, roles, folder, asked)
         try:
             code = director.make_all(director.choices())

@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, convert_section
 from config.main import Config, Launch
+from config.packages import names_in
 from config.section import ConfigError
+from config.trust import UNTRUSTED
 from launch.run.trained import config_of_run
 
 log = logging.getLogger("film")
@@ -50,7 +52,7 @@ def adapted(plain: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Config,
     chosen = [f"{group}={name}" for group, key in _GROUPS.items() if (name := _file_of(plain, group, key))]
     composed = compose_raw(CONFIG_DIR, chosen)
     left_out = list(_overlay(composed, plain))
-    changed = OmegaConf.merge(composed, OmegaConf.from_dotlist([*overrides]))
+    changed = OmegaConf.merge(composed, OmegaConf.from_dotlist([UNTRUSTED, *overrides]))
     assert isinstance(changed, DictConfig)
     return convert_section(changed, Launch).run, left_out
 
@@ -68,7 +70,7 @@ def _read(run_dir: Path) -> Any:
 def _file_of(plain: Mapping[str, Any], group: str, key: str) -> str | None:
     section = plain.get(group)
     name = section.get(key) if isinstance(section, Mapping) else None
-    return name if isinstance(name, str) and (CONFIG_DIR / group / f"{name}.yaml").is_file() else None
+    return name if isinstance(name, str) and name in names_in(group) else None
 
 
 def _overlay(composed: DictConfig, plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -17,4 +17,7 @@ def make_tuner(base: BaseConfig, task: TaskConfig, settings: TunerSettings) -> B
 
             return LeRobotTuner(base, task, settings)
         case _:
-            raise CheckpointError("base=zero has no weights to train: choose base=diffusion or base=lerobot")
+            raise CheckpointError(
+                f"base={base.__struct_config__.tag} has no weights to train: choose base=diffusion or "
+                "base=lerobot"
+            )

@@ -19,6 +19,7 @@ def check_columns(columns: Columns, spec: DatasetSpec, residual_every: int) -> N
         "k": residual_every,
         "O": spec.observation_dim,
         "A": spec.action_dim,
+        "E": spec.features_dim,
     }
     for column in wanted:
         shape, found = column.shape(sizes), columns[column.name].shape

@@ -27,6 +27,7 @@ class Ending(NamedTuple):
     truncated: bool
     observation: Array
     base_plan: Array
+    features: Array
     images: dict[str, Array]
 
 
@@ -37,17 +38,18 @@ class Endings:
         self._messages = messages
 
     def at(self, number: int) -> Ending:
-        terminated, truncated, observation, base_plan, images = self._columns
+        terminated, truncated, observation, base_plan, features, images = self._columns
         return Ending(
             terminated[number],
             truncated[number],
             observation[number],
             base_plan[number],
+            features[number],
             {camera: pictures[number] for camera, pictures in images.items()},
         )
 
     @cached_property
-    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, dict[str, Array]]:
+    def _columns(self) -> tuple[list[bool], list[bool], Array, Array, Array, dict[str, Array]]:
         terminated, truncated = (_joined(self._messages, name) for name in ("terminated", "truncated"))
         rows = terminated | truncated
         return (
@@ -55,6 +57,7 @@ class Endings:
             truncated[rows].tolist(),
             _joined(self._messages, "final_observation"),
             _joined(self._messages, "final_base_plan"),
+            _joined_features(self._messages, "final_"),
             _joined_images(self._messages, FINAL_IMAGE_PREFIX),
         )
 
@@ -87,6 +90,8 @@ class Decisions:
     action_dim: int
     optional: dict[str, Array]
     """(D, k, ...)"""
+    features: Array
+    """f2 (D, E); E is 0 where none came."""
     images: dict[str, Array]
     """u1 (D, k, H, W, 3)"""
     identity: tuple[Array, Array, Array]
@@ -133,6 +138,7 @@ def sorted_decisions(messages: Messages) -> Decisions:
         observation_dim=first["observation"].shape[2],
         action_dim=first["action"].shape[2],
         optional=_optional(messages, every, order),
+        features=_joined_features(messages)[order],
         images={
             camera: pictures[order] for camera, pictures in _joined_images(messages, IMAGE_PREFIX).items()
         },
@@ -176,6 +182,8 @@ def join_decisions(lane: Lane, number: int, parts: Sequence[Part], ending: Endin
         optional={
             name: joined([block.optional[name][rows] for block, rows in parts]) for name in last.optional
         },
+        features=np.concatenate([block.features[rows] for block, rows in parts]),
+        final_features=np.zeros_like(last.features[0]) if ending is None else ending.features,
         images={
             camera: joined([block.images[camera][rows] for block, rows in parts]) for camera in last.images
         },
@@ -197,6 +205,13 @@ def _joined(messages: Messages, name: str) -> Array:
     if len(messages) == 1:
         return messages[0][0][name]
     return np.concatenate([columns[name] for columns, _ in messages])
+
+
+def _joined_features(messages: Messages, prefix: str = "") -> Array:
+    if f"{prefix}features" in messages[0][0]:
+        return _joined(messages, f"{prefix}features")
+    rows = sum(len(columns[f"{prefix}observation"]) for columns, _ in messages)
+    return np.zeros((rows, 0), np.float16)
 
 
 def _joined_images(messages: Messages, prefix: str) -> dict[str, Array]:

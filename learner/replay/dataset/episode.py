@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from learner.replay.dataset.arrow import Array
 
 type Lane = tuple[str, int, int]
@@ -40,6 +42,10 @@ class Episode:
     """f4 (k, A)"""
     optional: dict[str, Array] = field(default_factory=dict[str, Array])
     """Optional column -> (T, ...), see `protocol.experience`; a decision's value at each of its frames."""
+    features: Array = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    """f2 (R, E), the base's at each decision; E is 0 where none came."""
+    final_features: Array = field(default_factory=lambda: np.zeros(0, np.float16))
+    """f2 (E,), zeros if terminated or unknown."""
     images: dict[str, Array] = field(default_factory=dict[str, Array])
     """Camera -> u1 (T, H, W, 3), like the observations."""
     final_images: dict[str, Array] = field(default_factory=dict[str, Array])

@@ -53,6 +53,7 @@ class LeRobotStore:
         cameras: height and width of each camera's images, which come with the columns.
         images: "video" or "image": how they are stored.
         optional_columns: those of the run's spec, see `protocol.experience`.
+        features_dim: of the base's features that are kept; 0: none are.
         keep: which episodes the dataset gets; None: all.
 
     Raises:
@@ -77,12 +78,14 @@ class LeRobotStore:
         cameras: Mapping[str, tuple[int, int]] | None = None,
         images: str | None = None,
         optional_columns: Sequence[str] = (),
+        features_dim: int = 0,
         keep: Keep | None = None,
     ) -> None:
         spec = DatasetSpec(
             repo_id, observation_dim, action_dim, fps, robot_type, task, state_dim,
             cameras={camera: list(size) for camera, size in (cameras or {}).items()},
             images=images if cameras else None, optional_columns=list(optional_columns),
+            features_dim=features_dim,
         )  # fmt: skip
         if queue_episodes < 1:
             raise ValueError(f"queue_episodes must be at least 1, got {queue_episodes}")

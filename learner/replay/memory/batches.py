@@ -92,7 +92,7 @@ class Batches:
 
     def figures(self) -> dict[str, float]:
         """For metrics.jsonl."""
-        return {"return_earned": self.return_earned()}
+        return {"return_earned": self.return_earned()} if self._online.ring.has_transitions else {}
 
     def _shares(self) -> list[_Share]:
         """Of the next batch: where nobody has intervened yet, the online rows have that share too."""

@@ -13,7 +13,7 @@ class MessageRows(NamedTuple):
     """Decisions in order, each final observation right behind the decision that it ends."""
 
     block: Floats
-    """f4 (M, O + 2 k A): observation, base plan, executed residual."""
+    """f4 (M, O + E + 2 k A): observation, the base's features, its plan, executed residual."""
     reward: Floats
     terminated: Flags
     decisions: Slots
@@ -25,22 +25,27 @@ class MessageRows(NamedTuple):
 
 
 def rows_of(
-    columns: Columns, observation_dim: int, residual_dim: int, residual_scale: float | None
+    columns: Columns,
+    observation_dim: int,
+    features_dim: int,
+    residual_dim: int,
+    residual_scale: float | None,
 ) -> MessageRows:
     """Of a message (see `protocol.messages.Experience`)."""
     count, finals = len(columns["frames"]), columns["final_row"]
     total = count + len(finals)
     decisions = np.arange(count) + np.searchsorted(finals, np.arange(count))
     last = decisions[finals]
-    block = np.zeros((total, observation_dim + 2 * residual_dim), np.float32)
-    observation, base_plan, residual = np.split(
-        block, [observation_dim, observation_dim + residual_dim], axis=1
-    )
+    ends = np.cumsum([observation_dim, features_dim, residual_dim, residual_dim])
+    block = np.zeros((total, ends[-1]), np.float32)
+    observation, features, base_plan, residual = np.split(block, ends[:-1], axis=1)
     observation[decisions] = columns["observation"][:, 0]
     base_plan[decisions] = columns["base_plan"].reshape(count, -1)
     residual[decisions] = executed_in(columns, residual_scale).reshape(count, -1)
     observation[last + 1] = columns["final_observation"]
     base_plan[last + 1] = columns["final_base_plan"].reshape(len(finals), residual_dim)
+    if features_dim:
+        features[decisions], features[last + 1] = columns["features"], columns["final_features"]
     reward, terminated = np.zeros(total, np.float32), np.zeros(total, bool)
     reward[decisions] = columns["reward"].sum(1)
     terminated[decisions] = columns["terminated"]

@@ -40,6 +40,7 @@ class Ring:
     Args:
         capacity: decisions and final observations.
         residual_dim: k * A, of a base plan and of a residual.
+        features_dim: of the base's features, which are kept behind the observations.
         residual_scale: of the residuals; needed only where somebody intervenes.
         device: where rows and batches are.
         cameras: height and width of each whose images are kept as well, see `sample_with_images`.
@@ -56,10 +57,14 @@ class Ring:
         cameras: Mapping[str, tuple[int, int]] | None = None,
         optional: Shapes | None = None,
         residual_scale: float | None = None,
+        features_dim: int = 0,
     ) -> None:
         self.capacity = capacity
         self.observation_dim, self.residual_dim = observation_dim, residual_dim
-        self.rows = Rows(capacity, observation_dim + 2 * residual_dim, torch.device(device))
+        self.features_dim, self._row = features_dim, observation_dim + features_dim
+        self.rows = Rows(capacity, self._row + 2 * residual_dim, torch.device(device))
+        self.lost = 0
+        """Decisions of an earlier process that could not be restored."""
         self.succession = Succession()
         self.residual_scale = residual_scale
         self.intervened = Intervened(self.rows)
@@ -77,8 +82,8 @@ class Ring:
 
     @property
     def observation(self) -> Tensor:
-        """f4 (capacity, O), a view."""
-        return self.rows.block[:, : self.observation_dim]
+        """f4 (capacity, O + E), a view."""
+        return self.rows.block[:, : self._row]
 
     def add(self, actor_id: str, columns: Columns, position: int | None = None) -> int:
         """Append the decisions of one message (see `protocol.messages.Experience`).
@@ -93,7 +98,9 @@ class Ring:
         Raises:
             ValueError: the message has more rows than the ring.
         """
-        new = rows_of(columns, self.observation_dim, self.residual_dim, self.residual_scale)
+        new = rows_of(
+            columns, self.observation_dim, self.features_dim, self.residual_dim, self.residual_scale
+        )
         total = len(new.block)
         if total > self.capacity:
             raise ValueError(f"{total} rows in one message exceed the ring's capacity {self.capacity}")
@@ -118,7 +125,7 @@ class Ring:
 
         Args:
             positions: i8 (M,), below `rows.position`.
-            block: f4 (M, O + 2 k A): observation, base plan, executed residual.
+            block: f4 (M, O + E + 2 k A), as in `MessageRows`.
             successors: i8 (M,), the position of each row's successor, -1 where there is none.
         """
         with self._lock:
@@ -192,6 +199,12 @@ class Ring:
             return batch, SeenTransitions(self.images.at(start), self.images.at(end))
 
     @property
+    def has_transitions(self) -> bool:
+        """Whether something can be sampled."""
+        with self._lock:
+            return len(self.rows.linked) > 0
+
+    @property
     def has_intervened(self) -> bool:
         """Whether a transition begins with a decision in which somebody intervened."""
         with self._lock:
@@ -212,7 +225,7 @@ class Ring:
     ) -> tuple[TransitionBatch, Slots]:
         """Transitions that begin at `start`, and the slots that they end at."""
         ends = find_ends(self.rows.facts, start, n_step=n_step, gamma=gamma, reward_offset=reward_offset)
-        o, n = self.observation_dim, self.residual_dim
+        o, n = self._row, self.residual_dim
         before, after = gather(self.rows.block, start, ends.slots, o + n)
         batch = TransitionBatch(
             observation=before[:, :o],

@@ -11,7 +11,8 @@ from learner.replay.memory.rows import Floats, Slots
 
 
 class TransitionBatch(NamedTuple):
-    """Transitions over up to n decisions; B rows, all float32, on the ring's device.
+    """Transitions over up to n decisions; B rows, all float32, on the ring's device. Observations have the
+    base's features behind them, if the ring keeps some.
 
     The loss sees `discount`: gamma^m, and 0 where the episode terminated within the m decisions.
     A truncated episode keeps its discount and bootstraps from its true final observation.

@@ -1,10 +1,10 @@
-"""What the base would do along recorded episodes."""
+"""What the base would do along recorded episodes, and what it would make of them: its features."""
 
 import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from actor.policy.contract import BasePolicy
+from actor.policy.features import FeaturedBase, rounded
 from actor.policy.noise import Use, keys_at
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.demonstration import Demonstration
@@ -27,56 +28,89 @@ class Plans:
     final: Array
 
 
+@dataclass(frozen=True)
+class Features:
+    """Its features along one episode of R decisions: f2 `along` (R, E) and `final` (E,) at its end."""
+
+    along: Array
+    final: Array
+
+
 @torch.no_grad()
 def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
     """The base's open-loop plans at the episode's own states, one every `act_horizon` frames, as if the base
     had executed them.
     `number`: of the episode in its data: the plans' noise depends on it, and not on a run's seed."""
-    starts = np.arange(0, len(episode.actions), base.act_horizon)
-    frames = starts[:, None] + np.arange(1 - base.obs_horizon, 1)
-    history = episode.observations[np.clip(frames, 0, None)]
-    # In an episode shorter than the history, the first observation fills it.
-    end = np.clip(np.arange(1 - base.obs_horizon, 1) + len(episode.actions), 0, None)
-    last = episode.observations[None, end]
-    keys = keys_at(number, np.append(starts, len(episode.actions)), Use.BASE)
-    planned = base.plan(torch.tensor(np.concatenate([history, last])), keys)
+    frames, histories = _histories(base, episode, base.act_horizon)
+    planned = base.plan(histories, keys_at(number, frames, Use.BASE))
     plans = np.asarray(planned.cpu(), np.float32)
     return Plans(plans[:-1].reshape(-1, base.action_dim), plans[-1])
+
+
+@torch.no_grad()
+def features_along(base: FeaturedBase, episode: Demonstration, every: int) -> Features:
+    """The base's features at the episode's own states, one every `every` frames, and at its end."""
+    found = np.asarray(rounded(base.features(_histories(base, episode, every)[1])).cpu(), np.float16)
+    return Features(found[:-1], found[-1])
+
+
+def _histories(base: BasePolicy, episode: Demonstration, every: int) -> tuple[Array, torch.Tensor]:
+    """One frame every `every` and the episode's end, and what is seen there."""
+    frames = np.append(np.arange(0, len(episode.actions), every), len(episode.actions))
+    # In an episode shorter than the history, the first observation fills it.
+    seen = np.clip(frames[:, None] + np.arange(1 - base.obs_horizon, 1), 0, None)
+    return frames, torch.tensor(episode.observations[seen])
 
 
 def cached_plans(
     path: Path, episodes: Sequence[Demonstration], base: BasePolicy, plan_key: str
 ) -> list[Plans]:
     """`plans_along` every episode; read from the file beside `path` if there is one."""
-    digest = hashlib.sha256(f"{base.fingerprint} {base.act_horizon} {plan_key}".encode())
+    cache = _cache_of(path, "plans", episodes, base, f"{base.act_horizon} {plan_key}")
+    return _cached(cache, Plans, lambda: [plans_along(base, each, n) for n, each in enumerate(episodes)])
+
+
+def cached_features(
+    path: Path, episodes: Sequence[Demonstration], base: FeaturedBase, plan_key: str, every: int
+) -> list[Features]:
+    """`features_along` every episode, cached as plans are."""
+    cache = _cache_of(path, "features", episodes, base, f"{every} {plan_key}")
+    return _cached(cache, Features, lambda: [features_along(base, each, every) for each in episodes])
+
+
+def _cache_of(path: Path, what: str, episodes: Sequence[Demonstration], base: BasePolicy, key: str) -> Path:
+    digest = hashlib.sha256(f"{base.fingerprint} {key}".encode())
     for episode in episodes:
         digest.update(episode.observations.tobytes())
     # Resolved: `.` has no name.
     path = path.resolve()
-    cache = path.with_name(f"{path.stem}.plans-{base.fingerprint}-{digest.hexdigest()[:8]}.npz")
-    if (known := _read_plans(cache)) is not None:
+    return path.with_name(f"{path.stem}.{what}-{base.fingerprint}-{digest.hexdigest()[:8]}.npz")
+
+
+def _cached[T: (Plans, Features)](cache: Path, kind: type[T], compute: Callable[[], list[T]]) -> list[T]:
+    if (known := _read(cache, kind)) is not None:
         return known
-    plans = [plans_along(base, episode, number) for number, episode in enumerate(episodes)]
+    computed = compute()
     try:
-        _write_plans(cache, plans)
+        _write(cache, computed)
     except OSError as error:
-        # The folder may be read-only: the plans are then computed again next time.
-        log.info("the base's plans along %s are not cached: %s", path, error)
-    return plans
+        # The folder may be read-only: all is then computed again next time.
+        log.info("%s is not written, and its content not cached: %s", cache, error)
+    return computed
 
 
-def _read_plans(cache: Path) -> list[Plans] | None:
+def _read[T: (Plans, Features)](cache: Path, kind: type[T]) -> list[T] | None:
     """None: there are none, or the file is cut short."""
     try:
         with np.load(cache, allow_pickle=False) as file:
             ends = np.cumsum(file["lengths"])[:-1]
             along = np.split(file["along"], ends)
-            return [Plans(a, f) for a, f in zip(along, file["final"], strict=True)]
+            return [kind(a, f) for a, f in zip(along, file["final"], strict=True)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write_plans(cache: Path, plans: Sequence[Plans]) -> None:
+def _write(cache: Path, plans: Sequence[Plans | Features]) -> None:
     fresh = cache.with_suffix(f".{os.getpid()}.new")
     with fresh.open("wb") as file:
         np.savez(

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from actor.policy.contract import BasePolicy
+from actor.policy.features import FeaturedBase
 from config.algo import AlgoConfig
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.check import require_dimensions
 from learner.replay.prior.demonstration import Demonstration
-from learner.replay.prior.plans import Plans, cached_plans, executed_plans
+from learner.replay.prior.plans import Features, Plans, cached_features, cached_plans, executed_plans
 from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from protocol.arrays import Columns
 
@@ -53,15 +54,24 @@ def read_prior(
         plans = executed_plans(episodes, base)
     else:
         plans = cached_plans(Path(source), episodes, base, plan_key)
-    return prior_columns(episodes, plans, algo, source)
+    if not algo.needs_features:
+        return prior_columns(episodes, plans, algo, source)
+    assert isinstance(base, FeaturedBase), "others are refused before"
+    features = cached_features(Path(source), episodes, base, plan_key, algo.residual_every)
+    return prior_columns(episodes, plans, algo, source, features)
 
 
 def prior_columns(
-    episodes: Sequence[Demonstration], plans: Sequence[Plans], algo: AlgoConfig, source: str
+    episodes: Sequence[Demonstration],
+    plans: Sequence[Plans],
+    algo: AlgoConfig,
+    source: str,
+    features: Sequence[Features] = (),
 ) -> PriorData:
     """All episodes as decisions.
 
     The residual is the one that reproduces the recorded action, (a - a_base) / residual_scale, clipped.
+    `features`: the base's, of all episodes or of none.
     """
     parts: list[Columns] = []
     clipped = total = 0
@@ -73,6 +83,9 @@ def prior_columns(
         total += wanted.size
         residual = wanted.clip(-1, 1).astype(np.float32)
         parts.append(_decisions(episode, plan, residual, reward, number, algo.residual_every))
+    for part, found in zip(parts, features, strict=bool(features)):
+        kept = ~part["terminated"][-1:, None]
+        part |= {"features": found.along, "final_features": found.final[None] * kept}
     offsets = np.cumsum([0] + [len(part["frames"]) for part in parts])
     for part, offset in zip(parts, offsets, strict=False):
         part["final_row"] = (part["final_row"] + offset).astype(np.int32)

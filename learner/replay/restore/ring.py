@@ -53,6 +53,11 @@ def restore_ring(folder: Path, ring: Ring) -> int:
             f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
             f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
         )
+    if spec.features_dim not in (0, ring.features_dim):
+        raise DatasetError(
+            f"{folder} has features_dim {spec.features_dim}, this run has {ring.features_dim}: use the base, "
+            "algo.sees and algo.critics_see that the run was started with, or choose another name=<run>"
+        )
     if ring.images.names and not spec.cameras:
         raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
     if missing := set(ring.optional.names) - set(spec.optional_columns):
@@ -62,6 +67,13 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     shards = sorted(map(layout.file_number, layout.parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
+    if ring.features_dim and not spec.features_dim:
+        ring.lost = sum(_decisions_in(folder, number) for number in shards)
+        log.warning(
+            "replay: %d decisions of %s are lost to training, the base's features were not kept with them "
+            "(learner.keep_features=false): learning starts anew with what arrives", ring.lost, folder,
+        )  # fmt: skip
+        return 0
     restored = 0
     for number, last in zip(shards, newest, strict=True):
         # Episodes are committed in the order of their ends: a shard may have older rows than the one before.
@@ -82,7 +94,7 @@ def read_rows(folder: Path, number: int, spec: DatasetSpec, residual_scale: floa
     """All rows of one shard; `residual_scale`: see `Ring`."""
     frames = read_parquet(folder / layout.file_name(layout.DATA_PATH, number))
     sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number))
-    decisions, finals = _decisions(frames, sidecar, spec, residual_scale), _finals(sidecar)
+    decisions, finals = _decisions(frames, sidecar, spec, residual_scale), _finals(sidecar, spec)
     last = list_ends(sidecar, "positions") - 1
     # A decision is followed by the next one of its episode, the last by the final observation, if known.
     successors = np.r_[decisions.positions[1:], -1]
@@ -99,6 +111,11 @@ def _last_position(folder: Path, number: int) -> int:
     )
     positions, last = flattened(sidecar, "positions"), list_ends(sidecar, "positions") - 1
     return int(max(positions.max(), (positions[last] + column(sidecar, "final_known")).max()))
+
+
+def _decisions_in(folder: Path, number: int) -> int:
+    sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number), columns=["positions"])
+    return len(flattened(sidecar, "positions"))
 
 
 def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_scale: float | None) -> Rows:
@@ -127,7 +144,12 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_
     return Rows(
         positions=flattened(sidecar, "positions"),
         block=np.concatenate(
-            [*observation, *(each.reshape(len(first), -1) for each in (plan, residual))], axis=1
+            [
+                *observation,
+                *_features(sidecar, "features", len(first), spec),
+                *(each.reshape(len(first), -1) for each in (plan, residual)),
+            ],
+            axis=1,
         ),
         # The same sum over the same numbers as when they arrived.
         reward=grouped("next.reward")[..., 0].sum(1),
@@ -136,12 +158,21 @@ def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_
     )
 
 
-def _finals(sidecar: pa.Table) -> Rows:
+def _features(sidecar: pa.Table, name: str, rows: int, spec: DatasetSpec) -> list[Array]:
+    """[f4 (rows, E)], the same numbers as the f2 that arrived; nothing where there are none."""
+    if not spec.features_dim:
+        return []
+    return [flattened(sidecar, name).reshape(rows, spec.features_dim).astype(np.float32)]
+
+
+def _finals(sidecar: pa.Table, spec: DatasetSpec) -> Rows:
     """The final observations that are known, each behind the last decision of its episode."""
     known = column(sidecar, "final_known")
     positions = flattened(sidecar, "positions")[list_ends(sidecar, "positions") - 1] + 1
     plan = matrix(sidecar, "final_base_plan")
-    block = np.concatenate([matrix(sidecar, "final_observation"), plan, np.zeros_like(plan)], axis=1)
+    features = matrix(sidecar, "final_features").astype(np.float32) if spec.features_dim else plan[:, :0]
+    parts = [matrix(sidecar, "final_observation"), features, plan, np.zeros_like(plan)]
+    block = np.concatenate(parts, axis=1)
     count = int(known.sum())
     return Rows(
         positions[known], block[known], np.zeros(count, np.float32), np.zeros(count, bool), np.full(count, -1)

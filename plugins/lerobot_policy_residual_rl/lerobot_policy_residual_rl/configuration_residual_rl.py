@@ -25,6 +25,9 @@ class ResidualRlConfig(PreTrainedConfig):
         residual_shape: "chunk" or "constant" (the same change in each of `residual_every` actions).
         relations: indices of positions that the residual sees relative to one another: point, tip, origin,
             turned.
+        sees: what the residual sees beside the base's actions: "state" (the observation and `relations`),
+            "proprioception".
+        proprioception: the robot's part of the observation, as ranges [first, end).
         head: "gaussian" or "deterministic"; either acts with its mean.
         actor_input: "obs" or "obs_base_action".
         first_seed: sub-environment i of N plays the episodes first_seed + i, first_seed + i + N, ..., unless
@@ -44,6 +47,8 @@ class ResidualRlConfig(PreTrainedConfig):
     residual_dims: list[int] | None = None
     residual_shape: str = "chunk"
     relations: list[dict[str, Any]] = field(default_factory=list)
+    sees: list[str] = field(default_factory=lambda: ["state"])
+    proprioception: list[list[int]] = field(default_factory=list)
     head: str = "deterministic"
     actor_input: str = "obs"
     hidden: list[int] = field(default_factory=lambda: [256, 256])

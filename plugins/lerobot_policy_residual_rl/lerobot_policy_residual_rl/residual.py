@@ -21,8 +21,8 @@ class Residual(nn.Module):
 
     def __init__(self, config: ResidualRlConfig) -> None:
         super().__init__()
-        self.related = Relations(config.relations, config.observation_dim)
-        actions, observation_dim = config.action_dim, self.related.observation_dim
+        self.sight = Sight(config)
+        actions, observation_dim = config.action_dim, self.sight.dim
         chosen = list(range(actions)) if config.residual_dims is None else config.residual_dims
         outputs = len(chosen) * (1 if config.residual_shape == "constant" else config.residual_every)
         places = [chosen.index(dim) if dim in chosen else len(chosen) for dim in range(actions)]
@@ -45,7 +45,7 @@ class Residual(nn.Module):
         return best.view(len(best), self._frames, -1)
 
     def _best(self, observation: Tensor, base_plan: Tensor) -> Tensor:
-        x = (self.related(observation) - self.observation_mean) * self.observation_scale
+        x = (self.sight(observation) - self.observation_mean) * self.observation_scale
         out = self.head(self.trunk(torch.cat([x, base_plan], dim=-1) if self._sees_base else x))
         return self._spread(torch.tanh(out[:, : self._outputs]))
 
@@ -53,6 +53,24 @@ class Residual(nn.Module):
         rows, actions = len(residual), len(self.places)
         full = nn.functional.pad(residual.view(rows, -1, self._chosen), (0, 1))[..., self.places]
         return full.expand(rows, self._frames, actions).reshape(rows, -1)
+
+
+class Sight(nn.Module):
+    """Observation (B, O) -> what the residual sees of it (B, dim)."""
+
+    def __init__(self, config: ResidualRlConfig) -> None:
+        super().__init__()
+        if unknown := set(config.sees) - {"state", "proprioception"}:
+            raise ValueError(f"config.json: sees={sorted(unknown)}: install a newer {__package__}")
+        self._words = config.sees
+        self._related = Relations(config.relations, config.observation_dim)
+        self._places = [dim for first, end in config.proprioception for dim in range(first, end)]
+        widths = {"state": self._related.observation_dim, "proprioception": len(self._places)}
+        self.dim = sum(widths[word] for word in self._words)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        seen = {"state": self._related(observation), "proprioception": observation[:, self._places]}
+        return torch.cat([seen[word] for word in self._words], dim=1)
 
 
 class Relations(nn.Module):

@@ -1,1 +1,1 @@
-"""A task of residual-rl in a package of its own: nothing of residual-rl is changed, or imported."""
+"""A task, a base and an algorithm in a package of their own: nothing of residual-rl is changed."""

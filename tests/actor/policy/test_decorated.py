@@ -156,7 +156,7 @@ def test_the_plan_at_a_final_observation_is_the_one_that_would_have_come_next():
         policy.act()
         policy.observe(observation)
     policy.act()
-    ahead = policy.plan_at(observations[4], torch.arange(3))
+    ahead = policy.plan_at(observations[4], torch.arange(3)).plan
     policy.observe(observations[4])
     assert torch.equal(policy.act().base_plan, ahead)
 

@@ -83,7 +83,7 @@ def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     base = CountingBase(observation_dim=4)
     observation, plan = torch.randn(3, 4), torch.zeros(3, 8)
     seen = torch.cat([observation, torch.asinh((observation[:, :3] - observation[:, 1:]) / 0.002)], dim=1)
-    assert torch.equal(algorithm.actor.related(observation), seen)
+    assert torch.equal(algorithm.actor.sight(observation), seen)
     policy = EvaluatedPolicy(
         base, algorithm.actor, num_envs=3, residual_every=4, residual_scale=0.1, device="cpu",
         first_seed=0,
@@ -93,7 +93,7 @@ def test_the_networks_see_them_and_what_they_do_there_is_the_residual():
     expected = algorithm.actor.mode(seen, chosen.base_plan.flatten(1))
     assert torch.equal(chosen.residual.flatten(1), expected)
     moved = observation + torch.tensor([0.0, 0.01, 0, 0])
-    other = algorithm.actor.mode(algorithm.actor.related(moved), plan)
+    other = algorithm.actor.mode(algorithm.actor.sight(moved), plan)
     assert not torch.equal(other, algorithm.actor.mode(seen, plan))
 
 
@@ -108,7 +108,7 @@ def test_an_update_reads_them_and_noise_is_of_what_the_networks_see():
             "next_base_plan": torch.rand(8, 8),
         }  # fmt: skip
         seen = algorithm._seen(batch)
-        moved = (seen["observation"] - algorithm.actor.related(batch["observation"])).abs()
+        moved = (seen["observation"] - algorithm.actor.sight(batch["observation"])).abs()
         assert moved.shape == (8, 7)
         # Six deviations, whatever the observation's numbers are: of the relation's own numbers.
         assert moved.max() == 0 if noise == 0 else 0 < moved.max() < 6 * noise

@@ -146,6 +146,12 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
     with pytest.raises(LayoutError, match=r"newest\.pt: .* only algo\.head=gaussian, this is deterministic"):
         export_file(place, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
+    for words in (("algo.sees=[proprioception]",), ("algo.critics_see=[proprioception]",)):
+        config = make_config("algo=policy_decorator", "algo.proprioception=[[0,3]]", *words)
+        seeing = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
+        place = save_checkpoint(tmp_path, seeing, 1, config.algo)
+        with pytest.raises(LayoutError, match=r"has only algo\.(sees|critics_see)=\[state\], this is"):
+            export_file(place, tmp_path / "out.pt")
     theirs = export_checkpoint(
         torch.load(save_checkpoint(tmp_path, *_and_version(algorithm())), weights_only=True)
     )

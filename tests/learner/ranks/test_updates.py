@@ -55,7 +55,7 @@ def train(ranks: Ranks, variant: str, batch: int, device: str = "cpu") -> Traine
     joint = config_of(variant, batch * ranks.size).algo
     batches = Batches(joint, *rings, seed=1, device=device)
     # Another seed: the others get the state.
-    lead(ranks, RunStart(config.algo, (3, 2), seed=0, threads=1), algorithm.state())
+    lead(ranks, RunStart(config.algo, (3, 2, 0), seed=0, threads=1), algorithm.state())
     figures: Figures = {}
     for _ in range(UPDATES):
         figures |= algorithm.update(ranks.share(batches.next()))

@@ -103,7 +103,7 @@ def test_data_where_nobody_may_write_is_used_all_the_same(
     def refuse(*_: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("learner.replay.prior.plans._write_plans", refuse)
+    monkeypatch.setattr("learner.replay.prior.plans._write", refuse)
     assert load_prior(prior_config(tmp_path / "demos.h5"), CountingBase()) is not None
 
 

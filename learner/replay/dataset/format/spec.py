@@ -33,7 +33,7 @@ _OPTIONAL_FEATURES = {"intervention": "is_intervention"}
 # What two datasets must agree in, so that one can continue the other.
 SAME_KIND = (
     "task", "fps", "robot_type", "observation_dim", "action_dim", "state_dim", "residual_every", "cameras",
-    "images", "optional_columns",
+    "images", "optional_columns", "features_dim",
 )  # fmt: skip
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
@@ -64,6 +64,8 @@ class DatasetSpec:
     """"video" or "image": how they are stored; None without cameras."""
     optional_columns: list[str] = field(default_factory=list[str])
     """Optional columns of the experience, see `protocol.experience` and `optional_feature`."""
+    features_dim: int = 0
+    """Width of the base's features, which are in the sidecar; 0: they are not kept."""
 
     def __post_init__(self) -> None:
         if bool(self.cameras) != (self.images in ("video", "image")):

@@ -74,7 +74,8 @@ def sidecar_table(
     episodes: list[Episode], first_episode: int, spec: DatasetSpec, image_statistics: Array, number: int
 ) -> pa.Table:
     """What the frames do not say of each episode: who sent it, how it ended, its last decision whole,
-    each decision's position in the stream of rows, and the images' `sidecar_columns`."""
+    each decision's position in the stream of rows, the base's features at each of them, and the images'
+    `sidecar_columns`."""
     identity = {
         "episode_index": np.arange(first_episode, first_episode + len(episodes)),
         "actor_id": pa.array([episode.lane[0] for episode in episodes], pa.string()),
@@ -98,9 +99,22 @@ def sidecar_table(
             **identity,
             **{name: lists_of(values[0].size, values) for name, values in numbers.items()},
             "positions": ragged(positions, decisions),
+            **(_feature_columns(episodes, decisions) if spec.features_dim else {}),
             **sidecar_columns(episodes, spec, image_statistics, number),
         }
     )
+
+
+def _feature_columns(episodes: list[Episode], decisions: list[int]) -> dict[str, Cells]:
+    """Half precision, a decision's after another's: for LeRobot's own tools they would be a wide matrix of
+    numbers without a name."""
+    features = np.concatenate([episode.features for episode in episodes])
+    finals = np.stack([episode.final_features for episode in episodes])
+    width = features.shape[1]
+    return {
+        "features": ragged(features, [width * count for count in decisions]),
+        "final_features": lists_of(width, finals),
+    }
 
 
 def episodes_table(

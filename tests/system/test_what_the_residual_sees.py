@@ -1,0 +1,127 @@
+"""A real run of a residual that sees the robot's part and the base's features, and one that goes on."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from actor.evaluate_base import make_policy
+from actor.loop import simulate
+from actor.policy.checkpoint_file import read_checkpoint
+from actor.policy.decorated import DecoratedPolicy
+from actor.policy.make import make_base
+from actor.policy.spec import experience_spec
+from actor.rollout import Rollout
+from actor.simulators.contract import VectorEnvironment
+from actor.simulators.make import make_environment
+from config.main import Config
+from learner.replay.dataset.read import read_spec
+from learner.replay.prior.maniskill import write_maniskill
+from learner.replay.prior.read import Wanted, read_demonstrations
+from learner.replay.restore.ring import restore_ring
+from learner.replay.run import make_ring
+from learner.run import run_learner
+from tests.support.fakes import ScriptedEnvironment
+from tests.support.helpers import make_config
+from tests.support.runs import points
+from tests.support.wire import acting
+
+FAST = (
+    "algo.learning_starts=12", "algo.critic_warmup_updates=2", "algo.batch_size=32", "algo.hidden=[32]",
+    "algo.critics=2", "algo.utd=0.5", "algo.last_layer_gain=0.1", "task.max_episode_steps=16",
+    "learner.replay_capacity=2000", "learner.journal.segment_bytes=1048576", "learner.wandb.mode=disabled",
+    "learner.store_flush_s=0.2", "learner.log_every_s=0.1", "learner.publish_every_s=0.2", "tracking=[]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path, free_ports: tuple[int, int]) -> Config:
+    shown = read_demonstrations(Path("bases/PickCube-v1/demos.h5"), Wanted(limit=3)).episodes
+    write_maniskill(tmp_path / "demos.h5", shown)
+    return make_config(
+        *FAST, "algo.sees=[proprioception,features]", f"runs_dir={tmp_path}", "name=run",
+        f"learner.demos={tmp_path}/demos.h5",
+        f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+    )  # fmt: skip
+
+
+def play(config: Config, envs: VectorEnvironment, enough: Callable[[], object]) -> None:
+    """A learner and an actor in `envs`, until `enough`."""
+    stop, failed = threading.Event(), list[BaseException]()
+
+    def learn() -> None:
+        try:
+            run_learner(config, stop)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            stop.set()
+
+    def watch() -> None:
+        deadline_s = time.monotonic() + 60
+        while not stop.is_set() and not enough() and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        stop.set()
+
+    threads = [threading.Thread(target=each) for each in (learn, watch)]
+    for each in threads:
+        each.start()
+    base = make_base(config.base, config.task, "cpu")
+    spec = experience_spec(config, base)
+    try:
+        with acting(config.wire, spec=spec, stop=stop) as uplink:
+            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=1)
+            simulate(Rollout(envs, policy, spec, 1), policy, uplink, 4, stop)
+    finally:
+        stop.set()
+        for each in threads:
+            each.join(60)
+    assert not failed, failed
+
+
+def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_feature(
+    config: Config, tmp_path: Path
+) -> None:
+    envs = make_environment(config.task, "physx_cpu", 2, seed=1)
+    try:
+        play(config, envs, lambda: any(point.get("updates", 0) >= 5 for point in points(config.run_dir)))
+    finally:
+        envs.close()
+    updates = points(config.run_dir)[-1]["updates"]
+    assert updates >= 5
+    base = make_base(config.base, config.task, "cpu")
+    width = 25 + base.obs_horizon * 42
+    newest = config.run_dir / "checkpoints" / "newest.pt"
+    assert read_checkpoint(newest)["actor"]["observation_mean"].shape == (width,)
+    assert read_spec(config.run_dir / "replay").features_dim == base.obs_horizon * 42
+    ring = make_ring(2000, config, base)
+    assert restore_ring(config.run_dir / "replay", ring) > 0
+    kept = ring.rows.block[: len(ring), 42 : 42 + base.obs_horizon * 42]
+    assert (kept.abs().sum(1) > 0).any()
+    # A state base's features of the newest frame are its observation, scaled: they say which row they are of.
+    seen = base.features(torch.stack([ring.rows.block[:1, :42]] * base.obs_horizon, dim=1))
+    np.testing.assert_array_equal(kept[0].numpy(), seen[0].numpy().astype(np.float16).astype(np.float32))
+    play(
+        config,
+        ScriptedPickCube(),
+        lambda: any(point.get("updates", 0) > updates for point in points(config.run_dir)),
+    )
+    assert points(config.run_dir)[-1]["updates"] > updates
+    policy = make_policy(config, base, newest, num_envs=1)
+    policy.begin(torch.zeros(1, 42))
+    assert policy.act().residual.abs().sum() > 0
+
+
+class ScriptedPickCube(ScriptedEnvironment):
+    """Of PickCube's dimensions: a second build of real simulators would show nothing new."""
+
+    def __init__(self) -> None:
+        super().__init__([[16], [12]], action_dim=7)
+        self.observation_dim = 42
+
+    def _observation(self, env: int) -> list[float]:
+        return [*super()._observation(env), *[0.1] * 39]
