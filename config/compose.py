@@ -48,6 +48,14 @@ def _shipped(path: str) -> str:
 OmegaConf.register_new_resolver("shipped", _shipped, replace=True)
 
 
+# Keys that files of earlier releases lack, with what those releases did.
+ADDED: dict[str, Any] = {
+    "trust_remote_code": False,
+    "task": {"proprioception": {}},
+    "learner": {"keep_features": True, "wandb": {"replay": False}},
+}
+
+
 class _AlgoKeys(msgspec.Struct):
     """Of a file: what is asked about removed keys before anything else."""
 
@@ -158,7 +166,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
-    plain |= _of_this_release(plain, keys.algo)
+    plain = _of_this_release(plain, keys.algo)
     for override in read_words(overrides, Config):
         _set(plain, override)
     try:
@@ -169,16 +177,21 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _of_this_release(plain: dict[str, Any], algo: dict[str, Any]) -> dict[str, Any]:
-    """The sections of a file of an earlier release to which this one has added keys, with what that release
-    did."""
+    """What a file of an earlier release says, with the keys that this one has added."""
     algo = {"kind": "residual", **algo}  # files of earlier releases know no other
     if algo["kind"] == "residual":
         algo = with_younger_keys(algo)
     elif isinstance(played := algo.get("residual"), dict):
         algo["residual"] = with_younger_keys(cast(dict[str, Any], played))
-    added: dict[str, dict[str, Any]] = {"task": {"proprioception": {}}, "learner": {"keep_features": True}}
-    sections = {name: keys | plain[name] for name, keys in added.items() if isinstance(plain.get(name), dict)}
-    return sections | {"algo": algo}
+    return _filled(plain, ADDED) | {"algo": algo}
+
+
+def _filled(given: Any, added: Any) -> Any:
+    """`given` with the keys that it lacks."""
+    if not (isinstance(given, dict) and isinstance(added, dict)):
+        return cast(Any, given)
+    section, keys = cast(dict[str, Any], given), cast(dict[str, Any], added)
+    return keys | {key: _filled(value, keys.get(key)) for key, value in section.items()}
 
 
 def _set(plain: dict[str, Any], override: Override) -> None:

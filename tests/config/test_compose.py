@@ -138,3 +138,17 @@ def test_a_program_that_uses_hydra_itself_composes_before_and_after() -> None:
 
         assert GlobalHydra.instance().hydra is mine
         assert compose("main", overrides=["seed=7"]).seed == 7
+
+
+def test_a_file_of_a_release_before_a_key_was_added_is_read(tmp_path: Path) -> None:
+    config = compose_config([])
+    write_config(tmp_path / "config.yaml", config)
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del plain["trust_remote_code"], plain["task"]["proprioception"], plain["learner"]["wandb"]["replay"]
+    del plain["algo"]["sees"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+
+    found = read_config(tmp_path / "config.yaml")
+
+    assert not found.trust_remote_code and not found.learner.wandb.replay
+    assert found.task.proprioception == {} and found.learner == config.learner
