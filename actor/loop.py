@@ -20,9 +20,11 @@ from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.device import require_devices
 from actor.policy.from_run import with_residual
 from actor.policy.make import check_base_fits, make_base
+from actor.policy.sampled import SampledPolicy
 from actor.policy.spec import experience_spec
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
+from actor.rounds import DecisionRounds, EpisodeRounds
 from actor.simulators.adapters import require_task
 from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.make import make_environment
@@ -31,12 +33,21 @@ from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
 from config.actor import PICTURES_FOLDER, ActorConfig
 from config.main import Config
+from config.on_policy import GrpoConfig, OnPolicyConfig
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
 
 # Distance between the first seeds of two actors: no two play the same episodes in a run of useful length.
 SEEDS_PER_ACTOR = 10_000_000
+
+# Between two looks at what is due while there is nothing to simulate.
+_WAIT_S = 0.05
+
+POLICIES = {"exploring": DecoratedPolicy, "sampling": SampledPolicy, "best": EvaluatedPolicy}
+"""Who acts, by `AlgorithmConfig.decides`."""
+
+Collecting = Rollout | WholeEpisodes | DecisionRounds
 
 
 def run_actor(config: Config, stop: threading.Event) -> None:
@@ -77,6 +88,7 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
         processes,
         picture=settings.shown,
         device=settings.device,
+        alike=group_size(config),
     )
     try:
         envs = shown(config, envs)
@@ -91,10 +103,10 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
             source = make_source(config, envs, seed)
             try:
                 policy = make_policy(config, base, envs, source, seed)
-                if not config.algo.explores:
+                if config.algo.decides != "exploring":
                     wait_for_weights(uplink, policy, stop)
                 rollout = make_rollout(config, policy, envs, source, spec, seed)
-                simulate(rollout, policy, uplink, rows, stop)
+                simulate(rollout, policy, uplink, rows, stop, patience_s=config.wire.lease_s)
             finally:
                 if source is not None:
                     source.close()
@@ -108,8 +120,7 @@ def make_policy(
     config: Config, base: BasePolicy, envs: VectorEnvironment, source: ActionSource | None, seed: int
 ) -> DecoratedPolicy | Takeover:
     """Who acts in `envs`. `source`: who may act instead of the policy."""
-    kind = DecoratedPolicy if config.algo.explores else EvaluatedPolicy
-    policy = kind.of(config, base, num_envs=envs.num_envs, first_seed=seed)
+    policy = POLICIES[config.algo.decides].of(config, base, num_envs=envs.num_envs, first_seed=seed)
     return policy if source is None else Takeover(policy, source, config.algo.scale)
 
 
@@ -120,13 +131,26 @@ def make_rollout(
     source: ActionSource | None,
     spec: ExperienceSpec,
     seed: int,
-) -> Rollout | WholeEpisodes:
+) -> Collecting:
     """What collects what happens."""
     if source is None:
-        return Rollout(envs, policy, spec, seed)
+        rollout = Rollout(envs, policy, spec, seed)
+        return in_rounds(config, rollout, policy) if isinstance(policy, SampledPolicy) else rollout
     marked = MarkedEnvironment(envs, source)
     rollout = Rollout(marked, policy, spec, seed)
     return WholeEpisodes(rollout, marked, spec) if source.marks_episodes else rollout
+
+
+def in_rounds(config: Config, rollout: Rollout, policy: SampledPolicy) -> DecisionRounds:
+    """`rollout`, which waits for newer weights as the algorithm wants it."""
+    assert isinstance(config.algo, OnPolicyConfig)
+    kind = {"decisions": DecisionRounds, "episodes": EpisodeRounds}[config.algo.rounds_of]
+    return kind(rollout, policy, config.algo.max_version_lag)
+
+
+def group_size(config: Config) -> int:
+    """Sub-environments that play the same seeds."""
+    return config.algo.group_size if isinstance(config.algo, GrpoConfig) else 1
 
 
 def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
@@ -143,8 +167,8 @@ def first_seed(config: Config, decisions: int) -> int:
         decisions: that the learner has of all actors. No actor has played more episodes, so one that is
             started again plays none a second time.
     """
-    seed = config.seed * 97 + config.actor.index + 1
-    return (seed * SEEDS_PER_ACTOR + decisions) % 2**31
+    seed = ((config.seed * 97 + config.actor.index + 1) * SEEDS_PER_ACTOR + decisions) % 2**31
+    return seed - seed % group_size(config)
 
 
 def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event, most_base_bytes: int) -> Uplink:
@@ -192,14 +216,21 @@ def is_over(uplink: Uplink) -> bool:
 
 
 def simulate(
-    rollout: Rollout | WholeEpisodes,
+    rollout: Collecting,
     policy: DecoratedPolicy | Takeover,
     uplink: Uplink,
     rows_per_batch: int,
     stop: threading.Event,
+    *,
+    patience_s: float,
 ) -> None:
-    """Step, send and adopt until the run is over."""
-    started = time.monotonic()
+    """Step, send and adopt until the run is over.
+
+    Args:
+        patience_s: how long to wait for newer weights where rounds are played. Another actor may have left
+            in the middle of its round: what the learner misses is then played here.
+    """
+    started, waiting_since = time.monotonic(), None
 
     def figures() -> dict[str, float]:
         return {
@@ -212,10 +243,19 @@ def simulate(
         }
 
     while not stop.is_set():
-        if adopt_newest(uplink, policy) is not None:
+        if rollout.takes_weights and adopt_newest(uplink, policy) is not None:
             uplink.hasten_heartbeat()
             uplink.pump(figures())
-        rollout.step()
+        if rollout.waits:
+            waiting_since = waiting_since or time.monotonic()
+            if rollout.rows:
+                uplink.send(rollout.take())
+            uplink.wait(_WAIT_S)
+            if time.monotonic() - waiting_since > patience_s:
+                rollout.go_on()
+        else:
+            waiting_since = None
+            rollout.step()
         while rollout.rows >= rows_per_batch:  # several times after a whole episode
             uplink.send(rollout.take(rows_per_batch))
         uplink.pump(figures())

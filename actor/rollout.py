@@ -29,6 +29,8 @@ class ActingPolicy(Protocol):
 
     def act(self) -> Chosen: ...
 
+    def act_in(self, acting: Tensor) -> Chosen: ...
+
     def plan_at(self, observation: Tensor, rows: Tensor, images: Images = NO_IMAGES) -> Planned: ...
 
 
@@ -68,11 +70,28 @@ class Rollout:
         self._newest, self._images = envs.reset(first_seed), envs.images
         policy.begin(self._newest, images=self._images)
 
+    waits = False
+    """Whether the next frame is to be played with newer weights."""
+    takes_weights = True
+    """Whether newer weights may be adopted now."""
+
+    def go_on(self) -> None:
+        """No newer weights have come: play on with those that there are."""
+
     def step(self) -> None:
         """One frame in every sub-environment."""
-        chosen = self._policy.act()
-        step = self._envs.step(chosen.action)
-        self._record(chosen, step)
+        self.step_in(None)
+
+    def step_in(self, acting: Tensor | None) -> Step:
+        """One frame in sub-environments `acting` (N,) bool, the others rest; None: in all."""
+        if acting is None:
+            chosen, rows = self._policy.act(), self._rows
+            step = self._envs.step(chosen.action)
+        else:
+            chosen, rows = self._policy.act_in(acting), acting.nonzero()[:, 0]
+            resting = ~acting.to(chosen.action.device)
+            step = self._envs.step(chosen.action.masked_fill(resting[:, None], torch.nan))
+        self._record(rows, chosen, step)
         closed = (self._frames == self._spec.residual_every) | step.ended.cpu()
         if closed.any():
             self._close(closed.nonzero()[:, 0], chosen, step)
@@ -80,8 +99,9 @@ class Rollout:
         if step.ended.any():
             self._policy.begin(step.observation, step.ended, step.images)
         self._newest, self._images = step.observation, step.images
-        self.frames += self._envs.num_envs
+        self.frames += len(rows)
         self.episodes += int(step.ended.sum())
+        return step
 
     def take(self, enough: int | None = None) -> Columns:
         """The oldest closed decisions, in time order; call when `rows` > 0.
@@ -93,8 +113,8 @@ class Rollout:
         self.rows -= len(columns["frames"])
         return columns
 
-    def _record(self, chosen: Chosen, step: Step) -> None:
-        """Note what belongs to the frame just executed."""
+    def _record(self, rows: Tensor, chosen: Chosen, step: Step) -> None:
+        """Note what belongs to the frame just executed in sub-environments `rows`."""
         values = {
             "observation": self._newest,
             "action": chosen.action,
@@ -105,8 +125,8 @@ class Rollout:
             **chosen.optional,
         }
         for name, recorded in self._recorded.items():
-            recorded[self._rows, self._frames] = values[name].cpu()
-        self._frames += 1
+            recorded[rows, self._frames[rows]] = values[name].cpu()[rows]
+        self._frames[rows] += 1
 
     def _close(self, rows: Tensor, chosen: Chosen, step: Step) -> None:
         """Make the decisions of these sub-environments rows, and begin their next ones."""

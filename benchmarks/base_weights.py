@@ -32,6 +32,7 @@ from config.main import Config
 from config.wire import WireConfig
 from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
+from learner.publications import Timed
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits
 from protocol.messages import BASE_ALONE
@@ -71,17 +72,18 @@ def learn(
     assert list(journal.replay()) == []
     intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
     intake.start()
-    broadcast = Broadcast(intake, every_s)
+    broadcast, publications = Broadcast(intake), Timed(every_s)
     base = {f"layer.{i}": torch.rand(round(megabytes * 1e6) // 40) for i in range(10)}
     published: list[tuple[int, float]] = []
     pipe.send("ready")
     rows, peak, started_s = 0, 0, time.process_time()
     while not pipe.poll():
         now_s = time.monotonic()
-        if megabytes and broadcast.due(now_s):
+        if megabytes and publications.due(now_s):
             base["layer.0"] += 1
             broadcast.offer_base(base)
             published.append((broadcast.publish({}, BASE_ALONE, now_s=now_s).version, now_s))
+            publications.published(*published[-1])
         if received := intake.drain(timeout_s=0.01):
             rows += sum(len(each.columns["frames"]) for each in received)
             who = received[-1].actor_id, received[-1].session

@@ -20,6 +20,7 @@ from learner.broadcast import Broadcast
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
 from learner.loop import UPDATES_PER_TURN
+from learner.publications import Timed
 from learner.replay.journal.journal import Journal
 from learner.replay.memory.batches import Batches
 from learner.replay.restore.memory import RingMemory
@@ -52,7 +53,8 @@ class ScaleLearner:
         self._replay = RunReplay(folder / "replay", RingMemory(ring), self._journal, self._store)
         self._replay.restore()
         self.intake = Intake(config.wire, spec, queue_rows=config.wire.credit_rows, journal=self._journal)
-        self._broadcast = Broadcast(self.intake, config.learner.publish_every_s, self._journal)
+        self._broadcast = Broadcast(self.intake, self._journal)
+        self._publications = Timed(config.learner.publish_every_s)
         algo = config.algo
         assert isinstance(algo, AlgoConfig)
         self._algorithm = ResidualSAC(algo, base.observation_dim, base.action_dim, seed=0, device="cpu")
@@ -78,9 +80,10 @@ class ScaleLearner:
                 self._algorithm.update(self._batches.next())
             updates += UPDATES_PER_TURN
             now_s = time.monotonic()
-            if self._broadcast.due(now_s):
+            if self._publications.due(now_s):
                 weights = self._algorithm.published()
                 version = self._broadcast.publish(weights, self._behaviour, now_s=now_s).version
+                self._publications.published(version, now_s)
                 published_s[version] = now_s
             if now_s - self._pruned_s > self._log_every_s:
                 self._pruned_s = now_s

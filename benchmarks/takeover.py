@@ -120,7 +120,9 @@ def measure(config: Config, keys: int, warm_frames: int) -> dict[str, Any]:
             )
             typing.start()
             started_s = time.monotonic()
-            simulate(rollout, policy, uplink, rows_in_a_message(config, spec), stop)
+            simulate(
+                rollout, policy, uplink, rows_in_a_message(config, spec), stop, patience_s=config.wire.lease_s
+            )
             rate = noted.frames / (time.monotonic() - started_s)
             typing.join()
         finally:

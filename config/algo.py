@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from config.algorithm import AlgorithmConfig
-from config.relation import Relation
+from config.residual import ResidualConfig
 from config.section import ConfigError
 
 
@@ -25,16 +24,13 @@ def proprioception_of(env_id: str, *, _root_: Any) -> Any:
 
 OmegaConf.register_new_resolver("proprioception_of", proprioception_of, replace=True)
 
-SEEN = ("state", "proprioception", "features")
-"""What a residual may see: words of algo.sees and algo.critics_see."""
-
 # Keys that files of earlier releases lack, with what those releases did.
 _YOUNGER = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
 
 
 def with_younger_keys(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a residual that an earlier release has written, as this release has them."""
-    return {**_YOUNGER, **given}
+    return {**_YOUNGER, **given} if given.get("kind", "residual") == "residual" else {**given}
 
 
 # Keys and values that were removed, and what to do instead.
@@ -81,16 +77,10 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"configuration: algo.{removed} was removed: {REMOVED[removed]}")
 
 
-class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
+class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     """config/algo, the recipes of a residual"""
 
-    residual_scale: float
-    residual_dims: tuple[int, ...] | None
-    residual_shape: Literal["chunk", "constant"]
-    relations: tuple[Relation, ...]
-    sees: tuple[str, ...]
     critics_see: tuple[str, ...]
-    proprioception: tuple[tuple[int, int], ...]
     mask_by: Literal["decisions", "success"]
     mask_horizon: int
     gate_share: float
@@ -104,11 +94,8 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
     residual_penalty: float
     scale_observations: Literal["off", "prior"]
     head: Literal["deterministic", "gaussian"]
-    actor_input: Literal["obs", "obs_base_action"]
     critic_input: Literal["sum", "concat"]
-    hidden: tuple[int, ...]
     critic_layer_norm: bool
-    last_layer_gain: float
     critics: int
     gamma: float
     n_step: int
@@ -141,67 +128,35 @@ class AlgoConfig(AlgorithmConfig, frozen=True, tag="residual"):
         self.require(0 < self.gate_share <= 1, "gate_share", "in (0, 1]")
         self.require(0 <= self.gate_margin <= 1, "gate_margin", "in [0, 1]")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
-        self.positive("residual_scale", "utd", "actor_lr", "critic_lr")
+        self.positive("utd", "actor_lr", "critic_lr")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         rest = 1 - self.prior_fraction
         self.require(
             0 <= self.intervention_fraction < rest, "intervention_fraction", "in [0, 1 - prior_fraction)"
         )
-        self.at_least(0, "last_layer_gain", "residual_penalty")
-        self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
-        dims = self.residual_dims
-        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
-        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+        self.at_least(0, "residual_penalty")
         self.require(self.grad_clip is None or self.grad_clip > 0, "grad_clip", "above 0, or null")
         # An infinite end does not clip.
         ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
         self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
-        self._require_seen()
-
-    def _require_seen(self) -> None:
-        for key in ("sees", "critics_see"):
-            words = getattr(self, key)
-            fit = 0 < len(words) == len(set(words)) and set(words) <= {*SEEN}
-            self.require(fit, key, f"one or more different words of {', '.join(SEEN)}")
-        ranges_fit = all(0 <= first < end for first, end in self.proprioception)
-        self.require(ranges_fit, "proprioception", "ranges [first, end) with first below end")
-        if not self.proprioception and "proprioception" in (*self.sees, *self.critics_see):
-            raise ValueError(
-                "algo.sees or algo.critics_see names proprioception, and task.proprioception names none for "
-                "this task: set algo.proprioception=[[0,18]], ranges [first, end) of the observation"
-            )
+        self.require_seen("critics_see")
 
     @property
-    def plays(self) -> "AlgoConfig":
-        """The residual that actors add to the base."""
-        return self
+    def output(self) -> Literal["deterministic", "gaussian"]:
+        return self.head
+
+    @property
+    def decides(self) -> Literal["exploring"]:
+        return "exploring"
 
     @property
     def needs_features(self) -> bool:
-        """Whether actors have to ask the base for its features."""
-        return "features" in (*self.sees, *self.critics_see)
-
-    @property
-    def scale(self) -> float:
-        return self.residual_scale
-
-    @property
-    def explores(self) -> bool:
-        return True
+        return super().needs_features or "features" in self.critics_see
 
     @property
     def reads_demos(self) -> bool:
         return self.prior_fraction > 0
-
-    def describe(self) -> str:
-        dims = "all" if self.residual_dims is None else list(self.residual_dims)
-        related = "".join(f", {relation.text}" for relation in self.relations)
-        seen = f" relations{related}" if related else ""
-        if self.sees != ("state",):
-            robot = f" {self.proprioception}" if "proprioception" in self.sees else ""
-            seen += f" sees {', '.join(self.sees)}{robot}"
-        return f"{self.head} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"
 
     @property
     def target_range(self) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
 """What every kind of algorithm says to actors, to the loop and to reports."""
 
-from typing import Any
+from typing import Any, Literal
 
 from config.section import Section
 
@@ -16,13 +16,24 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     @property
     def plays(self) -> Any:
-        """The residual that actors add to the base, an AlgoConfig; None: they play the base alone."""
+        """The residual that actors add to the base, a ResidualConfig; None: they play the base alone."""
         return None
 
     @property
-    def explores(self) -> bool:
-        """Whether actors begin at once and act as `Behaviour` says; else they wait for the first weights, and
-        each decision is the best that these know."""
+    def decides(self) -> Literal["exploring", "sampling", "best"]:
+        """How actors decide: exploring, as `Behaviour` says, from the start; sampling, from the distribution
+        that the first weights bring; or with the best decision that the first weights know."""
+        return "best"
+
+    @property
+    def rounds_of(self) -> Literal["decisions", "episodes"] | None:
+        """Actors that learn from their newest weights alone play rounds of so many of these, and then wait
+        for newer weights; None: they go on."""
+        return None
+
+    @property
+    def reads_any_reward(self) -> bool:
+        """Whether it learns from other rewards than that of a success."""
         return False
 
     @property

@@ -4,6 +4,9 @@ from typing import Literal
 
 from config.algo import AlgoConfig
 from config.algorithm import AlgorithmConfig
+from config.on_policy import GrpoConfig, PpoConfig
+
+PlayedResidual = AlgoConfig | PpoConfig | GrpoConfig
 
 
 class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
@@ -11,7 +14,7 @@ class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
 
     from_run: str | None
     checkpoint: str
-    residual: AlgoConfig | None
+    residual: PlayedResidual | None
     episodes: int | None
     successes: int | None
     keep: Literal["all", "successes"]
@@ -26,7 +29,7 @@ class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
             raise ValueError("algo=collect must know when to end: give algo.episodes=N or algo.successes=N")
 
     @property
-    def plays(self) -> AlgoConfig | None:
+    def plays(self) -> PlayedResidual | None:
         """The residual that actors add to the base; None: they play the base alone."""
         return self.residual
 

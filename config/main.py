@@ -10,6 +10,7 @@ from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, Zero
 from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.collect import CollectConfig
 from config.learner import LearnerConfig
+from config.on_policy import GrpoConfig, OnPolicyConfig, PpoConfig
 from config.packages import ALGORITHMS, BASES, with_installed
 from config.page import PageConfig
 from config.section import Section
@@ -22,7 +23,7 @@ BASE_MESSAGE_BYTES = 1 << 20
 """Room for a piece of a trained base."""
 
 AnyBase = DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
-AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig
+AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig | PpoConfig | GrpoConfig
 if not TYPE_CHECKING:
     AnyBase = with_installed(AnyBase, BASES, BaseConfig, "make")
     AnyAlgorithm = with_installed(AnyAlgorithm, ALGORITHMS, AlgorithmConfig, "make_training")
@@ -54,7 +55,7 @@ class Config(Section, frozen=True):
         name, horizon, every = self.algo.name, self.base.act_horizon, self.algo.residual_every
         if horizon % every:
             raise ValueError(f"algo.residual_every must divide base.act_horizon={horizon}, got {every}")
-        if self.task.reward_mode != "sparse":
+        if self.task.reward_mode != "sparse" and not self.algo.reads_any_reward:
             raise ValueError(f"task.reward_mode must be sparse for algo={name}, got {self.task.reward_mode}")
         room = self.wire.max_message_bytes
         if self.algo.trains_base and room < BASE_MESSAGE_BYTES:
@@ -72,6 +73,45 @@ class Config(Section, frozen=True):
             raise ValueError("algo.sees and algo.critics_see must not name features: base=zero has none")
         self._require_clip()
         self._require_hindsight()
+        if isinstance(self.algo, OnPolicyConfig):
+            self._require_rounds(self.algo)
+
+    def _require_rounds(self, algo: OnPolicyConfig) -> None:
+        if self.interventions:
+            raise ValueError(
+                f"algo={algo.name} learns from its own decisions alone: set actor.intervene=null and "
+                "learner.interventions=false"
+            )
+        if self.task.obs == "pixels":
+            raise ValueError(f"algo={algo.name} sees states alone: set task.obs=state or both, got pixels")
+        if self.learner.hindsight_goals:
+            raise ValueError(f"learner.hindsight_goals must be 0 for algo={algo.name}, which keeps no replay")
+        players = self.actor.count * self.actor.num_envs
+        if isinstance(algo, PpoConfig) and algo.batch_decisions < 2 * players:
+            raise ValueError(
+                f"algo.batch_decisions must be at least {2 * players}, two for each of actor.count * "
+                f"actor.num_envs = {players} sub-environments, got {algo.batch_decisions}"
+            )
+        if isinstance(algo, GrpoConfig):
+            self._require_groups(algo)
+
+    def _require_groups(self, algo: GrpoConfig) -> None:
+        size, envs = algo.group_size, self.actor.num_envs
+        if envs % size:
+            raise ValueError(
+                f"algo.group_size={size} must divide actor.num_envs={envs}: a group plays in the "
+                "sub-environments of one actor"
+            )
+        if self.task.classifier is not None:
+            raise ValueError(
+                f"task.success must be simulator for algo={algo.name}, got {self.task.success}: a classifier "
+                "looks at sub-environments that wait for their group too"
+            )
+        if self.actor.backend != "physx_cpu":
+            raise ValueError(
+                f"actor.backend must be physx_cpu for algo={algo.name}, got {self.actor.backend}: on a GPU "
+                "no sub-environment can wait for the others of its group, nor choose its start"
+            )
 
     def _require_clip(self) -> None:
         clip = self.algo.target_clip if isinstance(self.algo, AlgoConfig) else None

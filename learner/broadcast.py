@@ -19,23 +19,18 @@ _REMEMBERED = 1000
 
 
 class Broadcast:
-    """Counts versions; publishes at most every `every_s` seconds.
+    """Counts versions.
 
     Offers, never pushes: a slow actor skips versions instead of queueing stale ones.
 
     `journal`: remembers the versions, so that those of a restarted learner are newer; None: begins at 1."""
 
-    def __init__(self, intake: Intake, every_s: float, journal: Journal | None = None) -> None:
+    def __init__(self, intake: Intake, journal: Journal | None = None) -> None:
         self._intake = intake
         self._journal = journal
-        self._every_s = every_s
-        self._last_s = -every_s
         self._published_s: dict[int, float] = {}  # the newest versions
         self.version = 0 if journal is None else journal.version
         self._base: BaseAnnounced | None = None
-
-    def due(self, now_s: float) -> bool:
-        return now_s - self._last_s >= self._every_s
 
     def age_s(self, versions: np.ndarray, now_s: float) -> float:
         """Mean time since `versions` were published; NaN if this process published none of them lately."""
@@ -58,7 +53,7 @@ class Broadcast:
         Raises NonFiniteError: a weight is not finite; nothing is sent."""
         if (found := non_finite_value(dict(weights))) is not None:
             raise NonFiniteError(f"nothing is published: {found}; lower algo.actor_lr, and start again")
-        self._last_s = self._published_s[self.version + 1] = now_s
+        self._published_s[self.version + 1] = now_s
         if len(self._published_s) > _REMEMBERED:
             del self._published_s[next(iter(self._published_s))]
         self.version += 1

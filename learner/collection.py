@@ -10,7 +10,7 @@ import msgspec
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.features import sizes_of
 from actor.policy.from_run import checkpoint_of, folder_of, read_residual
-from actor.policy.residual import ResidualActor
+from actor.policy.gaussian import make_residual
 from actor.policy.spec import experience_spec
 from config.collect import CollectConfig
 from config.main import Config
@@ -54,7 +54,7 @@ def _weights(config: Config, base: BasePolicy) -> Mapping[str, Any]:
         _require_same(folder, experience_spec(config, base))
     weights, sizes = read_residual(config)["actor"], sizes_of(base, algo, config.base.path)
     try:
-        residual = ResidualActor(algo, sizes.observation, base.action_dim, sizes.features)
+        residual = make_residual(algo, sizes, base.action_dim)
         residual.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{place} does not fit this task and base: {one_line(error)}") from error

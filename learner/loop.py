@@ -20,6 +20,7 @@ from learner.checkpoints.evaluated import EvaluatedCheckpoints
 from learner.checkpoints.files import Checkpoints
 from learner.intake.intake import Intake
 from learner.intake.queue import Received
+from learner.publications import Timed
 from learner.ranks.ranks import Ranks
 from learner.replay.run import RunReplay
 from learner.report.report import Report
@@ -66,6 +67,7 @@ class Loop:
         self._settings, self._parts, self._stop = config.learner, parts, stop
         self._is_evaluated = config.algo.is_evaluated
         self._schedule = parts.training.schedule
+        self._publications = parts.training.publications or Timed(config.learner.publish_every_s)
         self._figures: Figures = {}
         self._saved_s = time.monotonic()
 
@@ -143,7 +145,9 @@ class Loop:
         """Some of the updates that are due.
         Raises DivergedError: one of them was not finite; nothing has changed since the one before it."""
         algorithm, batches = self._parts.training.algorithm, self._parts.training.batches
-        for _ in range(min(self._schedule.updates_due, UPDATES_PER_TURN)):
+        for _ in range(UPDATES_PER_TURN):
+            if not self._schedule.updates_due:
+                break
             self._figures |= algorithm.update(self._parts.ranks.share(batches.next()))
             self._schedule.updates += 1
         skipped = algorithm.first_skipped()
@@ -153,7 +157,7 @@ class Loop:
     def _publish_and_save(self) -> None:
         """What is due of publishing, saving and reporting."""
         now_s = time.monotonic()
-        if self._parts.broadcast.due(now_s):
+        if self._publications.due(now_s):
             self._publish()
             self.announce()
         self._parts.intake.raise_if_failed()
@@ -171,6 +175,7 @@ class Loop:
         weights = self._parts.broadcast.publish(
             self._parts.training.algorithm.published(), self._schedule.behaviour(), now_s=now_s, final=final
         )
+        self._publications.published(weights.version, now_s)
         if base is not None:
             self._parts.bases.add(weights.version, base.save)
         self._parts.best.remember(weights, updates)

@@ -11,12 +11,14 @@ from config.algo import AlgoConfig
 from config.collect import CollectConfig
 from config.limits import usable_memory
 from config.main import AnyAlgorithm, Config
+from config.on_policy import GrpoConfig, PpoConfig
 from config.process import UsageError
 from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Algorithm, MakesTraining, Training
 from learner.algorithms.residual_sac import ResidualSAC
 from learner.collection import make_collection
 from learner.diverged import explain
+from learner.on_policy.make import make_grpo, make_ppo
 from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
@@ -48,6 +50,10 @@ def make_training(config: Config, base: BasePolicy, ranks: Ranks) -> Training:
             return make_sft(config, algo, base)
         case RejectionConfig() as algo:
             return make_rejection(config, algo, base)
+        case PpoConfig() as algo:
+            return make_ppo(config, algo, base)
+        case GrpoConfig() as algo:
+            return make_grpo(config, algo, base)
         case _:
             raise TypeError(f"no algorithm for {config.algo!r}")
 

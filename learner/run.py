@@ -148,7 +148,7 @@ def _join(
     sizes = sizes_in(experience_spec(config, base))
     lead(ranks, RunStart(config.algo, sizes, config.seed, config.learner.threads), algorithm.state())
     # The journal knows which versions were published: those of this process are newer.
-    broadcast = Broadcast(intake, config.learner.publish_every_s, replay.journal)
+    broadcast = Broadcast(intake, replay.journal)
     sources = Sources(training, broadcast, intake, replay, ranks)
     report = Report(config, progress, metrics, evaluations, sources)
     best, bases = BestCheckpoint(folder, config.algo), PublishedBases(folder)

@@ -142,6 +142,7 @@ COLUMNS = (
     Column("decision", "i4", Per.ROW, (), _COUNT32, "counts up from 0 in each episode"),
     Column("weights_version", "i8", Per.ROW, (), "any", "of the residual that decided"),
     Column("base_version", "i8", Per.ROW, (), _COUNT64, "of the base that planned; 0: the first", True),
+    Column("log_prob", "f4", Per.ROW, (), "finite", "of the drawn residual, when it was drawn", True),
     Column(
         "intervention", "b1", Per.FRAME, (), "0 or 1", "whether somebody acted instead of the policy",
         optional=True,

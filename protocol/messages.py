@@ -37,6 +37,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Decisions that one draw of noise lasts."""
     decisions: int
     """Decisions that the learner had received at publication."""
+    round: int = 0
+    """Decisions or episodes, as the algorithm counts them, that each sub-environment plays with these weights
+    before it waits for newer ones; 0: it does not wait."""
 
 
 BASE_ALONE = Behaviour(

@@ -61,6 +61,10 @@ class Takeover:
         """As the policy's."""
         return self._policy.plan_at(observation, rows, images)
 
+    def act_in(self, acting: Tensor) -> Chosen:
+        """Nobody who plays rounds has a source."""
+        raise NotImplementedError
+
     def act(self) -> Chosen:
         """What the policy chose, with the source's actions where it acts, and the column `intervention`."""
         chosen = self._policy.act()

@@ -22,6 +22,11 @@ class WholeEpisodes:
         self.thrown_away = 0
         """Episodes."""
 
+    waits, takes_weights = False, True
+
+    def go_on(self) -> None:
+        """As the rollout's."""
+
     @property
     def rows(self) -> int:
         """Closed decisions to take."""

@@ -106,9 +106,10 @@ class Connection:
             waiting.say()
             self._channel.wait(_STEP_S)
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until something arrives, at most `timeout_s`; `exchange` receives it."""
-        self._channel.wait(timeout_s)
+    def wait(self, timeout_s: float, *, published: bool = False) -> None:
+        """Wait until something arrives, at most `timeout_s`; `exchange` receives it.
+        `published`: or weights, which `receive_published` receives."""
+        self._channel.wait(timeout_s, published=published)
 
     def flush(self, timeout_s: float) -> bool:
         """Exchange until everything is on the learner's disk; False after the timeout."""

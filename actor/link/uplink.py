@@ -139,6 +139,10 @@ class Uplink:
         """The base that was taken last is in use; weights for one that is not are held back."""
         self._weights.confirm_base()
 
+    def wait(self, timeout_s: float) -> None:
+        """Return when something arrives, weights too, at most after `timeout_s`. Receives nothing."""
+        self._connection.wait(timeout_s, published=True)
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is on the learner's disk; False after the timeout. Ignores `stop`."""
         return self._connection.flush(timeout_s)

@@ -10,6 +10,7 @@ from torch import Tensor
 from actor.policy.contract import BasePolicy
 from actor.policy.exploration import Exploration, best_residual
 from actor.policy.features import FeaturedBase, Planned, planned, rounded, sizes_of
+from actor.policy.gaussian import make_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
 from actor.policy.residual import ResidualActor
@@ -61,7 +62,7 @@ class DecoratedPolicy:
         sizes = sizes_of(base, algo, config.base.path)
         return cls(
             base,
-            None if algo is None else ResidualActor(algo, sizes.observation, base.action_dim, sizes.features),
+            None if algo is None else make_residual(algo, sizes, base.action_dim),
             num_envs=num_envs,
             residual_every=config.algo.residual_every,
             residual_scale=config.algo.scale,

@@ -9,7 +9,7 @@ from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.noise import Keys
 from actor.policy.sight import Sizes
-from config.algo import AlgoConfig
+from config.residual import ResidualConfig
 
 LARGEST = float(torch.finfo(torch.float16).max)
 
@@ -41,7 +41,7 @@ class FeaturedBase(BasePolicy, Protocol):
         ...
 
 
-def sizes_of(base: BasePolicy, algo: AlgoConfig | None, path: str) -> Sizes:
+def sizes_of(base: BasePolicy, algo: ResidualConfig | None, path: str) -> Sizes:
     """What a residual of `algo` can see with this base; None: no residual.
     Raises CheckpointError: it needs features that the base does not have."""
     if algo is None or not algo.needs_features:

@@ -9,8 +9,8 @@ from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
 from actor.policy.run_files import NAMED, checkpoint_file, run_folder
-from config.algo import AlgoConfig, with_younger_keys
-from config.collect import CollectConfig
+from config.algo import with_younger_keys
+from config.collect import CollectConfig, PlayedResidual
 from config.main import Config
 from config.process import one_line
 
@@ -62,9 +62,10 @@ def read_residual(config: Config) -> dict[str, Any]:
     return content
 
 
-def _settings(content: dict[str, Any], place: Path | None) -> AlgoConfig:
+def _settings(content: dict[str, Any], place: Path | None) -> PlayedResidual:
     try:
-        return msgspec.convert({"kind": "residual", **with_younger_keys(content["algo"])}, AlgoConfig)
+        settings = {"kind": "residual", **with_younger_keys(content["algo"])}
+        return msgspec.convert(settings, PlayedResidual)
     except (msgspec.ValidationError, TypeError) as error:
         raise CheckpointError(
             f"{place}: its algo settings are not of this release: {one_line(error)}"

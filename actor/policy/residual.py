@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from actor.policy.native.perceptrons import Perceptrons, Seen
 from actor.policy.sight import Sight, Sizes
-from config.algo import AlgoConfig
+from config.residual import ResidualConfig
 from config.section import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -36,7 +36,7 @@ class ResidualActor(nn.Module):
     places: Tensor
 
     def __init__(
-        self, algo: AlgoConfig, observation_dim: int, action_dim: int, features_dim: int = 0
+        self, algo: ResidualConfig, observation_dim: int, action_dim: int, features_dim: int = 0
     ) -> None:
         super().__init__()
         self.sight = Sight(algo.sees, algo, Sizes(observation_dim, features_dim))
@@ -54,7 +54,7 @@ class ResidualActor(nn.Module):
         places = [chosen.index(dim) if dim in chosen else len(chosen) for dim in range(action_dim)]
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self._chosen = len(chosen)
-        self.gaussian = algo.head == "gaussian"
+        self.gaussian = algo.output == "gaussian"
         self.sees_base = algo.actor_input == "obs_base_action"
         self.register_buffer("observation_mean", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
@@ -111,6 +111,14 @@ class ResidualActor(nn.Module):
         if self._chosen < actions:
             full = nn.functional.pad(full, (0, 1)).index_select(-1, self.places)
         return full.expand(rows, self.frames, actions).reshape(rows, -1)
+
+    def gathered(self, residual: Tensor) -> Tensor:
+        """The network's output (B, outputs) that `spread` made a decision's residual (B, k * A)."""
+        full = residual.view(len(residual), self.frames, len(self.places))[:, : self.outputs // self._chosen]
+        if self._chosen == len(self.places):
+            return full.flatten(1)
+        chosen = self.places.argsort(stable=True)[: self._chosen]
+        return full.index_select(-1, chosen).flatten(1)
 
     def limit(self, residual: Tensor) -> Tensor:
         """Cut to [-1, 1]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.relations import Relations
-from config.algo import AlgoConfig
+from config.residual import ResidualConfig
 from config.section import ConfigError
 
 
@@ -23,7 +23,7 @@ class Sight(nn.Module):
     """Rows (B, O + E) -> what is seen of them (B, dim), the parts in the order of their words.
     Raises ConfigError: a part reads beyond the observation, or there are no features."""
 
-    def __init__(self, words: Sequence[str], algo: AlgoConfig, sizes: Sizes) -> None:
+    def __init__(self, words: Sequence[str], algo: ResidualConfig, sizes: Sizes) -> None:
         super().__init__()
         parts = [_PARTS[word](algo, sizes) for word in words]
         self._parts, self.dim = nn.ModuleList(parts), sum(part.dim for part in parts)
@@ -36,7 +36,7 @@ class Sight(nn.Module):
 class _State(nn.Module):
     """The whole observation, with its relations."""
 
-    def __init__(self, algo: AlgoConfig, sizes: Sizes) -> None:
+    def __init__(self, algo: ResidualConfig, sizes: Sizes) -> None:
         super().__init__()
         self._width, self._related = sizes.observation, Relations(algo.relations, sizes.observation)
         self.dim = self._related.observation_dim
@@ -50,7 +50,7 @@ class _Proprioception(nn.Module):
 
     places: Tensor
 
-    def __init__(self, algo: AlgoConfig, sizes: Sizes) -> None:
+    def __init__(self, algo: ResidualConfig, sizes: Sizes) -> None:
         super().__init__()
         for first, end in algo.proprioception:
             if end > sizes.observation:
@@ -69,7 +69,7 @@ class _Proprioception(nn.Module):
 class _Features(nn.Module):
     """The base's own embedding."""
 
-    def __init__(self, algo: AlgoConfig, sizes: Sizes) -> None:
+    def __init__(self, algo: ResidualConfig, sizes: Sizes) -> None:
         super().__init__()
         if not sizes.features:
             raise ConfigError("algo.sees names features, and this base has none")

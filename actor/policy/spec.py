@@ -21,6 +21,7 @@ def optional_columns(config: Config) -> tuple[str, ...]:
     """Of the rows, beside those of every run."""
     wanted = {
         "base_version": config.algo.trains_base,
+        "log_prob": config.algo.decides == "sampling",
         "intervention": config.interventions,
         TRUE_SUCCESS: config.task.classifier is not None,
     }

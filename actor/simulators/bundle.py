@@ -32,15 +32,18 @@ class Bundle(gymnasium.Env):
         stride: int,
         places: int,
         picture: tuple[int, int] | None = None,
+        alike: int = 1,
     ) -> None:
         # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
-        self._seeds, self._drawn = seeds, picture is not None
+        self._seeds, self._alike, self._drawn = seeds, alike, picture is not None
         simulator = simulator_of(task)
         # Of the first one there are pictures.
         self._envs = [
-            simulator.single_environment(task, seed, stride, picture if seed == seeds.start else None)
+            simulator.single_environment(
+                task, self._shared(seed), stride, picture if seed == seeds.start else None
+            )
             for seed in seeds
         ]
         single = self._envs[0].observation_space
@@ -58,7 +61,7 @@ class Bundle(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         for i, env in enumerate(self._envs):
-            observation, _ = env.reset(seed=None if seed is None else seed + i)
+            observation, _ = env.reset(seed=None if seed is None else self._shared(seed + i))
             self._put(i, observation, "")
             self._put(i, observation, FINAL)
         self._frame[OUTCOME][:] = 0
@@ -66,6 +69,9 @@ class Bundle(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
         for i, env in enumerate(self._envs):
+            if np.isnan(action[i, 0]):
+                self._rest(i)
+                continue
             observation, reward, terminated, truncated, info = env.step(action[i])
             self._put(i, observation, FINAL)
             if terminated or truncated:
@@ -73,6 +79,17 @@ class Bundle(gymnasium.Env):
             self._put(i, observation, "")
             self._frame[OUTCOME][i] = reward, terminated, truncated and not terminated, info["success"]
         return self._frame, 0.0, False, False, {}
+
+    def _rest(self, i: int) -> None:
+        """As if nothing had happened since the last observation."""
+        for name in self._frame:
+            if name.startswith(FINAL):
+                self._frame[name][i] = self._frame[name.removeprefix(FINAL)][i]
+        self._frame[OUTCOME][i] = 0
+
+    def _shared(self, seed: int) -> int:
+        """The seed of an episode that would have this one if it had a start of its own."""
+        return seed - seed % self._alike
 
     def restart(self, places: Mapping[int, Sequence[int]]) -> dict[str, np.ndarray]:
         """Begin the next episodes in some places of this bundle; returns what to act on next, in all.

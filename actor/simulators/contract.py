@@ -80,7 +80,8 @@ class VectorEnvironment(Protocol):
         ...
 
     def step(self, action: Tensor) -> Step:
-        """Execute actions (N, action_dim) in [-1, 1]."""
+        """Execute actions (N, action_dim) in [-1, 1]. On CPUs, where the action is NaN the sub-environment
+        rests: nothing happens there, and its observation stays."""
         ...
 
     def restart(self, rows: Tensor) -> tuple[Tensor, Images]:

@@ -44,7 +44,12 @@ class ProcessEnvironment:
     """Bundles, each in a process of its own (gymnasium's AsyncVectorEnv)."""
 
     def __init__(
-        self, task: TaskConfig, bundles: list[range], seed: int, picture: tuple[int, int] | None = None
+        self,
+        task: TaskConfig,
+        bundles: list[range],
+        seed: int,
+        picture: tuple[int, int] | None = None,
+        alike: int = 1,
     ) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
@@ -65,6 +70,7 @@ class ProcessEnvironment:
                         self.num_envs,
                         self._places,
                         None if b.start else picture,
+                        alike,
                     )
                     for b in bundles
                 ],

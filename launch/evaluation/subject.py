@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from config.algo import AlgoConfig
 from config.base import ZeroBaseConfig
 from config.compose import compose_config
 from config.main import Config
 from config.process import UsageError
+from config.residual import ResidualConfig
 from config.tasks import task_file
 from config.words import key_of
 from launch.run.folder import find_run, is_run
@@ -94,7 +94,7 @@ def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> 
         return Subject(msgspec.structs.replace(config, base=trained), None)
     if without_residual:
         return Subject(config, None)
-    if not isinstance(config.algo, AlgoConfig):
+    if not isinstance(config.algo, ResidualConfig):
         raise UsageError(
             f"run {run_dir} has algo={config.algo.name}, which trains nothing: name another run, or "
             "--base-alone"

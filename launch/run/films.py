@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from config.algo import AlgoConfig
 from config.main import Config
 from config.process import StopRequest
+from config.residual import ResidualConfig
 from launch.run.folder import name_of, places
 from launch.run.processes import Command, Team
 
@@ -30,7 +30,7 @@ def film_command(config: Config) -> Command:
 
 def is_filmed(config: Config) -> bool:
     """Whether films are wanted, and the run trains a residual, which they show beside the base."""
-    return config.learner.evaluation.videos > 0 and isinstance(config.algo, AlgoConfig)
+    return config.learner.evaluation.videos > 0 and isinstance(config.algo, ResidualConfig)
 
 
 def make_films(config: Config, log_dir: Path, stop: StopRequest, echo: Callable[[str, str], None]) -> None:

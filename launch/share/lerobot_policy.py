@@ -29,6 +29,7 @@ from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
 from config.files import whole_folder
 from config.main import Config
 from config.process import UsageError
+from config.residual import ResidualConfig
 from launch.share.run_source import Shared
 
 log = logging.getLogger("export")
@@ -83,7 +84,7 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     log.info("wrote %s: %s", target, "the base alone" if base_alone else f"base and {shared.residual.place}")
 
 
-def _settings(config: Config, algo: AlgoConfig, base: BaseParts) -> dict[str, Any]:
+def _settings(config: Config, algo: ResidualConfig, base: BaseParts) -> dict[str, Any]:
     """config.json, without what training alone uses."""
     action_dim = dimensions_of(config.task).action_dim
     return {
@@ -99,7 +100,7 @@ def _settings(config: Config, algo: AlgoConfig, base: BaseParts) -> dict[str, An
         "residual_dims": algo.residual_dims,
         "residual_shape": algo.residual_shape,
         "relations": msgspec.to_builtins(algo.relations),
-        "head": algo.head,
+        "head": algo.output,
         # Plugins of earlier releases know the state alone.
         **({} if algo.sees == ("state",) else {"sees": algo.sees, "proprioception": algo.proprioception}),
         "actor_input": algo.actor_input,
@@ -124,7 +125,13 @@ def _state_features(config: Config) -> dict[str, Any]:
 def _residual(shared: Shared) -> ResidualActor:
     """The run's residual. Raises CheckpointError: they do not fit the run's configuration."""
     observation_dim, action_dim = dimensions_of(shared.config.task)
-    module = ResidualActor(shared.residual.algo, observation_dim, action_dim)
+    algo = shared.residual.algo
+    if not isinstance(algo, AlgoConfig):
+        raise UsageError(
+            f"{shared.run_dir} has algo={algo.name}: a LeRobot policy is made of residuals of "
+            "algo=residual_td3 and policy_decorator alone"
+        )
+    module = ResidualActor(algo, observation_dim, action_dim)
     try:
         module.load_state_dict(shared.residual.content["actor"], strict=True)
     except RuntimeError as error:

@@ -11,9 +11,9 @@ import msgspec
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
-from config.algo import AlgoConfig
 from config.main import Config
 from config.process import UsageError
+from config.residual import ResidualConfig
 from launch.run.folder import find_run
 from launch.run.trained import base_of_run, residual_of_run
 from launch.show.film.settings import known_config
@@ -24,7 +24,7 @@ from learner.checkpoints.shared import facts_of
 class Residual:
     """A checkpoint of a residual, with its content."""
 
-    algo: AlgoConfig
+    algo: ResidualConfig
     place: Path
     content: dict[str, Any]
 

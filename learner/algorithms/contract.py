@@ -138,6 +138,16 @@ class Schedule(Stateful, Protocol):
         ...
 
 
+class Publications(Protocol):
+    """When weights are published."""
+
+    def due(self, now_s: float) -> bool: ...
+
+    def published(self, version: int, now_s: float) -> None:
+        """The weights that there are were published as this version."""
+        ...
+
+
 @dataclass(frozen=True)
 class Training:
     """All that differs between algorithms; made by `learner/make.py` from the run's configuration."""
@@ -152,6 +162,8 @@ class Training:
     once journal and dataset are closed."""
     facts: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     """Figures that never change, for each point of metrics.jsonl."""
+    publications: Publications | None = None
+    """None: every learner.publish_every_s."""
     keep: Keep | None = None
     """Which episodes the dataset gets; None: all."""
     results: Callable[[], Mapping[str, Any]] = dict[str, Any]

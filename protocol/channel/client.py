@@ -41,10 +41,13 @@ class ClientChannel:
         except Exception:
             self.close()
             raise
+        self._both = zmq.Poller()
+        for socket in (self._dealer, self._subscriber):
+            self._both.register(socket, zmq.POLLIN)
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when the learner answers or at the timeout."""
-        self._dealer.poll(max(0, math.ceil(timeout_s * 1000)))
+    def wait(self, timeout_s: float, *, published: bool = False) -> None:
+        """Return when the learner answers or at the timeout; with `published` also when it publishes."""
+        (self._both if published else self._dealer).poll(max(0, math.ceil(timeout_s * 1000)))
 
     def receive(self) -> list[bytes] | None:
         """The learner's next answer, or None."""

@@ -142,7 +142,7 @@ def test_it_ends_with_what_and_where_from_and_with_mended_data_it_goes_on(
 
 def test_weights_that_are_not_finite_are_not_published() -> None:
     actor, published = ResidualActor(make_config().algo, 3, 2), []
-    broadcast = Broadcast(cast(Intake, SimpleNamespace(publish=published.append)), every_s=1.0)
+    broadcast = Broadcast(cast(Intake, SimpleNamespace(publish=published.append)))
     actor.head.bias.data[0] = NAN
     with pytest.raises(NonFiniteError, match=r"nothing is published: head\.bias\[0\] is nan"):
         broadcast.publish(actor.state_dict(), BASE_ALONE, now_s=0.0)

@@ -31,7 +31,7 @@ def main(wanted: float, report: Path, overrides: list[str]) -> None:
     pace = Pace(config.algo, max_behind=10, total_frames=1000)
     intake = Intake(config.wire, experience_spec(config, base), queue_rows=1000)
     intake.start()
-    broadcast = Broadcast(intake, every_s=0.0)
+    broadcast = Broadcast(intake)
     broadcast.publish(algorithm.published(), pace.behaviour(), now_s=0.0)
     deadline = time.monotonic() + 60
     slots = np.array([], np.int64)

@@ -108,7 +108,7 @@ def test_rows_are_sent_once_their_episode_has_ended():
 
 def test_a_whole_episode_is_sent_in_messages_of_the_size_asked_for():
     rollout, uplink = taken_over(ScriptedSource({}), [[30]]), Counting(frames=60)
-    simulate(rollout, Unchanging(), uplink, 3, threading.Event())  # type: ignore[arg-type]
+    simulate(rollout, Unchanging(), uplink, 3, threading.Event(), patience_s=1.0)  # type: ignore[arg-type]
     assert [len(columns["frames"]) for columns in uplink.sent] == [3] * 5
     assert [columns["final_row"].tolist() for columns in uplink.sent] == [[], [], [1], [], []]
     whole = {name: np.concatenate([sent[name] for sent in uplink.sent]) for name in ("episode", "decision")}

@@ -82,7 +82,7 @@ def test_it_ends_at_its_limit_and_at_ctrl_c(end) -> None:
 def test_as_many_are_made_as_the_configuration_asks_for() -> None:
     config: Config = compose_config(["runs_dir=there", "name=a", "learner.evaluation.videos=5"])
     assert film_command(config).argv[3:] == (
-        "film", "there/a", "--pairs", "5", "--if-possible",
+        "film", "there/a", "trust_remote_code=false", "--pairs", "5", "--if-possible",
     )  # fmt: skip
 
 

@@ -1,0 +1,65 @@
+"""The policy of PPO and GRPO: observation and base action -> Gaussian of a residual."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from actor.policy.residual import ResidualActor, ResidualSample
+from actor.policy.sight import Sizes
+from config.on_policy import OnPolicyConfig
+from config.residual import ResidualConfig
+
+LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0
+
+
+class GaussianResidual(ResidualActor):
+    """Not squashed: what is sent is what was drawn, so its probability can be computed from it. The sum with
+    the base's action is cut to [-1, 1] when it is executed. The deviation depends on no observation."""
+
+    def __init__(self, algo: OnPolicyConfig, observation_dim: int, action_dim: int) -> None:
+        super().__init__(algo, observation_dim, action_dim)
+        self._log_std = nn.Parameter(torch.full((self.outputs,), math.log(algo.initial_std)))
+
+    @property
+    def log_std(self) -> Tensor:
+        """(outputs,)"""
+        return self._log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
+        """The mean (B, k * A)."""
+        return self.spread(self(observation, base_plan)[0])
+
+    def sample(
+        self,
+        observation: Tensor,
+        base_plan: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> ResidualSample:
+        """A draw, and its log-probability (B,)."""
+        mean = self(observation, base_plan)[0]
+        if noise is None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        drawn = self.spread(mean + self.log_std.exp() * noise)
+        return ResidualSample(drawn, _log_density(noise, self.log_std))
+
+    def log_prob(self, observation: Tensor, base_plan: Tensor, residual: Tensor) -> Tensor:
+        """Of residuals (B, k * A) that were drawn: (B,)."""
+        mean = self(observation, base_plan)[0]
+        return _log_density((self.gathered(residual) - mean) / self.log_std.exp(), self.log_std)
+
+    def entropy(self) -> Tensor:
+        """Of each decision's distribution: one number."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+
+
+def _log_density(noise: Tensor, log_std: Tensor) -> Tensor:
+    return (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def make_residual(algo: ResidualConfig, sizes: Sizes, action_dim: int) -> ResidualActor:
+    """The network that these settings describe."""
+    if isinstance(algo, OnPolicyConfig):
+        return GaussianResidual(algo, sizes.observation, action_dim)
+    return ResidualActor(algo, sizes.observation, action_dim, sizes.features)

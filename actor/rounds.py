@@ -1,0 +1,105 @@
+"""Rollouts that play a round with the newest weights, and then wait for newer ones.
+
+Nothing is simulated that the learner could not use: it learns from the newest weights' decisions alone.
+"""
+
+import torch
+
+from actor.policy.decorated import DecoratedPolicy
+from actor.rollout import Rollout
+from protocol.arrays import Columns
+
+
+class DecisionRounds:
+    """As `rollout`. A round is `Behaviour.round` decisions of each sub-environment, on average; newer weights
+    begin the next one at once.
+
+    Args:
+        policy: the rollout's.
+        lag: rounds that may be played beyond the first with the same weights.
+    """
+
+    takes_weights = True
+
+    def __init__(self, rollout: Rollout, policy: DecoratedPolicy, lag: int) -> None:
+        self._rollout, self._policy, self._most = rollout, policy, 1 + lag
+        self.sub_envs, self._version, self._left = rollout.sub_envs, 0, 0
+
+    @property
+    def rows(self) -> int:
+        """Closed decisions to take."""
+        return self._rollout.rows
+
+    @property
+    def frames(self) -> int:
+        """As the rollout's."""
+        return self._rollout.frames
+
+    @property
+    def episodes(self) -> int:
+        """As the rollout's."""
+        return self._rollout.episodes
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next frame is to be played with newer weights."""
+        return self._left <= 0 and self._version == self._policy.weights_version
+
+    def go_on(self) -> None:
+        """Play another round with the same weights."""
+        self._left = self._round
+
+    def step(self) -> None:
+        """One frame in every sub-environment."""
+        self._grant()
+        before = self._rollout.rows
+        self._rollout.step()
+        self._left -= self._rollout.rows - before
+
+    def _grant(self) -> None:
+        """What newer weights allow. Who has the first ones may be `lag` rounds ahead at once."""
+        newest = self._policy.weights_version
+        newer = newest - self._version if self._version else self._most
+        if newest != self._version:
+            self._left = min(max(0, self._left) + newer * self._round, self._most * self._round)
+            self._version = newest
+
+    def take(self, enough: int | None = None) -> Columns:
+        """As the rollout's."""
+        return self._rollout.take(enough)
+
+    @property
+    def _round(self) -> int:
+        return self._policy.behaviour.round * self.sub_envs
+
+
+class EpisodeRounds(DecisionRounds):
+    """A round is `Behaviour.round` whole episodes of every sub-environment, with the same weights; one that
+    has played them rests until all have."""
+
+    def __init__(self, rollout: Rollout, policy: DecoratedPolicy, lag: int) -> None:
+        super().__init__(rollout, policy, lag)
+        self._episodes_left = torch.zeros(rollout.sub_envs, dtype=torch.int64)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether no round is under way."""
+        return not self._episodes_left.any()
+
+    @property
+    def waits(self) -> bool:
+        return self.takes_weights and super().waits
+
+    def step(self) -> None:
+        """One frame in every sub-environment that has not played its episodes."""
+        self._grant()
+        if self.takes_weights:
+            self._left -= 1
+            self._episodes_left[:] = self._policy.behaviour.round
+        acting = self._episodes_left > 0
+        step = self._rollout.step_in(None if acting.all() else acting)
+        self._episodes_left -= step.ended.long().cpu()
+
+    @property
+    def _round(self) -> int:
+        return 1

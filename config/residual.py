@@ -1,0 +1,75 @@
+"""What every algorithm says of the residual that it trains: its network, and what it may change."""
+
+from typing import Literal
+
+from config.algorithm import AlgorithmConfig
+from config.relation import Relation
+
+SEEN = ("state", "proprioception", "features")
+"""What a residual may see: words of algo.sees and algo.critics_see."""
+
+
+class ResidualConfig(AlgorithmConfig, frozen=True):
+    """config/algo, the files of algorithms that train a residual"""
+
+    residual_scale: float
+    residual_dims: tuple[int, ...] | None
+    residual_shape: Literal["chunk", "constant"]
+    relations: tuple[Relation, ...]
+    sees: tuple[str, ...]
+    proprioception: tuple[tuple[int, int], ...]
+    actor_input: Literal["obs", "obs_base_action"]
+    hidden: tuple[int, ...]
+    last_layer_gain: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("residual_scale")
+        self.at_least(0, "last_layer_gain")
+        self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
+        dims = self.residual_dims
+        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
+        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+        ranges_fit = all(0 <= first < end for first, end in self.proprioception)
+        self.require(ranges_fit, "proprioception", "ranges [first, end) with first below end")
+        self.require_seen("sees")
+
+    def require_seen(self, key: str) -> None:
+        """Raise ValueError unless `key` has words of what there is to see."""
+        words = getattr(self, key)
+        fit = 0 < len(words) == len(set(words)) and set(words) <= {*SEEN}
+        self.require(fit, key, f"one or more different words of {', '.join(SEEN)}")
+        if not self.proprioception and "proprioception" in words:
+            raise ValueError(
+                f"algo.{key} names proprioception, and task.proprioception names none for this task: set "
+                "algo.proprioception=[[0,18]], ranges [first, end) of the observation"
+            )
+
+    @property
+    def output(self) -> Literal["deterministic", "gaussian", "normal"]:
+        """What the network's output is: a residual, the squashed Gaussian of one, or the mean of a Gaussian
+        that is not squashed."""
+        raise NotImplementedError
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether actors have to ask the base for its features."""
+        return "features" in self.sees
+
+    @property
+    def plays(self) -> "ResidualConfig":
+        """The residual that actors add to the base."""
+        return self
+
+    @property
+    def scale(self) -> float:
+        return self.residual_scale
+
+    def describe(self) -> str:
+        dims = "all" if self.residual_dims is None else list(self.residual_dims)
+        related = "".join(f", {relation.text}" for relation in self.relations)
+        seen = f" relations{related}" if related else ""
+        if self.sees != ("state",):
+            robot = f" {self.proprioception}" if "proprioception" in self.sees else ""
+            seen += f" sees {', '.join(self.sees)}{robot}"
+        return f"{self.output} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"

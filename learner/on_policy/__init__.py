@@ -1,0 +1,1 @@
+"""Algorithms that learn from what their newest policy did: ppo and grpo."""
