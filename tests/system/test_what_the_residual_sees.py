@@ -75,7 +75,7 @@ def play(config: Config, envs: VectorEnvironment, enough: Callable[[], object]) 
     try:
         with acting(config.wire, spec=spec, stop=stop) as uplink:
             policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=1)
-            simulate(Rollout(envs, policy, spec, 1), policy, uplink, 4, stop)
+            simulate(Rollout(envs, policy, spec, 1), policy, uplink, 4, stop, patience_s=60.0)
     finally:
         stop.set()
         for each in threads:

@@ -102,6 +102,11 @@ class EpisodeSeeds:
         self._seed[at] += np.uint64(self._count)
         self._key[at] = _first_key(self._seed[at])
 
+    def rest(self, rows: Tensor) -> None:
+        """No frame has passed in the episodes of sub-environments `rows`, which are at their starts."""
+        at = rows.cpu().numpy()
+        self._key[at] = _first_key(self._seed[at])
+
     def step(self) -> None:
         """Go on to the next frame, everywhere."""
         self._key += _NEXT_FRAME
