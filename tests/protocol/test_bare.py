@@ -25,7 +25,7 @@ from tests.support.journals import LIMITS, SETTINGS
 from tests.support.spec import SPEC
 from tests.support.wire import TIMEOUT_S, learning, make_weights, make_wire
 
-VERSION = 6
+VERSION = 7
 
 
 class BareClient:
