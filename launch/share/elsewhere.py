@@ -113,7 +113,7 @@ def _kept(place: Path, name: str, download: Callable[[Path], None]) -> Path:
                     download(folder)
     except OSError as error:
         raise UsageError(
-            f"{name} cannot be fetched: {place.parent} cannot be written: {error.strerror}: set XDG_CACHE_HOME "
-            "to another folder"
+            f"{name} cannot be fetched: {place.parent} cannot be written: {error.strerror}: set "
+            "XDG_CACHE_HOME to another folder"
         ) from error
     return place
