@@ -175,8 +175,9 @@ def _launch(config: Config, words: Sequence[str], echo: Callable[[str, str], Non
     """As `launch.run.launcher.launch`, without tmux and signals."""
     from launch.run import launcher  # takes seconds
     from launch.run.inputs import require_inputs
+    from launch.run.startable import startable
 
-    config, stop = launcher.startable(config), StopRequest()
+    config, stop = startable(config), StopRequest()
     require_inputs(config, stop)
     with launcher.sole_starter(config), launcher.sole_launcher(config):
         launch_file = launcher.write_launch_file(config)
