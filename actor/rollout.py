@@ -15,7 +15,7 @@ from torch import Tensor
 from actor.policy.decorated import Chosen
 from actor.policy.features import Planned
 from actor.policy.images import NO_IMAGES, Images
-from actor.simulators.contract import Step, VectorEnvironment
+from actor.simulators.contract import RestingEnvironment, Step, VectorEnvironment
 from protocol.arrays import DTYPES, Columns
 from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec, Per, columns_of, zeros
 
@@ -89,8 +89,8 @@ class Rollout:
             step = self._envs.step(chosen.action)
         else:
             chosen, rows = self._policy.act_in(acting), acting.nonzero()[:, 0]
-            resting = ~acting.to(chosen.action.device)
-            step = self._envs.step(chosen.action.masked_fill(resting[:, None], torch.nan))
+            assert isinstance(self._envs, RestingEnvironment), "configurations of rounds simulate on CPUs"
+            step = self._envs.step_in(chosen.action, acting)
         self._record(rows, chosen, step)
         closed = (self._frames == self._spec.residual_every) | step.ended.cpu()
         if closed.any():

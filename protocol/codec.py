@@ -78,9 +78,9 @@ _columns_decoder = msgspec.msgpack.Decoder(dict[str, ArrayDescription])
 _client_decoder, _learner_decoder = _make_decoder(FromClient), _make_decoder(FromLearner)
 
 
-# Version 2 has no arrays behind others, version 3 another `Behaviour`, version 4 another `Welcome`, version 5
-# other `Weights`; journals and spools may contain their messages.
-_READABLE = (2, 3, 4, 5, PROTOCOL_VERSION)
+# Version 2 has no arrays behind others, versions 3 and 6 another `Behaviour`, version 4 another `Welcome`,
+# version 5 other `Weights`; journals and spools may contain their messages.
+_READABLE = (2, 3, 4, 5, 6, PROTOCOL_VERSION)
 # Size of a frame with several arrays, at most: joining them copies them.
 _JOINED_BYTES = 1 << 17
 

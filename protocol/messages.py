@@ -11,7 +11,7 @@ import msgspec
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

@@ -19,10 +19,10 @@ OUTCOME = "outcome"  # reward, terminated, truncated, success
 class Bundle(gymnasium.Env):
     """Sub-environments as one that never ends: they reset themselves.
 
-    Actions (E, action_dim): E places, as many as the largest bundle needs, since all bundles have the same
-    shapes; places after a bundle's own are unused. Observation: state (E, observation_dim) and cameras (E,
-    height, width, 3), to act on next; the same names after "final ", as `Step.final_observation`; "outcome"
-    (E, 4) float32.
+    Actions (E, action_dim + 1): where the last column is above 0 the sub-environment acts, else it rests. E
+    places, as many as the largest bundle needs, since all bundles have the same shapes; places after a
+    bundle's own are unused. Observation: state (E, observation_dim) and cameras (E, height, width, 3), to act
+    on next; the same names after "final ", as `Step.final_observation`; "outcome" (E, 4) float32.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Bundle(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Dict(
             {name: gymnasium.vector.utils.batch_space(space, places) for name, space in shown.items()}
         )
-        self.action_space = gymnasium.vector.utils.batch_space(self._envs[0].action_space, places)
+        columns = (self._envs[0].action_space.shape or (0,))[0] + 1
+        self.action_space = gymnasium.spaces.Box(-1, 1, (places, columns), np.float32)
         self._frame: dict[str, np.ndarray] = {
             name: np.zeros(space.shape or (), space.dtype) for name, space in self.observation_space.items()
         }
@@ -69,10 +70,10 @@ class Bundle(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
         for i, env in enumerate(self._envs):
-            if np.isnan(action[i, 0]):
+            if not action[i, -1] > 0:
                 self._rest(i)
                 continue
-            observation, reward, terminated, truncated, info = env.step(action[i])
+            observation, reward, terminated, truncated, info = env.step(action[i, :-1])
             self._put(i, observation, FINAL)
             if terminated or truncated:
                 observation, _ = env.reset()

@@ -5,7 +5,7 @@ ended episode's last: nothing else has to know how a simulator resets.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -80,8 +80,7 @@ class VectorEnvironment(Protocol):
         ...
 
     def step(self, action: Tensor) -> Step:
-        """Execute actions (N, action_dim) in [-1, 1]. On CPUs, where the action is NaN the sub-environment
-        rests: nothing happens there, and its observation stays."""
+        """Execute actions (N, action_dim) in [-1, 1]."""
         ...
 
     def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
@@ -94,6 +93,16 @@ class VectorEnvironment(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class RestingEnvironment(Protocol):
+    """A `VectorEnvironment` whose sub-environments may rest: simulators on CPUs are."""
+
+    def step_in(self, action: Tensor, acting: Tensor) -> Step:
+        """As `step`, in sub-environments `acting` (N,) bool. Nothing happens in the others: their observation
+        stays."""
+        ...
 
 
 class Simulator(Protocol):

@@ -86,18 +86,23 @@ class ProcessEnvironment:
                 f"{tempfile.gettempdir()}, memory, and open files (docs/how-to/containers.md)"
             ) from error
         spaces: Any = self._bundles
-        self.action_dim: int = spaces.single_action_space.shape[1]
+        self.action_dim: int = spaces.single_action_space.shape[1] - 1
         self.observation_dim: int = spaces.single_observation_space[STATE].shape[1]
         self.images: Images = NO_IMAGES
+        self._all = torch.ones(self.num_envs, dtype=torch.bool)
 
     def reset(self, seed: int | None = None) -> Tensor:
         seeds = [None if seed is None else seed + first for first in self._firsts]
         return self._unbundled(self._bundles.reset(seed=seeds)[0]).observation
 
     def step(self, action: Tensor) -> Step:
-        bundled = np.zeros((len(self._firsts) * self._places, self.action_dim), np.float32)
-        bundled[self._at] = action.cpu().numpy()
-        return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, self.action_dim))[0])
+        return self.step_in(action, self._all)
+
+    def step_in(self, action: Tensor, acting: Tensor) -> Step:
+        columns = self.action_dim + 1
+        bundled = np.zeros((len(self._firsts) * self._places, columns), np.float32)
+        bundled[self._at] = torch.column_stack([action.cpu(), acting.cpu()]).numpy()
+        return self._unbundled(self._bundles.step(bundled.reshape(-1, self._places, columns))[0])
 
     def restart(self, rows: Tensor) -> tuple[Tensor, Images]:
         at = self._at[rows.cpu().numpy()]

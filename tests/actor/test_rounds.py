@@ -21,12 +21,12 @@ from tests.support.helpers import make_config, make_rollout
 
 
 class Resting(ScriptedEnvironment):
-    """Nothing happens where the action is NaN."""
+    """See `RestingEnvironment`."""
 
-    def step(self, action: torch.Tensor) -> Step:
-        rests = action.isnan().any(1)
+    def step_in(self, action: torch.Tensor, acting: torch.Tensor) -> Step:
+        rests = ~acting
         kept = [(self._episode[i], self._frame[i]) for i in range(self.num_envs)]
-        step = super().step(action.nan_to_num(0.0))
+        step = super().step(action)
         for i in rests.nonzero()[:, 0].tolist():
             self._episode[i], self._frame[i] = kept[i]
         here = self.reset()
@@ -136,11 +136,11 @@ def test_simulators_beside_one_another_play_the_same_seeds() -> None:
     assert not np.array_equal(starts[0], starts[2])
 
 
-def test_a_simulator_rests_where_the_action_is_nan() -> None:
+def test_a_simulator_rests_where_it_is_told_to() -> None:
     task = compose_config(["task=pendulum", "base=zero"]).task
     bundle = Bundle(task, range(2), stride=2, places=2)
     before = bundle.reset(seed=0)[0][STATE].copy()
-    frame = bundle.step(np.array([[np.nan], [1.0]], np.float32))[0]
+    frame = bundle.step(np.array([[1.0, 0.0], [1.0, 1.0]], np.float32))[0]
     assert np.array_equal(frame[STATE][0], before[0]) and np.array_equal(frame[FINAL + STATE][0], before[0])
     assert not np.array_equal(frame[STATE][1], before[1])
     assert frame[OUTCOME][0].tolist() == [0, 0, 0, 0]

@@ -129,7 +129,6 @@ def test_a_killed_rank_ends_the_learner_and_two_resumes_agree_to_the_bit(place: 
     assert all(map(equal, one, other))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_other_ranks_end_with_rank_0(place: Place) -> None:
     learner, actor = place.start("learner"), place.start("actor")

@@ -58,7 +58,6 @@ def test_a_base_of_several_ranks_is_that_of_one_with_the_joint_batch(size: int, 
     torch.testing.assert_close(weights(found), weights(wanted), rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_training_of_several_ranks_resumes_to_the_bit(tmp_path: Path) -> None:
     straight, losses = on_ranks(2, train, tmp_path, BATCH, 12)
     saved, first = on_ranks(2, train, tmp_path, BATCH, 5)

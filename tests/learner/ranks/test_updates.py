@@ -75,7 +75,6 @@ def test_parameters_and_figures_are_those_of_one_process_with_a_joint_batch(vari
     check_same(on_ranks(size, train, variant, BATCH), train(Ranks(), variant, BATCH * size))
 
 
-@pytest.mark.slow
 def test_two_times_the_same_updates_are_equal_to_the_bit() -> None:
     one, other = (on_ranks(3, train, "gaussian", BATCH) for _ in range(2))
     assert all(map(torch.equal, one[0], other[0])) and one[1] == other[1]
