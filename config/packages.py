@@ -77,7 +77,8 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
     """A union of settings, with those that installed packages register in `group`.
 
     Args:
-        parent: the class that all of them are below; `maker` is the name of the method that a package's have.
+        parent: the class that all of them are below.
+        maker: the method that those of packages must have.
 
     Raises ConfigError: two packages have one name, or one has a name of this project."""
     taken = {_tag(kind): "residual-rl" for kind in get_args(ours)}
