@@ -1,12 +1,10 @@
 """Settings of a residual's algorithm: the recipes in config/algo/, typed and checked."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
 from config.residual import ResidualConfig
-from config.section import ConfigError
 
 
 def relations_of(env_id: str, *, _root_: Any) -> Any:
@@ -23,58 +21,6 @@ def proprioception_of(env_id: str, *, _root_: Any) -> Any:
 
 
 OmegaConf.register_new_resolver("proprioception_of", proprioception_of, replace=True)
-
-# Keys that files of earlier releases lack, with what those releases did.
-_YOUNGER = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
-
-
-def with_younger_keys(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a residual that an earlier release has written, as this release has them."""
-    return {**_YOUNGER, **given} if given.get("kind", "residual") == "residual" else {**given}
-
-
-# Keys and values that were removed, and what to do instead.
-REMOVED = {
-    "actor_layer_norm": "the actor has no layer norm",
-    "actor_update": "the actor always follows the critics' gradient",
-    "advantage_sharpness": "the actor always follows the critics' gradient",
-    "confidence_from": "set algo.noise_std and algo.actor_pessimism, which are constant",
-    "confidence_least": "set algo.noise_std and algo.actor_pessimism, which are constant",
-    "critic_input=linear": "use algo.critic_input=concat",
-    "critic_input=res": "use algo.critic_input=concat",
-    "gate_episodes": "the share is set anew every 40 episodes of the residual",
-    "log_std_min": "it is -20, as published",
-    "noise_hold": "use algo.noise_decisions",
-    "pessimism_about": "algo.actor_pessimism is about the critics' values",
-    "priority_correction": "transitions are drawn uniformly",
-    "priority_exponent": "transitions are drawn uniformly",
-    "relation_step": "it is 2 mm",
-    "residual_shape=held": "use algo.residual_shape=constant",
-    "reward=dense_minus_one": "use algo.reward=sparse or sparse_minus_one",
-    "reward=normalized_dense": "use algo.reward=sparse or sparse_minus_one",
-    "reward_scale": "rewards are not scaled",
-    "scale_from": "set algo.residual_scale, which is constant",
-    "scale_horizon": "set algo.residual_scale, which is constant",
-    "scale_observations=running": "use algo.scale_observations=prior",
-    "target_critics": "the target is the minimum of two critics",
-    "target_entropy": "it is minus the dimension of the residual, as published",
-    "tau": "it is 0.01, as published",
-}
-
-
-def refuse_removed_overrides(overrides: Sequence[str]) -> None:
-    """As `refuse_removed`, for words of a command line."""
-    pairs = (word.lstrip("+~").partition("=") for word in overrides)
-    refuse_removed({key.removeprefix("algo."): value for key, _, value in pairs if key.startswith("algo.")})
-
-
-def refuse_removed(given: Mapping[str, Any]) -> None:
-    """Check keys of algo with their values.
-    Raises ConfigError: one of them is of an earlier release; says what to do instead."""
-    for key, value in given.items():
-        for removed in (key, f"{key}={value}"):
-            if removed in REMOVED:
-                raise ConfigError(f"configuration: algo.{removed} was removed: {REMOVED[removed]}")
 
 
 class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):

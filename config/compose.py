@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from config.algo import AlgoConfig, refuse_removed, refuse_removed_overrides, with_younger_keys
+from config.algo import AlgoConfig
 from config.asked import ask_simulator
+from config.earlier import of_this_release, refuse_removed, refuse_removed_overrides
 from config.files import replace_text
 from config.layout import with_indices
 from config.main import Config, Launch
@@ -34,7 +35,7 @@ from config.process import (
 )
 from config.section import ConfigError, require_finite, with_home
 from config.trust import trusting
-from config.words import quoted, read_words
+from config.words import key_of, quoted, read_words
 
 CONFIG_DIR = Path(__file__).resolve().parent
 
@@ -46,14 +47,6 @@ def _shipped(path: str) -> str:
 
 
 OmegaConf.register_new_resolver("shipped", _shipped, replace=True)
-
-
-# Keys that files of earlier releases lack, with what those releases did.
-ADDED: dict[str, Any] = {
-    "trust_remote_code": False,
-    "task": {"proprioception": {}},
-    "learner": {"keep_features": True, "wandb": {"replay": False}},
-}
 
 
 class _AlgoKeys(msgspec.Struct):
@@ -85,7 +78,7 @@ def compose_launch(overrides: Sequence[str]) -> Launch:
 
 def compose_section[T](folder: Path, overrides: Sequence[str], kind: type[T]) -> T:
     """`folder`/main.yaml with Hydra overrides as a `kind`. Raises ConfigError."""
-    if own := [word for word in overrides if word.lstrip("+~").startswith(("hydra.", "hydra/"))]:
+    if own := [word for word in overrides if key_of(word).startswith(("hydra.", "hydra/"))]:
         raise ConfigError(f"configuration: {own[0]}: Hydra's own keys have no effect here")
     words = [word.input_line or "" for word in read_words(overrides, kind)]
     try:
@@ -166,7 +159,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
     refuse_removed(keys.algo)
-    plain = _of_this_release(plain, keys.algo)
+    plain = of_this_release(plain, keys.algo)
     for override in read_words(overrides, Config):
         _set(plain, override)
     try:
@@ -174,24 +167,6 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         return msgspec.convert(_with_indices(plain), Config, strict=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"configuration {path}: {one_line(error)}") from error
-
-
-def _of_this_release(plain: dict[str, Any], algo: dict[str, Any]) -> dict[str, Any]:
-    """What a file of an earlier release says, with the keys that this one has added."""
-    algo = {"kind": "residual", **algo}  # files of earlier releases know no other
-    if algo["kind"] == "residual":
-        algo = with_younger_keys(algo)
-    elif isinstance(played := algo.get("residual"), dict):
-        algo["residual"] = with_younger_keys(cast(dict[str, Any], played))
-    return _filled(plain, ADDED) | {"algo": algo}
-
-
-def _filled(given: Any, added: Any) -> Any:
-    """`given` with the keys that it lacks."""
-    if not (isinstance(given, dict) and isinstance(added, dict)):
-        return cast(Any, given)
-    section, keys = cast(dict[str, Any], given), cast(dict[str, Any], added)
-    return keys | {key: _filled(value, keys.get(key)) for key, value in section.items()}
 
 
 def _set(plain: dict[str, Any], override: Override) -> None:

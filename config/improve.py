@@ -76,9 +76,10 @@ def compose_improvement(overrides: Sequence[str]) -> Improvement:
 
 def _require_later_steps(first: Config, words: Sequence[str], settings: ImproveConfig) -> None:
     """Raise ConfigError now for what would stop a round after hours of RL."""
-    if not isinstance(first.algo, AlgoConfig):
+    if type(first.algo) is not AlgoConfig:  # algo=collect plays no residual of a package's kind
         raise ConfigError(
-            f"configuration: algo={first.algo.name}: a round begins with a residual: choose algo=residual_td3"
+            f"configuration: algo={first.algo.name}: a round begins with a residual that algo=collect plays: "
+            "choose algo=residual_td3"
         )
     compose_config([*without_algo(words), "algo=collect", "algo.successes=1", *settings.collect])
     try:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 CONFIG, TASKS = "residual_rl.config", "residual_rl.tasks"
 BASES, ALGORITHMS = "residual_rl.bases", "residual_rl.algorithms"
 OURS = Path(__file__).resolve().parent
+# What importing may raise: it runs the package's own code, which may even end the process.
+_ANY = (Exception, SystemExit)
 
 
 @cache
@@ -67,7 +69,7 @@ def register_tasks() -> None:
     for point in entry_points(group=TASKS):
         try:
             importlib.import_module(point.module)
-        except Exception as error:  # of a package's own code: any kind
+        except _ANY as error:
             _warn(point, error)
 
 
@@ -75,7 +77,8 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
     """A union of settings, with those that installed packages register in `group`.
 
     Args:
-        parent: the class that all of them are below; `maker` is the name of the method that a package's have.
+        parent: the class that all of them are below.
+        maker: the method that those of packages must have.
 
     Raises ConfigError: two packages have one name, or one has a name of this project."""
     taken = {_tag(kind): "residual-rl" for kind in get_args(ours)}
@@ -87,8 +90,10 @@ def with_installed(ours: UnionType, group: str, parent: type[Section], maker: st
                 "of them"
             )
         try:
-            joined |= _settings(point.load(), point.name, parent, maker)
-        except Exception as error:  # importing it runs the package's own code
+            wider = joined | _settings(point.load(), point.name, parent, maker)
+            msgspec.json.Decoder(wider)  # raises TypeError for a field of an unsuitable type
+            joined = wider
+        except _ANY as error:
             _warn(point, error)
     return joined
 
@@ -98,7 +103,6 @@ def _settings(found: Any, name: str, parent: type[Section], maker: str) -> type[
     kind = found if isinstance(found, type) and issubclass(found, parent) else None
     if kind is None or _tag(kind) != name or not callable(getattr(kind, maker, None)):
         raise TypeError(f"no class below {parent.__name__} with tag={name!r} and a method {maker}")
-    msgspec.json.Decoder(kind)  # raises TypeError for a field of an unsuitable type
     return kind
 
 
@@ -109,14 +113,14 @@ def _tag(kind: type[Section]) -> str | int | None:
 def _folder(point: EntryPoint) -> Path | None:
     try:
         spec = find_spec(point.value)
-    except Exception as error:  # importing what is around it runs the package's own code
+    except _ANY as error:
         return _warn(point, error)
     places: Iterator[str] = iter((spec and spec.submodule_search_locations) or ())
     place = next(places, None)
     return Path(place) if place else _warn(point, ModuleNotFoundError(f"no package {point.value}"))
 
 
-def _warn(point: EntryPoint, error: Exception) -> None:
+def _warn(point: EntryPoint, error: BaseException) -> None:
     said = " ".join(f"{type(error).__name__}: {error}".split())
     log.warning("package %s is left out: its %s %s: %s", _package(point), point.group, point.value, said)
 

@@ -10,8 +10,9 @@ base, a LeRobot policy, `hf:owner/name`, `wandb:entity/project/name:alias`. Over
 words, as a list, or as a mapping: `{"learner.total_frames": 20000, "learner.demos": None}`.
 
 Errors are those of `config.process`, of one line each: UsageError (ConfigError is one kind) for what cannot
-be done as asked, FailedError for what was started and failed. Nothing is printed and no signal is caught:
-what commands say goes to `logging`, and KeyboardInterrupt ends what was started.
+be done as asked, FailedError for what was started and failed. What commands say goes to `logging`: nothing
+is printed but the progress bar of an evaluation, on a terminal. No signal is caught: KeyboardInterrupt ends
+what was started.
 """
 
 import logging
@@ -63,8 +64,9 @@ class FinishedRun:
     folder: Path
     """A name for `evaluate` and `load_policy`."""
     base: Success | None
-    """None for these two: not measured, as by algo=collect."""
+    """Of the base alone. None: not measured, as by algo=collect."""
     final: Success | None
+    """At the end, in the same way."""
     frames: int
     config: Config
     summary: Mapping[str, Any]
@@ -73,13 +75,13 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of an evaluation."""
+    """An evaluation that is over."""
 
     success: Success
     successes: Mapping[int, bool]
-    """Of each seed."""
+    """Seed -> whether its episode succeeded."""
     mean_frames: float
-    """Of an episode."""
+    """Mean length of an episode."""
     config: Config
 
 
@@ -89,7 +91,7 @@ def run(overrides: Overrides = (), *, show: Callable[[str], object] | None = Non
     KeyboardInterrupt ends its processes within ten seconds; the same call, with a `name`, goes on with it.
 
     Args:
-        show: gets each line of the run's processes, such as `print`; they are in the folder's logs/ too.
+        show: is called with each line of the run's processes, as `show=print`; all are in the folder's logs/.
 
     Raises UsageError: it cannot be started like this. FailedError: it ended early."""
     from launch.run.folder import read_summary  # these take seconds
@@ -131,8 +133,9 @@ def evaluate(
     Args:
         policy: None: the base that the overrides say.
         episodes, first_seed: seeds first_seed, first_seed + 1, ...; None: as in `learner.evaluation`.
-        processes: None: one for each processor.
+        processes: how many play; None: one for each processor.
         residual: a checkpoint that plays instead of the run's best.
+        base_alone: without a residual.
 
     Raises UsageError: it cannot be played. FailedError: a process failed."""
     subject = _subject(policy, overrides, residual, base_alone)
@@ -175,8 +178,9 @@ def _launch(config: Config, words: Sequence[str], echo: Callable[[str, str], Non
     """As `launch.run.launcher.launch`, without tmux and signals."""
     from launch.run import launcher  # takes seconds
     from launch.run.inputs import require_inputs
+    from launch.run.startable import startable
 
-    config, stop = launcher.startable(config), StopRequest()
+    config, stop = startable(config), StopRequest()
     require_inputs(config, stop)
     with launcher.sole_starter(config), launcher.sole_launcher(config):
         launch_file = launcher.write_launch_file(config)

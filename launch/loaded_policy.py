@@ -15,7 +15,7 @@ from config.main import Config
 from config.process import UsageError
 from config.trust import trusting
 from launch.evaluation.subject import Subject
-from launch.run.launcher import require_base
+from launch.run.startable import require_base
 
 
 def load(subject: Subject, num_envs: int) -> "LoadedPolicy":

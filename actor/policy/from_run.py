@@ -9,8 +9,8 @@ from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
 from actor.policy.run_files import NAMED, checkpoint_file, run_folder
-from config.algo import with_younger_keys
 from config.collect import CollectConfig, PlayedResidual
+from config.earlier import algo_of_this_release
 from config.main import Config
 from config.process import one_line
 
@@ -64,8 +64,7 @@ def read_residual(config: Config) -> dict[str, Any]:
 
 def _settings(content: dict[str, Any], place: Path | None) -> PlayedResidual:
     try:
-        settings = {"kind": "residual", **with_younger_keys(content["algo"])}
-        return msgspec.convert(settings, PlayedResidual)
+        return msgspec.convert(algo_of_this_release(content["algo"]), PlayedResidual)
     except (msgspec.ValidationError, TypeError) as error:
         raise CheckpointError(
             f"{place}: its algo settings are not of this release: {one_line(error)}"

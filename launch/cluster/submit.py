@@ -26,7 +26,7 @@ from launch.cluster.record import (
     write_submitted,
 )
 from launch.run.inputs import on_other_hosts, require_inputs
-from launch.run.launcher import require_files, require_settings, with_played, with_sizes
+from launch.run.startable import require_files, require_settings, with_played, with_sizes
 from learner.folder import make_run_dir
 
 if TYPE_CHECKING:

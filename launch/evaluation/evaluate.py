@@ -16,7 +16,7 @@ from launch.evaluation.by_start import Row, by_start, chosen_dimensions
 from launch.evaluation.kept import Kept, keep, make_kept
 from launch.evaluation.play import play, processes_for
 from launch.evaluation.subject import Subject
-from launch.run.launcher import require_base
+from launch.run.startable import require_base
 
 log = logging.getLogger("evaluate")
 

@@ -35,7 +35,10 @@ def require_inputs(config: Config, stop: StopRequest) -> None:
     words = [sys.executable, "-m", "launch.run.inputs"]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=subprocess.PIPE) as asked:
-        said = _wait(asked, config, stop).decode(errors="replace").strip()
+        try:
+            said = _wait(asked, config, stop).decode(errors="replace").strip()
+        finally:
+            asked.kill()  # KeyboardInterrupt does not reach it from a notebook
     if stop.is_set() or asked.returncode == 0:
         return
     last = said.rpartition("\n")[2]

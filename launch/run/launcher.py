@@ -12,38 +12,22 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-import msgspec
-
-from actor.policy.dimensions import dimensions_of, require_bounded
-from actor.policy.run_files import expert_files
-from config.base import DiffusionBaseConfig, why_no_base
-from config.collect import CollectConfig
 from config.compose import write_config
 from config.files import locked, name_holder
 from config.main import Config
-from config.process import DONE, FAILED, FailedError, StopRequest, UsageError, stop_on_signals
-from config.section import ConfigError
-from config.spaces import spaces_of
-from config.wire import WireConfig
+from config.process import DONE, FAILED, FailedError, StopRequest, stop_on_signals
 from launch.run import tmux
 from launch.run.films import make_films
 from launch.run.folder import MetricsReader, describe_summary, read_summary, wrapped
 from launch.run.inputs import require_inputs
 from launch.run.machine import write_machine
 from launch.run.processes import Command, Team
+from launch.run.startable import LaunchError, startable
 from launch.run.supervisor import Members, supervise
-from learner.folder import LAUNCHER, RunError, make_run_dir, require_run_dir, sole_learner
-from learner.replay.prior.source import require_prior_sources
+from learner.folder import LAUNCHER, RunError, make_run_dir, sole_learner
 from learner.tracking.results import say_how_to_send, send_results
-from learner.tracking.trackers import require_trackers
-from protocol.channel.addresses import ChannelError
-from protocol.channel.sockets import Endpoint, require_free
 
 log = logging.getLogger("launch")
-
-
-class LaunchError(UsageError):
-    """A run that cannot be started here; one line that says why and what to do."""
 
 
 def launch(config: Config) -> int:
@@ -64,69 +48,6 @@ def launch(config: Config) -> int:
             if not tmux.usable():
                 return run_here(config, launch_file, stop)
         return run_in_tmux(config, launch_file)
-
-
-def startable(config: Config) -> Config:
-    """With all that its processes would ask for one after the other.
-    Raises UsageError of several kinds: the run cannot be started like this."""
-    require_settings(config)
-    require_free_ports(config.wire)
-    config = with_played(with_sizes(config))
-    require_files(config)
-    return config
-
-
-def require_settings(config: Config) -> None:
-    """What can be known at once, wherever the run will be.
-    Raises UsageError: of trackers, names of actors, the run's folder, or the actions of the task."""
-    require_trackers(config.tracking, config.learner.wandb)
-    require_one_name_each(config)
-    require_no_person(config)
-    require_run_dir(config)
-    require_bounded(config.task)
-
-
-def require_files(config: Config) -> None:
-    """Raise UsageError if the base or prior data is not there; `require_inputs` reads them."""
-    require_base(config)
-    require_prior_sources(config)
-    if config.actor.intervene == "expert":
-        expert_files(config.actor.expert, config.runs_dir)
-
-
-def require_one_name_each(config: Config) -> None:
-    """Raise ConfigError if several actors would have the same name."""
-    if config.actor.id is not None and config.actor.count > 1:
-        raise ConfigError(
-            f"configuration: actor.id={config.actor.id} cannot name {config.actor.count} actors: "
-            "leave it out, or set actor.count=1"
-        )
-
-
-def require_no_person(config: Config) -> None:
-    """Raise ConfigError if a person should drive the robots of actors that have no terminal."""
-    if config.actor.by_person:
-        how = config.actor.intervene
-        raise ConfigError(
-            f"configuration: actor.intervene={how} needs a terminal of its own: start the run with "
-            f"learner.interventions=true and, in another terminal, residual-rl actor "
-            f"tcp://127.0.0.1:{config.wire.experience_port} actor.intervene={how}"
-        )
-
-
-def require_free_ports(wire: WireConfig) -> None:
-    """Raise LaunchError if the learner could not bind its ports."""
-    try:
-        # Closed at once: the learner binds them for good.
-        require_free(msgspec.convert(wire, Endpoint, from_attributes=True))
-    except ChannelError as error:
-        raise LaunchError(str(error)) from error
-
-
-def require_base(config: Config) -> None:
-    """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
-    if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
-        raise LaunchError(why_no_base(config.base.path, config.task.env_id))
 
 
 @contextlib.contextmanager
@@ -155,28 +76,6 @@ def sole_launcher(config: Config) -> Generator[None]:
 
 def _taken(run_dir: Path) -> RunError:
     return RunError(f"{run_dir} is in use by another launcher: choose another name=<run>, or end that one")
-
-
-def with_sizes(config: Config) -> Config:
-    """With the dimensions of a task that config/spaces.yaml does not know, so that each process need not ask.
-    Raises ConfigError: the simulator cannot tell them."""
-    task = config.task
-    if task.sizes is not None or spaces_of(task).action_dim is not None:
-        return config
-    log.info("asking %s for the dimensions of %s", task.simulator, task.env_id)
-    sizes = dimensions_of(task)
-    log.info("%s has observation_dim %d and action_dim %d", task.env_id, *sizes)
-    return msgspec.structs.replace(config, task=msgspec.structs.replace(task, sizes=tuple(sizes)))
-
-
-def with_played(config: Config) -> Config:
-    """With the settings of the residual that a collection plays, so that each process need not read them.
-    Raises CheckpointError, ConfigError: see `actor.policy.from_run`."""
-    if not isinstance(config.algo, CollectConfig):
-        return config
-    from actor.policy.from_run import with_residual  # torch takes seconds
-
-    return with_residual(config)
 
 
 def write_launch_file(config: Config) -> Path:

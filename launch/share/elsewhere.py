@@ -100,13 +100,20 @@ def _commit(name: str, api: Any, repo: str, revision: str | None, kinds: list[st
 
 
 def _kept(place: Path, name: str, download: Callable[[Path], None]) -> Path:
-    """The folder `place`, which comes as a whole or not at all."""
+    """The folder `place`, which comes as a whole or not at all.
+    Raises UsageError: it cannot be written. `download` turns errors of its own into others."""
     if place.is_dir():
         return place
     log.info("fetching %s", name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with locked_in_turn(place.parent):
-        if not place.is_dir():  # another process may have been faster
-            with whole_folder(place, UsageError(f"{place} is in use by another process")) as folder:
-                download(folder)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with locked_in_turn(place.parent):
+            if not place.is_dir():  # another process may have been faster
+                with whole_folder(place, UsageError(f"{place} is in use by another process")) as folder:
+                    download(folder)
+    except OSError as error:
+        raise UsageError(
+            f"{name} cannot be fetched: {place.parent} cannot be written: {error.strerror}: set "
+            "XDG_CACHE_HOME to another folder"
+        ) from error
     return place

@@ -57,7 +57,7 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
 
 def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
     """What differs from the defaults: first the files that were chosen (task=stack_cube), then keys."""
-    chosen = {group: name for group, key in _GROUPS.items() if (name := _file_of(settings, group, key))}
+    chosen = chosen_files(settings)
     standard = OmegaConf.to_container(_composed())
     assert isinstance(standard, dict)
     usual = {group: standard[group][_GROUPS[group]] for group in chosen}
@@ -98,12 +98,15 @@ def hydra_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _file_of(settings: Mapping[str, Any], group: str, key: str) -> str | None:
-    """The name of the group's file that the settings come from; None if this release has no such file."""
-    section = settings.get(group)
-    name = section.get(key) if isinstance(section, Mapping) else None
-    known = isinstance(name, str) and name in names_in(group)
-    return name if known else None
+def chosen_files(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Of each group (task, base, algo) the file that the settings come from, if this release has it."""
+    chosen = dict[str, str]()
+    for group, key in _GROUPS.items():
+        section = settings.get(group)
+        name = section.get(key) if isinstance(section, Mapping) else None
+        if isinstance(name, str) and name in names_in(group):
+            chosen[group] = name
+    return chosen
 
 
 def _is_default(defaults: DictConfig, each: Changed) -> bool:

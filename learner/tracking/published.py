@@ -71,7 +71,7 @@ def _replay(run_dir: Path, config: Config) -> list[Artifact]:
 
 def _write_replay(folder: Path, replay: Path) -> None:
     """Without another copy, where the file system has hard links. Nobody writes to the replay any more."""
-    shutil.copytree(replay, folder, copy_function=_linked, dirs_exist_ok=True)
+    shutil.copytree(replay, folder, copy_function=_linked)
 
 
 def _linked(source: str, target: str) -> None:

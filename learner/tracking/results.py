@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from safetensors import SafetensorError
 
 from config.main import Config
+from config.process import UsageError, one_line
 from config.tracking import trackers_in_use
 from learner.tracking.mirror import Mirror
 from learner.tracking.trackers import Tracked, how_to_send, load_environment, offline_runs, wandb_tracker
@@ -30,10 +32,25 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
     """Send what was not sent before, or keep it where W&B is offline, and say how all of it is sent.
 
     `results.jsonl` has a line for all that was handed over. `stop`: once it is set this ends within seconds.
+    What cannot be written, as on a full disk, is a warning: the run is over and has everything.
     """
     if "wandb" not in trackers_in_use(config.tracking, config.learner.wandb):
         return
-    from learner.tracking.published import PUBLISHED, published  # torch takes seconds
+    from learner.tracking.published import PUBLISHED  # torch takes seconds
+
+    place = run_dir / PUBLISHED
+    try:
+        if place.exists():  # of a process that was killed
+            shutil.rmtree(place)
+        _send(run_dir, config, stop, said_by)
+    except (OSError, SafetensorError, UsageError) as error:
+        said_by.warning("films, report and artifacts do not go to W&B: %s", one_line(error))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _send(run_dir: Path, config: Config, stop: threading.Event, said_by: logging.Logger) -> None:
+    from learner.tracking.published import published
 
     path = run_dir / "results.jsonl"
     path.touch()
@@ -58,7 +75,6 @@ def send_results(run_dir: Path, config: Config, stop: threading.Event, said_by: 
         file.writelines(f"{line}\n" for line in lines)
     mirror.begin()
     mirror.close(stop)
-    shutil.rmtree(run_dir / PUBLISHED, ignore_errors=True)
 
 
 def say_how_to_send(run_dir: Path, said_by: logging.Logger) -> None:

@@ -6,8 +6,9 @@ from typing import cast
 import pytest
 from omegaconf import OmegaConf
 
-from config.algo import REMOVED, AlgoConfig
+from config.algo import AlgoConfig
 from config.compose import compose_config, read_config, write_config
+from config.earlier import REMOVED
 from config.section import ConfigError
 from tests.support.helpers import ROOT, make_config
 

@@ -1,5 +1,6 @@
 """A run's devices and the content of its prior data are looked at before anything of it starts."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -141,6 +142,25 @@ def test_a_person_is_told_what_takes_long_and_need_not_wait_for_it(
     instead(monkeypatch, "import time; time.sleep(60)")
     require_inputs(make_config(), stop)
     assert stop.is_set() and time.monotonic() - begin < 10
+
+
+def test_an_interrupt_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    instead(monkeypatch, "import time; time.sleep(60)")
+    start, started = subprocess.Popen, list[Any]()
+
+    def noted(*words: Any, **options: Any) -> Any:
+        started.append(start(*words, **options))
+        return started[0]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setattr(inputs, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(inputs.log, "info", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        require_inputs(make_config(), StopRequest())
+    assert started[0].wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("words", [(), ("base=lerobot", "base.overrides={a: 1.5}")])

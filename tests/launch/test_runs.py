@@ -13,8 +13,9 @@ import pytest
 
 from config.compose import compose_config, config_text
 from config.main import Config
-from launch.run.launcher import LaunchError, note_machine
+from launch.run.launcher import note_machine
 from launch.run.machine import read_machine, write_machine
+from launch.run.startable import LaunchError
 from launch.show.table.rows import Row
 from launch.show.table.settings import as_words, differences
 from launch.show.table.show import write_table

@@ -1,7 +1,10 @@
 """The artifacts of a run on W&B: names, aliases and files, read from what wandb wrote offline."""
 
+import errno
 import json
 import logging
+import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
 from config.collect import CollectConfig
 from config.compose import compose_config
+from config.main import Config
 from learner.tracking.published import published
 from learner.tracking.results import send_results
 from tests.support.shared_runs import RELATIONS, diffusion_base, shared_run
@@ -95,12 +99,11 @@ def test_a_run_without_a_checkpoint_has_none(run: tuple[Path, Any]) -> None:
 def test_the_replay_goes_along_where_it_is_asked_for(run: tuple[Path, Any]) -> None:
     folder, config = run
     files = {"meta/info.json": '{"total_episodes": 7}', "data/chunk-000/file-000.parquet": "rows"}
-    for name, text in files.items():
-        (folder / "replay" / name).parent.mkdir(parents=True)
-        (folder / "replay" / name).write_text(text)
+    asked = with_replay(folder, config)
+    (folder / "replay/data/chunk-000").mkdir(parents=True)
+    (folder / "replay/data/chunk-000/file-000.parquet").write_text("rows")
     assert "replay" not in {each.point["artifact"]["type"] for each in published(folder, config)}
-    wandb = msgspec.structs.replace(config.learner.wandb, replay=True)
-    config = msgspec.structs.replace(config, learner=msgspec.structs.replace(config.learner, wandb=wandb))
+    config = asked
     send_results(folder, config, threading.Event(), logging.getLogger("launch"))
     *_, replay = offline_records(folder, "artifact", count=4)
     name = f"run-{(folder / 'wandb_id').read_text().strip()}"
@@ -111,6 +114,38 @@ def test_the_replay_goes_along_where_it_is_asked_for(run: tuple[Path, Any]) -> N
     assert (metadata["frames"], metadata["episodes"], metadata["commit"]) == (5000, 7, "0123abc")
     assert {name: (folder / "replay" / name).read_text() for name in files} == files
     assert not (folder / "publishing").exists()
+
+
+def with_replay(folder: Path, config: Config) -> Config:
+    """The run with a replay that goes along."""
+    (folder / "replay" / "meta").mkdir(parents=True)
+    (folder / "replay" / "meta" / "info.json").write_text('{"total_episodes": 7}')
+    wandb = msgspec.structs.replace(config.learner.wandb, replay=True)
+    return msgspec.structs.replace(config, learner=msgspec.structs.replace(config.learner, wandb=wandb))
+
+
+def test_what_a_killed_process_has_left_is_not_in_the_way(run: tuple[Path, Any]) -> None:
+    folder, config = run[0], with_replay(*run)
+    for artifact in published(folder, config):
+        artifact.write()
+    send_results(folder, config, threading.Event(), logging.getLogger("launch"))
+    *_, replay = offline_records(folder, "artifact", count=4)
+    assert {entry.path for entry in replay.manifest.contents} == {"meta/info.json"}
+
+
+def test_a_full_disk_is_a_warning_and_leaves_nothing_half_written(
+    run: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, config = run[0], with_replay(*run)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    send_results(folder, config, threading.Event(), logging.getLogger("launch"))
+    assert "do not go to W&B: " in caplog.text and "No space left on device" in caplog.text
+    assert not (folder / "publishing").exists() and (folder / "results.jsonl").read_text() == ""
 
 
 def test_a_collection_publishes_no_residual_of_another_run(run: tuple[Path, Any]) -> None:

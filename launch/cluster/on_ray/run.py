@@ -12,16 +12,8 @@ from launch.cluster.on_ray.node import Home, Node, for_nodes, shown
 from launch.cluster.on_ray.session import joined, living_nodes, seeing
 from launch.cluster.on_ray.team import RayTeam
 from launch.run.inputs import on_other_hosts, require_inputs
-from launch.run.launcher import (
-    note_machine,
-    require_files,
-    require_settings,
-    run_here,
-    sole_launcher,
-    with_played,
-    with_sizes,
-    write_launch_file,
-)
+from launch.run.launcher import note_machine, run_here, sole_launcher, write_launch_file
+from launch.run.startable import require_files, require_settings, with_played, with_sizes
 
 log = logging.getLogger("launch")
 

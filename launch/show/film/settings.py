@@ -11,15 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from config.compose import CONFIG_DIR, compose_raw, convert_section
 from config.main import Config, Launch
-from config.packages import names_in
 from config.section import ConfigError
 from config.trust import UNTRUSTED
 from launch.run.trained import config_of_run
+from launch.show.settings import chosen_files
 
 log = logging.getLogger("film")
-
-# Group -> the key that has the name of the group's file.
-_GROUPS = {"task": "name", "base": "type", "algo": "name"}
 
 
 def config_of_film(run_dir: Path, overrides: Sequence[str]) -> Config:
@@ -49,7 +46,7 @@ def known_config(run_dir: Path, overrides: Sequence[str]) -> Config:
 
 def adapted(plain: Mapping[str, Any], overrides: Sequence[str]) -> tuple[Config, list[str]]:
     """A configuration of another release as this one has it, and the keys that have no place in it."""
-    chosen = [f"{group}={name}" for group, key in _GROUPS.items() if (name := _file_of(plain, group, key))]
+    chosen = [f"{group}={name}" for group, name in chosen_files(plain).items()]
     composed = compose_raw(CONFIG_DIR, chosen)
     left_out = list(_overlay(composed, plain))
     changed = OmegaConf.merge(composed, OmegaConf.from_dotlist([UNTRUSTED, *overrides]))
@@ -65,12 +62,6 @@ def _read(run_dir: Path) -> Any:
             except (ValueError, RecursionError, yaml.YAMLError):
                 return None
     return None
-
-
-def _file_of(plain: Mapping[str, Any], group: str, key: str) -> str | None:
-    section = plain.get(group)
-    name = section.get(key) if isinstance(section, Mapping) else None
-    return name if isinstance(name, str) and name in names_in(group) else None
 
 
 def _overlay(composed: DictConfig, plain: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

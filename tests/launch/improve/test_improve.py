@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from config.algo import AlgoConfig
+from config.compose import compose_config
 from config.improve import compose_improvement
 from config.process import FailedError, StopRequest, UsageError
 from config.section import ConfigError
@@ -134,6 +137,18 @@ def test_words_that_a_round_sets_itself_are_refused() -> None:
         compose_improvement(["algo=sft"])
     with pytest.raises(ConfigError, match="successes must be at least 1"):
         compose_improvement(["successes=0"])
+
+
+def test_a_residual_of_a_package_is_refused_before_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ours(AlgoConfig, frozen=True, tag="ours"):
+        """What a package has."""
+
+    first = compose_config([])
+    algo = msgspec.convert(msgspec.to_builtins(first.algo) | {"kind": "ours", "name": "ours"}, Ours)
+    first = msgspec.structs.replace(first, algo=algo)
+    monkeypatch.setattr("config.improve.compose_config", lambda _: first)
+    with pytest.raises(ConfigError, match="algo=ours: a round begins with a residual"):
+        compose_improvement([])
 
 
 @pytest.mark.parametrize("words", ["train=[iteratons=3]", "train=[iterations=x]", "collect=[algo.keeps=all]"])

@@ -138,7 +138,9 @@ def test_evaluations_are_drawn_with_their_intervals_and_the_base_as_a_band(
 
 
 def test_the_charts_are_figures_that_plotly_accepts(made: Path) -> None:
-    for chart in run_charts(RecordReader(made).read()):
+    charts = run_charts(RecordReader(made).read())
+    assert charts
+    for chart in charts:
         plotly.graph_objects.Figure({"data": list(chart.data), "layout": chart.layout})
 
 

@@ -146,6 +146,15 @@ def test_what_a_killed_fetch_has_left_goes_with_the_next_one(hub: FakeHub, cache
     assert [path.name for path in folder.iterdir()] == ["c0ffee"]
 
 
+def test_copies_that_cannot_be_kept_are_one_line(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="^hf:me/base cannot be fetched: .*set XDG_CACHE_HOME"):
+        local_copy("hf:me/base")
+
+
 def test_a_verb_says_it_too(hub: FakeHub) -> None:
     result = CliRunner().invoke(cli, ["evaluate", "base.path=hf:me/nothing"])
     assert isinstance(result.exception, UsageError)

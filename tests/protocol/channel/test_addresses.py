@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch.make_keys import make_keys
-from launch.run.launcher import LaunchError, require_free_ports
+from launch.run.startable import LaunchError, require_free_ports
 from protocol.channel.addresses import ChannelError
 from protocol.channel.client import ClientChannel
 from protocol.channel.learner import LearnerChannel
