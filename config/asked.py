@@ -25,17 +25,19 @@ class Answer(NamedTuple):
 def ask_simulator(task: TaskConfig) -> Answer:
     """Raises ConfigError: the simulator cannot be built here; the message says why.
     UsageError: it can, and no run can play the task."""
-    unrelated = msgspec.structs.replace(task, relations={})
-    return _ask(task.env_id, msgspec.json.encode(unrelated).decode())
+    # Where these may have names, they are not known yet.
+    nameless = msgspec.structs.replace(task, relations={}, proprioception={})
+    return _ask(task.env_id, msgspec.json.encode(nameless).decode())
 
 
 @cache
 def _ask(env_id: str, task: str) -> Answer:
-    command = [sys.executable, "-W", "ignore", "-m", "actor.simulators.dimensions", task]
+    command = [sys.executable, "-W", "ignore", "-m", "actor.simulators.layout", task]
     try:
         asked = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S
-        )
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=_LONGEST_S,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
             f"the dimensions of {env_id} are not known: no simulator in {_LONGEST_S} s"
@@ -43,7 +45,12 @@ def _ask(env_id: str, task: str) -> Answer:
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
         raise ConfigError(f"the dimensions of {env_id} are not known: {said[-1].removeprefix('error: ')}")
-    answer = msgspec.json.decode(asked.stdout.splitlines()[-1], type=Answer | str)
+    try:
+        answer = msgspec.json.decode(asked.stdout.strip().rpartition("\n")[2], type=Answer | str)
+    except msgspec.DecodeError as error:  # a simulator may end the process itself, or print at its end
+        raise ConfigError(
+            f"the dimensions of {env_id} are not known: instead of them there is {asked.stdout[-80:]!r}"
+        ) from error
     if isinstance(answer, str):
         raise UsageError(answer)
     return answer

@@ -115,7 +115,7 @@ def _own_hydra() -> Generator[None]:
 
 
 def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
-    """Check what Hydra composed; relations get indices for their names.
+    """Check what Hydra composed; names of parts of the observation become indices.
     Raises ConfigError: unknown, missing or unsuitable key, named with its place. UsageError: a simulator that
     is asked for names says that no run can play the task."""
     try:
@@ -134,7 +134,7 @@ def convert_section[T](raw: DictConfig, kind: type[T]) -> T:
 
 
 def _with_indices(plain: Any) -> Any:
-    """With indices for the names of relations. Raises as `with_indices` and `ask_simulator`."""
+    """With indices for names of parts. Raises as `with_indices` and `ask_simulator`."""
     return with_indices(plain, lambda task: ask_simulator(task).layout)
 
 

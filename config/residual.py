@@ -42,7 +42,8 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
         if not self.proprioception and "proprioception" in words:
             raise ValueError(
                 f"algo.{key} names proprioception, and task.proprioception names none for this task: set "
-                "algo.proprioception=[[0,18]], ranges [first, end) of the observation"
+                "algo.proprioception=[agent.qpos,agent.qvel], names that residual-rl inspect shows, or "
+                "ranges [first, end) such as [[0,18]]"
             )
 
     @property

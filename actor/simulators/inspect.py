@@ -1,8 +1,9 @@
 """What each dimension of a task's observation means: residual-rl inspect [key=value ...]
 
 Builds one simulator of the task (such as task=stack_cube) on the CPU and shows an episode's first
-observation: the names that algo.relations and `residual-rl evaluate --by` take, the indices that
-base.observation and learner.robot_state_dim take, and each relation in metres. Connects to nothing.
+observation: the names that algo.relations, algo.proprioception and `residual-rl evaluate --by` take, the
+indices that base.observation and learner.robot_state_dim take, and each relation in metres. Connects to
+nothing.
 """
 
 import torch

@@ -77,7 +77,7 @@ def changed_settings(settings: Mapping[str, Any]) -> list[Changed]:
 
 @functools.cache
 def _composed(*overrides: str) -> DictConfig:
-    """The defaults, composed once: Hydra needs half a second. Relations have indices, as those of runs."""
+    """The defaults, composed once: Hydra needs half a second. Names of parts are indices, as in runs."""
     plain = cast(dict[str, Any], OmegaConf.to_container(compose_raw(CONFIG_DIR, overrides)))
     return OmegaConf.create(with_indices(plain, ask=None))
 

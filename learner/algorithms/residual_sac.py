@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.residual import ResidualActor
-from actor.policy.sight import Sight, Sizes
+from actor.policy.sight import Sizes
 from config.algo import AlgoConfig
 from learner.algorithms import losses
 from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.critic import CriticEnsemble
 from learner.algorithms.finite import NonFinite, finite_steps
-from learner.algorithms.observation_scale import ObservationScale
+from learner.algorithms.sights import Sights
 from learner.ranks.ranks import Batch, Ranks
 
 # Share of the way that the target critics go towards the critics in an update.
@@ -47,15 +47,12 @@ class ResidualSAC:
         self.device = torch.device(device)
         torch.manual_seed(seed)
         self._rng = torch.Generator(self.device).manual_seed(seed)
-        numbers = algo.residual_every * action_dim
-        features = 2 * numbers if algo.critic_input == "concat" else numbers
         self.actor = ResidualActor(algo, observation_dim, action_dim, features_dim).to(self.device)
-        self._see_alike = algo.sees == algo.critics_see
-        self._sight = self.actor.sight
-        if not self._see_alike:
-            sizes = Sizes(observation_dim, features_dim)
-            self._sight = Sight(algo.critics_see, algo, sizes).to(self.device)
-        self.critic = CriticEnsemble(algo, self._sight.dim, features).to(self.device)
+        sizes = Sizes(observation_dim, features_dim)
+        self._sights = Sights(algo, self.actor, sizes, self._ranks, self._randn)
+        plan_dim = algo.residual_every * action_dim
+        action_features = 2 * plan_dim if algo.critic_input == "concat" else plan_dim
+        self.critic = CriticEnsemble(algo, self._sights.critics.dim, action_features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self._actor_optimizer = self._adam(self.actor.parameters(), algo.actor_lr)
         self._critic_optimizer = self._adam(self.critic.parameters(), algo.critic_lr)
@@ -129,15 +126,8 @@ class ResidualSAC:
 
     def scale_observations(self, observation: Tensor) -> None:
         """Scale what the networks see to zero mean and unit deviation of rows (M, O + E)."""
-        rows = observation.to(self.device)
-        for sight, networks in (
-            (self.actor.sight, (self.actor,)),
-            (self._sight, (self.critic, self.target_critic)),
-        ):
-            mean, scale = map(torch.from_numpy, ObservationScale.of(sight(rows).cpu().numpy()))
-            for network in networks:
-                network.observation_mean.copy_(mean)
-                network.observation_scale.copy_(scale)
+        critics = (self.critic, self.target_critic)
+        self._sights.scale(observation.to(self.device), self.actor, critics)
 
     def update(self, batch: Batch) -> Figures:
         """One update from a batch with the fields of `TransitionBatch`; returns its figures.
@@ -156,33 +146,7 @@ class ResidualSAC:
         return self._steps.first_skipped()
 
     def _seen(self, batch: Batch) -> Batch:
-        """The batch with observations as the critics see them, and, if that is something else, beside them as
-        the actor sees them."""
-        names = ("observation", "next_observation")
-        # In one: on so few rows an operator costs more than its arithmetic.
-        rows = torch.cat([batch[name] for name in names])
-        both = self._blurred(self._sight(rows), self.critic.observation_scale)
-        seen = dict(zip(names, both.chunk(2), strict=True))
-        if not self._see_alike:
-            both = self._blurred(self.actor.sight(rows), self.actor.observation_scale)
-            seen |= dict(zip(map(_of_actor, names), both.chunk(2), strict=True))
-        return batch | seen
-
-    def _seen_by_actor(self, batch: Batch, name: str) -> Tensor:
-        return batch[name if self._see_alike else _of_actor(name)]
-
-    def _blurred(self, observation: Tensor, scale: Tensor) -> Tensor:
-        """With Gaussian noise, as wide in each number as its scale says.
-
-        What is true a little beside a state too is learned from fewer states, and a state that is drawn
-        many times is not learned by heart (Laskin et al. 2020, arXiv 2004.14990, for state observations).
-        """
-        if self.algo.observation_noise == 0:
-            return observation
-        deviation = self.algo.observation_noise / scale
-        # Of both, the observation and the next one, this rank's rows.
-        noise = self._randn(2, len(observation) // 2 * self._ranks.size, observation.shape[1])
-        return observation + deviation * self._ranks.own(noise, dim=1).reshape(observation.shape)
+        return self._sights.seen(batch, self.actor, self.critic)
 
     def _actor_is_due(self) -> bool:
         past_warmup = self.updates > self.algo.critic_warmup_updates
@@ -207,7 +171,7 @@ class ResidualSAC:
 
     def _critic_loss(self, batch: Batch) -> tuple[Tensor, ...]:
         """The loss, and Q (B, N)."""
-        q = self.critic(batch["observation"], self._features(batch["base_plan"], batch["residual"]))
+        q = self.critic(batch["observation"], self._action_features(batch["base_plan"], batch["residual"]))
         return losses.critic_loss(q, batch["target"]), q.mT
 
     @torch.no_grad()
@@ -216,12 +180,12 @@ class ResidualSAC:
         observation, base_plan = batch["next_observation"], batch["next_base_plan"]
         noise = self._sampling_noise(len(observation))
         with self._ranks.mixed_precision():
-            seen = self._seen_by_actor(batch, "next_observation")
+            seen = self._sights.of_actor(batch, "next_observation")
             sample = self.actor.sample(seen, base_plan, noise=noise)
             residual = self._smooth(sample.residual)
             members = torch.randperm(self.algo.critics, generator=self._rng, device=self.device)
             members = members[:TARGET_CRITICS]
-            next_q = self.target_critic(observation, self._features(base_plan, residual), members)
+            next_q = self.target_critic(observation, self._action_features(base_plan, residual), members)
         return losses.soft_target(
             batch["reward"],
             batch["discount"],
@@ -253,9 +217,9 @@ class ResidualSAC:
     def _actor_loss(self, batch: Batch) -> tuple[Tensor, ...]:
         """The loss, the residual (B, k * A) and its log-probability (B,)."""
         observation, base_plan = batch["observation"], batch["base_plan"]
-        seen = self._seen_by_actor(batch, "observation")
+        seen = self._sights.of_actor(batch, "observation")
         sample = self.actor.sample(seen, base_plan, noise=batch.get("noise"))
-        q = self.critic(observation, self._features(base_plan, sample.residual))
+        q = self.critic(observation, self._action_features(base_plan, sample.residual))
         q = losses.pessimistic(q, self.algo.actor_pessimism)
         loss = losses.actor_loss(
             q, sample.log_prob, self.temperature, sample.residual, self.algo.residual_penalty
@@ -277,7 +241,7 @@ class ResidualSAC:
             for target, source in zip(self.target_critic.stack, self.critic.stack, strict=True):
                 target.lerp_(source, TAU)
 
-    def _features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
+    def _action_features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
         executed = losses.executed_residual(base_plan, residual, algo.residual_scale, algo.clip_action)
         return losses.critic_features(base_plan, executed, algo.residual_scale, algo.critic_input)
@@ -326,10 +290,6 @@ class _Step(NamedTuple):
 
     loss: Tensor
     seen: list[Tensor]
-
-
-def _of_actor(name: str) -> str:
-    return f"actor_{name}"
 
 
 def _actor_figures(loss: Tensor, residual: Tensor) -> Figures:

@@ -26,6 +26,11 @@ def test_a_name_is_where_its_part_begins_or_a_dimension_within_it(name: str, len
     assert find_index(name, length, LAYOUT) == index
 
 
+def test_a_part_with_slashes_in_its_name_is_found_as_its_simulator_writes_it() -> None:
+    for name in ("walker/joints", "walker.joints", "joints"):
+        assert find_index(name, 2, {"height": 1, "walker/joints": 2}) == 1
+
+
 def test_an_index_is_named_by_its_part() -> None:
     assert [name_of(index, LAYOUT) for index in (0, 16, 20, 26)] == [
         "agent.qpos", "extra.pose", "extra.pose.4", "width",
@@ -88,7 +93,10 @@ def test_a_run_keeps_indices_and_takes_names(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("relation", "says"),
     [
-        ("{point: cube, tip: null, origin: tcp_pose, turned: false}", "algo.relations: cube is no part"),
+        (
+            "{point: cube, tip: null, origin: tcp_pose, turned: false}",
+            "^configuration: algo.relations: cube is no",
+        ),
         ("{point: obj_pose, tip: null, origin: goal_pos, turned: true}", "goal_pos has fewer than 7"),
         ("{point: obj_pose, tip: false, origin: tcp_pose, turned: false}", "tip"),
     ],
@@ -124,6 +132,16 @@ def test_a_simulator_is_asked_about_an_unknown_task_that_is_played_and_about_no_
     assert found["algo"]["relations"] == numbered
     assert found["task"]["relations"] == {"New-v1": numbered, "Third-v1": [{"point": 3}]}
     assert with_indices(given, None)["algo"]["relations"] == NAMED
+
+
+def test_a_simulator_is_asked_for_the_robot_s_part_too() -> None:
+    given = plain("New-v1", {})
+    given["task"] = msgspec.to_builtins(compose_config([]).task) | given["task"]
+    given["task"]["proprioception"] = {"New-v1": ["qpos", [10, 12]], "Other-v1": ["qpos"]}
+    given["algo"]["proprioception"] = ["extra.pose"]
+    found = with_indices(given, lambda task: LAYOUT)
+    assert found["task"]["proprioception"] == {"New-v1": [[0, 9], [10, 12]]}
+    assert found["algo"]["proprioception"] == [[16, 23]]
 
 
 def test_what_is_no_relation_is_left_to_the_check_of_all_keys() -> None:

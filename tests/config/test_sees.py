@@ -38,9 +38,13 @@ def test_words_that_are_none_are_refused_with_those_that_there_are(key: str, wor
 
 def test_proprioception_of_a_task_that_names_none_is_refused_and_can_be_given() -> None:
     words = ("task.env_id=PushCube-v1", "algo.sees=[proprioception]")
-    assert "set algo.proprioception=[[0,18]], ranges [first, end) of the observation" in refusal(*words)
-    algo = compose_config([*words, "algo.proprioception=[[0,18]]"]).algo
-    assert isinstance(algo, AlgoConfig) and algo.proprioception == ((0, 18),)
+    assert "set algo.proprioception=[agent.qpos,agent.qvel], names" in refusal(*words)
+    algo = compose_config([*words, "algo.proprioception=[qpos,[9,18],tcp_pose]"]).algo
+    assert isinstance(algo, AlgoConfig) and algo.proprioception == ((0, 9), (9, 18), (18, 25))
+    line = refusal(*words, "algo.proprioception=[hands]")
+    assert line.startswith(
+        "configuration: algo.proprioception: hands is no part of the observation: agent.qpos [0"
+    )
     assert "ranges [first, end) with first below end" in refusal("algo.proprioception=[[18,0]]")
 
 
@@ -69,7 +73,7 @@ def test_each_shipped_task_says_which_part_of_its_observation_is_the_robot_s(tas
 def test_actors_and_learner_compare_what_the_actor_sees_and_the_default_says_nothing_of_it() -> None:
     plain, robot = (compose_config(words).algo.describe() for words in ([], ["algo.sees=[proprioception]"]))
     assert "sees" not in plain
-    assert robot == f"{plain} sees proprioception ((0, 18), (19, 26))"
+    assert robot == f"{plain} sees proprioception ((0, 9), (9, 18), (19, 26))"
 
 
 @pytest.mark.parametrize("words", [[], ["algo=collect", "algo.episodes=3"]])

@@ -62,7 +62,7 @@ def follow(slot: int, ring: Ring, algorithm: ResidualSAC, batches: Batches) -> d
             break
     row = int(rows[0])
     watched = batch["observation"].clone().requires_grad_()
-    q = algorithm.critic(watched, algorithm._features(batch["base_plan"], batch["residual"]))
+    q = algorithm.critic(watched, algorithm._action_features(batch["base_plan"], batch["residual"]))
     losses.critic_loss(q, algorithm.bootstrap_target(batch)).backward()
     for _ in range(4):
         algorithm.update(batch)

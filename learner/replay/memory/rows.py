@@ -23,10 +23,11 @@ class Rows:
     `width`: of `block`."""
 
     def __init__(self, capacity: int, width: int, device: torch.device) -> None:
-        self.capacity, self.position = capacity, 0
+        self.capacity = capacity
+        self.position = 0
+        """Of the next row, which is how many were ever written."""
         self.changes = 0
         """Counts what changes which rows there are, or which follow others."""
-        """`position`: of the next row, which is how many were ever written."""
         self.block = _zeros(capacity, width, device)
         # One more slot, which means "no row": it follows itself and is worth nothing.
         self.facts: NDArray[np.void] = np.zeros(capacity + 1, FACTS)

@@ -100,26 +100,29 @@ def _cached[T: (Plans, Features)](cache: Path, kind: type[T], compute: Callable[
 
 
 def _read[T: (Plans, Features)](cache: Path, kind: type[T]) -> list[T] | None:
-    """None: there are none, or the file is cut short."""
+    """None: there are none, or the file is damaged."""
     try:
         with np.load(cache, allow_pickle=False) as file:
             ends = np.cumsum(file["lengths"])[:-1]
             along = np.split(file["along"], ends)
             return [kind(a, f) for a, f in zip(along, file["final"], strict=True)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
 
 
 def _write(cache: Path, plans: Sequence[Plans | Features]) -> None:
     fresh = cache.with_suffix(f".{os.getpid()}.new")
-    with fresh.open("wb") as file:
-        np.savez(
-            file,
-            lengths=np.array([len(p.along) for p in plans]),
-            along=np.concatenate([p.along for p in plans]),
-            final=np.stack([p.final for p in plans]),
-        )
-    fresh.rename(cache)
+    try:
+        with fresh.open("wb") as file:
+            np.savez(
+                file,
+                lengths=np.array([len(p.along) for p in plans]),
+                along=np.concatenate([p.along for p in plans]),
+                final=np.stack([p.final for p in plans]),
+            )
+        fresh.rename(cache)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def executed_plans(episodes: Sequence[Demonstration], base: BasePolicy) -> list[Plans]:

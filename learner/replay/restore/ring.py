@@ -46,24 +46,7 @@ def restore_ring(folder: Path, ring: Ring) -> int:
     Raises DatasetError: not a dataset of this replay, of other dimensions, or without the images that the
     ring needs."""
     spec = read_spec(folder)
-    theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
-    if theirs != (ours := (ring.observation_dim, ring.residual_dim)):
-        raise DatasetError(
-            f"{folder} has decisions with observation dimension {theirs[0]} and residual dimension "
-            f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
-            f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
-        )
-    if spec.features_dim not in (0, ring.features_dim):
-        raise DatasetError(
-            f"{folder} has features_dim {spec.features_dim}, this run has {ring.features_dim}: use the base, "
-            "algo.sees and algo.critics_see that the run was started with, or choose another name=<run>"
-        )
-    if ring.images.names and not spec.cameras:
-        raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
-    if missing := set(ring.optional.names) - set(spec.optional_columns):
-        raise DatasetError(
-            f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
-        )
+    _require_same_decisions(folder, spec, ring)
     shards = sorted(map(layout.file_number, layout.parquet_files(folder / "data")), reverse=True)
     newest = [_last_position(folder, number) for number in shards]
     ring.rows.position = max(newest, default=-1) + 1
@@ -88,6 +71,28 @@ def restore_ring(folder: Path, ring: Ring) -> int:
         restored += int((rows.positions >= ring.rows.oldest).sum())
     log.info("replay: %d rows restored from %s", restored, folder)
     return restored
+
+
+def _require_same_decisions(folder: Path, spec: DatasetSpec, ring: Ring) -> None:
+    """Raise DatasetError unless the ring can have the rows of this dataset."""
+    theirs = spec.observation_dim, (spec.residual_every or 0) * spec.action_dim
+    if theirs != (ours := (ring.observation_dim, ring.residual_dim)):
+        raise DatasetError(
+            f"{folder} has decisions with observation dimension {theirs[0]} and residual dimension "
+            f"{theirs[1]}, this run has {ours[0]} and {ours[1]}: use the keys that the run was started with "
+            f"(algo.residual_every={spec.residual_every} and those of task), or choose another name=<run>"
+        )
+    if spec.features_dim not in (0, ring.features_dim):
+        raise DatasetError(
+            f"{folder} has features_dim {spec.features_dim}, this run has {ring.features_dim}: use the base, "
+            "algo.sees and algo.critics_see that the run was started with, or choose another name=<run>"
+        )
+    if ring.images.names and not spec.cameras:
+        raise DatasetError(f"{folder} has no images: set learner.replay_images=false")
+    if missing := set(ring.optional.names) - set(spec.optional_columns):
+        raise DatasetError(
+            f"{folder} lacks the columns {', '.join(sorted(missing))}: choose another name=<run>"
+        )
 
 
 def read_rows(folder: Path, number: int, spec: DatasetSpec, residual_scale: float | None = None) -> Rows:

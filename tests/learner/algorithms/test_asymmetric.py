@@ -67,7 +67,7 @@ def test_each_network_reads_what_it_sees_and_nothing_else(noise: float) -> None:
         algorithm._rng.manual_seed(1)
         seen = algorithm._seen(rows)
         return {
-            "actor": algorithm.actor.mode(algorithm._seen_by_actor(seen, "observation"), seen["base_plan"]),
+            "actor": algorithm.actor.mode(algorithm._sights.of_actor(seen, "observation"), seen["base_plan"]),
             "critic": algorithm.critic(
                 seen["observation"], torch.cat([seen["base_plan"], seen["residual"]], 1)
             ),

@@ -89,7 +89,7 @@ def test_the_sum_is_clipped_in_the_target_and_in_the_actor():
         # At the bound nothing pushes on, so that the actor has no gradient there.
         plan = torch.full((16, 8), 1.0)
         residual = torch.full((16, 8), 0.5, requires_grad=True)
-        algorithm._features(plan, residual).sum().backward()
+        algorithm._action_features(plan, residual).sum().backward()
         assert residual.grad is not None
         torch.testing.assert_close(residual.grad, torch.full((16, 8), 0.0 if clip else 0.1))
 

@@ -80,7 +80,7 @@ def test_networks_written_as_published_give_what_ours_give(critic_input, actor_i
     log_std = ours.actor(observation, base)[1]
     torch.testing.assert_close(actor.log_std(seen), log_std, atol=1e-4, rtol=1e-5)
     action = {"sum": base + 0.1 * residual, "concat": torch.cat([residual, base], 1)}
-    expected = ours.target_critic(observation, ours._features(base, residual))
+    expected = ours.target_critic(observation, ours._action_features(base, residual))
     for name, member in (("qf1", 0), ("qf2", 1)):
         critic = PublishedCritic(action[critic_input].shape[1])
         critic.load_state_dict(theirs[name], strict=True)

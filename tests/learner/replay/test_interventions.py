@@ -45,7 +45,7 @@ def test_critics_learn_from_what_was_executed_however_far_it_is_and_in_all_dimen
     torch.testing.assert_close(batch.residual.view(4, 2), torch.tensor(wanted), atol=1e-4, rtol=0)
     algo = make_config(*words, "algo.residual_every=4", "algo.critic_input=sum").algo
     sac = ResidualSAC(algo, 3, 2, seed=0, device="cpu")
-    seen = sac._features(batch.base_plan, batch.residual).view(4, 2)
+    seen = sac._action_features(batch.base_plan, batch.residual).view(4, 2)
     executed = torch.from_numpy(columns["action"][0])
     torch.testing.assert_close(seen, executed, atol=1e-5, rtol=0)
     # What the actor may do stays as it is.

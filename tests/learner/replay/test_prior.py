@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -199,17 +200,32 @@ def test_a_replay_of_another_task_is_refused_unless_a_key_accepts_it(tmp_path: P
         load_prior(accepting, base)
 
 
-def test_plans_that_were_cut_short_are_computed_again(tmp_path: Path) -> None:
+def test_damaged_plans_are_computed_again(tmp_path: Path) -> None:
     write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 6)])
     first = load_prior(prior_config(tmp_path / "demos.h5"), CountingBase())
     [cache] = tmp_path.glob("*.npz")
     whole = cache.read_bytes()
-    for content in (b"", whole[:100], whole[:-30]):
+    table = whole.index(b"PK\x01\x02")  # of the zip file: here a version, and whether an entry is encrypted
+    odd = [whole[: table + at] + bytes([value]) + whole[table + at + 1 :] for at, value in ((6, 255), (8, 1))]
+    for content in (b"", whole[:100], whole[:-30], *odd):
         cache.write_bytes(content)
         again = load_prior(prior_config(tmp_path / "demos.h5"), CountingBase())
         assert first is not None and again is not None
         np.testing.assert_array_equal(first.columns["base_plan"], again.columns["base_plan"])
         assert cache.read_bytes() == whole
+
+
+def test_a_full_disk_keeps_no_plans_and_no_part_of_them(tmp_path: Path, monkeypatch) -> None:
+    write_maniskill(tmp_path / "demos.h5", [episode(100, [0.1] * 6)])
+
+    def full(file: BinaryIO, **_: object) -> None:
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    before = set(tmp_path.iterdir())
+    assert load_prior(prior_config(tmp_path / "demos.h5"), CountingBase()) is not None
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_data_of_another_task_is_refused_by_its_dimensions(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Layout of observations and dimension of actions: python -m actor.simulators.dimensions <task as JSON>.
+"""Layout of observations and dimension of actions: python -m actor.simulators.layout <task as JSON>.
 
 Builds one simulator on the CPU and prints both as a JSON list, or, as a string, why no run can play the task.
-`config.asked` calls this for tasks that config/spaces.yaml does not know.
+`config.asked` runs this for tasks that config/spaces.yaml does not know.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from config.task import TaskConfig
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m actor.simulators.dimensions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m actor.simulators.layout", description=__doc__)
     parser.add_argument("task", help="the keys of config/task, as JSON")
     task = msgspec.json.decode(parser.parse_args(argv).task, type=TaskConfig)
     try:
