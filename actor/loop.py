@@ -24,6 +24,7 @@ from actor.policy.sampled import SampledPolicy
 from actor.policy.spec import experience_spec
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
+from actor.rollout_around import RolloutAround
 from actor.rounds import DecisionRounds, EpisodeRounds
 from actor.simulators.adapters import require_task
 from actor.simulators.contract import TaskError, VectorEnvironment
@@ -46,8 +47,6 @@ _WAIT_S = 0.05
 
 POLICIES = {"exploring": DecoratedPolicy, "sampling": SampledPolicy, "best": EvaluatedPolicy}
 """Who acts, by `AlgorithmConfig.decides`."""
-
-Collecting = Rollout | WholeEpisodes | DecisionRounds
 
 
 def run_actor(config: Config, stop: threading.Event) -> None:
@@ -131,7 +130,7 @@ def make_rollout(
     source: ActionSource | None,
     spec: ExperienceSpec,
     seed: int,
-) -> Collecting:
+) -> Rollout | RolloutAround:
     """What collects what happens."""
     if source is None:
         rollout = Rollout(envs, policy, spec, seed)
@@ -216,7 +215,7 @@ def is_over(uplink: Uplink) -> bool:
 
 
 def simulate(
-    rollout: Collecting,
+    rollout: Rollout | RolloutAround,
     policy: DecoratedPolicy | Takeover,
     uplink: Uplink,
     rows_per_batch: int,

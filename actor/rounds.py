@@ -7,10 +7,10 @@ import torch
 
 from actor.policy.decorated import DecoratedPolicy
 from actor.rollout import Rollout
-from protocol.arrays import Columns
+from actor.rollout_around import RolloutAround
 
 
-class DecisionRounds:
+class DecisionRounds(RolloutAround):
     """As `rollout`. A round is `Behaviour.round` decisions of each sub-environment, on average; newer weights
     begin the next one at once.
 
@@ -19,30 +19,13 @@ class DecisionRounds:
         lag: rounds that may be played beyond the first with the same weights.
     """
 
-    takes_weights = True
-
     def __init__(self, rollout: Rollout, policy: DecoratedPolicy, lag: int) -> None:
-        self._rollout, self._policy, self._most = rollout, policy, 1 + lag
-        self.sub_envs, self._version, self._left = rollout.sub_envs, 0, 0
-
-    @property
-    def rows(self) -> int:
-        """Closed decisions to take."""
-        return self._rollout.rows
-
-    @property
-    def frames(self) -> int:
-        """As the rollout's."""
-        return self._rollout.frames
-
-    @property
-    def episodes(self) -> int:
-        """As the rollout's."""
-        return self._rollout.episodes
+        super().__init__(rollout)
+        self._policy, self._most = policy, 1 + lag
+        self._version, self._left = 0, 0
 
     @property
     def waits(self) -> bool:
-        """Whether the next frame is to be played with newer weights."""
         return self._left <= 0 and self._version == self._policy.weights_version
 
     def go_on(self) -> None:
@@ -50,23 +33,18 @@ class DecisionRounds:
         self._left = self._round
 
     def step(self) -> None:
-        """One frame in every sub-environment."""
         self._grant()
         before = self._rollout.rows
         self._rollout.step()
         self._left -= self._rollout.rows - before
 
     def _grant(self) -> None:
-        """What newer weights allow. Who has the first ones may be `lag` rounds ahead at once."""
+        """Add the rounds that newer weights allow. The first weights that an actor has allow `lag` more."""
         newest = self._policy.weights_version
         newer = newest - self._version if self._version else self._most
         if newest != self._version:
             self._left = min(max(0, self._left) + newer * self._round, self._most * self._round)
             self._version = newest
-
-    def take(self, enough: int | None = None) -> Columns:
-        """As the rollout's."""
-        return self._rollout.take(enough)
 
     @property
     def _round(self) -> int:

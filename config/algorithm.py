@@ -27,8 +27,8 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
 
     @property
     def rounds_of(self) -> Literal["decisions", "episodes"] | None:
-        """Actors that learn from their newest weights alone play rounds of so many of these, and then wait
-        for newer weights; None: they go on."""
+        """Of what actors play rounds, after which they wait for newer weights, where the learner can use
+        nothing of older ones; None: they never wait."""
         return None
 
     @property

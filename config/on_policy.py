@@ -8,7 +8,8 @@ from config.residual import ResidualConfig
 
 
 def with_base(otherwise: Any, setting: Any, *, _root_: Any) -> Any:
-    """`setting`, or `otherwise` where there is no base that could act; in YAML `${with_base:<>,<>}`."""
+    """`setting`, or `otherwise` where there is no base that could act; in YAML
+    `${with_base:<otherwise>,<setting>}`."""
     return otherwise if _root_.base.type == "zero" else setting
 
 
@@ -24,7 +25,6 @@ class OnPolicyConfig(ResidualConfig, frozen=True):
     minibatch_size: int
     clip: float
     lr: float
-    lr_decay: bool
     entropy_weight: float
     stop_at_kl: float | None
     grad_clip: float | None
@@ -92,15 +92,12 @@ class GrpoConfig(OnPolicyConfig, frozen=True, tag="grpo"):
     group_size: int
     batch_groups: int
     reference_weight: float
-    reference_batches: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(2, "group_size")
         self.at_least(1, "batch_groups")
         self.at_least(0, "reference_weight")
-        given = self.reference_batches
-        self.require(given is None or given >= 1, "reference_batches", "at least 1, or null")
 
     @property
     def rounds_of(self) -> Literal["episodes"]:

@@ -52,7 +52,7 @@ class Broadcast:
         """Send what an algorithm publishes of the residual. Returns what is sent; its arrays never change.
         Raises NonFiniteError: a weight is not finite; nothing is sent."""
         if (found := non_finite_value(dict(weights))) is not None:
-            raise NonFiniteError(f"nothing is published: {found}; lower algo.actor_lr, and start again")
+            raise NonFiniteError(f"nothing is published: {found}; lower the learning rate, and start again")
         self._published_s[self.version + 1] = now_s
         if len(self._published_s) > _REMEMBERED:
             del self._published_s[next(iter(self._published_s))]

@@ -6,45 +6,29 @@ import numpy as np
 
 from actor.interventions.marked import MarkedEnvironment
 from actor.rollout import Rollout, take_first
+from actor.rollout_around import RolloutAround
 from protocol.arrays import Columns
 from protocol.experience import ExperienceSpec, Per, columns_of
 
 
-class WholeEpisodes:
+class WholeEpisodes(RolloutAround):
     """As `rollout`, which plays in `envs`; rows are to be taken once their episode has ended."""
 
     def __init__(self, rollout: Rollout, envs: MarkedEnvironment, spec: ExperienceSpec) -> None:
-        self._rollout, self._envs = rollout, envs
+        super().__init__(rollout)
+        self._envs = envs
         self._per_end = {column.name for column in columns_of(spec) if column.per is Per.END}
         self._open: dict[int, list[Columns]] = defaultdict(list)
         self._ended: deque[Columns] = deque()
-        self.sub_envs = rollout.sub_envs
         self.thrown_away = 0
         """Episodes."""
 
-    waits, takes_weights = False, True
-
-    def go_on(self) -> None:
-        """As the rollout's."""
-
     @property
     def rows(self) -> int:
-        """Closed decisions to take."""
         return len(self._ended)
 
-    @property
-    def frames(self) -> int:
-        """As the rollout's."""
-        return self._rollout.frames
-
-    @property
-    def episodes(self) -> int:
-        """As the rollout's."""
-        return self._rollout.episodes
-
     def step(self) -> None:
-        """One frame in every sub-environment."""
-        self._rollout.step()
+        super().step()
         if self._rollout.rows:
             self._hold(self._rollout.take())
 

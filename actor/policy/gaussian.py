@@ -26,32 +26,25 @@ class GaussianResidual(ResidualActor):
         """(outputs,)"""
         return self._log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
+    def forward(self, observation: Tensor, base_plan: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (B, outputs) and log standard deviation (outputs,)."""
+        return super().forward(observation, base_plan)[0], self.log_std
+
     def mode(self, observation: Tensor, base_plan: Tensor) -> Tensor:
         """The mean (B, k * A)."""
         return self.spread(self(observation, base_plan)[0])
 
-    def sample(
-        self,
-        observation: Tensor,
-        base_plan: Tensor,
-        generator: torch.Generator | None = None,
-        noise: Tensor | None = None,
-    ) -> ResidualSample:
-        """A draw, and its log-probability (B,)."""
-        mean = self(observation, base_plan)[0]
-        if noise is None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        drawn = self.spread(mean + self.log_std.exp() * noise)
-        return ResidualSample(drawn, _log_density(noise, self.log_std))
-
     def log_prob(self, observation: Tensor, base_plan: Tensor, residual: Tensor) -> Tensor:
         """Of residuals (B, k * A) that were drawn: (B,)."""
-        mean = self(observation, base_plan)[0]
-        return _log_density((self.gathered(residual) - mean) / self.log_std.exp(), self.log_std)
+        mean, log_std = self(observation, base_plan)
+        return _log_density((self.gathered(residual) - mean) / log_std.exp(), log_std)
 
     def entropy(self) -> Tensor:
         """Of each decision's distribution: one number."""
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+
+    def _sampled(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> ResidualSample:
+        return ResidualSample(self.spread(mean + log_std.exp() * noise), _log_density(noise, log_std))
 
 
 def _log_density(noise: Tensor, log_std: Tensor) -> Tensor:

@@ -135,13 +135,17 @@ class ResidualActor(nn.Module):
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> ResidualSample:
-        """A reparametrised sample; log pi over the unscaled residual, with the tanh correction
-        (Haarnoja et al. 2018, appendix C, eq. 21) and the published 1e-6 inside the logarithm."""
+        """A reparametrised sample, with its log-probability."""
         mean, log_std = self(observation, base_plan)
         if log_std is None:
             return ResidualSample(self.spread(torch.tanh(mean)), mean.new_zeros(mean.shape[0]))
         if noise is None:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return self._sampled(mean, log_std, noise)
+
+    def _sampled(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> ResidualSample:
+        """log pi over the unscaled residual, with the tanh correction (Haarnoja et al. 2018, appendix C,
+        eq. 21) and the published 1e-6 inside the logarithm."""
         residual = torch.tanh(mean + log_std.exp() * noise)
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         log_prob = gaussian - torch.log(1 - residual.square() + 1e-6)

@@ -42,7 +42,7 @@ class OnPolicy:
         self.scale = RunningScale(self.actor.sight.dim)
         self.is_enough = False
         """The policy has moved so far that the rest of the batch is not to be learned from."""
-        self.updates, self._share = 0, 1.0
+        self.updates = 0
         self._steps = finite_steps(self.device)
         self.figures: dict[str, float] = {}
         """Of the newest batch."""
@@ -53,12 +53,6 @@ class OnPolicy:
         self._parameters = [each for network in self._learning for each in network.parameters()]
         fused = self.device.type in ("cpu", "cuda")
         self._optimizer = torch.optim.Adam(self._parameters, lr=self.algo.lr, eps=ADAM_EPSILON, fused=fused)
-
-    def rate(self, share: float) -> None:
-        """Learn with this share of the learning rate."""
-        self._share = share
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.algo.lr * share
 
     def prepare(self, rows: Rows) -> Prepared:
         """Make a batch of decisions ready."""
@@ -114,7 +108,6 @@ class OnPolicy:
             "networks": [network.state_dict() for network in self._learning],
             "optimizer": self._optimizer.state_dict(),
             "scale": self.scale.state(),
-            "rate": self._share,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -124,11 +117,10 @@ class OnPolicy:
                 network.load_state_dict(saved)
         except RuntimeError as error:
             raise ValueError(f"other networks: {error}") from error
-        own = self._optimizer.state_dict()["param_groups"]
+        own = self._optimizer.state_dict()["param_groups"]  # with the learning rate of the configuration
         self._optimizer.load_state_dict(state["optimizer"] | {"param_groups": own})
         self.scale.load_state(state["scale"])
         self.updates, self.is_enough = state["updates"], state["is_enough"]
-        self.rate(state["rate"])
 
     def _seen(self, rows: Rows) -> dict[str, Tensor]:
         """What every algorithm reads of a batch."""

@@ -41,7 +41,7 @@ class PPO(OnPolicy):
         unit = self._returns.deviation.item()
         value, next_value = (self._values(each) * unit for each in (rows["observation"], after))
         discount = self.algo.gamma * ~rows["terminated"]
-        gain = advantages(rows["reward"], discount, value, next_value, goes_on & ~ended, self.algo.trace)
+        gain = advantages(rows["reward"], discount, value, next_value, goes_on, self.algo.trace)
         known = goes_on | ended
         wanted = (gain + value)[known]
         content = self._seen(chosen(rows, known)) | {

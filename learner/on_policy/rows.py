@@ -53,7 +53,8 @@ def in_order(rows: Rows) -> Rows:
 
 def followed(rows: Rows) -> Tensor:
     """(B,) bool: the next row is the same episode's next decision. For rows that are `in_order`."""
-    same = rows["decision"][1:] == rows["decision"][:-1] + 1
+    # Nothing follows an end, whatever an actor says.
+    same = (rows["decision"][1:] == rows["decision"][:-1] + 1) & ~rows["ended"][:-1]
     for name in ("session", "sub_env", "episode"):
         same &= rows[name][1:] == rows[name][:-1]
     return torch.cat([same, torch.zeros(1, dtype=torch.bool)])

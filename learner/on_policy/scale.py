@@ -19,6 +19,8 @@ class RunningScale:
 
     def add(self, rows: Tensor) -> None:
         """Count rows (B, ...) too."""
+        if not len(rows):
+            return
         rows = rows.detach().cpu().double()
         count, mean = len(rows), rows.mean(0)
         apart, together = mean - self.mean, self._count + count

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from config.algo import AlgoConfig
-from learner.algorithms.contract import Goal
+from learner.schedule.counted import Counted
 from learner.schedule.gate import SuccessGate
 from protocol.arrays import Columns
 from protocol.messages import Behaviour
 
 
-class Pace:
+class Pace(Counted):
     """Counts decisions and updates; knows no clock.
 
     `utd` updates are due for each decision after `learning_starts`, and the critics' warm-up at
@@ -23,31 +23,23 @@ class Pace:
     def __init__(
         self, algo: AlgoConfig, max_behind: int, total_frames: int, lost: Callable[[], int] = lambda: 0
     ) -> None:
-        self._algo, self._lost = algo, lost
-        self._max_behind, self._total_frames = max_behind, total_frames
+        super().__init__(total_frames)
+        self._algo, self._max_behind, self._lost = algo, max_behind, lost
         self.gate = SuccessGate(algo)
-        self.decisions = self.frames = 0
-        self.updates = 0
 
     def resume(self, decisions: int, frames: int) -> None:
-        """Continue after what an earlier process received, for which no update is due."""
-        self.decisions, self.frames = decisions, frames
-        self.updates = 0
+        super().resume(decisions, frames)
         self.updates = self._due if decisions >= self._algo.learning_starts else 0
 
     def count(self, actor_id: str, columns: Columns) -> None:
-        """Count one message of experience."""
-        self.decisions += len(columns["frames"])
-        self.frames += int(columns["frames"].sum())
+        super().count(actor_id, columns)
         self.gate.count(actor_id, columns)
 
     def state(self) -> dict[str, Any]:
-        """For `load_state` of another process."""
-        return {"updates": self.updates, "gate": self.gate.state()}
+        return super().state() | {"gate": self.gate.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned: updates for decisions that came later are due."""
-        self.updates = state["updates"]
+        super().load_state(state)
         self.gate.load_state(state["gate"])
 
     @property
@@ -81,16 +73,6 @@ class Pace:
             return f"{self._known} of {self._algo.learning_starts} decisions before learning starts"
         return "" if self.takes_data else "updates (actors wait)"
 
-    @property
-    def finished(self) -> str | None:
-        """Why no more data is wanted, or None."""
-        used = self.frames >= self._total_frames
-        return f"learner.total_frames={self._total_frames} is used" if used else None
-
-    @property
-    def goal(self) -> Goal:
-        return Goal(self.frames, self._total_frames, "frames")
-
     def figures(self) -> dict[str, float]:
         """For metrics.jsonl."""
         return {"mask_probability": self.mask_probability}
@@ -105,7 +87,6 @@ class Pace:
         return 1.0 if horizon == 0 else min(1.0, self.decisions / horizon)
 
     def behaviour(self) -> Behaviour:
-        """How actors act from now on."""
         return Behaviour(
             mask_probability=self.mask_probability,
             mask_episodes=self._algo.mask_by == "success",

@@ -2,45 +2,20 @@
 
 from typing import Any
 
-import msgspec
-
 from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Goal
+from learner.schedule.counted import Counted
 from learner.tuning.successes import Successes
 from protocol.arrays import Columns
-from protocol.messages import BASE_ALONE, Behaviour
 
 
-class _Counted:
-    """What has been received, and how many updates were made."""
-
-    def __init__(self) -> None:
-        self.decisions = self.frames = self.updates = 0
-
-    def resume(self, decisions: int, frames: int) -> None:
-        self.decisions, self.frames, self.updates = decisions, frames, 0
-
-    def count(self, actor_id: str, columns: Columns) -> None:
-        self.decisions += len(columns["frames"])
-        self.frames += int(columns["frames"].sum())
-
-    def behaviour(self) -> Behaviour:
-        return msgspec.structs.replace(BASE_ALONE, decisions=self.decisions)
-
-    def state(self) -> dict[str, Any]:
-        return {"updates": self.updates}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.updates = state["updates"]
-
-
-class SftSchedule(_Counted):
+class SftSchedule(Counted):
     """See `Schedule`. All updates are due at once. What actors play meanwhile only shows how good the base
     is: frames are received in proportion to the updates made, `total_frames` over all of them."""
 
     def __init__(self, algo: SftConfig, total_frames: int) -> None:
-        super().__init__()
-        self._steps, self._total_frames = algo.steps, total_frames
+        super().__init__(total_frames)
+        self._steps = algo.steps
 
     @property
     def updates_due(self) -> int:
@@ -66,7 +41,7 @@ class SftSchedule(_Counted):
         return {}
 
 
-class RoundSchedule(_Counted):
+class RoundSchedule(Counted):
     """See `Schedule`. The first round begins with enough successes, the last one when `total_frames` have
     arrived, the others in equal distances of frames between.
 
@@ -74,8 +49,8 @@ class RoundSchedule(_Counted):
     """
 
     def __init__(self, algo: RejectionConfig, total_frames: int, successes: Successes) -> None:
-        super().__init__()
-        self._algo, self._total_frames, self._successes = algo, total_frames, successes
+        super().__init__(total_frames)
+        self._algo, self._successes = algo, successes
         self._started_at: int | None = None
 
     def resume(self, decisions: int, frames: int) -> None:
@@ -121,16 +96,10 @@ class RoundSchedule(_Counted):
 
     @property
     def finished(self) -> str | None:
-        if self.frames < self._total_frames:
-            return None
-        used = f"learner.total_frames={self._total_frames} is used"
-        if self._started_at is not None:
+        used = super().finished
+        if used is None or self._started_at is not None:
             return used
         return f"{used}, and the base was not trained: {self.waiting_for}"
-
-    @property
-    def goal(self) -> Goal:
-        return Goal(self.frames, self._total_frames, "frames")
 
     def figures(self) -> dict[str, float]:
         return {"rounds": float(self.rounds_begun), **self._successes.figures()}

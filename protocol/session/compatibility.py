@@ -4,6 +4,7 @@ from protocol.experience import ExperienceSpec
 from protocol.messages import PROTOCOL_VERSION, Hello
 
 LONGEST_NAME = 64
+SESSIONS = range(2**63)
 
 # Field of the spec -> what its owner should do, filled with the learner's value.
 _REMEDIES = {
@@ -36,6 +37,8 @@ def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
             f"{who} speaks protocol {hello.protocol_version}, this learner {PROTOCOL_VERSION}: "
             "install the same release on both sides"
         )
+    if hello.session not in SESSIONS:
+        return f"the session number of {who} is not in 0 .. 2**63 - 1: draw another at random"
     if hello.spec is None:
         return None
     for name in spec.__struct_fields__:

@@ -12,7 +12,7 @@ GAMMA, LAMBDA = 0.5, 0.5
 
 def estimated(
     goes_on: tuple[bool, bool, bool],
-    terminated: tuple[bool, bool, bool] = (False,) * 3,
+    terminated: tuple[bool, bool, bool] = (False, False, False),
     trace: float = LAMBDA,
 ) -> list[float]:
     """Of three decisions with rewards 1, 2, 4, values 1, 1, 1 and next values 1, 1, 8."""

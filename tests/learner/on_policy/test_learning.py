@@ -92,6 +92,31 @@ def test_groups_are_of_the_same_episode_in_neighbouring_sub_environments() -> No
     assert len(prepared.left["version"]) == 3
 
 
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_an_actor_whose_decisions_go_on_after_an_end_does_not_stop_the_learner(algo: str) -> None:
+    run = started(algo)
+    columns = run.decisions(36, end="truncated")
+    columns["truncated"][9::9] = True
+    columns["final_row"] = columns["truncated"].nonzero()[0].astype("i4")
+    columns["final_observation"] = columns["final_observation"].repeat(len(columns["final_row"]), 0)
+    run.receive(columns)
+    run.learn()
+    run.publish()
+    assert run.version == 2 and all(value.isfinite().all() for value in weights_of(run))
+
+
+def test_a_batch_of_single_decisions_teaches_nothing_and_changes_nothing() -> None:
+    run = started("ppo")
+    before = weights_of(run)
+    for sub_env in range(32):
+        run.receive(run.decisions(1, sub_env=sub_env))
+    assert run.learn() == 0
+    run.publish()
+    assert run.version == 2
+    for one, other in zip(before, weights_of(run), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_batch_without_spread_is_over_at_once() -> None:
     run = started("grpo")
     for sub_env in (0, 1):
@@ -133,7 +158,7 @@ def test_a_resumed_run_goes_on_to_the_bit(algo: str, updates: int) -> None:
         feed(run, 1)
         run.learn()
 
-    run = started(algo, "algo.stop_at_kl=null", "algo.lr_decay=true")
+    run = started(algo, "algo.stop_at_kl=null")
     feed(run, 0)
     run.learn(updates)
     saved: Mapping[str, Any] = _copied({name: part.state() for name, part in run.parts.items()})

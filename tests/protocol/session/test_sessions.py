@@ -430,6 +430,11 @@ def test_the_newest_process_of_a_name_wins() -> None:
     assert [peer.session for peer in peers] == [2]
 
 
+@pytest.mark.parametrize("session", [-1, 2**63])
+def test_a_session_number_that_no_column_has_room_for_is_refused(session: int) -> None:
+    assert "0 .. 2**63 - 1" in (mismatch(hello(session=session), SPEC) or "")
+
+
 def test_a_session_number_of_somebody_else_is_refused() -> None:
     peers = table()
     peers.open(hello("actor-0", session=1), b"a", "there", 0.0)
