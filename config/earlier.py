@@ -1,5 +1,6 @@
 """Configurations of earlier releases: keys that they lack are added, keys that were removed are refused."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -61,14 +62,14 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
 
 def of_this_release(plain: Mapping[str, Any], algo: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says, `algo` being its section of that name, with the keys that it lacks."""
-    return _filled(plain, _ADDED) | {"algo": algo_of_this_release(algo)}
+    return _filled(plain, copy.deepcopy(_ADDED)) | {"algo": algo_of_this_release(algo)}
 
 
 def algo_of_this_release(given: Mapping[str, Any]) -> dict[str, Any]:
     """The same of an algorithm's settings, and of those of the residual that a collection plays."""
     algo = {"kind": "residual", **given}  # files of earlier releases know no other
     if algo["kind"] == "residual":
-        algo = _ADDED_TO_RESIDUAL | algo
+        algo = copy.deepcopy(_ADDED_TO_RESIDUAL) | algo
     elif isinstance(played := algo.get("residual"), dict):
         algo["residual"] = algo_of_this_release(cast(dict[str, Any], played))
     return algo

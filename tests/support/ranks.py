@@ -41,8 +41,10 @@ def on_ranks(
             return pickle.loads(receiver.recv_bytes())
         finally:
             for process in processes:
-                process.join(10)
-            assert [process.exitcode for process in processes] == [*(ends or [0] * size)]
+                process.join(60)
+            found = [process.exitcode for process in processes]
+            if found != [*(ends or [0] * size)]:
+                raise AssertionError(f"exit codes of the ranks (None: it still runs): {found}")
 
 
 def _be(rank: int, shared: dict[str, str], sender: Connection, job: bytes) -> None:
