@@ -198,7 +198,7 @@ def _subject(policy: Name | None, overrides: Overrides, residual: Name | None, b
 def _residual_at(name: str) -> Path:
     path = residual_in(local_copy(name), name) if is_elsewhere(name) else Path(name).expanduser()
     if not path.is_file():
-        raise UsageError(f"no residual {path}: name a checkpoint, such as runs/NAME/checkpoints/best.pt")
+        raise UsageError(f"no residual {path}: name one, such as runs/NAME/checkpoints/best.safetensors")
     return path
 
 

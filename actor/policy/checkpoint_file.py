@@ -1,6 +1,7 @@
 """Checkpoint files: read without running code from them, and replaced as a whole.
 
-What is shared is `<name>.safetensors` with the tensors, as `<part>.<name>`, and `<name>.json` with the rest.
+A residual's is `<name>.safetensors` with the tensors, as `<part>.<name>`, and `<name>.json` with the rest.
+The former has the rest too: whenever a process was killed, weights are read with what is said of them.
 """
 
 import json
@@ -16,6 +17,7 @@ from actor.policy.contract import CheckpointError
 from config.files import broken_link, replace_text, replaced
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_REST = "residual_rl"  # where the tensors' file has what is no tensor
 _LONGEST = 300  # characters of a library's message
 
 
@@ -51,34 +53,44 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    # Imported here: it comes with LeRobot, which an actor host need not have.
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    # Imported here: it takes time, and bases in the published layout do without.
+    from safetensors import SafetensorError, safe_open
 
-    rest = path.with_suffix(".json")
+    beside = path.with_suffix(".json")
     try:
-        content: dict[str, Any] = dict(json.loads(rest.read_text())) if rest.is_file() else {}
-        for name, value in load_file(path).items():
-            part, _, name_in_part = name.partition(".")
-            content.setdefault(part, {})[name_in_part] = value
+        with safe_open(path, framework="pt") as file:
+            # Files that others made have no such entry.
+            rest = (file.metadata() or {}).get(_REST) or (beside.read_text() if beside.is_file() else "{}")
+            content: dict[str, Any] = dict(json.loads(rest))
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                part, dot, name_in_part = name.partition(".")
+                state = content.setdefault(part, {}) if dot else content
+                state[name_in_part if dot else part] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} or {rest.name} cannot be read ({reason(error)}): copy both again"
+            f"{path} or {beside.name} cannot be read ({reason(error)}): copy both again"
         ) from error
     return content
 
 
 def write_safetensors(path: Path, content: dict[str, Any]) -> None:
-    """Replace `path` and the JSON beside it; `content`: state dicts by their names, and plain values."""
-    from safetensors.torch import save_file
+    """Replace `path` and the JSON beside it by tensors, state dicts, and plain values, by their names.
+    Raises CheckpointError: they cannot be written, as on a full disk."""
+    from safetensors.torch import save
 
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     parts = {part: value for part, value in content.items() if _is_state(value)}
-    tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as fresh:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, fresh)
-    rest = {name: value for name, value in content.items() if name not in parts}
-    replace_text(path.with_suffix(".json"), json.dumps(rest, indent=2, sort_keys=True) + "\n")
+    tensors |= {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    rest = {name: value for name, value in content.items() if name not in parts | tensors}
+    # Two names of one tensor are refused otherwise.
+    own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as fresh:
+            fresh.write_bytes(save(own, {_REST: json.dumps(rest)}))
+        replace_text(path.with_suffix(".json"), json.dumps(rest, indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}: make room, then start again") from error
 
 
 def _is_state(value: Any) -> bool:

@@ -7,6 +7,14 @@ from config.section import ConfigError
 
 NAMED = ("best", "newest")
 """Checkpoints that a run's folder has; any other name is the path of a file."""
+SUFFIXES = (".safetensors", ".pt")
+"""Of a residual's checkpoint; the second is that of earlier releases."""
+
+
+def residual_place(folder: Path, name: str) -> Path:
+    """The checkpoint `name` in a run's folder `checkpoints`, or where it would be."""
+    places = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def run_folder(key: str, named: str, runs_dir: str) -> Path:
@@ -28,7 +36,7 @@ def checkpoint_file(key: str, named: str, folder: Path | None, others: str = "")
         path = Path(named)
     else:
         assert folder is not None  # without a run there is none by such a name
-        path = folder / "checkpoints" / f"{named}.pt"
+        path = residual_place(folder / "checkpoints", named)
     if not path.is_file():
         raise ConfigError(f"{key}={named}: {path} is missing: give {', '.join(NAMED)}{others}, or a file")
     return path

@@ -108,8 +108,8 @@ def inspect(overrides: tuple[str, ...]) -> None:
     cls=Verb,
     short_help="Converts checkpoints and files of demonstrations.",
     examples={
-        "convert runs/my-run/checkpoints/newest.pt theirs.pt --to published": "for the published code",
-        "convert published.pt ours.pt --to residual algo=policy_decorator": "and back",
+        "convert runs/mine/checkpoints/newest.safetensors theirs.pt --to published": "for the published code",
+        "convert published.pt ours.safetensors --to residual algo=policy_decorator": "and back",
         f"convert {PLANNED} out --to lerobot": "demonstrations as a LeRobot dataset",
         f"convert {PLANNED} some.h5 --to h5": "what training needs of them",
     },

@@ -63,7 +63,7 @@ class Seeds(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--residual", type=ResidualPath(exists=True, dir_okay=False),
-    help="A residual's checkpoint. Default: with RUN its best.pt, else its newest.pt; without RUN none.",
+    help="A residual's checkpoint. Default: with RUN its best, else its newest; without RUN none.",
 )  # fmt: skip
 @click.option("--base-alone", is_flag=True, help="Without the residual.")
 @click.option(
@@ -83,7 +83,7 @@ def evaluate(
 ) -> int:
     """Success over fixed seeds, in several processes: of a run, a checkpoint, a base or a LeRobot policy.
 
-    RUN is a name under runs/, the path of a run's folder, a checkpoint (.pt) of a run, the folder of a base,
+    RUN is a name under runs/, the path of a run's folder, a checkpoint of a run, the folder of a base,
     or a LeRobot policy (folder or hub id). Without it, key=value say which base plays.
     The last line is one JSON object, which is kept beside what was evaluated too.
     """

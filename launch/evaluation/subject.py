@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from actor.policy.run_files import SUFFIXES
 from config.base import ZeroBaseConfig
 from config.compose import compose_config
 from config.main import Config
@@ -20,7 +21,7 @@ from launch.run.trained import base_of_run, config_of_run, residual_of_run
 from launch.share.elsewhere import is_elsewhere, local_copy
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_KINDS = "name a run, a checkpoint (.pt), a folder with a base, or a LeRobot policy"
+_KINDS = "name a run, a checkpoint (.safetensors, or .pt), a folder with a base, or a LeRobot policy"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _of_run(run_dir: Path, overrides: Sequence[str], without_residual: bool) -> 
 
 def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
     """A checkpoint of a base in the published layout, or of a residual in its run's folder."""
-    if path.suffix != ".pt":
+    if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no checkpoint: {_KINDS}")
     above = path.resolve().parents
     if len(above) > 1 and (above[1] / "args.json").is_file():

@@ -162,7 +162,7 @@ def duration(seconds: float | None) -> str:
 
 def places(run_dir: Path) -> dict[str, str]:
     """What of a run can be looked at, and where it is: report, films and best weights that are there."""
-    named = {"report": "report.html", "films": "videos", "best weights": "checkpoints/best.pt"}
+    named = {"report": "report.html", "films": "videos", "best weights": "checkpoints/best.safetensors"}
     return {what: str(run_dir / name) for what, name in named.items() if (run_dir / name).exists()}
 
 

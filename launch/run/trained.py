@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from actor.policy.run_files import NAMED, residual_place
 from config.compose import read_config
 from config.main import Config
 from config.process import UsageError
@@ -24,9 +25,9 @@ def residual_of_run(run: str) -> Path:
     """The run's best residual, or its newest where none was evaluated.
     Raises UsageError: it has none yet."""
     checkpoints = find_run(run) / "checkpoints"
-    for name in ("best.pt", "newest.pt"):
-        if (checkpoints / name).is_file():
-            return checkpoints / name
+    for name in NAMED:
+        if (place := residual_place(checkpoints, name)).is_file():
+            return place
     raise UsageError(f"{checkpoints} has no residual yet: the first one comes within a minute of training")
 
 

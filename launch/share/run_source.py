@@ -11,6 +11,7 @@ import msgspec
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
+from actor.policy.run_files import residual_place
 from config.main import Config
 from config.process import UsageError
 from config.residual import ResidualConfig
@@ -56,7 +57,7 @@ class Shared:
         content = read_checkpoint(place)
         if not isinstance(content, dict) or "actor" not in content:
             raise CheckpointError(
-                f"{place} is no checkpoint of a residual: name best.pt or newest.pt of a run"
+                f"{place} is no checkpoint of a residual: name best, newest, or a file of a run"
             )
         if (found := non_finite_value(content["actor"])) is not None:
             raise CheckpointError(f"{place}: {found}: choose another checkpoint of its run")
@@ -75,7 +76,7 @@ class Shared:
             case "best":
                 return residual_of_run(f"{self.run_dir}")
             case "newest":
-                return self.run_dir / "checkpoints" / "newest.pt"
+                return residual_place(self.run_dir / "checkpoints", "newest")
             case _:
                 return Path(self.checkpoint)
 

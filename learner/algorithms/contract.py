@@ -64,7 +64,7 @@ class Algorithm(Stateful, Protocol):
         ...
 
     def networks(self) -> dict[str, Any]:
-        """What `newest.pt` holds for other tools; empty: there is no such file."""
+        """What `newest.safetensors` holds for other tools; empty: there is no such file."""
         ...
 
 

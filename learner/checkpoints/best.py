@@ -1,4 +1,4 @@
-"""`best.pt`: the residual of the published version whose evaluation promises the highest success.
+"""`best.safetensors`: the residual of the published version whose evaluation promises the highest success.
 
 Evaluations differ in their number of episodes: 40 successes of 40 promise less than 99 of 100. What counts is
 the lower end of the rate's 95 % interval (Wilson 1927)."""
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, write_safetensors
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
+from actor.policy.run_files import residual_place
 from config.algorithm import AlgorithmConfig
 from learner.intervals import wilson_interval
 from protocol.arrays import Columns
@@ -26,7 +27,7 @@ _REMEMBERED_BYTES = 128 << 20
 
 
 class Score(NamedTuple):
-    """How good the residual in `best.pt` is."""
+    """How good the residual in `best.safetensors` is."""
 
     version: int
     success: float
@@ -41,15 +42,16 @@ class Score(NamedTuple):
 class BestCheckpoint:
     """Remembers the versions published lately, and writes one whose evaluation is the best so far.
 
-    The file has what `newest.pt` has without the critics, and `success` and `episodes` of the evaluation.
+    The file has what `newest.safetensors` has without the critics, and `success` and `episodes` of the
+    evaluation.
 
     Args:
-        folder: the run's folder of checkpoints. A `best.pt` in it counts: a worse one does not replace it.
+        folder: the run's folder of checkpoints. A best one in it counts: a worse one does not replace it.
         limit: bytes of weights that are remembered; the oldest versions are forgotten first.
     """
 
     def __init__(self, folder: Path, algo: AlgorithmConfig, limit: int = _REMEMBERED_BYTES) -> None:
-        self.place = folder / "best.pt"
+        self.place = residual_place(folder, "best")
         self.score = _read_score(self.place)
         self._algo, self._limit, self._bytes = algo, limit, 0
         self._recent: dict[int, tuple[int, Columns]] = {}  # version -> updates, weights; oldest first
@@ -87,7 +89,8 @@ class BestCheckpoint:
                 continue
             score = Score(evaluation.version, evaluation.success, len(evaluation.seeds))
             if self.score is None or score.promised >= self.score.promised:
-                write_checkpoint(self.place, content)
+                self.place = self.place.with_suffix(".safetensors")
+                write_safetensors(self.place, content)
                 self.score = score
 
 

@@ -1,11 +1,12 @@
-"""`checkpoints/evaluated/v<version>.pt`: the residuals that were evaluated, for films and for comparisons."""
+"""`checkpoints/evaluated/v<version>.safetensors`: residuals that were evaluated, for films and the like."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from actor.policy.checkpoint_file import write_checkpoint
+from actor.policy.checkpoint_file import write_safetensors
+from actor.policy.run_files import SUFFIXES
 from protocol.messages import Evaluation
 
 FOLDER = "evaluated"
@@ -30,14 +31,17 @@ class EvaluatedCheckpoints:
             content = self._residual_of(evaluation)
             if content is None or self._keep == 0:
                 continue
-            write_checkpoint(self._folder / f"v{evaluation.version}.pt", content)
-            for version in superfluous(sorted(kept_versions(self._folder)), self._keep):
-                (self._folder / f"v{version}.pt").unlink(missing_ok=True)
+            write_safetensors(self._folder / f"v{evaluation.version}.safetensors", content)
+            kept = kept_versions(self._folder)
+            for version in superfluous([*kept], self._keep):
+                kept[version].unlink(missing_ok=True)
+                kept[version].with_suffix(".json").unlink(missing_ok=True)
 
 
 def kept_versions(folder: Path) -> dict[int, Path]:
     """Version -> file, of the residuals in a folder `checkpoints/evaluated`, oldest first."""
-    found = ((re.fullmatch(r"v(\d+)\.pt", path.name), path) for path in folder.glob("v*.pt"))
+    paths = [path for suffix in SUFFIXES for path in folder.glob(f"v*{suffix}")]
+    found = ((re.fullmatch(r"v(\d+)", path.stem), path) for path in paths)
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint, write_safetensors
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
 from config.algorithm import AlgorithmConfig
@@ -15,7 +15,8 @@ from learner.algorithms.finite import NonFiniteError
 
 
 class Checkpoints:
-    """`newest.pt`, the networks, and `training.pt`, all that the next update depends on but the replay.
+    """`newest.safetensors`, the networks, and `training.pt`, all that the next update depends on but the
+    replay.
 
     With the same replay, the update after `load` is the one that would have come after `save`, to the bit on
     a CPU.
@@ -44,13 +45,13 @@ class Checkpoints:
 
 
 def save_checkpoint(folder: Path, algorithm: Algorithm, version: int, algo: AlgorithmConfig) -> Path:
-    """Write `newest.pt` with all networks, if there are any; readable with
-    `torch.load(..., weights_only=True)`. Returns its place."""
+    """Write `newest.safetensors` and its JSON with all networks, if there are any. Returns its place."""
+    place = folder / "newest.safetensors"
     networks = algorithm.networks()
     if networks:
         about = {"version": version, "updates": algorithm.updates, "algo": msgspec.to_builtins(algo)}
-        write_checkpoint(folder / "newest.pt", about | networks)
-    return folder / "newest.pt"
+        write_safetensors(place, about | networks)
+    return place
 
 
 class TrainingState:

@@ -1,7 +1,7 @@
 """Residual checkpoints to and from the layout of Policy Decorator's published code.
 
-    residual-rl convert runs/<name>/checkpoints/newest.pt <published.pt> --to published
-    residual-rl convert <published.pt> <ours.pt> --to residual algo=policy_decorator
+    residual-rl convert runs/<name>/checkpoints/newest.safetensors <published.pt> --to published
+    residual-rl convert <published.pt> <ours.safetensors> --to residual algo=policy_decorator
 
 A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
@@ -16,7 +16,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint, write_safetensors
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
 from actor.policy.weights import Weights, plain_weights
@@ -54,7 +54,7 @@ def export_checkpoint(ours: dict[str, Any]) -> dict[str, Any]:
     Raises LayoutError: networks that the published code does not have."""
     if "success" in ours and "target_critic" not in ours:
         raise LayoutError(
-            "a checkpoint without critics, as best.pt is; the published layout has them: newest.pt"
+            "a checkpoint without critics, as the best one is; the published layout has them: use newest"
         )
     try:
         algo = msgspec.convert(ours["algo"], NetworkKeys)
@@ -183,6 +183,8 @@ def _swap_concat(weight: Tensor, observation: int, algo: AlgoConfig | NetworkKey
 def export_file(source: Path, target: Path) -> None:
     """Write our checkpoint `source` in the published layout.
     Raises CheckpointError, LayoutError: not a residual's checkpoint, or networks that the layout lacks."""
+    if target.suffix == ".safetensors":
+        raise LayoutError(f"{target}: the published code reads files of torch.save: name it .pt")
     ours = _read(source, "actor", "target_critic")
     with _named(source):
         theirs = export_checkpoint(ours)
@@ -192,10 +194,12 @@ def export_file(source: Path, target: Path) -> None:
 def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
     """Write the published checkpoint `source` as one of ours.
     Raises CheckpointError, LayoutError: not a published checkpoint, or not of the networks of `algo`."""
+    if target.suffix != ".safetensors":
+        raise LayoutError(f"{target}: a residual is written as safetensors and JSON: name it .safetensors")
     theirs = _read(source, "res_actor", "qf1", "qf2")
     with _named(source):
         ours = import_checkpoint(theirs, algo)
-    write_checkpoint(target, ours)
+    write_safetensors(target, ours)
 
 
 def _read(source: Path, *networks: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
+from actor.policy.run_files import residual_place
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig
 from config.collect import CollectConfig
 from config.main import Config
@@ -107,7 +108,7 @@ def _residuals(run_dir: Path) -> list[tuple[str, dict[str, Any], list[str]]]:
 
 def _read(run_dir: Path, name: str) -> dict[str, Any] | None:
     try:
-        content = read_checkpoint(run_dir / "checkpoints" / f"{name}.pt")
+        content = read_checkpoint(residual_place(run_dir / "checkpoints", name))
     except CheckpointError:
         return None
     return (

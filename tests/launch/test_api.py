@@ -131,7 +131,7 @@ def test_an_evaluation_is_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found.successes == {seed: seed % 4 != 0 for seed in range(40, 48)}
     assert found.success == pytest.approx((0.75, *wilson_interval(0.75, 8), 8), abs=1e-4)
     assert found.mean_frames == 30 and asked[0].config.task.max_episode_steps == 7
-    assert asked[0].residual == tmp_path / "one/checkpoints/best.pt"
+    assert asked[0].residual == tmp_path / "one/checkpoints/best.safetensors"
     evaluate(tmp_path / "one", base_alone=True)
     assert asked[1].residual is None
     with pytest.raises(UsageError, match="no residual nothing.pt"):

@@ -71,7 +71,7 @@ def test_an_example_of_the_help_can_be_read(
     """What it does is tested elsewhere: here its words must be those of the verb, and its keys must exist."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/my-run/checkpoints").mkdir(parents=True)
-    (tmp_path / "runs/my-run/checkpoints/newest.pt").touch()
+    (tmp_path / "runs/my-run/checkpoints/newest.safetensors").touch()
     monkeypatch.setattr("launch.share.elsewhere.local_copy", lambda _: tmp_path)
     words = shlex.split(example.partition(" > ")[0].partition(" >> ")[0])
     if words[0] != name.split()[0]:

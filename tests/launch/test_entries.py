@@ -182,10 +182,12 @@ REFUSED = [
     ("residual-rl train-base demos=empty out=out", "empty"),
     ("residual-rl train-base device=nonsense out=out", "device=nonsense cannot be used"),
     ("residual-rl convert none.pt out.pt --to published", "none.pt"),
+    ("residual-rl convert other.pt out.pt --to residual", "name it .safetensors"),
+    ("residual-rl convert other.pt out.safetensors --to published", "name it .pt"),
     ("residual-rl convert junk.pt out.pt --to published", "junk.pt is not a readable checkpoint"),
     ("residual-rl convert other.pt out.pt --to published", "other.pt, actor is no state dict"),
     (
-        "residual-rl convert other.pt out.pt --to residual algo=policy_decorator",
+        "residual-rl convert other.pt out.safetensors --to residual algo=policy_decorator",
         "not the published layout",
     ),
     ("residual-rl convert other.pt out.pt --to residual algo=nosuch", "nosuch"),

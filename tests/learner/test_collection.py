@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actor.link.uplink import Uplink
-from actor.policy.checkpoint_file import write_checkpoint
+from actor.policy.checkpoint_file import write_safetensors
 from actor.policy.contract import CheckpointError
 from actor.policy.from_run import with_residual
 from actor.policy.make import make_base
@@ -136,7 +136,7 @@ def trained(folder: Path, words: tuple[str, ...] = ()) -> dict[str, torch.Tensor
     content = {"version": 3, "updates": 9, "algo": msgspec.to_builtins(algo), "actor": weights}
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").touch()
-    write_checkpoint(folder / "checkpoints" / "best.pt", content)
+    write_safetensors(folder / "checkpoints" / "best.safetensors", content)
     return weights
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_play_is_refused_in_one_line(tmp_path: Path, free_ports: tup
     with pytest.raises(ConfigError, match="algo.from_run=taught is no run: name a run's folder"):
         with_residual(make(tmp_path, free_ports, *words))
     trained(tmp_path / "taught")
-    with pytest.raises(ConfigError, match=r"newest\.pt is missing: give best, newest, or a file"):
+    with pytest.raises(ConfigError, match=r"newest\.safetensors is missing: give best, newest, or a file"):
         with_residual(make(tmp_path, free_ports, *words, "algo.checkpoint=newest"))
     other = make(tmp_path, free_ports, *words, "task=stack_cube")
     with pytest.raises(CheckpointError, match="does not fit this task and base") as refused:

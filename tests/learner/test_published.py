@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import torch
 
-from actor.policy.checkpoint_file import read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, write_safetensors
 from config.collect import CollectConfig
 from config.compose import compose_config
 from config.main import Config
@@ -33,13 +33,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Any]:
     words = (f"base.path={diffusion_base(tmp_path / 'base')}", "algo.residual_dims=null", RELATIONS)
     folder = tmp_path / "one"
     config = shared_run(folder, *words, "learner.wandb.project=test")
-    best = read_checkpoint(folder / "checkpoints" / "best.pt")
+    best = read_checkpoint(folder / "checkpoints" / "best.safetensors")
     newest = {name: best[name] for name in ("algo", "actor")} | {
         "version": 9,
         "updates": 90,
         "critic": best["actor"],
     }
-    write_checkpoint(folder / "checkpoints" / "newest.pt", newest)
+    write_safetensors(folder / "checkpoints" / "newest.safetensors", newest)
     (folder / "summary.json").write_text(json.dumps({"frames": 5000, "replay": "/somewhere"}))
     (folder / "machine.json").write_text(json.dumps({"commit": "0123abc", "host": "box"}))
     (folder / "metrics.jsonl").write_text("")
@@ -83,8 +83,8 @@ def test_what_is_kept_has_no_critics_and_no_path_of_this_machine(
 
 def test_the_best_is_not_sent_twice_where_it_is_the_newest(run: tuple[Path, Any]) -> None:
     folder, config = run
-    best = folder / "checkpoints" / "best.pt"
-    write_checkpoint(folder / "checkpoints" / "newest.pt", read_checkpoint(best))
+    best = folder / "checkpoints" / "best.safetensors"
+    write_safetensors(folder / "checkpoints" / "newest.safetensors", read_checkpoint(best))
     residual, base = (each.point["artifact"] for each in published(folder, config))
     assert residual["aliases"][:2] == ["best", "final"] and base["type"] == "base-policy"
 
@@ -92,7 +92,7 @@ def test_the_best_is_not_sent_twice_where_it_is_the_newest(run: tuple[Path, Any]
 def test_a_run_without_a_checkpoint_has_none(run: tuple[Path, Any]) -> None:
     folder, config = run
     for name in ("best", "newest"):
-        (folder / "checkpoints" / f"{name}.pt").unlink()
+        (folder / "checkpoints" / f"{name}.safetensors").unlink()
     assert published(folder, config) == []
 
 

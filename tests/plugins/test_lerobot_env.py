@@ -104,7 +104,7 @@ def shipped(folder: Path, *words: str) -> Config:
     """A run of the shipped base with a residual of small random weights."""
     import msgspec
 
-    from actor.policy.checkpoint_file import write_checkpoint
+    from actor.policy.checkpoint_file import write_safetensors
     from actor.policy.residual import ResidualActor
 
     config = compose_config([f"runs_dir={folder.parent}", f"name={folder.name}", "base.native=false", *words])
@@ -117,7 +117,7 @@ def shipped(folder: Path, *words: str) -> Config:
     content = {
         "version": 1, "updates": 1, "algo": msgspec.to_builtins(config.algo), "actor": residual.state_dict()
     }  # fmt: skip
-    write_checkpoint(folder / "checkpoints" / "best.pt", content)
+    write_safetensors(folder / "checkpoints" / "best.safetensors", content)
     return config
 
 
@@ -154,5 +154,5 @@ def test_lerobot_eval_succeeds_where_our_evaluation_does(tmp_path: Path, episode
     there = successes_there(
         tmp_path / "policy", tmp_path / "out", episodes, 2, f"--env.max_episode_steps={limit}"
     )
-    assert there == successes_here(config, tmp_path / "run" / "checkpoints" / "best.pt")
+    assert there == successes_here(config, tmp_path / "run" / "checkpoints" / "best.safetensors")
     assert episodes < 50 or 5 < sum(there) < 45

@@ -210,7 +210,7 @@ def test_a_run_without_a_checkpoint_and_a_folder_that_exists_are_refused(tmp_pat
         exported(tmp_path / "run", tmp_path)
     with pytest.raises(UsageError, match="no checkpoint"):
         exported(tmp_path / "run", tmp_path / "out", "--checkpoint", "newest")
-    (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
+    (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
     with pytest.raises(UsageError, match="has no residual yet"):
         exported(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from actor.policy.checkpoint_file import write_checkpoint
+from actor.policy.checkpoint_file import read_checkpoint, write_safetensors
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import EvaluatedPolicy
 from actor.policy.diffusion.checkpoint import save_agent
@@ -59,7 +59,7 @@ def shared_run(folder: Path, *words: str) -> Config:
         "actor": residual.state_dict(), "success": 0.75, "episodes": 20,
     }  # fmt: skip
     (folder / "checkpoints").mkdir()
-    write_checkpoint(folder / "checkpoints" / "best.pt", content)
+    write_safetensors(folder / "checkpoints" / "best.safetensors", content)
     return config
 
 
@@ -95,7 +95,7 @@ def ours(
     base = base or make_base(config.base, config.task, "cpu")
     first = config.learner.evaluation.first_seed
     policy = EvaluatedPolicy.of(config, base, num_envs=num_envs, first_seed=first)
-    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    content = read_checkpoint(run / "checkpoints" / "best.safetensors")
     policy.adopt(content["version"], content["actor"], BASE_ALONE)
     begun: list[bool] = []
 

@@ -55,7 +55,7 @@ def add_results(run_dir: Path) -> None:
     (run_dir / "report.html").touch()
     (run_dir / "videos").mkdir()
     (run_dir / "checkpoints").mkdir(exist_ok=True)
-    (run_dir / "checkpoints/best.pt").touch()
+    (run_dir / "checkpoints/best.safetensors").touch()
 
 
 def points_of(run_dir: Path) -> list[dict[str, Any]]:

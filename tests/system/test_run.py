@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
+from actor.policy.checkpoint_file import read_checkpoint
 from tests.support.helpers import left_running
 
 SMALL = (
@@ -56,9 +56,9 @@ def test_a_small_run_ends_by_itself_with_everything_in_its_folder(
     assert {"success_base", "success_full", "queue_rows", "disk_mb", "policy_lag", "waiting_for"} <= {
         key for point in points for key in point
     }
-    checkpoint = torch.load(run_dir / "checkpoints" / "newest.pt", weights_only=True)
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / "newest.safetensors")
     assert checkpoint["updates"] == summary["updates"]
-    best = torch.load(run_dir / "checkpoints" / "best.pt", weights_only=True)
+    best = read_checkpoint(run_dir / "checkpoints" / "best.safetensors")
     assert best["success"] == summary["best_success"] >= summary["final_success"]
     assert summary["best_checkpoint"] in output and summary["stopped_early"] is None
     dataset = open_replay(run_dir)

@@ -95,7 +95,7 @@ def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_fea
     assert updates >= 5
     base = make_base(config.base, config.task, "cpu")
     width = 25 + base.obs_horizon * 42
-    newest = config.run_dir / "checkpoints" / "newest.pt"
+    newest = config.run_dir / "checkpoints" / "newest.safetensors"
     assert read_checkpoint(newest)["actor"]["observation_mean"].shape == (width,)
     assert read_spec(config.run_dir / "replay").features_dim == base.obs_horizon * 42
     ring = make_ring(2000, config, base)

@@ -109,7 +109,7 @@ def test_the_base_of_another_run_is_an_expert(tmp_path: Path):
     ("error", "said", "words"),
     [
         (ConfigError, "is no run: name a run's folder", ["actor.expert.run=nowhere"]),
-        (ConfigError, "best.pt is missing: give best, newest, base, or a file", []),
+        (ConfigError, "best.safetensors is missing: give best, newest, base, or a file", []),
         (CheckpointError, "does not fit this algo, base and task", ["actor.expert.checkpoint={folder}/x.pt"]),
     ],
 )

@@ -1,5 +1,6 @@
 """Files of tensors."""
 
+import json
 import os
 import pickle
 import shutil
@@ -9,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from actor.policy.checkpoint_file import Unread, read_checkpoint, write_checkpoint
+from actor.policy.checkpoint_file import Unread, read_checkpoint, write_checkpoint, write_safetensors
 from actor.policy.contract import CheckpointError
 from tests.support.spoiled import LFS_POINTER, PAGE, cut_short
 
@@ -143,3 +145,42 @@ def test_a_full_disk_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights\.pt cannot be written"):
         write_checkpoint(path, {"version": 2})
     assert read_checkpoint(path) == {"version": 1}
+
+
+def residual(version: int) -> dict[str, Any]:
+    shared = torch.full((2, 3), float(version))
+    networks = {"critic": {"0.weight": shared}, "target_critic": {"0.weight": shared.T}, "nothing": {}}
+    return {
+        "version": version,
+        "algo": {"hidden": [3], "head": None},
+        "log_temperature": shared[0, 0],
+        **networks,
+    }
+
+
+def test_a_residual_is_safetensors_and_json_that_other_tools_read(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "best.safetensors"
+    write_safetensors(path, residual(7))
+    torch.testing.assert_close(read_checkpoint(path), residual(7), rtol=0, atol=0)
+    assert json.loads(path.with_suffix(".json").read_text())["version"] == 7
+    assert {*load_file(path)} == {"critic.0.weight", "target_critic.0.weight", "log_temperature"}
+
+
+def test_weights_are_read_with_what_is_said_of_them_after_a_kill_between_the_files(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "best.safetensors"
+    write_safetensors(path, residual(1))
+    old = path.with_suffix(".json").read_bytes()
+    write_safetensors(path, residual(2))
+    path.with_suffix(".json").write_bytes(old)
+    torch.testing.assert_close(read_checkpoint(path), residual(2), rtol=0, atol=0)
+
+
+def test_a_full_disk_leaves_a_residual_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    write_safetensors(path, residual(1))
+    (tmp_path / "best.safetensors.new").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match=r"best\.safetensors cannot be written.*make room"):
+        write_safetensors(path, residual(2))
+    torch.testing.assert_close(read_checkpoint(path), residual(1), rtol=0, atol=0)

@@ -17,7 +17,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> 
     run = tmp_path / "runs" / "mine"
     (run / "checkpoints").mkdir(parents=True)
     write_config(run / "config.yaml", compose_config(["name=mine", "task.max_episode_steps=33"]))
-    for name in ("best.pt", "newest.pt"):
+    for name in ("best.safetensors", "newest.pt"):  # the second is of an earlier release
         (run / "checkpoints" / name).touch()
     base = tmp_path / "stack"
     (base / "checkpoints").mkdir(parents=True)
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> 
 
 def test_a_run_plays_its_best_residual(place: Path) -> None:
     found = find_subject("mine", ["learner.evaluation.episodes=7"], None, base_alone=False)
-    assert found.residual == Path("runs/mine/checkpoints/best.pt")
+    assert found.residual == Path("runs/mine/checkpoints/best.safetensors")
     assert (found.config.task.max_episode_steps, found.config.learner.evaluation.episodes) == (33, 7)
     assert found.results == Path("runs/mine/checkpoints/best.evaluated.json")
 

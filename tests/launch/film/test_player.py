@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from actor.evaluate_base import make_policy
+from actor.policy.checkpoint_file import write_safetensors
 from actor.policy.contract import BasePolicy
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
@@ -65,8 +66,8 @@ def full(base: BasePolicy, tmp_path_factory: pytest.TempPathFactory) -> Role:
     weights = torch.Generator().manual_seed(1)
     for value in residual.parameters():
         value.data.copy_(0.1 * torch.randn(value.shape, generator=weights))
-    place = tmp_path_factory.mktemp("weights") / "v4.pt"
-    torch.save({"version": 4, "actor": residual.state_dict()}, place)
+    place = tmp_path_factory.mktemp("weights") / "v4.safetensors"
+    write_safetensors(place, {"version": 4, "actor": residual.state_dict()})
     return Role("full", 4, place)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from actor.policy.checkpoint_file import write_safetensors
 from actor.policy.residual import ResidualActor
 from config.compose import compose_config, write_config
 from config.main import Config
@@ -41,7 +42,7 @@ def write_residual(place: Path, config: Config, version: int, size: float) -> No
         value.data.copy_(size * torch.randn(value.shape, generator=generator))
     place.parent.mkdir(parents=True, exist_ok=True)
     content = {"version": version, "actor": residual.state_dict(), "algo": msgspec.to_builtins(config.algo)}
-    torch.save(content, place)
+    write_safetensors(place, content)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     write_config(folder / "config.yaml", config)
     log = EvaluationLog(folder, resume=False)
     for version, size in ((0, 0.0), (3, 0.02), (9, 0.05)):
-        place = folder / f"checkpoints/evaluated/v{version}.pt"
+        place = folder / f"checkpoints/evaluated/v{version}.safetensors"
         if version:
             write_residual(place, config, version, size)
             ended = run(repository, "evaluate", folder, "--residual", place)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
+from actor.policy.checkpoint_file import write_safetensors
 from actor.policy.contract import CheckpointError
 from config.process import UsageError
 from launch.show.film.roles import base_role, newest_role, timelapse_roles
@@ -18,23 +18,23 @@ def record(policy: str, version: int, *successes: bool, first: int = 5) -> Evalu
 
 def keep(run_dir: Path, *versions: int) -> None:
     for version in versions:
-        write(run_dir / f"checkpoints/evaluated/v{version}.pt", version)
+        write(run_dir / f"checkpoints/evaluated/v{version}.safetensors", version)
 
 
 def write(place: Path, version: int) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"version": version, "actor": {}}, place)
+    write_safetensors(place, {"version": version, "actor": {}})
 
 
 def test_the_newest_evaluated_residual_that_is_kept_plays_with_all_its_outcomes(tmp_path: Path) -> None:
     keep(tmp_path, 3, 7)
-    write(tmp_path / "checkpoints/best.pt", 3)
+    write(tmp_path / "checkpoints/best.safetensors", 3)
     evaluations = [
         record("base", 0, False, True), record("full", 3, True), record("full", 7, False),
         record("full", 7, False, True, True, first=6), record("full", 9, True),
     ]  # fmt: skip
     role = newest_role(tmp_path, evaluations)
-    assert (role.version, role.residual) == (7, tmp_path / "checkpoints/evaluated/v7.pt")
+    assert (role.version, role.residual) == (7, tmp_path / "checkpoints/evaluated/v7.safetensors")
     assert role.outcomes == {5: False, 6: False, 7: True, 8: True}
     assert base_role(evaluations).outcomes == {5: False, 6: True}
 
@@ -42,9 +42,9 @@ def test_the_newest_evaluated_residual_that_is_kept_plays_with_all_its_outcomes(
 def test_without_a_kept_one_the_best_or_newest_plays_and_its_outcomes_are_known_if_it_was_evaluated(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path / "checkpoints/newest.pt", 8)
+    write(tmp_path / "checkpoints/newest.safetensors", 8)
     assert newest_role(tmp_path, []).version == 8 and newest_role(tmp_path, []).outcomes == {}
-    write(tmp_path / "checkpoints/best.pt", 4)
+    write(tmp_path / "checkpoints/best.safetensors", 4)
     role = newest_role(tmp_path, [record("full", 4, True), record("full", 6, False)])
     assert (role.version, role.outcomes) == (4, {5: True})
 
@@ -53,8 +53,8 @@ def test_a_run_without_a_residual_or_with_a_broken_one_is_one_line(tmp_path: Pat
     with pytest.raises(UsageError, match="checkpoints has no residual yet"):
         newest_role(tmp_path, [])
     (tmp_path / "checkpoints").mkdir()
-    torch.save({"actor": {}}, tmp_path / "checkpoints/best.pt")
-    with pytest.raises(CheckpointError, match=r"best\.pt is no checkpoint of a residual"):
+    write_safetensors(tmp_path / "checkpoints/best.safetensors", {"actor": {}})
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is no checkpoint of a residual"):
         newest_role(tmp_path, [])
 
 

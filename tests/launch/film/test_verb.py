@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
-import torch
 from click.testing import CliRunner
 
+from actor.policy.checkpoint_file import write_safetensors
 from actor.simulators import maniskill
 from actor.simulators.contract import RenderError
 from config.compose import compose_config, write_config
@@ -35,7 +35,7 @@ def run_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "a"
     write_config(folder / "config.yaml", compose_config([f"runs_dir={folder.parent}", "name=a"]))
     (folder / "checkpoints").mkdir()
-    torch.save({"version": 3, "actor": {}}, folder / "checkpoints/newest.pt")
+    write_safetensors(folder / "checkpoints/newest.safetensors", {"version": 3, "actor": {}})
     return folder
 
 

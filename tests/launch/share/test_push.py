@@ -70,7 +70,8 @@ def test_a_policy_is_what_lerobot_loads_and_the_residual_for_this_project(run: P
         "policy_preprocessor.json", "residual.json", "residual.safetensors", "training.yaml",
     }  # fmt: skip
     ours, theirs = (
-        read_checkpoint(path) for path in (run / "checkpoints/best.pt", folder / "residual.safetensors")
+        read_checkpoint(path)
+        for path in (run / "checkpoints/best.safetensors", folder / "residual.safetensors")
     )
     assert ours.keys() == theirs.keys()
     assert {name: theirs[name] for name in ("version", "success", "episodes")} == {

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from actor.evaluate_base import make_policy
+from actor.policy.checkpoint_file import read_checkpoint
 from learner.checkpoints.best import BestCheckpoint
 from learner.checkpoints.evaluated import EvaluatedCheckpoints, kept_versions, superfluous
 from protocol.messages import Evaluation
@@ -38,7 +39,7 @@ def test_each_evaluated_residual_is_kept_and_neither_the_base_nor_one_that_is_fo
     tmp_path: Path,
 ) -> None:
     assert kept(tmp_path, 50, evaluation(0, "base"), evaluation(2), evaluation(7), evaluation(44)) == [2, 7]
-    content = torch.load(tmp_path / "evaluated/v7.pt", weights_only=True)
+    content = read_checkpoint(tmp_path / "evaluated/v7.safetensors")
     assert (content["version"], content["updates"], content["success"], content["episodes"]) == (
         7,
         700,
@@ -48,7 +49,8 @@ def test_each_evaluated_residual_is_kept_and_neither_the_base_nor_one_that_is_fo
     assert torch.equal(
         content["actor"]["layer.weight"], torch.from_numpy(make_weights(7).columns["layer.weight"])
     )
-    assert {path.name for path in tmp_path.rglob("*.pt")} == {"v2.pt", "v7.pt"}
+    names = {path.name for path in tmp_path.rglob("v*")}
+    assert names == {"v2.safetensors", "v2.json", "v7.safetensors", "v7.json"}
 
 
 @pytest.mark.parametrize(
@@ -68,4 +70,4 @@ def test_a_kept_residual_plays(tmp_path: Path) -> None:
     residual = ResidualActor(CONFIG.algo, base.observation_dim, base.action_dim)
     content = {"version": 4, "actor": residual.state_dict(), "success": 1.0, "episodes": 2}
     EvaluatedCheckpoints(tmp_path, lambda _: content, keep=1).add([evaluation(4)])
-    assert make_policy(CONFIG, base, tmp_path / "evaluated/v4.pt", num_envs=1).weights_version == 4
+    assert make_policy(CONFIG, base, tmp_path / "evaluated/v4.safetensors", num_envs=1).weights_version == 4

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.evaluate_base import make_policy
+from actor.policy.checkpoint_file import read_checkpoint, write_safetensors
 from actor.policy.contract import CheckpointError
 from config.process import UsageError
 from learner.algorithms.residual_sac import ResidualSAC
@@ -69,7 +70,7 @@ def algorithm(*overrides: str) -> tuple[ResidualSAC, object]:
 @pytest.mark.parametrize("actor_input", ["obs", "obs_base_action"])
 def test_networks_written_as_published_give_what_ours_give(critic_input, actor_input, tmp_path: Path) -> None:
     ours, algo = algorithm(f"algo.critic_input={critic_input}", f"algo.actor_input={actor_input}")
-    saved = torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True)
+    saved = read_checkpoint(save_checkpoint(tmp_path, ours, 3, algo))
     theirs = export_checkpoint(saved)
     assert set(theirs) == {"res_actor", "qf1", "qf2", "log_sac_alpha"}
     actor = PublishedActor(OBSERVATION + (NUMBERS if actor_input == "obs_base_action" else 0))
@@ -92,7 +93,7 @@ def test_networks_written_as_published_give_what_ours_give(critic_input, actor_i
 @pytest.mark.parametrize("critic_input", ["sum", "concat"])
 def test_there_and_back_nothing_changes(critic_input: str, tmp_path: Path) -> None:
     ours, algo = algorithm(f"algo.critic_input={critic_input}")
-    theirs = export_checkpoint(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
+    theirs = export_checkpoint(read_checkpoint(save_checkpoint(tmp_path, ours, 3, algo)))
     again, _ = algorithm(f"algo.critic_input={critic_input}")
     back = import_checkpoint(theirs, algo)
     again.actor.load_state_dict(back["actor"], strict=True)
@@ -106,11 +107,11 @@ def test_there_and_back_nothing_changes(critic_input: str, tmp_path: Path) -> No
 
 def test_the_command_goes_both_ways(tmp_path: Path) -> None:
     ours, algo = algorithm()
-    mine, theirs, back = tmp_path / "newest.pt", tmp_path / "published.pt", tmp_path / "back" / "newest.pt"
-    save_checkpoint(tmp_path, ours, 3, algo)
+    mine = save_checkpoint(tmp_path, ours, 3, algo)
+    theirs, back = tmp_path / "published.pt", tmp_path / "back" / "newest.safetensors"
     export_file(mine, theirs)
     import_file(theirs, back, make_config("algo=policy_decorator").algo)
-    assert torch.load(back, weights_only=True)["actor"]["head.weight"].shape == (2 * NUMBERS, 256)
+    assert read_checkpoint(back)["actor"]["head.weight"].shape == (2 * NUMBERS, 256)
 
 
 def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_path: Path) -> None:
@@ -120,7 +121,8 @@ def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_pat
         plan=lambda history, keys, images: history[:, -1, :1, None].expand(-1, 4, ACTION) / 10,
     )  # fmt: skip
     ours, algo = algorithm()
-    mine, theirs, back = save_checkpoint(tmp_path, ours, 3, algo), tmp_path / "out.pt", tmp_path / "back.pt"
+    mine = save_checkpoint(tmp_path, ours, 3, algo)
+    theirs, back = tmp_path / "out.pt", tmp_path / "back.safetensors"
     export_file(mine, theirs)
     import_file(theirs, back, make_config("algo=policy_decorator").algo)
     observation = torch.randn(5, OBSERVATION)
@@ -143,7 +145,9 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
     config = make_config()
     ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
     place = save_checkpoint(tmp_path, ours, 1, config.algo)
-    with pytest.raises(LayoutError, match=r"newest\.pt: .* only algo\.head=gaussian, this is deterministic"):
+    with pytest.raises(
+        LayoutError, match=r"newest\.safetensors: .* only algo\.head=gaussian, this is deterministic"
+    ):
         export_file(place, tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
     for words in (("algo.sees=[proprioception]",), ("algo.critics_see=[proprioception]",)):
@@ -152,9 +156,7 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
         place = save_checkpoint(tmp_path, seeing, 1, config.algo)
         with pytest.raises(LayoutError, match=r"has only algo\.(sees|critics_see)=\[state\], this is"):
             export_file(place, tmp_path / "out.pt")
-    theirs = export_checkpoint(
-        torch.load(save_checkpoint(tmp_path, *_and_version(algorithm())), weights_only=True)
-    )
+    theirs = export_checkpoint(read_checkpoint(save_checkpoint(tmp_path, *_and_version(algorithm()))))
     with pytest.raises(LayoutError, match="hidden"):
         import_checkpoint(theirs, make_config("algo=policy_decorator", "algo.hidden=[128,128,128]").algo)
 
@@ -164,7 +166,7 @@ def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_no
 ) -> None:
     ours, algo = algorithm()
     place = save_checkpoint(tmp_path, ours, 3, algo)
-    saved = torch.load(place, weights_only=True)
+    saved = read_checkpoint(place)
     wanted = export_checkpoint(saved)
     saved["algo"] |= {"pessimism_about": "value", "actor_layer_norm": False, "scale_from": 0.5}
     del saved["algo"]["gamma"]
@@ -173,8 +175,8 @@ def test_a_checkpoint_of_an_earlier_release_is_exported_where_the_networks_do_no
     for part in ("res_actor", "qf1", "qf2"):
         assert all(torch.equal(older[part][name], value) for name, value in wanted[part].items())
     del saved["algo"]["critic_input"]
-    torch.save(saved, place)
-    with pytest.raises(LayoutError, match=r"newest\.pt: .*critic_input"):
+    write_safetensors(place, saved)
+    with pytest.raises(LayoutError, match=r"newest\.safetensors: .*critic_input"):
         export_file(place, tmp_path / "out.pt")
 
 
@@ -202,7 +204,8 @@ def test_a_checkpoint_that_cannot_be_converted_is_one_line_with_its_path(
 ) -> None:
     ours, algo = algorithm()
     place = save_checkpoint(tmp_path, ours, 3, algo)
-    torch.save(change(torch.load(place, weights_only=True)), place)
+    content, place = read_checkpoint(place), place.with_suffix(".pt")  # as earlier releases wrote it
+    torch.save(change(content), place)
     with pytest.raises(UsageError, match=rf"newest\.pt.*{says}") as refused:
         export_file(place, tmp_path / "out.pt")
     assert "\n" not in str(refused.value) and not (tmp_path / "out.pt").exists()
@@ -213,11 +216,11 @@ def test_a_checkpoint_that_cannot_be_converted_is_one_line_with_its_path(
 )
 def test_a_published_file_that_lacks_a_part_is_one_line_with_its_path(change, tmp_path: Path) -> None:
     ours, algo = algorithm()
-    theirs = export_checkpoint(torch.load(save_checkpoint(tmp_path, ours, 3, algo), weights_only=True))
+    theirs = export_checkpoint(read_checkpoint(save_checkpoint(tmp_path, ours, 3, algo)))
     torch.save(theirs | change, tmp_path / "published.pt")
     with pytest.raises(UsageError, match=r"published\.pt") as refused:
-        import_file(tmp_path / "published.pt", tmp_path / "out.pt", algo)
-    assert "\n" not in str(refused.value) and not (tmp_path / "out.pt").exists()
+        import_file(tmp_path / "published.pt", tmp_path / "out.safetensors", algo)
+    assert "\n" not in str(refused.value) and not (tmp_path / "out.safetensors").exists()
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
@@ -225,10 +228,10 @@ def test_names_that_wrappers_gave_are_understood(prefix: str, tmp_path: Path) ->
     ours, algo = algorithm()
     place = save_checkpoint(tmp_path, ours, 3, algo)
     export_file(place, tmp_path / "plain.pt")
-    saved = torch.load(place, weights_only=True)
+    saved = read_checkpoint(place)
     for part in ("actor", "target_critic"):
         saved[part] = {prefix + name: value for name, value in saved[part].items()}
-    torch.save(saved, place)
+    write_safetensors(place, saved)
     export_file(place, tmp_path / "wrapped.pt")
     plain, wrapped = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("plain", "wrapped"))
     assert torch.equal(plain["res_actor"]["fc_mean.weight"], wrapped["res_actor"]["fc_mean.weight"])
