@@ -1,7 +1,13 @@
-"""PPO and GRPO in a run: learner and two actors over real sockets, stopped in the middle and resumed."""
+"""PPO and GRPO in a run: learner and two actors over real sockets, stopped in the middle and resumed; killed,
+with each of them a process."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +19,7 @@ from actor.loop import run_actor
 from config.compose import compose_config
 from config.main import Config
 from learner.run import run_learner
+from tests.support.helpers import left_running
 from tests.support.runs import points, wait_for
 
 SMALL = (
@@ -70,3 +77,70 @@ def play(config: Config, until: Callable[[], bool]) -> None:
         thread.join(60)
     if errors:
         raise errors[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_whoever_is_killed_a_decision_is_in_one_batch_or_in_none(
+    algo: str, tmp_path: Path, free_ports: tuple[int, int], repository: Path
+) -> None:
+    """pytest -m slow tests/system/test_on_policy.py"""
+    notes = tmp_path / "notes.jsonl"
+    words = [
+        *SMALL, *ALGORITHMS[algo], f"runs_dir={tmp_path}", f"wire.experience_port={free_ports[0]}",
+        f"wire.weights_port={free_ports[1]}", "learner.total_frames=1000000", "learner.checkpoint_every_s=1",
+        "algo.max_version_lag=1",
+    ]  # fmt: skip
+    started = list[subprocess.Popen[str]]()
+
+    def start(module: str, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, *more, *words]
+        process = subprocess.Popen(
+            command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    def facts() -> list[dict]:
+        return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+    def batches() -> int:
+        return sum("batch" in fact for fact in facts())
+
+    learner = start("tests.system.on_policy_child", str(notes))
+    actors = [start("actor", f"actor.index={index}") for index in range(2)]
+    try:
+        for round_ in range(4):
+            before = batches()
+            wait_for(lambda before=before: batches() >= before + 4, learner)
+            killed = [[learner], [actors[0]], [learner, actors[1]], [learner]][round_]
+            for process in killed:
+                os.killpg(process.pid, signal.SIGKILL)
+            if learner in killed:
+                learner = start("tests.system.on_policy_child", str(notes))
+            actors = [
+                start("actor", f"actor.index={index}") if actor in killed else actor
+                for index, actor in enumerate(actors)
+            ]
+        before = batches()
+        wait_for(lambda: batches() >= before + 4, learner)
+        learner.send_signal(signal.SIGINT)
+        assert learner.wait(60) == 0
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+            assert not left_running(process.pid)
+    learned = dict[int, list[tuple[int, ...]]]()
+    for fact in facts():
+        if "resumed" in fact:  # what was learned since the checkpoint is lost with the weights
+            learned = {number: used for number, used in learned.items() if number < fact["resumed"]}
+        else:
+            assert fact["batch"] not in learned
+            learned[fact["batch"]] = [tuple(row) for row in fact["used"]]
+    assert sum("resumed" in fact for fact in facts()) == 3 and len(learned) >= 12
+    assert list(learned) == list(range(len(learned)))
+    times = Counter(row for used in learned.values() for row in used)
+    assert times and {*times.values()} == {1}
