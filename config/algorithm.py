@@ -52,8 +52,13 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
         return True
 
     @property
+    def pushed_dims(self) -> tuple[int, ...] | None:
+        """Action dimensions to which actors add noise although they play the base alone; None: all."""
+        return ()
+
+    @property
     def scale(self) -> float:
-        """Largest change by the residual; 1 without one."""
+        """Largest change by the residual, or by noise in place of one; 1 without them."""
         return 1.0
 
     def describe(self) -> str:

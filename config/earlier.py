@@ -16,6 +16,15 @@ _ADDED: dict[str, Any] = {
 # The same of a residual's settings.
 _ADDED_TO_RESIDUAL: dict[str, Any] = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
 
+# The same of rejection sampling's: actors added no noise.
+_ADDED_TO_REJECTION: dict[str, Any] = {
+    "residual_scale": 1.0,
+    "residual_dims": None,
+    "noise_std": 0.0,
+    "noise_probability": 1.0,
+    "noise_decisions": 1,
+}
+
 # Keys and values that were removed, and what to do instead.
 REMOVED = {
     "actor_layer_norm": "the actor has no layer norm",
@@ -70,6 +79,8 @@ def algo_of_this_release(given: Mapping[str, Any]) -> dict[str, Any]:
     algo = {"kind": "residual", **given}  # files of earlier releases know no other
     if algo["kind"] == "residual":
         algo = copy.deepcopy(_ADDED_TO_RESIDUAL) | algo
+    elif algo["kind"] == "rejection_sampling":
+        algo = _ADDED_TO_REJECTION | algo
     elif isinstance(played := algo.get("residual"), dict):
         algo["residual"] = algo_of_this_release(cast(dict[str, Any], played))
     return algo

@@ -51,13 +51,35 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
     sft_steps: int
     rounds: int
     prior_fraction: float
+    residual_scale: float
+    residual_dims: tuple[int, ...] | None
+    noise_std: float
+    noise_probability: float
+    noise_decisions: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, "successes_to_start", "sft_steps", "rounds")
-        self.at_least(0, "min_frames")
+        self.at_least(1, "successes_to_start", "sft_steps", "rounds", "noise_decisions")
+        self.at_least(0, "min_frames", "noise_std")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
+        self.positive("residual_scale")
+        self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
+        dims = self.residual_dims
+        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
+        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
 
     @property
     def reads_demos(self) -> bool:
         return self.prior_fraction > 0
+
+    @property
+    def pushed_dims(self) -> tuple[int, ...] | None:
+        return self.residual_dims if self.noise_std else ()
+
+    @property
+    def scale(self) -> float:
+        return self.residual_scale
+
+    def describe(self) -> str:
+        dims = "all" if self.residual_dims is None else list(self.residual_dims)
+        return f"base alone, noise on dims {dims}" if self.noise_std else super().describe()

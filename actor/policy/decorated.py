@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from actor.policy.contract import BasePolicy
-from actor.policy.exploration import Exploration, best_residual
+from actor.policy.exploration import Exploration, PushedBase, best_residual, pushed_base
 from actor.policy.features import FeaturedBase, Planned, planned, rounded, sizes_of
 from actor.policy.gaussian import make_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
@@ -51,6 +51,7 @@ class DecoratedPolicy:
     Args:
         first_seed: sub-environment i plays the episodes first_seed + i, first_seed + i + N, ...; the random
             numbers of base, mask and noise depend on the episode's seed alone.
+        pushed: what gets noise in place of a residual, where there is none.
         ladder: share of the noise that each sub-environment gets in a noise ladder; None: i / (N - 1).
         features_dim: of the base's features, which are then computed at each decision.
     """
@@ -69,6 +70,7 @@ class DecoratedPolicy:
             device=config.actor.device,
             first_seed=first_seed,
             features_dim=sizes.features,
+            pushed=pushed_base(config, base.action_dim),
         )
 
     def __init__(
@@ -83,6 +85,7 @@ class DecoratedPolicy:
         first_seed: int,
         ladder: Sequence[float] | None = None,
         features_dim: int = 0,
+        pushed: PushedBase | None = None,
     ) -> None:
         self._bases, self._residual = {0: base}, residual
         self._act_horizon = base.act_horizon
@@ -91,8 +94,11 @@ class DecoratedPolicy:
         self._rows = torch.arange(num_envs, device=self._device)
         self._episodes = EpisodeSeeds(first_seed, num_envs)
         shares = torch.linspace(0, 1, num_envs).tolist() if ladder is None else ladder
+        self._explored = residual or pushed
         self._exploration = (
-            None if residual is None else Exploration(residual, self._episodes, shares, self._device)
+            None
+            if self._explored is None
+            else Exploration(self._explored, self._episodes, shares, self._device)
         )
         self._history = self._zeros(base.obs_horizon, base.observation_dim)
         self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
@@ -112,10 +118,10 @@ class DecoratedPolicy:
 
     @property
     def changes(self) -> Tensor:
-        """(A,) bool: the action dimensions that the residual may change; none without a residual."""
-        if self._residual is None:
+        """(A,) bool: the action dimensions that residual or noise may change; none without them."""
+        if self._explored is None:
             return torch.zeros(self._plan.shape[-1], dtype=torch.bool)
-        return self._residual.changes
+        return self._explored.changes
 
     def adopt(self, version: int, weights: dict[str, Tensor], behaviour: Behaviour) -> None:
         """Take newer weights. Decisions under way keep the residual that they have."""

@@ -8,7 +8,51 @@ from torch import Tensor
 from actor.policy.noise import EpisodeSeeds, Use, normal, uniform
 from actor.policy.residual import ResidualActor
 from actor.policy.tiles import in_tiles
+from config.main import Config
+from config.section import ConfigError
 from protocol.messages import Behaviour
+
+
+class PushedBase:
+    """Stands for the residual of a base that plays alone: zero, so that noise is all that is added to the
+    base's actions, the same in all frames of a decision.
+
+    Args:
+        dims: action dimensions that get noise; None: all.
+    """
+
+    gaussian = False
+
+    def __init__(
+        self, dims: Sequence[int] | None, frames: int, action_dim: int, device: torch.device
+    ) -> None:
+        self.changes = torch.zeros(action_dim, dtype=torch.bool, device=device)
+        self.changes[list(range(action_dim) if dims is None else dims)] = True
+        self.outputs, self._frames = int(self.changes.sum()), frames
+
+    def spread(self, residual: Tensor) -> Tensor:
+        """(B, outputs) as a whole decision's residual (B, k * A)."""
+        full = residual.new_zeros(len(residual), self._frames, len(self.changes))
+        full[:, :, self.changes] = residual[:, None]
+        return full.flatten(1)
+
+    def limit(self, residual: Tensor) -> Tensor:
+        """Cut to [-1, 1]."""
+        return residual.clamp(-1, 1)
+
+
+def pushed_base(config: Config, action_dim: int) -> PushedBase | None:
+    """None: actors add no noise to the base.
+    Raises ConfigError: it would be added to dimensions that actions do not have."""
+    dims = config.algo.pushed_dims
+    if dims == ():
+        return None
+    if dims is not None and max(dims) >= action_dim:
+        raise ConfigError(
+            f"algo.residual_dims={list(dims)} must lie in 0 .. {action_dim - 1}: the task's action "
+            f"dimension is {action_dim}"
+        )
+    return PushedBase(dims, config.algo.residual_every, action_dim, torch.device(config.actor.device))
 
 
 class Exploration:
@@ -16,7 +60,11 @@ class Exploration:
     `ladder`: share of the noise that each sub-environment gets where `noise_ladder` is set."""
 
     def __init__(
-        self, residual: ResidualActor, episodes: EpisodeSeeds, ladder: Sequence[float], device: torch.device
+        self,
+        residual: ResidualActor | PushedBase,
+        episodes: EpisodeSeeds,
+        ladder: Sequence[float],
+        device: torch.device,
     ) -> None:
         self._residual, self._episodes, self._device = residual, episodes, device
         self._ladder = torch.tensor(ladder, device=device)
@@ -48,6 +96,8 @@ class Exploration:
         return self._residual.limit(chosen) * mask[:, None]
 
     def _sampled(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
+        if isinstance(self._residual, PushedBase):
+            return torch.zeros_like(base_plan)
         if not self._residual.gaussian:
             return best_residual(self._residual, observation, base_plan)
         noise = self._normal(rows, Use.SAMPLED_RESIDUAL)

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from config.tuning import RejectionConfig, SftConfig
 from learner.algorithms.contract import Goal
 from learner.schedule.counted import Counted
 from learner.tuning.successes import Successes
 from protocol.arrays import Columns
+from protocol.messages import Behaviour
 
 
 class SftSchedule(Counted):
@@ -100,6 +103,16 @@ class RoundSchedule(Counted):
         if used is None or self._started_at is not None:
             return used
         return f"{used}, and the base was not trained: {self.waiting_for}"
+
+    def behaviour(self) -> Behaviour:
+        return msgspec.structs.replace(
+            super().behaviour(),
+            mask_probability=1.0,
+            noise_std=self._algo.noise_std,
+            noise_ladder=True,
+            noise_probability=self._algo.noise_probability,
+            noise_decisions=self._algo.noise_decisions,
+        )
 
     def figures(self) -> dict[str, float]:
         return {"rounds": float(self.rounds_begun), **self._successes.figures()}

@@ -9,6 +9,7 @@ import torch
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.residual import ResidualActor
+from config.section import ConfigError
 from protocol.messages import BASE_ALONE
 from tests.support.behaviour import residual_acts
 from tests.support.diffusion import base_keys, small_agent
@@ -92,6 +93,42 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
     policy.behaviour = residual_acts(1.0, noise_std=0.5, noise_probability=0.0)
     policy.begin(torch.zeros(2, 3))
     assert not policy.act().residual.any()
+
+
+def tuned_policy(*words: str, kind: type[DecoratedPolicy] = DecoratedPolicy) -> DecoratedPolicy:
+    """Of a run that trains its base."""
+    config = make_config(
+        "algo=rejection_sampling", "algo.residual_every=2", "algo.residual_dims=[1]",
+        "algo.residual_scale=0.5", *words,
+    )  # fmt: skip
+    return kind.of(config, CountingBase(), num_envs=3, first_seed=0)
+
+
+def test_a_base_that_plays_alone_is_pushed_in_the_chosen_dimensions() -> None:
+    policy = tuned_policy()
+    policy.adopt(1, {}, residual_acts(1.0, noise_std=0.5, noise_decisions=2))
+    policy.begin(torch.zeros(3, 3))
+    first, *others = [policy.act() for _ in range(6)]
+    assert policy.changes.tolist() == [False, True]
+    assert not first.residual[:, :, 0].any() and (first.residual[:, :, 1] != 0).all()
+    assert torch.equal(first.residual[:, 0], first.residual[:, 1])
+    assert [torch.equal(first.residual, later.residual) for later in others] == [True] * 3 + [False] * 2
+    wanted = (first.base_plan + 0.5 * first.residual)[:, 0].clamp(-1, 1)
+    assert torch.equal(first.action, wanted) and not torch.equal(first.action, first.base_plan[:, 0])
+
+
+@pytest.mark.parametrize("words", [(), ("algo.noise_std=0",)])
+def test_a_base_is_evaluated_without_pushes_and_plays_without_where_there_are_none(words: tuple[str]) -> None:
+    policy = tuned_policy(*words, kind=DecoratedPolicy if words else EvaluatedPolicy)
+    policy.adopt(1, {}, residual_acts(1.0, noise_std=0.5))
+    policy.begin(torch.zeros(3, 3))
+    chosen = policy.act()
+    assert not chosen.residual.any() and torch.equal(chosen.action, chosen.base_plan[:, 0].clamp(-1, 1))
+
+
+def test_pushes_of_a_dimension_that_actions_lack_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"algo\.residual_dims=\[2\] must lie in 0 \.\. 1"):
+        tuned_policy("algo.residual_dims=[2]")
 
 
 def test_residual_and_noise_stay_in_the_range_of_the_residual():

@@ -48,6 +48,11 @@ def test_actors_wait_while_more_than_a_round_is_late() -> None:
     assert schedule.takes_data
 
 
+def test_actors_push_the_base_as_the_settings_say() -> None:
+    behaviour = rounds(1000, SimpleNamespace(episodes=10, figures=dict)).behaviour()
+    assert (behaviour.noise_std, behaviour.noise_decisions, behaviour.mask_probability) == (0.6, 25, 1)
+
+
 def test_rounds_go_on_after_a_restart() -> None:
     have = SimpleNamespace(episodes=10, figures=dict)
     first = rounds(1000, have)
