@@ -1,5 +1,7 @@
 """What algorithms that train the base have in common."""
 
+from typing import Literal
+
 from config.algorithm import AlgorithmConfig
 
 
@@ -71,6 +73,10 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
     @property
     def reads_demos(self) -> bool:
         return self.prior_fraction > 0
+
+    @property
+    def decides(self) -> Literal["exploring", "best"]:
+        return "exploring" if self.noise_std else "best"
 
     @property
     def pushed_dims(self) -> tuple[int, ...] | None:

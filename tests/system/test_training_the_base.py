@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 
@@ -41,7 +42,7 @@ ALGORITHMS = {
     "sft": ("algo=sft", "algo.steps=40", "learner.total_frames=400"),
     "rejection_sampling": (
         "algo=rejection_sampling", "algo.successes_to_start=2", "algo.rounds=4", "algo.sft_steps=10",
-        "learner.total_frames=400",
+        "learner.total_frames=400", "algo.noise_probability=1",
     ),
 }  # fmt: skip
 
@@ -99,6 +100,10 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["updates"] == 40 and summary["final_success"] == 1.0
     assert any(point.get("loss/base") is not None for point in points(run_dir))
+    # What actors played: the base, pushed where the algorithm says so.
+    [frames] = (run_dir / "replay" / "data").rglob("*.parquet")
+    pushed = pandas.read_parquet(frames)["residual"].map(any)
+    assert pushed.any() == (algo == "rejection_sampling") and not pushed.all()
     require_plain_base(config, run_dir / "checkpoints" / "bases" / "newest")
     require_plain_base(config, run_dir / "checkpoints" / "bases" / "best")
 

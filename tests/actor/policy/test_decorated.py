@@ -9,6 +9,7 @@ import torch
 from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.residual import ResidualActor
+from config.compose import compose_config
 from config.section import ConfigError
 from protocol.messages import BASE_ALONE
 from tests.support.behaviour import residual_acts
@@ -97,14 +98,13 @@ def test_noise_lasts_for_its_decisions_and_ends_with_the_episode():
 
 def tuned_policy(*words: str, kind: type[DecoratedPolicy] = DecoratedPolicy) -> DecoratedPolicy:
     """Of a run that trains its base."""
-    config = make_config(
-        "algo=rejection_sampling", "algo.residual_every=2", "algo.residual_dims=[1]",
-        "algo.residual_scale=0.5", *words,
-    )  # fmt: skip
+    settings = ("algo.residual_every=2", "algo.residual_dims=[1]", "algo.residual_scale=0.5")
+    config = compose_config(["algo=rejection_sampling", *settings, *words])
     return kind.of(config, CountingBase(), num_envs=3, first_seed=0)
 
 
 def test_a_base_that_plays_alone_is_pushed_in_the_chosen_dimensions() -> None:
+    assert compose_config(["algo=rejection_sampling"]).algo.decides == "exploring"  # who acts in a run
     policy = tuned_policy()
     policy.adopt(1, {}, residual_acts(1.0, noise_std=0.5, noise_decisions=2))
     policy.begin(torch.zeros(3, 3))
