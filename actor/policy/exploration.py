@@ -96,13 +96,14 @@ class Exploration:
         return self._residual.limit(chosen) * mask[:, None]
 
     def _sampled(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
-        if isinstance(self._residual, PushedBase):
+        residual = self._residual
+        if isinstance(residual, PushedBase):
             return torch.zeros_like(base_plan)
-        if not self._residual.gaussian:
-            return best_residual(self._residual, observation, base_plan)
+        if not residual.gaussian:
+            return best_residual(residual, observation, base_plan)
         noise = self._normal(rows, Use.SAMPLED_RESIDUAL)
         return in_tiles(
-            lambda o, p, n: self._residual.sample(self._residual.sight(o), p, noise=n).residual,
+            lambda o, p, n: residual.sample(residual.sight(o), p, noise=n).residual,
             observation, base_plan, noise,
         )  # fmt: skip
 
