@@ -4,6 +4,7 @@ A residual's is `<name>.safetensors` with the tensors, as `<part>.<name>`, and `
 The former has the rest too: whenever a process was killed, weights are read with what is said of them.
 """
 
+import errno
 import json
 import re
 import zipfile
@@ -36,11 +37,13 @@ def read_checkpoint(path: Path) -> Any:
     Raises CheckpointError: the file is missing or not a checkpoint."""
     require_weights(path)
     if path.suffix == ".safetensors":
+        if zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path} is a file of torch.save, whatever its name: name it .pt")
         return _read_safetensors(path)
     if _is_safetensors(path):
         raise CheckpointError(
-            f"{path} is a safetensors file, whatever its name: make one of torch.save of it, with "
-            "torch.save({'ema_agent': safetensors.torch.load_file(path)}, 'best.pt')"
+            f"{path} is a safetensors file, whatever its name: name a residual's .safetensors, and of a "
+            "base's make torch.save({'ema_agent': safetensors.torch.load_file(path)}, 'best.pt')"
         )
     try:
         with torch.serialization.safe_globals(_stand_ins(path)):
@@ -66,10 +69,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
                 part, dot, name_in_part = name.partition(".")
                 state = content.setdefault(part, {}) if dot else content
                 state[name_in_part if dot else part] = file.get_tensor(name)
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} or {beside.name} cannot be read ({reason(error)}): copy both again"
-        ) from error
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        named = f"{path} or {beside.name}" if beside.is_file() else str(path)
+        raise CheckpointError(f"{named} cannot be read ({reason(error)}): copy it again") from error
     return content
 
 
@@ -90,7 +92,11 @@ def write_safetensors(path: Path, content: dict[str, Any]) -> None:
             fresh.write_bytes(save(own, {_REST: json.dumps(rest)}))
         replace_text(path.with_suffix(".json"), json.dumps(rest, indent=2, sort_keys=True) + "\n")
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}: make room, then start again") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        todo = "make room" if full else "let this user write there"
+        raise CheckpointError(
+            f"{error.filename or path} cannot be written: {error.strerror}: {todo}, then start again"
+        ) from error
 
 
 def _is_state(value: Any) -> bool:

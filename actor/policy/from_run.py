@@ -65,7 +65,7 @@ def read_residual(config: Config) -> dict[str, Any]:
 def _settings(content: dict[str, Any], place: Path | None) -> PlayedResidual:
     try:
         return msgspec.convert(algo_of_this_release(content["algo"]), PlayedResidual)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"{place}: its algo settings are not of this release: {one_line(error)}"
         ) from error

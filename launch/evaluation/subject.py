@@ -109,8 +109,8 @@ def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
         raise UsageError(f"{path} is no checkpoint: {_KINDS}")
     above = path.resolve().parents
     if len(above) > 1 and (above[1] / "args.json").is_file():
-        if path.name != "best.pt":
-            raise UsageError(f"{path}: a base plays its checkpoints/best.pt: name the folder {above[1]}")
+        if path.stem != "best":
+            raise UsageError(f"{path}: a base plays its best checkpoint: name the folder {above[1]}")
         return Subject(_with_base(path.parent.parent, overrides), None)
     run_dir = next((folder for folder in above if is_run(folder)), None)
     if run_dir is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from actor.policy.run_files import residual_place
 from config.process import UsageError
 
 Point = dict[str, Any]
@@ -162,8 +163,9 @@ def duration(seconds: float | None) -> str:
 
 def places(run_dir: Path) -> dict[str, str]:
     """What of a run can be looked at, and where it is: report, films and best weights that are there."""
-    named = {"report": "report.html", "films": "videos", "best weights": "checkpoints/best.safetensors"}
-    return {what: str(run_dir / name) for what, name in named.items() if (run_dir / name).exists()}
+    best = residual_place(run_dir / "checkpoints", "best")
+    named = {"report": run_dir / "report.html", "films": run_dir / "videos", "best weights": best}
+    return {what: str(place) for what, place in named.items() if place.exists()}
 
 
 def _best(summary: Point, place: str | None) -> str:

@@ -106,6 +106,6 @@ def _read_score(place: Path) -> Score | None:
         if (found := non_finite_value(content)) is not None:
             raise CheckpointError(found)
         return Score(int(content["version"]), float(content["success"]), int(content["episodes"]))
-    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+    except (CheckpointError, KeyError, TypeError, ValueError, OverflowError) as error:
         log.warning("%s cannot be used (%s): the next evaluated residual replaces it", place, error)
         return None

@@ -34,8 +34,9 @@ class EvaluatedCheckpoints:
             write_safetensors(self._folder / f"v{evaluation.version}.safetensors", content)
             kept = kept_versions(self._folder)
             for version in superfluous([*kept], self._keep):
-                kept[version].unlink(missing_ok=True)
+                # A kill between the two leaves no description without weights.
                 kept[version].with_suffix(".json").unlink(missing_ok=True)
+                kept[version].unlink(missing_ok=True)
 
 
 def kept_versions(folder: Path) -> dict[int, Path]:

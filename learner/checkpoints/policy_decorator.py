@@ -196,6 +196,8 @@ def import_file(source: Path, target: Path, algo: AlgoConfig) -> None:
     Raises CheckpointError, LayoutError: not a published checkpoint, or not of the networks of `algo`."""
     if target.suffix != ".safetensors":
         raise LayoutError(f"{target}: a residual is written as safetensors and JSON: name it .safetensors")
+    if (beside := target.with_suffix(".json")).exists() and not target.exists():
+        raise LayoutError(f"{target}: {beside.name} beside it would be replaced: choose another name")
     theirs = _read(source, "res_actor", "qf1", "qf2")
     with _named(source):
         ours = import_checkpoint(theirs, algo)

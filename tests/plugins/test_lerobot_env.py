@@ -144,6 +144,7 @@ def successes_there(policy: Path, out: Path, episodes: int, batch: int, *words: 
     return info["per_task"][0]["metrics"]["successes"]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("episodes", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_lerobot_eval_succeeds_where_our_evaluation_does(tmp_path: Path, episodes: int) -> None:
     limit = 100 if episodes == 50 else 10

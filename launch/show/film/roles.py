@@ -82,7 +82,8 @@ def _outcomes(evaluations: Iterable[EvaluationRecord], policy: Policy, version: 
 
 
 def _version_of(place: Path) -> int:
+    content = read_checkpoint(place)
     try:
-        return int(read_checkpoint(place)["version"])
-    except (KeyError, TypeError, ValueError) as error:
+        return int(content["version"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{place} is no checkpoint of a residual") from error

@@ -76,6 +76,18 @@ def test_safetensors_under_another_name_are_called_that(tmp_path: Path) -> None:
     save_file({"weight": torch.rand(3)}, tmp_path / "best.pt")
     with pytest.raises(CheckpointError, match=r"best\.pt is a safetensors file.*torch\.save\(.*load_file"):
         read_checkpoint(tmp_path / "best.pt")
+    write_checkpoint(tmp_path / "best.safetensors", {"weight": torch.rand(3)})
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is a file of torch\.save.*name it \.pt"):
+        read_checkpoint(tmp_path / "best.safetensors")
+
+
+def test_a_description_that_is_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_file({"actor.weight": torch.rand(3)}, path)
+    path.with_suffix(".json").write_text("[" * 200_000)
+    with pytest.raises(CheckpointError, match=r"best\.safetensors or best\.json cannot be read") as refused:
+        read_checkpoint(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_link_that_leads_nowhere_is_called_that(tmp_path: Path) -> None:

@@ -105,6 +105,16 @@ def test_there_and_back_nothing_changes(critic_input: str, tmp_path: Path) -> No
             assert torch.equal(repeated[part][name], value), name
 
 
+def test_a_json_file_that_is_no_checkpoints_is_not_replaced(tmp_path: Path) -> None:
+    ours, algo = algorithm()
+    theirs = tmp_path / "published.pt"
+    export_file(save_checkpoint(tmp_path, ours, 3, algo), theirs)
+    (tmp_path / "args.json").write_text("{}")
+    with pytest.raises(LayoutError, match=r"args\.json beside it would be replaced"):
+        import_file(theirs, tmp_path / "args.safetensors", make_config("algo=policy_decorator").algo)
+    assert (tmp_path / "args.json").read_text() == "{}"
+
+
 def test_the_command_goes_both_ways(tmp_path: Path) -> None:
     ours, algo = algorithm()
     mine = save_checkpoint(tmp_path, ours, 3, algo)
