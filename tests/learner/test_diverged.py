@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import torch
 
 from actor.link.uplink import Uplink
+from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.finite import non_finite_value
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
@@ -47,8 +47,8 @@ def config(tmp_path: Path, free_ports: tuple[int, int]) -> Config:
     )  # fmt: skip
 
 
-def saved(config: Config, name: str = "training") -> dict[str, Any]:
-    return torch.load(config.run_dir / "checkpoints" / f"{name}.pt", weights_only=True)
+def saved(config: Config, name: str = "training.pt") -> dict[str, Any]:
+    return read_checkpoint(config.run_dir / "checkpoints" / name)
 
 
 def acting(config: Config, then: Callable[[], None], ended: threading.Event) -> threading.Thread:
@@ -135,7 +135,9 @@ def test_it_ends_with_what_and_where_from_and_with_mended_data_it_goes_on(
     # What is on disk is from before.
     before = saved(config)["algorithm"]["updates"]
     assert 0 < before < described["update"]
-    assert all(non_finite_value(saved(config, name)) is None for name in ("training", "newest"))
+    assert all(
+        non_finite_value(saved(config, name)) is None for name in ("training.pt", "newest.safetensors")
+    )
     train_on(config, before + 8)
     assert saved(config)["algorithm"]["updates"] > before + 8
 
