@@ -14,6 +14,12 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
     def __post_init__(self) -> None:
         self.at_least(1, "residual_every")
 
+    def require_dims(self, key: str) -> None:
+        """Raise ValueError unless `key` has action dimensions, or is None for all of them."""
+        dims = getattr(self, key)
+        fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
+        self.require(fit, key, "different dimensions of 0 or more, or null")
+
     @property
     def plays(self) -> Any:
         """The residual that actors add to the base, a ResidualConfig; None: they play the base alone."""

@@ -27,9 +27,7 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
         self.positive("residual_scale")
         self.at_least(0, "last_layer_gain")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
-        dims = self.residual_dims
-        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
-        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+        self.require_dims("residual_dims")
         ranges_fit = all(0 <= first < end for first, end in self.proprioception)
         self.require(ranges_fit, "proprioception", "ranges [first, end) with first below end")
         self.require_seen("sees")

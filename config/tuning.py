@@ -66,9 +66,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         self.positive("residual_scale")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
-        dims = self.residual_dims
-        dims_fit = dims is None or (len(set(dims)) == len(dims) > 0 and min(dims) >= 0)
-        self.require(dims_fit, "residual_dims", "different dimensions of 0 or more, or null")
+        self.require_dims("residual_dims")
 
     @property
     def reads_demos(self) -> bool:

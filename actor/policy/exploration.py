@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from actor.policy.noise import EpisodeSeeds, Use, normal, uniform
-from actor.policy.residual import ResidualActor
+from actor.policy.residual import ResidualActor, changed_dims
 from actor.policy.tiles import in_tiles
 from config.main import Config
-from config.section import ConfigError
 from protocol.messages import Behaviour
 
 
@@ -18,17 +17,15 @@ class PushedBase:
     base's actions, the same in all frames of a decision.
 
     Args:
-        dims: action dimensions that get noise; None: all.
+        dims: action dimensions that get noise.
     """
 
     gaussian = False
 
-    def __init__(
-        self, dims: Sequence[int] | None, frames: int, action_dim: int, device: torch.device
-    ) -> None:
+    def __init__(self, dims: Sequence[int], frames: int, action_dim: int, device: torch.device) -> None:
         self.changes = torch.zeros(action_dim, dtype=torch.bool, device=device)
-        self.changes[list(range(action_dim) if dims is None else dims)] = True
-        self.outputs, self._frames = int(self.changes.sum()), frames
+        self.changes[list(dims)] = True
+        self.outputs, self._frames = len(dims), frames
 
     def spread(self, residual: Tensor) -> Tensor:
         """(B, outputs) as a whole decision's residual (B, k * A)."""
@@ -42,17 +39,11 @@ class PushedBase:
 
 
 def pushed_base(config: Config, action_dim: int) -> PushedBase | None:
-    """None: actors add no noise to the base.
+    """None: actors add no noise to a base that plays alone.
     Raises ConfigError: it would be added to dimensions that actions do not have."""
-    dims = config.algo.pushed_dims
-    if dims == ():
-        return None
-    if dims is not None and max(dims) >= action_dim:
-        raise ConfigError(
-            f"algo.residual_dims={list(dims)} must lie in 0 .. {action_dim - 1}: the task's action "
-            f"dimension is {action_dim}"
-        )
-    return PushedBase(dims, config.algo.residual_every, action_dim, torch.device(config.actor.device))
+    dims = changed_dims(config.algo.pushed_dims, action_dim)
+    device = torch.device(config.actor.device)
+    return PushedBase(dims, config.algo.residual_every, action_dim, device) if dims else None
 
 
 class Exploration:

@@ -14,6 +14,17 @@ from config.section import ConfigError
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 
+def changed_dims(dims: tuple[int, ...] | None, action_dim: int) -> tuple[int, ...]:
+    """Those of algo.residual_dims, or all. Raises ConfigError: actions have no such dimension."""
+    chosen = tuple(range(action_dim)) if dims is None else dims
+    if any(not 0 <= dim < action_dim for dim in chosen):
+        raise ConfigError(
+            f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task's action "
+            f"dimension is {action_dim}"
+        )
+    return chosen
+
+
 class ResidualSample(NamedTuple):
     """A residual (B, k * A) and its log-probability (B,); zero for a deterministic head."""
 
@@ -43,12 +54,7 @@ class ResidualActor(nn.Module):
         observation_dim = self.sight.dim
         self.frames = algo.residual_every
         plan_dim = self.frames * action_dim
-        chosen = tuple(range(action_dim)) if algo.residual_dims is None else algo.residual_dims
-        if any(not 0 <= dim < action_dim for dim in chosen):
-            raise ConfigError(
-                f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task's action "
-                f"dimension is {action_dim}"
-            )
+        chosen = changed_dims(algo.residual_dims, action_dim)
         self.outputs = len(chosen) * (1 if algo.residual_shape == "constant" else self.frames)
         # For each action dimension its place among those that the residual may change, else one behind them.
         places = [chosen.index(dim) if dim in chosen else len(chosen) for dim in range(action_dim)]
