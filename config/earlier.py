@@ -71,7 +71,23 @@ def refuse_removed(given: Mapping[str, Any]) -> None:
 
 def of_this_release(plain: Mapping[str, Any], algo: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says, `algo` being its section of that name, with the keys that it lacks."""
-    return _filled(plain, copy.deepcopy(_ADDED)) | {"algo": algo_of_this_release(algo)}
+    filled = _filled(plain, copy.deepcopy(_ADDED)) | {"algo": algo_of_this_release(algo)}
+    _move_success_ends(filled.get("task"))
+    return filled
+
+
+def _move_success_ends(task: Any) -> None:
+    """It was a key of task.gymnasium, and true for all other simulators."""
+    if not isinstance(task, dict):
+        return
+    section = cast(dict[str, Any], task)
+    gymnasium = section.get("gymnasium")
+    moved = True
+    if isinstance(gymnasium, dict):
+        inner = cast(dict[str, Any], gymnasium)
+        moved = inner.get("success_ends", True)
+        section["gymnasium"] = {key: value for key, value in inner.items() if key != "success_ends"}
+    section.setdefault("success_ends", moved)
 
 
 def algo_of_this_release(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Config(Section, frozen=True):
         clip = self.algo.target_clip if isinstance(self.algo, AlgoConfig) else None
         if clip == "reachable" and not self.task.success_ends:
             raise ValueError(
-                "algo.target_clip must be null or [low, high] for task.gymnasium.success_ends=false, since "
+                "algo.target_clip must be null or [low, high] for task.success_ends=false, since "
                 "returns are of more than one success, got reachable"
             )
 

@@ -17,7 +17,6 @@ class GymnasiumConfig(Section, frozen=True):
     package: str | None
     success: Literal["is_success", "success", "terminated", "reward"]
     success_reward: float | None
-    success_ends: bool
 
     def __post_init__(self) -> None:
         self.filled("package")
@@ -66,6 +65,7 @@ class TaskConfig(Section, frozen=True):
     reward_mode: Literal["sparse", "normalized_dense", "own"]
     reconfigure: bool
     success: str
+    success_ends: bool
     success_frames: int
 
     def __post_init__(self) -> None:
@@ -88,11 +88,6 @@ class TaskConfig(Section, frozen=True):
         self.require(shown, "obs", "state where cameras names no camera, such as [render]")
         self._require_simulator()
 
-    @property
-    def success_ends(self) -> bool:
-        """Whether success ends an episode."""
-        return self.gymnasium is None or self.gymnasium.success_ends
-
     def _require_simulator(self) -> None:
         ours = self.simulator == "gymnasium"
         self.require((self.gymnasium is not None) == ours, "gymnasium", "given for simulator=gymnasium alone")
@@ -101,6 +96,11 @@ class TaskConfig(Section, frozen=True):
         rule = f"sparse or {dense} for simulator={self.simulator}"
         self.require(self.reward_mode in ("sparse", dense), "reward_mode", rule)
         self.require(ours or self.obs != "pixels", "obs", "state or both for simulator=maniskill")
+
+    @property
+    def simulator_ends(self) -> bool:
+        """Whether the simulator's own success ends an episode. That of a classifier always does."""
+        return self.success_ends and self.classifier is None
 
     @property
     def classifier(self) -> Path | None:

@@ -34,7 +34,7 @@ class BatchedEnvironment:
         envs = ManiSkillVectorEnv(
             playable_simulator(task, backend, num_envs),
             auto_reset=True,
-            ignore_terminations=task.classifier is not None,
+            ignore_terminations=not task.simulator_ends,
         )
         return cls(envs, seed, task.cameras)
 

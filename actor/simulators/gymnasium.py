@@ -51,8 +51,7 @@ class TaskEnvironment(gymnasium.Wrapper):
         observation, given, terminated, truncated, info = self.env.step(self.scale.own(action))
         reward = float(given)
         success = self._succeeded(info, reward, terminated, ended=terminated or truncated)
-        # With a classifier, its success ends an episode.
-        if self._settings.success_ends and self._task.classifier is None:
+        if self._task.simulator_ends:
             terminated = terminated or success
         if self._task.reward_mode == "sparse":
             reward = float(success)

@@ -111,7 +111,7 @@ def single_environment(
 
     torch.set_num_threads(1)
     made = playable_simulator(task, "physx_cpu", 1, picture)
-    env: gymnasium.Env = CPUGymWrapper(made, ignore_terminations=task.classifier is not None)
+    env: gymnasium.Env = CPUGymWrapper(made, ignore_terminations=not task.simulator_ends)
     quicken()
     shown = CameraObservation(env, task) if task.cameras else env
     return SeededEpisodes(shown, first_seed, stride, lambda: no_contacts(env.unwrapped))

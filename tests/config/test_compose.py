@@ -152,3 +152,16 @@ def test_a_file_of_a_release_before_a_key_was_added_is_read(tmp_path: Path) -> N
 
     assert not found.trust_remote_code and not found.learner.wandb.replay
     assert found.task.proprioception == {} and found.learner == config.learner
+
+
+def test_success_ends_where_a_file_of_a_release_before_said_so(tmp_path: Path) -> None:
+    for task, moved in (("fetch_reach", False), ("pick_cube", True)):
+        write_config(tmp_path / "config.yaml", compose_config([f"task={task}"]))
+        plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+        del plain["task"]["success_ends"]
+        if task == "fetch_reach":
+            plain["task"]["gymnasium"]["success_ends"] = False
+            plain["algo"]["target_clip"] = None
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+
+        assert read_config(tmp_path / "config.yaml").task.success_ends is moved

@@ -77,12 +77,8 @@ def drawing() -> None:
 
 def a_task(env_id: str = "Shelf-v0", **changes: Any) -> TaskConfig:
     """A task with changes to task.gymnasium, where their names are its keys, else to task."""
-    inner = {
-        key: changes.pop(key)
-        for key in ("package", "success", "success_reward", "success_ends")
-        if key in changes
-    }
-    usual = {"success": "is_success", "success_reward": None, "success_ends": True}
+    inner = {key: changes.pop(key) for key in ("package", "success", "success_reward") if key in changes}
+    usual = {"success": "is_success", "success_reward": None}
     settings = msgspec.structs.replace(PENDULUM.gymnasium, **usual | inner)
     return msgspec.structs.replace(PENDULUM, env_id=env_id, gymnasium=settings, **changes)
 

@@ -137,12 +137,18 @@ def test_real_simulators_restart_where_they_are_told_to(make) -> None:
         envs.close()
 
 
-def test_an_episode_goes_on_beyond_the_simulators_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ManiSkill's own word is `true_success` alone."""
+@pytest.fixture
+def always_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every frame of PickCube is a success."""
     from mani_skill.envs.tasks import PickCubeEnv
 
     said = {"success": torch.tensor([True]), "is_grasped": torch.tensor([False])}
     monkeypatch.setattr(PickCubeEnv, "evaluate", lambda _: said)
+
+
+@pytest.mark.usefixtures("always_solved")
+def test_an_episode_goes_on_beyond_the_simulators_success() -> None:
+    """ManiSkill's own word is `true_success` alone."""
     envs = JudgedEnvironment(in_one_batch(), Calls(), 1)
     try:
         envs.reset(5)
@@ -166,3 +172,24 @@ def test_rows_have_both_words_and_the_reward_is_the_classifiers() -> None:
     assert columns["reward"].tolist() == [[0, 0], [1, 0]]
     assert columns["true_success"].tolist() == [[False, True], [False, False]]
     assert columns["terminated"].tolist() == [False, True]
+
+
+@pytest.mark.usefixtures("always_solved")
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize(("ends", "ended"), [(True, [True, True]), (False, [False, True])])
+def test_maniskills_success_ends_an_episode_where_the_configuration_says_so(
+    ends: bool, ended: list[bool], batched: bool
+) -> None:
+    task = make_config("task.max_episode_steps=2", f"task.success_ends={ends}", "algo.target_clip=null").task
+    if batched:
+        envs = BatchedEnvironment.make(task, "physx_cpu", 1, 5)
+    else:
+        envs = ProcessEnvironment(task, shares(1, 1), 5)
+    try:
+        envs.reset(5)
+        steps = [envs.step(torch.zeros(1, envs.action_dim)) for _ in range(2)]
+        assert [step.ended.item() for step in steps] == ended
+        assert all(step.success.all() and step.reward.item() == 1 for step in steps)
+        assert [step.terminated.item() for step in steps] == [ends, ends]
+    finally:
+        envs.close()
