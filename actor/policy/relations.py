@@ -60,6 +60,10 @@ class Relations(nn.Module):
         metres = self.metres(observation).flatten(1)
         return torch.cat([observation, torch.asinh(metres / STEP)], dim=1)
 
+    def distances(self, observation: Tensor) -> Tensor:
+        """(B, R): asinh(d / STEP) of each relation's length d."""
+        return torch.asinh(self.metres(observation).norm(dim=-1) / STEP)
+
     def metres(self, observation: Tensor) -> Tensor:
         """(B, R, 3): each relation's point, seen from its origin."""
         point, origin = observation[:, self.places].unbind(2)

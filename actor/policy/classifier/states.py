@@ -14,8 +14,8 @@ class StateClassifier(nn.Module):
     """Several networks, each trained without another part of the episodes: where one is fooled by a state
     that it never saw, the others seldom are.
 
-    Observations are seen as the residual sees them, with `relations`; `scale_to` gives them zero mean and
-    unit deviation.
+    Observations are seen as the residual sees them, with `relations`, and with their lengths: whether a task
+    is solved is often a question of distance. `scale_to` gives all of it zero mean and unit deviation.
     """
 
     mean: Tensor
@@ -27,7 +27,7 @@ class StateClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.related = Relations(relations, observation_dim)
-        width = self.related.observation_dim
+        width = self.related.observation_dim + len(relations)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.members = nn.ModuleList(_network(width, hidden) for _ in range(members))
@@ -35,7 +35,7 @@ class StateClassifier(nn.Module):
 
     def scale_to(self, observations: Tensor) -> None:
         """Take mean and deviation from observations (M, O)."""
-        seen = self.related(observations)
+        seen = self._described(observations)
         self.mean.copy_(seen.mean(0))
         deviation = seen.std(0)
         # What hardly varies, such as a joint that rests, must not become large elsewhere.
@@ -43,7 +43,7 @@ class StateClassifier(nn.Module):
 
     def seen(self, observation: Tensor) -> Tensor:
         """What the networks get of observations (N, O)."""
-        return ((self.related(observation) - self.mean) * self.scale).clamp(-10, 10)
+        return ((self._described(observation) - self.mean) * self.scale).clamp(-10, 10)
 
     def logits(self, member: int, seen: Tensor) -> Tensor:
         """(N,) of one network."""
@@ -54,6 +54,9 @@ class StateClassifier(nn.Module):
         seen = self.seen(observation.to(self.mean.device))
         each = [torch.sigmoid(self.logits(member, seen)) for member in range(len(self.members))]
         return torch.stack(each).mean(0).to(observation.device)
+
+    def _described(self, observation: Tensor) -> Tensor:
+        return torch.cat([self.related(observation), self.related.distances(observation)], dim=1)
 
 
 def _network(width: int, hidden: Sequence[int]) -> nn.Sequential:
