@@ -83,13 +83,13 @@ class MujocoPictures:
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
         choose_gl()
-        self._mujoco: Any = mujoco
+        self._mujoco: Any = mujoco  # its stubs lack what its binary part has
         self._simulator: Any = env.unwrapped
         model, (width, height) = self._simulator.model, size
         buffer = model.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
-        self._drawn, self._all = mujoco.MjData(model), mujoco.mjtState.mjSTATE_INTEGRATION
-        self._state = np.empty(mujoco.mj_stateSize(model, self._all), np.float64)
+        self._drawn, self._all = self._mujoco.MjData(model), self._mujoco.mjtState.mjSTATE_INTEGRATION
+        self._state = np.empty(self._mujoco.mj_stateSize(model, self._all), np.float64)
         own = self._simulator.mujoco_renderer
         self._renderer = MujocoRenderer(
             model, self._drawn, default_cam_config=own.default_cam_config, width=width, height=height

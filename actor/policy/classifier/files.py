@@ -88,7 +88,9 @@ def load_classifier(folder: Path, task: TaskConfig, device: str) -> SuccessClass
         )
         classifier.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {reason(error)}: train it again") from error
+        raise CheckpointError(
+            f"{folder / WEIGHTS} does not fit {DESCRIPTION}: {reason(error)}: train it again"
+        ) from error
     if (found := non_finite_value(weights)) is not None:
         raise CheckpointError(f"{folder / WEIGHTS}: {found}: train it again")
     classifier.threshold = described.threshold

@@ -36,8 +36,11 @@ def test_differences_turns_and_tips_match_hand_computed_numbers():
         relation(0, 7, turned=True),
         relation(0, 7, 14, True),
     ]
-    metres = Relations(relations, 15).metres(observation)[0]
+    seen = Relations(relations, 15)
+    metres = seen.metres(observation)[0]
     np.testing.assert_allclose(metres[0], [0, 1, 2], atol=1e-6)
+    # asinh(sqrt(5) / 0.002) = log(2 * 1118.03) for numbers so large.
+    np.testing.assert_allclose(seen.distances(observation)[0, 0], 7.71245, atol=1e-4)
     np.testing.assert_allclose(metres[1], [0, 1.5, 2], atol=1e-6)
     np.testing.assert_allclose(metres[2], [0, 2, -1], atol=1e-6)
     np.testing.assert_allclose(metres[3], [0, 2, -1.5], atol=1e-6)
