@@ -5,6 +5,7 @@ from actor.simulators.adapters import require_task
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.judged import JudgedEnvironment
+from actor.simulators.seeded import ONCE, Starts
 from config.task import TaskConfig
 
 
@@ -16,7 +17,7 @@ def make_environment(
     processes: int | None = None,
     picture: tuple[int, int] | None = None,
     device: str = "cpu",
-    alike: int = 1,
+    starts: Starts = ONCE,
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -27,8 +28,7 @@ def make_environment(
         processes: for CPU simulators, at most; None: one less than there are processors.
         picture: width and height of what `picture` returns; None, and on a GPU: nothing.
         device: torch device of the classifier of `task.success`.
-        alike: so many sub-environments beside one another play the same seeds, those that the first of them
-            would play alone; it divides `num_envs` and `seed`. On `physx_cpu` alone.
+        starts: on `physx_cpu` alone; `tries` go by the simulator's own success.
 
     Raises:
         CheckpointError: a classifier that cannot be read, or is not of this task.
@@ -42,9 +42,9 @@ def make_environment(
         )
     require_task(task)
     if task.classifier is None:
-        return _make_simulators(task, backend, num_envs, seed, processes, picture, alike)
+        return _make_simulators(task, backend, num_envs, seed, processes, picture, starts)
     classifier = load_classifier(task.classifier, task, device)
-    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture, alike)
+    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture, starts)
     return JudgedEnvironment(simulators, classifier, task.success_frames)
 
 
@@ -55,10 +55,10 @@ def _make_simulators(
     seed: int,
     processes: int | None,
     picture: tuple[int, int] | None,
-    alike: int,
+    starts: Starts,
 ) -> VectorEnvironment:
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 
-        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture, alike)
+        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture, starts)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

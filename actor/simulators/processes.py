@@ -18,6 +18,7 @@ from actor.simulators.adapters import simulator_of
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
 from actor.simulators.contract import Step, TaskError
+from actor.simulators.seeded import ONCE, Starts
 from actor.simulators.workers import Maker, ask_for_spaces, start_method
 from config.limits import usable_processors
 from config.task import TaskConfig
@@ -49,7 +50,7 @@ class ProcessEnvironment:
         bundles: list[range],
         seed: int,
         picture: tuple[int, int] | None = None,
-        alike: int = 1,
+        starts: Starts = ONCE,
     ) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
@@ -70,7 +71,7 @@ class ProcessEnvironment:
                         self.num_envs,
                         self._places,
                         None if b.start else picture,
-                        alike,
+                        starts,
                     )
                     for b in bundles
                 ],
