@@ -155,8 +155,9 @@ def starts_of(config: Config) -> Starts:
     if isinstance(algo, GrpoConfig):
         return Starts(alike=algo.group_size)
     # Of a classifier's success the simulators know nothing.
-    repeated = isinstance(algo, RejectionConfig) and config.task.classifier is None
-    return Starts(tries=algo.tries) if repeated else Starts()
+    if isinstance(algo, RejectionConfig) and config.task.classifier is None:
+        return Starts(tries=algo.tries)
+    return Starts()
 
 
 def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:

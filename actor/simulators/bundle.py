@@ -42,7 +42,7 @@ class Bundle(gymnasium.Env):
         self._tries = [0] * len(seeds)  # of the start that each plays, that have failed
         simulator = simulator_of(task)
         # Of the first one there are pictures.
-        self._envs = [
+        self._envs: list[Any] = [
             simulator.single_environment(
                 task, self._shared(seed), stride, picture if seed == seeds.start else None
             )

@@ -287,3 +287,31 @@ def _explained(actions: np.ndarray, moves: np.ndarray) -> float:
     """Share of the movement's variance that the actions explain linearly."""
     left = moves - actions @ np.linalg.lstsq(actions, moves, rcond=None)[0]
     return float(1 - left.var() / moves.var())
+
+
+def test_planning_imports_only_what_its_own_environment_has() -> None:
+    script = """
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+lock = Path("launch/env_demos/requirements.lock").read_text().lower().replace("_", "-")
+there = {line.partition("==")[0] for line in lock.splitlines()} | {"residual-rl"}
+owners = packages_distributions()
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        of = {owner.lower().replace("_", "-") for owner in owners.get(name, [])}
+        if of and not of & there:
+            raise ModuleNotFoundError(f"no {name} in the environment of demonstrations", name=name)
+
+sys.meta_path.insert(0, Missing())
+try:
+    import hydra
+except ModuleNotFoundError:
+    import launch.demos.make_demos
+    import launch.demos.plan
+    print("imported")
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout == "imported\n", found.stderr
