@@ -32,11 +32,9 @@ from actor.simulators.make import make_environment
 from actor.simulators.paced import PacedEnvironment
 from actor.simulators.pictured import PicturedEnvironment
 from actor.simulators.processes import part_of_processors
-from actor.simulators.seeded import Starts
 from config.actor import PICTURES_FOLDER, ActorConfig
 from config.main import Config
 from config.on_policy import GrpoConfig, OnPolicyConfig
-from config.tuning import RejectionConfig
 from protocol.messages import ExperienceSpec
 
 log = logging.getLogger(__name__)
@@ -89,7 +87,7 @@ def run_with_base(config: Config, base: BasePolicy, stop: threading.Event) -> No
         processes,
         picture=settings.shown,
         device=settings.device,
-        starts=starts_of(config),
+        alike=group_size(config),
     )
     try:
         envs = shown(config, envs)
@@ -149,15 +147,9 @@ def in_rounds(config: Config, rollout: Rollout, policy: SampledPolicy) -> Decisi
     return kind(rollout, policy, config.algo.max_version_lag)
 
 
-def starts_of(config: Config) -> Starts:
-    """How often the algorithm wants to see the start of an episode."""
-    algo = config.algo
-    if isinstance(algo, GrpoConfig):
-        return Starts(alike=algo.group_size)
-    # Of a classifier's success the simulators know nothing.
-    if isinstance(algo, RejectionConfig) and config.task.classifier is None:
-        return Starts(tries=algo.tries)
-    return Starts()
+def group_size(config: Config) -> int:
+    """Sub-environments that play the same seeds."""
+    return config.algo.group_size if isinstance(config.algo, GrpoConfig) else 1
 
 
 def shown(config: Config, envs: VectorEnvironment) -> VectorEnvironment:
@@ -175,7 +167,7 @@ def first_seed(config: Config, decisions: int) -> int:
             started again plays none a second time.
     """
     seed = ((config.seed * 97 + config.actor.index + 1) * SEEDS_PER_ACTOR + decisions) % 2**31
-    return seed - seed % starts_of(config).alike
+    return seed - seed % group_size(config)
 
 
 def make_uplink(config: Config, spec: ExperienceSpec, stop: threading.Event, most_base_bytes: int) -> Uplink:

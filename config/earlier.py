@@ -16,9 +16,8 @@ _ADDED: dict[str, Any] = {
 # The same of a residual's settings.
 _ADDED_TO_RESIDUAL: dict[str, Any] = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
 
-# The same of rejection sampling's: actors added no noise, and played each start once.
+# The same of rejection sampling's: actors added no noise.
 _ADDED_TO_REJECTION: dict[str, Any] = {
-    "tries": 1,
     "residual_scale": 1.0,
     "residual_dims": None,
     "noise_std": 0.0,

@@ -48,7 +48,6 @@ class SftConfig(TuningConfig, frozen=True, tag="sft"):
 class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
     """config/algo/rejection_sampling.yaml"""
 
-    tries: int
     min_frames: int
     successes_to_start: int
     sft_steps: int
@@ -62,7 +61,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, "tries", "successes_to_start", "sft_steps", "rounds", "noise_decisions")
+        self.at_least(1, "successes_to_start", "sft_steps", "rounds", "noise_decisions")
         self.at_least(0, "min_frames", "noise_std")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
         self.positive("residual_scale")

@@ -9,7 +9,6 @@ import numpy as np
 
 from actor.simulators.adapters import simulator_of
 from actor.simulators.cameras import STATE
-from actor.simulators.seeded import ONCE, Starts
 from config.task import TaskConfig
 
 # Beside the observation to act on next: the true last one of an episode, and the outcome of the action.
@@ -33,13 +32,12 @@ class Bundle(gymnasium.Env):
         stride: int,
         places: int,
         picture: tuple[int, int] | None = None,
-        starts: Starts = ONCE,
+        alike: int = 1,
     ) -> None:
         # If a task rebuilds its scene at every reset, ManiSkill collects garbage there. Without this, looking
         # through the objects of all imports takes a third of PegInsertionSide's time.
         gc.freeze()
-        self._seeds, self._starts, self._drawn = seeds, starts, picture is not None
-        self._tries = [0] * len(seeds)  # of the start that each plays, that have failed
+        self._seeds, self._alike, self._drawn = seeds, alike, picture is not None
         simulator = simulator_of(task)
         # Of the first one there are pictures.
         self._envs: list[Any] = [
@@ -63,7 +61,6 @@ class Bundle(gymnasium.Env):
         }
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        self._tries = [0] * len(self._envs)
         for i, env in enumerate(self._envs):
             observation, _ = env.reset(seed=None if seed is None else self._shared(seed + i))
             self._put(i, observation, "")
@@ -79,19 +76,10 @@ class Bundle(gymnasium.Env):
             observation, reward, terminated, truncated, info = env.step(action[i, :-1])
             self._put(i, observation, FINAL)
             if terminated or truncated:
-                observation = self._next_episode(i, succeeded=info["success"])
+                observation, _ = env.reset()
             self._put(i, observation, "")
             self._frame[OUTCOME][i] = reward, terminated, truncated and not terminated, info["success"]
         return self._frame, 0.0, False, False, {}
-
-    def _next_episode(self, i: int, *, succeeded: bool) -> Any:
-        """Its first observation."""
-        self._tries[i] += 1
-        if succeeded or self._tries[i] >= self._starts.tries:
-            self._tries[i] = 0
-        else:
-            self._envs[i].repeat()
-        return self._envs[i].reset()[0]
 
     def _rest(self, i: int) -> None:
         """As if nothing had happened since the last observation."""
@@ -102,13 +90,12 @@ class Bundle(gymnasium.Env):
 
     def _shared(self, seed: int) -> int:
         """The seed of an episode that would have this one if it had a start of its own."""
-        return seed - seed % self._starts.alike
+        return seed - seed % self._alike
 
     def restart(self, places: Mapping[int, Sequence[int]]) -> dict[str, np.ndarray]:
         """Begin the next episodes in some places of this bundle; returns what to act on next, in all.
         `places`: those of each bundle, by its first seed."""
         for i in places.get(self._seeds.start, ()):
-            self._tries[i] = 0
             observation, _ = self._envs[i].reset()
             self._put(i, observation, "")
         return {name: part for name, part in self._frame.items() if FINAL + name in self._frame}

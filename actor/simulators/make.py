@@ -5,7 +5,6 @@ from actor.simulators.adapters import require_task
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import TaskError, VectorEnvironment
 from actor.simulators.judged import JudgedEnvironment
-from actor.simulators.seeded import ONCE, Starts
 from config.task import TaskConfig
 
 
@@ -17,7 +16,7 @@ def make_environment(
     processes: int | None = None,
     picture: tuple[int, int] | None = None,
     device: str = "cpu",
-    starts: Starts = ONCE,
+    alike: int = 1,
 ) -> VectorEnvironment:
     """`num_envs` sub-environments of `task`; sub-environment i plays seeds seed + i + n * num_envs.
 
@@ -28,7 +27,8 @@ def make_environment(
         processes: for CPU simulators, at most; None: one less than there are processors.
         picture: width and height of what `picture` returns; None, and on a GPU: nothing.
         device: torch device of the classifier of `task.success`.
-        starts: on `physx_cpu` alone; `tries` go by the simulator's own success.
+        alike: so many sub-environments beside one another play the same seeds, those that the first of them
+            would play alone; it divides `num_envs` and `seed`. On `physx_cpu` alone.
 
     Raises:
         CheckpointError: a classifier that cannot be read, or is not of this task.
@@ -42,9 +42,9 @@ def make_environment(
         )
     require_task(task)
     if task.classifier is None:
-        return _make_simulators(task, backend, num_envs, seed, processes, picture, starts)
+        return _make_simulators(task, backend, num_envs, seed, processes, picture, alike)
     classifier = load_classifier(task.classifier, task, device)
-    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture, starts)
+    simulators = _make_simulators(task, backend, num_envs, seed, processes, picture, alike)
     return JudgedEnvironment(simulators, classifier, task.success_frames)
 
 
@@ -55,10 +55,10 @@ def _make_simulators(
     seed: int,
     processes: int | None,
     picture: tuple[int, int] | None,
-    starts: Starts,
+    alike: int,
 ) -> VectorEnvironment:
     if backend == "physx_cpu":
         from actor.simulators.processes import ProcessEnvironment, shares
 
-        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture, starts)
+        return ProcessEnvironment(task, shares(num_envs, processes), seed, picture, alike)
     return BatchedEnvironment.make(task, backend, num_envs, seed)

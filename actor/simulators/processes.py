@@ -18,7 +18,6 @@ from actor.simulators.adapters import simulator_of
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
 from actor.simulators.contract import Step, TaskError
-from actor.simulators.seeded import ONCE, Starts
 from actor.simulators.workers import Maker, ask_for_spaces, start_method
 from config.limits import usable_processors
 from config.task import TaskConfig
@@ -50,7 +49,7 @@ class ProcessEnvironment:
         bundles: list[range],
         seed: int,
         picture: tuple[int, int] | None = None,
-        starts: Starts = ONCE,
+        alike: int = 1,
     ) -> None:
         from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
@@ -71,7 +70,7 @@ class ProcessEnvironment:
                         self.num_envs,
                         self._places,
                         None if b.start else picture,
-                        starts,
+                        alike,
                     )
                     for b in bundles
                 ],

@@ -2,23 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import torch
-
-
-class Starts(NamedTuple):
-    """How often the start of an episode is played."""
-
-    alike: int = 1
-    """So many sub-environments beside one another play the same seeds, those that the first of them would
-    play alone; it divides their number and the first seed."""
-    tries: int = 1
-    """A sub-environment plays a start until an episode succeeds, at most so many times."""
-
-
-ONCE = Starts()
 
 
 class SeededEpisodes(gymnasium.Wrapper):
@@ -52,10 +39,6 @@ class SeededEpisodes(gymnasium.Wrapper):
             observation, _ = self.env.reset(seed=chosen, options=options)
         self._next_seed += self._stride
         return observation, {}
-
-    def repeat(self) -> None:
-        """The next episode has the seed of this one."""
-        self._next_seed -= self._stride
 
     @torch.inference_mode()
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:

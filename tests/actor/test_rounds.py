@@ -13,7 +13,6 @@ from actor.rounds import DecisionRounds, EpisodeRounds
 from actor.simulators.bundle import FINAL, OUTCOME, Bundle
 from actor.simulators.cameras import STATE
 from actor.simulators.contract import Step
-from actor.simulators.seeded import Starts
 from config.compose import compose_config
 from protocol.arrays import Columns
 from tests.support.behaviour import residual_acts
@@ -129,26 +128,12 @@ def test_an_episodes_numbers_do_not_depend_on_how_long_its_sub_environment_reste
 
 def test_simulators_beside_one_another_play_the_same_seeds() -> None:
     task = compose_config(["task=pendulum", "base=zero"]).task
-    together = Bundle(task, range(8, 12), stride=4, places=4, starts=Starts(alike=2))
+    together = Bundle(task, range(8, 12), stride=4, places=4, alike=2)
     starts = together.reset(seed=8)[0][STATE].copy()
     assert np.array_equal(starts[0], starts[1]) and np.array_equal(starts[2], starts[3])
     alone = Bundle(task, range(8, 9), stride=4, places=1)
     assert np.array_equal(alone.reset(seed=8)[0][STATE][0], starts[0])
     assert not np.array_equal(starts[0], starts[2])
-
-
-@pytest.mark.parametrize(("least_reward", "times"), [(1e9, 3), (-1e9, 1)])
-def test_a_start_is_played_until_an_episode_succeeds(least_reward: float, times: int) -> None:
-    words = [f"task.gymnasium.success_reward={least_reward}", "task.max_episode_steps=2"]
-    task = compose_config(["task=pendulum", "base=zero", "task.gymnasium.success=reward", *words]).task
-    bundle = Bundle(task, range(5, 6), stride=4, places=1, starts=Starts(tries=3))
-    starts = [bundle.reset(seed=5)[0][STATE][0].copy()]
-    for _ in range(24):
-        frame = bundle.step(np.ones((1, 2), np.float32))[0]
-        if frame[OUTCOME][0, 1:3].any():
-            starts.append(frame[STATE][0].copy())
-    fresh = [bundle.reset(seed=seed)[0][STATE][0].copy() for seed in (5, 9, 13)]
-    assert np.array_equal(starts[: 3 * times], np.repeat(fresh, times, axis=0))
 
 
 def test_a_simulator_rests_where_it_is_told_to() -> None:
