@@ -18,27 +18,56 @@ class BaseConfig(Section, frozen=True, tag_field="type"):
         self.at_least(1, "act_horizon")
 
 
+KEY_OF_KIND = {"diffusion": "unet_dims", "behaviour_transformer": "n_clusters"}
+"""Of bases in the published layout: a key of args.json that this kind alone has."""
+
+
+def kind_of(arguments: object) -> str | None:
+    """The kind of base that the content of an args.json is of; None: it does not say."""
+    found = [kind for kind, key in KEY_OF_KIND.items() if isinstance(arguments, dict) and key in arguments]
+    return found[0] if len(found) == 1 else None
+
+
 def why_no_base(path: str, env_id: str) -> str:
-    """The refusal where no folder of a diffusion base is at `path`, in words."""
+    """The refusal where no folder of a base in the published layout is at `path`, in words."""
     how = broken_link(Path(path) / "args.json") or (
         "check both names, or set base.path=<folder with args.json and checkpoints/best.pt>"
     )
     return f"no folder {path} with a base for task.env_id={env_id}: {how}"
 
 
-class DiffusionBaseConfig(BaseConfig, frozen=True, tag="diffusion"):
-    """config/base/diffusion.yaml"""
+class PublishedBaseConfig(BaseConfig, frozen=True):
+    """What bases in the published layout, args.json and checkpoints/best.pt, have in common"""
 
-    inference_steps: int
-    native: bool
-    cuda_graph: bool
     pad_obs_to: int | None
     of_other_task: Literal["refuse", "accept"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100")
         self.require(self.pad_obs_to is None or self.pad_obs_to >= 1, "pad_obs_to", "at least 1, or null")
+
+
+class DiffusionBaseConfig(PublishedBaseConfig, frozen=True, tag="diffusion"):
+    """config/base/diffusion.yaml"""
+
+    inference_steps: int
+    native: bool
+    cuda_graph: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(1 <= self.inference_steps <= 100, "inference_steps", "in 1 .. 100")
+
+
+class BehaviourTransformerBaseConfig(PublishedBaseConfig, frozen=True, tag="behaviour_transformer"):
+    """config/base/behaviour_transformer.yaml"""
+
+    dropout: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.act_horizon == 1, "act_horizon", "1, since it plans one action at a time")
+        self.require(0 <= self.dropout < 1, "dropout", "in [0, 1)")
 
 
 class ZeroBaseConfig(BaseConfig, frozen=True, tag="zero"):

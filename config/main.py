@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from config.actor import ActorConfig
 from config.algo import AlgoConfig
 from config.algorithm import AlgorithmConfig
-from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.base import (
+    BaseConfig,
+    BehaviourTransformerBaseConfig,
+    DiffusionBaseConfig,
+    LeRobotBaseConfig,
+    ZeroBaseConfig,
+)
 from config.cluster import LocalConfig, RayConfig, SlurmConfig
 from config.collect import CollectConfig
 from config.learner import LearnerConfig
@@ -22,7 +28,7 @@ from config.wire import WireConfig
 BASE_MESSAGE_BYTES = 1 << 20
 """Room for a piece of a trained base."""
 
-AnyBase = DiffusionBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
+AnyBase = DiffusionBaseConfig | BehaviourTransformerBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
 AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig | PpoConfig | GrpoConfig
 if not TYPE_CHECKING:
     AnyBase = with_installed(AnyBase, BASES, BaseConfig, "make")

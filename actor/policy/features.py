@@ -55,7 +55,8 @@ def require_features(base: BasePolicy, path: str) -> FeaturedBase:
         return base
     raise CheckpointError(
         f"algo.sees or algo.critics_see names features, base {path} has none: set both to [state], or choose "
-        "base=diffusion or a LeRobot policy of a class that has some (docs/how-to/what-the-residual-sees.md)"
+        "base=diffusion, base=behaviour_transformer or a LeRobot policy of a class that has some "
+        "(docs/how-to/what-the-residual-sees.md)"
     )
 
 

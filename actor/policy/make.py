@@ -3,13 +3,23 @@
 import logging
 from pathlib import Path
 
+from actor.policy.behaviour_transformer.base import BehaviourTransformerBase
+from actor.policy.behaviour_transformer.checkpoint import load_transformer
 from actor.policy.contract import BasePolicy, CheckpointError, MakesBase
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.diffusion.checkpoint import load_agent
-from actor.policy.diffusion.padded import PaddedBase, padding_hint
 from actor.policy.dimensions import dimensions_of, require_bounded
+from actor.policy.padded import PaddedBase, TrainablePaddedBase, padding_hint
 from actor.policy.zero import ZeroBase
-from config.base import BaseConfig, DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig, why_no_base
+from config.base import (
+    BaseConfig,
+    BehaviourTransformerBaseConfig,
+    DiffusionBaseConfig,
+    LeRobotBaseConfig,
+    PublishedBaseConfig,
+    ZeroBaseConfig,
+    why_no_base,
+)
 from config.task import TaskConfig
 
 log = logging.getLogger(__name__)
@@ -48,27 +58,46 @@ def _load(base: BaseConfig, task: TaskConfig, device: str) -> BasePolicy:
             return load_lerobot_base(base, task, device)
         case DiffusionBaseConfig():
             return _load_diffusion(base, task, device)
+        case BehaviourTransformerBaseConfig():
+            return _load_transformer(base, task, device)
         case _:
             raise TypeError(f"no base for {base!r}")
 
 
 def _load_diffusion(base: DiffusionBaseConfig, task: TaskConfig, device: str) -> BasePolicy:
-    if not Path(base.path).is_dir():
-        raise CheckpointError(why_no_base(base.path, task.env_id))
-    agent = load_agent(Path(base.path))
+    agent = load_agent(_folder(base, task))
     _check_control_mode(base.path, agent.spec.control_mode, task)
     made: DiffusionBase | PaddedBase = DiffusionBase(
         agent, base.act_horizon, base.inference_steps, device, native=base.native, cuda_graph=base.cuda_graph
     )
     if base.pad_obs_to is not None:
+        made = TrainablePaddedBase(made, base.pad_obs_to, base.path)
+    return _of_task(made, base, agent.spec.env_id, task)
+
+
+def _load_transformer(base: BehaviourTransformerBaseConfig, task: TaskConfig, device: str) -> BasePolicy:
+    agent = load_transformer(_folder(base, task))
+    _check_control_mode(base.path, agent.spec.control_mode, task)
+    made: BehaviourTransformerBase | PaddedBase = BehaviourTransformerBase(agent, base.dropout, device)
+    if base.pad_obs_to is not None:
         made = PaddedBase(made, base.pad_obs_to, base.path)
+    return _of_task(made, base, agent.spec.env_id, task)
+
+
+def _folder(base: PublishedBaseConfig, task: TaskConfig) -> Path:
+    if not Path(base.path).is_dir():
+        raise CheckpointError(why_no_base(base.path, task.env_id))
+    return Path(base.path)
+
+
+def _of_task(made: BasePolicy, base: PublishedBaseConfig, trained_on: str, task: TaskConfig) -> BasePolicy:
     # Other dimensions are refused in any case, and say more than the name.
     check_base_fits(made, *dimensions_of(task), base.path)
-    _check_task(base, agent.spec.env_id, task)
+    _check_task(base, trained_on, task)
     return made
 
 
-def _check_task(base: DiffusionBaseConfig, trained_on: str, task: TaskConfig) -> None:
+def _check_task(base: PublishedBaseConfig, trained_on: str, task: TaskConfig) -> None:
     """A base of PegInsertionSide-v1 is one for PegInsertionSideBounded-v1 too; some name no task."""
     trained, ours = (name.rpartition("-v")[0] for name in (trained_on, task.env_id))
     if ours.startswith(trained):

@@ -1,11 +1,12 @@
-"""State dicts that others saved: plain names, nothing but finite tensors."""
+"""State dicts that others saved: plain names, nothing but finite tensors; and the hash of weights."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actor.policy.contract import CheckpointError
 from actor.policy.finite import non_finite_value
@@ -44,6 +45,15 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], where: str) -> None:
         raise CheckpointError(
             f"{where}: {found}: its training diverged, choose a checkpoint from before that"
         )
+
+
+def fingerprint(agent: nn.Module) -> str:
+    """Hash of all weights: 16 hex digits that both sides of the wire compare."""
+    digest = hashlib.sha256()
+    for name, value in sorted(agent.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _is_entry(name: Any, value: Any) -> bool:

@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from actor.policy.run_files import SUFFIXES
-from config.base import ZeroBaseConfig
+from config.base import ZeroBaseConfig, kind_of
 from config.compose import compose_config
 from config.main import Config
 from config.process import UsageError
@@ -122,21 +123,26 @@ def _of_file(path: Path, overrides: Sequence[str]) -> Subject:
 
 
 def _with_base(folder: Path, overrides: Sequence[str]) -> Config:
-    """The task that a diffusion base was trained on, with this base."""
-    words = [f"base.path={folder}"]
-    if not _sets("task", overrides):
-        env_id = _trained_on(folder)
-        known = None if env_id is None else task_file(env_id)
-        words += [] if env_id is None else [f"task={known}" if known else f"task.env_id={env_id}"]
+    """The task that a base in the published layout was trained on, with this base."""
+    arguments = _arguments(folder)
+    kind = kind_of(arguments)
+    words = [] if kind is None or _sets("base", overrides) else [f"base={kind}"]
+    words.append(f"base.path={folder}")
+    env_id = arguments.get("env_id")
+    if isinstance(env_id, str) and not _sets("task", overrides):
+        known = task_file(env_id)
+        words.append(f"task={known}" if known else f"task.env_id={env_id}")
     return compose_config([*words, *overrides])
 
 
-def _trained_on(folder: Path) -> str | None:
+def _arguments(folder: Path) -> dict[str, Any]:
     try:
-        named = json.loads((folder / "args.json").read_text()).get("env_id")
-    except (OSError, ValueError, AttributeError) as error:
+        found = json.loads((folder / "args.json").read_text())
+    except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'args.json'} is broken: {error}") from error
-    return named if isinstance(named, str) else None
+    if not isinstance(found, dict):
+        raise UsageError(f"{folder / 'args.json'} is broken: no object of keys and values")
+    return found
 
 
 def _with_lerobot(path: str, overrides: Sequence[str]) -> Config:

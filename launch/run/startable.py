@@ -7,7 +7,7 @@ import msgspec
 
 from actor.policy.dimensions import dimensions_of, require_bounded
 from actor.policy.run_files import expert_files
-from config.base import DiffusionBaseConfig, why_no_base
+from config.base import PublishedBaseConfig, why_no_base
 from config.collect import CollectConfig
 from config.main import Config
 from config.process import UsageError
@@ -85,8 +85,8 @@ def require_free_ports(wire: WireConfig) -> None:
 
 
 def require_base(config: Config) -> None:
-    """Raise LaunchError if a diffusion base is not there: children would notice it seconds later."""
-    if isinstance(config.base, DiffusionBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
+    """Raise LaunchError if a base in the published layout is missing: children would notice seconds later."""
+    if isinstance(config.base, PublishedBaseConfig) and not (Path(config.base.path) / "args.json").is_file():
         raise LaunchError(why_no_base(config.base.path, config.task.env_id))
 
 

@@ -20,9 +20,9 @@ from torch import nn
 
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.checkpoint import load_agent
-from actor.policy.diffusion.padded import BASE_POSE, BASE_POSE_AT
 from actor.policy.dimensions import dimensions_of
 from actor.policy.make import make_base
+from actor.policy.padded import BASE_POSE, BASE_POSE_AT
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
 from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
@@ -152,8 +152,8 @@ def _base_parts(config: Config) -> BaseParts:
             return BaseParts({"base_type": "zero", "base": {}, "n_obs_steps": 1})
         case _:
             raise UsageError(
-                f"base={config.base.__struct_config__.tag} is of a package, and LeRobot cannot load it: "
-                "base=diffusion, lerobot and zero can be exported"
+                f"base={config.base.__struct_config__.tag} cannot be exported, since LeRobot cannot load it: "
+                "base=diffusion, lerobot and zero can"
             )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import yaml
 
+from actor.policy.behaviour_transformer.checkpoint import load_transformer
 from actor.policy.checkpoint_file import write_safetensors
 from actor.policy.diffusion.checkpoint import load_agent
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig
+from config.base import BehaviourTransformerBaseConfig, DiffusionBaseConfig, LeRobotBaseConfig
 from config.main import Config
 from config.process import UsageError
 
@@ -41,6 +42,10 @@ def write_base(folder: Path, config: Config) -> None:
             weights = {"ema_agent": load_agent(place).state_dict()}
             write_safetensors(folder / "checkpoints" / "best.safetensors", weights)
             shutil.copy(place / "args.json", folder)
+        case BehaviourTransformerBaseConfig():
+            weights = {"agent": load_transformer(place).state_dict()}
+            write_safetensors(folder / "checkpoints" / "best.safetensors", weights)
+            shutil.copy(place / "args.json", folder)
         case LeRobotBaseConfig() if place.is_dir():
             for path in [*place.glob("*.json"), *place.glob("*.safetensors")]:
                 shutil.copy(path, folder)
@@ -48,8 +53,8 @@ def write_base(folder: Path, config: Config) -> None:
             raise UsageError(f"the base of this run is {place} of the Hub: it is there already")
         case _:
             raise UsageError(
-                f"base={config.base.__struct_config__.tag} has no files to share: base=diffusion and "
-                "base=lerobot have"
+                f"base={config.base.__struct_config__.tag} has no files to share: base=diffusion, "
+                "base=behaviour_transformer and base=lerobot have"
             )
     # Prior data of the default recipe.
     if (place / "demos.h5").is_file():

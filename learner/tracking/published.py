@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.run_files import residual_place
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig
+from config.base import LeRobotBaseConfig, PublishedBaseConfig
 from config.collect import CollectConfig
 from config.main import Config
 from learner.checkpoints.shared import facts_of, write_base, write_residual
@@ -49,7 +49,7 @@ def _policies(run_dir: Path, config: Config) -> list[Artifact]:
         metadata = _metadata(run_dir, config) | _success(content)
         point = _point(run_dir, name, f"{config.task.name}-residual", "residual-policy", aliased, metadata)
         found.append(Artifact(point, partial(write_residual, _folder(run_dir, name), config, content)))
-    shared = isinstance(config.base, DiffusionBaseConfig | LeRobotBaseConfig)
+    shared = isinstance(config.base, PublishedBaseConfig | LeRobotBaseConfig)
     if found and shared and Path(config.base.path).is_dir():
         metadata = _metadata(run_dir, config)
         point = _point(run_dir, "base", f"{config.task.name}-base", "base-policy", aliases, metadata)

@@ -9,40 +9,13 @@ from torch import Tensor
 from actor.evaluation import Outcome, evaluated_policy, run_episodes
 from actor.policy.make import make_base
 from actor.policy.residual import ResidualActor
-from actor.simulators.contract import Step, VectorEnvironment
+from actor.simulators.contract import Step
 from actor.simulators.make import make_environment
 from protocol.messages import BASE_ALONE
 from tests.support.helpers import make_config
+from tests.support.recorded import Recorded
 
 FIRST_SEED, EPISODES, FRAMES = 1000, 3, 30
-
-
-class Recorded:
-    """Sub-environments that remember the actions of each episode, by the episode's seed."""
-
-    def __init__(self, envs: VectorEnvironment) -> None:
-        self._envs = envs
-        self.num_envs, self.observation_dim, self.action_dim = (
-            envs.num_envs, envs.observation_dim, envs.action_dim,
-        )  # fmt: skip
-        self.images = envs.images
-        self.actions: dict[int, list[Tensor]] = {}
-
-    def reset(self, seed: int | None = None) -> Tensor:
-        assert seed is not None
-        self._seeds = list(range(seed, seed + self.num_envs))
-        return self._envs.reset(seed)
-
-    def step(self, action: Tensor) -> Step:
-        for seed, one in zip(self._seeds, action, strict=True):
-            self.actions.setdefault(seed, []).append(one.clone())
-        step = self._envs.step(action)
-        for i in step.ended.nonzero()[:, 0].tolist():
-            self._seeds[i] += self.num_envs
-        return step
-
-    def close(self) -> None:
-        self._envs.close()
 
 
 @pytest.mark.parametrize("plays", [pytest.param("base", marks=pytest.mark.slow), "full"])

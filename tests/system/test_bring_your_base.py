@@ -15,6 +15,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from actor.policy.diffusion.checkpoint import save_agent
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
 from learner.replay.prior.read import read_demonstrations
+from tests.support.behaviour_transformer import save_transformer
 from tests.support.camera_policies import save_policy
 from tests.support.documents import ROOT, commands
 from tests.support.helpers import left_running
@@ -95,7 +96,19 @@ def test_a_published_checkpoint_of_maniskill2_runs(
     )  # fmt: skip
     agent = DiffusionAgent(spec)
     save_agent(tmp_path / "published", agent, agent, {"act_horizon": 4})
-    command = page("base.pad_obs_to=50").replace("base.path=published", f"base.path={tmp_path / 'published'}")
+    command = page("base.path=published base").replace("=published", f"={tmp_path / 'published'}")
+    run(repository, command, *RUN, *places)
+    assert_ran(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1100)
+def test_a_published_behaviour_transformer_of_maniskill2_runs(
+    repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    sizes = dict(context_window=20, n_clusters=8, n_layers=4, n_heads=4, n_embedding=256)
+    save_transformer(tmp_path / "bet", 50, 7, env_id="PegInsertionSide-v2", **sizes)
+    command = page("base=behaviour_transformer").replace("published-bet", f"{tmp_path / 'bet'}")
     run(repository, command, *RUN, *places)
     assert_ran(tmp_path)
 

@@ -1,12 +1,11 @@
 """`args.json` of a diffusion base, read and checked."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from actor.policy.contract import CheckpointError
+from actor.policy import published
 from actor.policy.diffusion.ddim import TRAIN_STEPS, PredictionType
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -43,35 +42,5 @@ class Arguments(msgspec.Struct, frozen=True):
 
 
 def read_arguments(path: Path) -> Arguments:
-    """Raises CheckpointError: no such file, not JSON, or a value that cannot be used; names the key."""
-    found = _parse(path)
-    try:
-        # Not strict: numbers may be strings, as command lines leave them.
-        arguments = msgspec.convert(found, Arguments, strict=False)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(f"{path}: {error}: give what the base was trained with") from error
-    for key, values in IMPLEMENTED.items():
-        if key in found and found[key] not in values:
-            known = " or ".join(map(json.dumps, values))
-            raise CheckpointError(
-                f"{path}: {key}={json.dumps(found[key])} is not implemented, only {known}: choose another "
-                "base"
-            )
-    return arguments
-
-
-def _parse(path: Path) -> Any:
-    try:
-        # Editors on Windows put a mark before the text.
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"no base checkpoint at {path.parent}: {path.name} is missing. "
-            "base.path must be a folder with args.json and checkpoints/best.pt"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not JSON: {error}: copy it again from where the base was trained"
-        ) from error
+    """Raises CheckpointError: see `published.read_arguments`."""
+    return published.read_arguments(path, "diffusion", Arguments, IMPLEMENTED)

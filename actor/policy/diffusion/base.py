@@ -12,11 +12,12 @@ from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.ddim import DDIM
 from actor.policy.diffusion.graphed import GraphedSampler, Sampler
 from actor.policy.diffusion.native import NativeSampler
-from actor.policy.diffusion.network import DiffusionAgent, fingerprint
+from actor.policy.diffusion.network import DiffusionAgent
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.native.build import NativeError
 from actor.policy.noise import Keys, normal
 from actor.policy.tiles import in_tiles
+from actor.policy.weights import fingerprint
 
 log = logging.getLogger(__name__)
 

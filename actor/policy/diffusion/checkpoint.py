@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from actor.policy.checkpoint_file import read_checkpoint, reason, write_checkpoint
+from actor.policy.checkpoint_file import reason, write_checkpoint
 from actor.policy.contract import CheckpointError
 from actor.policy.diffusion.arguments import Arguments, read_arguments
 from actor.policy.diffusion.network import DiffusionAgent, DiffusionSpec
-from actor.policy.weights import Weights, plain_weights
+from actor.policy.published import read_weights, require_fit, weights_of
+from actor.policy.weights import Weights
 from config.files import replace_text
 
 # As long as a level has channels.
@@ -29,10 +30,10 @@ def load_agent(folder: Path) -> DiffusionAgent:
     """The agent of a checkpoint folder; EMA weights where there are any; strict.
     Raises CheckpointError: no such folder, unreadable file, or weights that do not fit `args.json`."""
     arguments = read_arguments(folder / "args.json")
-    weights = _read_weights(_weights_of(folder))
+    weights = read_weights(weights_of(folder))
     try:
         agent = DiffusionAgent(_spec(arguments, weights))
-        _require_fit(agent, weights)
+        require_fit(agent, weights)
         agent.load_state_dict(weights, strict=True)
         _try_out(agent)
     except (RuntimeError, ValueError, ArithmeticError) as error:
@@ -51,28 +52,6 @@ def save_agent(
     replace_text(folder / "args.json", json.dumps(arguments | spec, indent=2, sort_keys=True) + "\n")
     content = {"agent": agent.state_dict(), "ema_agent": ema_agent.state_dict()}
     write_checkpoint(folder / "checkpoints" / f"{name}.pt", content)
-
-
-def _weights_of(folder: Path) -> Path:
-    """best.pt, or what bases that were pushed have instead."""
-    own, pushed = (folder / "checkpoints" / f"best.{kind}" for kind in ("pt", "safetensors"))
-    return pushed if pushed.is_file() and not own.exists() else own
-
-
-def _read_weights(path: Path) -> Weights:
-    content = read_checkpoint(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{path} holds one {type(content).__name__}: save a state dict instead, "
-            "torch.save({'ema_agent': agent.state_dict()}, path)"
-        )
-    for key in ("ema_agent", "agent"):
-        if content.get(key) is not None:
-            return plain_weights(content[key], f"{path}, {key}")
-    raise CheckpointError(
-        f"{path} has neither 'ema_agent' nor 'agent': not a base checkpoint, or save its state dict under "
-        "one of these names"
-    )
 
 
 def _spec(arguments: Arguments, weights: Weights) -> DiffusionSpec:
@@ -125,18 +104,6 @@ def _size(weights: Weights, name: str, axis: int) -> int:
 
 def _text(value: Any) -> str:
     return json.dumps(value).replace(" ", "")
-
-
-def _require_fit(agent: DiffusionAgent, weights: Weights) -> None:
-    """Raise ValueError, which names a weight, unless names and shapes are those of the network."""
-    shapes = {name: list(value.shape) for name, value in agent.state_dict().items()}
-    for name in sorted(shapes.keys() - weights.keys()):
-        raise ValueError(f"{name} is missing")
-    for name in sorted(weights.keys() - shapes.keys()):
-        raise ValueError(f"the network of args.json has no {name}")
-    for name, shape in shapes.items():
-        if list(weights[name].shape) != shape:
-            raise ValueError(f"{name} has the shape {list(weights[name].shape)}, args.json asks for {shape}")
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """The network of a diffusion base and the scaling of its inputs and outputs."""
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -70,12 +69,3 @@ class DiffusionAgent(nn.Module):
     def condition(self, history: Tensor) -> Tensor:
         """What the network sees of histories, (B, obs_horizon * obs_dim)."""
         return self.scale_observation(history).flatten(1)
-
-
-def fingerprint(agent: nn.Module) -> str:
-    """Hash of all weights: 16 hex digits that both sides of the wire compare."""
-    digest = hashlib.sha256()
-    for name, value in sorted(agent.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -8,7 +8,7 @@ import torch
 
 from actor.policy.diffusion.checkpoint import load_agent, save_agent
 from actor.policy.diffusion.ddim import TRAIN_STEPS
-from actor.policy.diffusion.padded import with_base_pose
+from actor.policy.padded import with_base_pose
 from actor.policy.weights import Weights
 from config.base import DiffusionBaseConfig
 from learner.algorithms.contract import Figures

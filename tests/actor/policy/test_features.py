@@ -7,9 +7,9 @@ import torch
 from actor.policy.contract import CheckpointError
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.diffusion.base import DiffusionBase
-from actor.policy.diffusion.padded import PaddedBase, with_base_pose
 from actor.policy.features import LARGEST, rounded, sizes_of
 from actor.policy.make import make_base
+from actor.policy.padded import PaddedBase, with_base_pose
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
 from config.main import Config

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from config.base import BehaviourTransformerBaseConfig, ZeroBaseConfig
 from config.compose import compose_config, write_config
 from config.process import UsageError
 from launch.evaluation.subject import find_subject
+from tests.support.behaviour_transformer import save_transformer
 
 
 @pytest.fixture
@@ -51,6 +53,14 @@ def test_a_base_plays_on_the_task_that_it_was_trained_on(name: str, place: Path)
     found = find_subject(name, [], None, base_alone=False)
     assert found.config.task.name == "stack_cube" and found.residual is None
     assert found.results is not None and found.results.resolve() == place / "stack" / "evaluated.json"
+
+
+def test_a_behaviour_transformer_is_known_by_its_arguments(place: Path) -> None:
+    save_transformer(place / "bet", env_id="StackCube-v0")
+    config = find_subject("bet", [], None, base_alone=False).config
+    assert isinstance(config.base, BehaviourTransformerBaseConfig) and config.base.path == "bet"
+    config = find_subject("bet", ["base=zero", "task=stack_cube"], None, base_alone=False).config
+    assert isinstance(config.base, ZeroBaseConfig) and config.task.name == "stack_cube"
 
 
 def test_a_lerobot_policy_is_a_folder_or_a_hub_id(place: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner, Result
 from huggingface_hub import DatasetCard, ModelCard, RepoCard
 
+from actor.policy.behaviour_transformer.checkpoint import load_transformer
 from actor.policy.checkpoint_file import read_checkpoint
 from actor.policy.diffusion.checkpoint import load_agent
 from config.compose import compose_config, write_config
@@ -18,9 +19,11 @@ from launch.cli.group import cli
 from launch.share.cards import policy_card
 from launch.share.run_source import Shared
 from launch.share.run_source import shared_run as source_of
-from learner.checkpoints.shared import write_residual
+from learner.checkpoints.shared import write_base, write_residual
 from learner.replay.tools.verify import verify
+from tests.support.behaviour_transformer import save_transformer
 from tests.support.fake_hub import FakeHub
+from tests.support.helpers import make_config
 from tests.support.run_folder import write_replay
 from tests.support.shared_runs import RELATIONS, TASK, diffusion_base, shared_run
 
@@ -108,6 +111,14 @@ def test_a_base_comes_back_as_it_was_without_unpickling(run: Path, tmp_path: Pat
     assert (
         all(torch.equal(ours[name], value) for name, value in theirs.items()) and ours.keys() == theirs.keys()
     )
+
+
+def test_so_does_a_behaviour_transformer(tmp_path: Path) -> None:
+    path, weights = save_transformer(tmp_path / "base")
+    write_base(tmp_path / "out", make_config("base=behaviour_transformer", path))
+    theirs = load_transformer(tmp_path / "out").state_dict()
+    assert theirs.keys() == weights.keys()
+    assert all(torch.equal(weights[name], value) for name, value in theirs.items())
 
 
 def test_the_prior_data_of_the_default_recipe_goes_with_a_base(run: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from actor.policy.behaviour_transformer.base import BehaviourTransformerBase
 from actor.policy.contract import BasePolicy, CheckpointError
 from actor.policy.diffusion.base import DiffusionBase
+from actor.policy.features import FeaturedBase
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.noise import Keys
 
@@ -21,7 +23,7 @@ class PaddedBase:
 
     cameras: tuple[str, ...] = ()
 
-    def __init__(self, base: DiffusionBase, pad_obs_to: int, path: str) -> None:
+    def __init__(self, base: FeaturedBase, pad_obs_to: int, path: str) -> None:
         if base.observation_dim != pad_obs_to:
             raise CheckpointError(
                 f"base.pad_obs_to={pad_obs_to}, but base {path} takes {base.observation_dim} observation "
@@ -34,11 +36,11 @@ class PaddedBase:
         self.fingerprint = f"{base.fingerprint}-{pad_obs_to}"
 
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
-        """As `DiffusionBase.plan`, for ManiSkill3's observations."""
+        """As that of the base below, for ManiSkill3's observations."""
         return self._base.plan(with_base_pose(history), keys)
 
     def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
-        """As `DiffusionBase.features`, the added constants included."""
+        """As those of the base below, the added constants included."""
         return self._base.features(with_base_pose(history))
 
     def plan_with_features(
@@ -47,13 +49,22 @@ class PaddedBase:
         """As `plan`, and the features of the same histories."""
         return self._base.plan_with_features(with_base_pose(history), keys)
 
+
+class TrainablePaddedBase(PaddedBase):
+    """As `PaddedBase`, over a base that another can be made of."""
+
+    def __init__(self, base: DiffusionBase, pad_obs_to: int, path: str) -> None:
+        super().__init__(base, pad_obs_to, path)
+        self._trainable = base
+
     def weights(self) -> Mapping[str, Tensor]:
         """Of the base below."""
-        return self._base.weights()
+        return self._trainable.weights()
 
-    def with_weights(self, weights: Mapping[str, Tensor]) -> "PaddedBase":
+    def with_weights(self, weights: Mapping[str, Tensor]) -> "TrainablePaddedBase":
         """As `DiffusionBase.with_weights`."""
-        return PaddedBase(self._base.with_weights(weights), self._base.observation_dim, self._path)
+        made = self._trainable.with_weights(weights)
+        return TrainablePaddedBase(made, made.observation_dim, self._path)
 
 
 def with_base_pose(history: Tensor) -> Tensor:
@@ -65,7 +76,8 @@ def with_base_pose(history: Tensor) -> Tensor:
 
 def padding_hint(base: BasePolicy, observation_dim: int) -> str:
     """What to do about a base whose observation dimension is not the task's."""
-    if isinstance(base, DiffusionBase) and base.observation_dim == observation_dim + len(BASE_POSE):
+    of_published_layout = isinstance(base, DiffusionBase | BehaviourTransformerBase)
+    if of_published_layout and base.observation_dim == observation_dim + len(BASE_POSE):
         return (
             "the seven more are the robot's base pose, so this is a checkpoint of ManiSkill2: set "
             f"base.pad_obs_to={base.observation_dim}"

@@ -1,0 +1,1 @@
+"""A behaviour transformer as a base, from the checkpoints of Policy Decorator."""
