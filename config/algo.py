@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
+from config.pictures import PicturesConfig
 from config.residual import ResidualConfig
 
 
@@ -27,6 +28,7 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     """config/algo, the recipes of a residual"""
 
     critics_see: tuple[str, ...]
+    pictures: PicturesConfig
     mask_by: Literal["decisions", "success"]
     mask_horizon: int
     gate_share: float
@@ -87,6 +89,16 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
         ends_fit = not isinstance(self.target_clip, tuple) or self.target_clip[0] < self.target_clip[1]
         self.require(ends_fit, "target_clip", "[low, high] with low below high, reachable or null")
         self.require_seen("critics_see")
+        if ("pictures" in self.sees) != ("pictures" in self.critics_see):
+            raise ValueError(
+                "algo.sees and algo.critics_see must name pictures both or neither: critics train what the "
+                "actor sees of them (algo.critics_see=[state,pictures])"
+            )
+        if self.looks_at and not self.pictures.cameras:
+            raise ValueError(
+                "algo.sees names pictures, and algo.pictures.cameras names no camera: set "
+                "task.cameras=[base_camera]"
+            )
 
     @property
     def output(self) -> Literal["deterministic", "gaussian"]:
@@ -99,6 +111,10 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     @property
     def needs_features(self) -> bool:
         return super().needs_features or "features" in self.critics_see
+
+    @property
+    def looks_at(self) -> PicturesConfig | None:
+        return self.pictures if "pictures" in self.critics_see else None
 
     @property
     def reads_demos(self) -> bool:

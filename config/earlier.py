@@ -14,7 +14,12 @@ _ADDED: dict[str, Any] = {
     "learner": {"keep_features": True, "wandb": {"replay": False}},
 }
 # The same of a residual's settings.
-_ADDED_TO_RESIDUAL: dict[str, Any] = {"sees": ["state"], "critics_see": ["state"], "proprioception": []}
+_ADDED_TO_RESIDUAL: dict[str, Any] = {
+    "sees": ["state"],
+    "critics_see": ["state"],
+    "proprioception": [],
+    "pictures": {"cameras": [], "size": [64, 64], "frames": 1, "channels": [1], "width": 1, "shift": 0},
+}
 
 # The same of rejection sampling's: actors added no noise.
 _ADDED_TO_REJECTION: dict[str, Any] = {

@@ -79,6 +79,8 @@ class Config(Section, frozen=True):
             raise ValueError("algo.sees and algo.critics_see must not name features: base=zero has none")
         self._require_clip()
         self._require_hindsight()
+        if isinstance(self.algo, AlgoConfig) and self.algo.looks_at is not None:
+            self._require_pictures(self.algo)
         if isinstance(self.algo, OnPolicyConfig):
             self._require_rounds(self.algo)
 
@@ -126,6 +128,24 @@ class Config(Section, frozen=True):
                 "algo.target_clip must be null or [low, high] for task.success_ends=false, since "
                 "returns are of more than one success, got reachable"
             )
+
+    def _require_pictures(self, algo: AlgoConfig) -> None:
+        shown, task = algo.pictures, self.task
+        if missing := [camera for camera in shown.cameras if camera not in task.cameras]:
+            raise ValueError(f"algo.pictures.cameras names {', '.join(missing)}, task.cameras does not")
+        if shown.size != task.camera_size:
+            raise ValueError(
+                f"algo.pictures.size={list(shown.size)} must be task.camera_size={list(task.camera_size)}"
+            )
+        if self.learner.record_images is None:
+            raise ValueError("learner.record_images must be image or video where algo.sees names pictures")
+        if self.prior_sources:
+            raise ValueError(
+                "prior data has no pictures, which algo.sees names: set learner.demos=null "
+                "algo.prior_fraction=0"
+            )
+        if self.learner.processes != 1:
+            raise ValueError("learner.processes must be 1 where algo.sees names pictures")
 
     def _require_hindsight(self) -> None:
         if not self.learner.hindsight_goals:

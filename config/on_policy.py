@@ -37,7 +37,7 @@ class OnPolicyConfig(ResidualConfig, frozen=True):
         self.positive("initial_std", "lr")
         self.require(0 < self.gamma <= 1, "gamma", "in (0, 1]")
         self.require(0 < self.clip < 1, "clip", "in (0, 1)")
-        self.require("features" not in self.sees, "sees", "of state and proprioception")
+        self.require(not {"features", "pictures"} & {*self.sees}, "sees", "of state and proprioception")
         self.require(self.max_version_lag in (0, 1), "max_version_lag", "0 or 1")
         for key in ("stop_at_kl", "grad_clip"):
             value = getattr(self, key)

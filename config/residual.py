@@ -3,9 +3,10 @@
 from typing import Literal
 
 from config.algorithm import AlgorithmConfig
+from config.pictures import PicturesConfig
 from config.relation import Relation
 
-SEEN = ("state", "proprioception", "features")
+SEEN = ("state", "proprioception", "features", "pictures")
 """What a residual may see: words of algo.sees and algo.critics_see."""
 
 
@@ -45,6 +46,11 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
             )
 
     @property
+    def looks_at(self) -> "PicturesConfig | None":
+        """What the networks make of pictures; None: they see none."""
+        return None
+
+    @property
     def output(self) -> Literal["deterministic", "gaussian", "normal"]:
         """What the network's output is: a residual, the squashed Gaussian of one, or the mean of a Gaussian
         that is not squashed."""
@@ -70,5 +76,6 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
         seen = f" relations{related}" if related else ""
         if self.sees != ("state",):
             robot = f" {self.proprioception}" if "proprioception" in self.sees else ""
-            seen += f" sees {', '.join(self.sees)}{robot}"
+            shown = f" ({self.looks_at.describe()})" if self.looks_at and "pictures" in self.sees else ""
+            seen += f" sees {', '.join(self.sees)}{robot}{shown}"
         return f"{self.output} {self.residual_shape} dims {dims} {self.actor_input} {list(self.hidden)}{seen}"

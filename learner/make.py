@@ -112,7 +112,10 @@ def _make_hindsight(config: Config) -> Hindsight | None:
 def _make_ring(config: Config, base: BasePolicy) -> Ring:
     settings = config.learner
     optional = optional_shapes(experience_spec(config, base))
-    ring = make_ring(settings.replay_capacity, config, base, images=settings.replay_images, optional=optional)
+    images = settings.replay_images or (
+        config.algo.plays is not None and config.algo.plays.looks_at is not None
+    )
+    ring = make_ring(settings.replay_capacity, config, base, images=images, optional=optional)
     log.info("replay: %d rows planned, %.0f MB in memory", ring.capacity, ring.nbytes / 1e6)
     available = usable_memory()
     if settings.replay_device == "cpu" and available is not None and ring.nbytes > available:

@@ -13,7 +13,9 @@ from actor.policy.features import FeaturedBase, Planned, planned, rounded, sizes
 from actor.policy.gaussian import make_residual
 from actor.policy.images import NO_IMAGES, ImageHistory, Images
 from actor.policy.noise import EpisodeSeeds, Use
+from actor.policy.pictures import DecidedPictures
 from actor.policy.residual import ResidualActor
+from actor.policy.tiles import in_tiles
 from actor.policy.trainable import require_trainable
 from config.main import Config
 from protocol.messages import BASE_ALONE, Behaviour
@@ -102,6 +104,8 @@ class DecoratedPolicy:
         )
         self._history = self._zeros(base.obs_horizon, base.observation_dim)
         self._images = ImageHistory(base.cameras, num_envs, base.obs_horizon, self._device)
+        looks_at = residual.looks_at if residual is not None else None
+        self._pictures = None if looks_at is None else DecidedPictures(looks_at, num_envs, self._device)
         self._plan = self._zeros(base.act_horizon, base.action_dim)
         self._features = self._zeros(features_dim).to(torch.float16)
         """Of the decisions under way, as they are sent."""
@@ -161,6 +165,8 @@ class DecoratedPolicy:
             self._episodes.begin(rows)
         self._history[rows] = observation.to(self._device)[rows][:, None]
         self._images.begin(rows, images)
+        if self._pictures is not None:
+            self._pictures.begin(rows, images)
         self._cursor[rows] = self._act_horizon
         self._base_of[rows] = self.base_version
         if not self.has_room and bool((self._base_of == self.base_version).all()):
@@ -172,6 +178,8 @@ class DecoratedPolicy:
         """Append the newest observations (N, O) to the histories."""
         self._history = torch.cat([self._history[:, 1:], observation.to(self._device)[:, None]], dim=1)
         self._images.observe(images)
+        if self._pictures is not None:
+            self._pictures.observe(images)
 
     @torch.no_grad()
     def act(self) -> Chosen:
@@ -257,12 +265,15 @@ class DecoratedPolicy:
         return {"features": self._features.clone()} if self._features.shape[1] else {}
 
     def _row(self, rows: Tensor) -> Tensor:
-        """Newest observations, with features behind them, (R, O + E)."""
-        newest = self._history[rows, -1]
-        if not self._features.shape[1]:
-            return newest
-        self._look_again(rows[self._cursor[rows] > 0])
-        return torch.cat([newest, self._features[rows].float()], dim=1)
+        """Newest observations, with features and what the encoder makes of pictures behind them,
+        (R, O + E + P)."""
+        parts = [self._history[rows, -1]]
+        if self._features.shape[1]:
+            self._look_again(rows[self._cursor[rows] > 0])
+            parts.append(self._features[rows].float())
+        if self._pictures is not None and self._residual is not None and self._residual.encoder is not None:
+            parts.append(in_tiles(self._residual.encoder, self._pictures.decide(rows)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor) -> Tensor:
         """Residuals (R, k * A), masked, for newest observations (R, O + E) and base plans (R, k * A)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from actor.policy.native.perceptrons import Perceptrons, Seen
+from actor.policy.pictures import PictureEncoder
 from actor.policy.sight import Sight, Sizes
 from config.residual import ResidualConfig
 from config.section import ConfigError
@@ -50,7 +51,13 @@ class ResidualActor(nn.Module):
         self, algo: ResidualConfig, observation_dim: int, action_dim: int, features_dim: int = 0
     ) -> None:
         super().__init__()
-        self.sight = Sight(algo.sees, algo, Sizes(observation_dim, features_dim))
+        looks_at = algo.looks_at if "pictures" in algo.sees else None
+        self.encoder = None if looks_at is None else PictureEncoder(looks_at)
+        """Of pictures, for what it makes of them to stand behind observation and features in a row. Critics
+        train it."""
+        self.looks_at = looks_at
+        pictures = 0 if looks_at is None else looks_at.width
+        self.sight = Sight(algo.sees, algo, Sizes(observation_dim, features_dim, pictures))
         observation_dim = self.sight.dim
         self.frames = algo.residual_every
         plan_dim = self.frames * action_dim

@@ -17,10 +17,12 @@ class Sizes(NamedTuple):
     observation: int
     features: int
     """Of the base; 0: nobody asks for them."""
+    pictures: int = 0
+    """What the encoder makes of pictures; 0: there is none."""
 
 
 class Sight(nn.Module):
-    """Rows (B, O + E) -> what is seen of them (B, dim), the parts in the order of their words.
+    """Rows (B, O + E + P) -> what is seen of them (B, dim), the parts in the order of their words.
     Raises ConfigError: a part reads beyond the observation, or there are no features."""
 
     def __init__(self, words: Sequence[str], algo: ResidualConfig, sizes: Sizes) -> None:
@@ -76,11 +78,23 @@ class _Features(nn.Module):
         self._first, self.dim = sizes.observation, sizes.features
 
     def forward(self, row: Tensor) -> Tensor:
+        return row[:, self._first : self._first + self.dim]
+
+
+class _Pictures(nn.Module):
+    """What the encoder makes of pictures."""
+
+    def __init__(self, algo: ResidualConfig, sizes: Sizes) -> None:
+        super().__init__()
+        self._first, self.dim = sizes.observation + sizes.features, sizes.pictures
+
+    def forward(self, row: Tensor) -> Tensor:
         return row[:, self._first :]
 
 
-_PARTS: dict[str, type[_State] | type[_Proprioception] | type[_Features]] = {
+_PARTS: dict[str, type[_State] | type[_Proprioception] | type[_Features] | type[_Pictures]] = {
     "state": _State,
     "proprioception": _Proprioception,
     "features": _Features,
+    "pictures": _Pictures,
 }

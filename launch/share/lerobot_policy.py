@@ -64,10 +64,11 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists: name a new folder")
     config = shared.config
-    if "features" in shared.residual.algo.sees:
+    if unknown := [word for word in ("features", "pictures") if word in shared.residual.algo.sees]:
         raise UsageError(
-            f"the residual of {shared.run_dir} sees features (algo.sees), which the plugin for LeRobot "
-            "does not have: play it with residual-rl evaluate, or train one that sees state or proprioception"
+            f"the residual of {shared.run_dir} sees {' and '.join(unknown)} (algo.sees), which the plugin for "
+            "LeRobot does not have: play it with residual-rl evaluate, or train one that sees state or "
+            "proprioception"
         )
     base = _base_parts(config)
     residual = _residual(shared)

@@ -14,6 +14,7 @@ from config.algo import AlgoConfig
 from learner.algorithms import losses
 from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.critic import CriticEnsemble
+from learner.algorithms.eyes import Eyes
 from learner.algorithms.finite import NonFinite, finite_steps
 from learner.algorithms.sights import Sights
 from learner.ranks.ranks import Batch, Ranks
@@ -48,14 +49,17 @@ class ResidualSAC:
         torch.manual_seed(seed)
         self._rng = torch.Generator(self.device).manual_seed(seed)
         self.actor = ResidualActor(algo, observation_dim, action_dim, features_dim).to(self.device)
-        sizes = Sizes(observation_dim, features_dim)
+        sizes = Sizes(observation_dim, features_dim, 0 if algo.looks_at is None else algo.looks_at.width)
+        encoder = self.actor.encoder
+        self._eyes = None if encoder is None else Eyes(encoder, algo.pictures.shift, self._rng)
         self._sights = Sights(algo, self.actor, sizes, self._ranks, self._randn)
         plan_dim = algo.residual_every * action_dim
         action_features = 2 * plan_dim if algo.critic_input == "concat" else plan_dim
         self.critic = CriticEnsemble(algo, self._sights.critics.dim, action_features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self._actor_optimizer = self._adam(self.actor.parameters(), algo.actor_lr)
-        self._critic_optimizer = self._adam(self.critic.parameters(), algo.critic_lr)
+        self._actor_optimizer = self._adam(self.actor.stack, algo.actor_lr)
+        trained_by_critics = [] if self._eyes is None else self._eyes.parameters()
+        self._critic_optimizer = self._adam([*self.critic.parameters(), *trained_by_critics], algo.critic_lr)
         start = algo.initial_temperature
         self.log_temperature = torch.tensor(
             math.log(start) if start > 0 else -math.inf,
@@ -89,6 +93,8 @@ class ResidualSAC:
         try:
             for name in ("actor", "critic", "target_critic"):
                 getattr(self, name).load_state_dict(state[name])
+            if self._eyes is not None:
+                self._eyes.target.load_state_dict(state["target_encoder"])
         except RuntimeError as error:
             raise ValueError(f"other networks: {error}") from error
         if len(state["optimizers"]) != len(self._optimizers()):
@@ -110,7 +116,8 @@ class ResidualSAC:
 
     def networks(self) -> dict[str, Any]:
         """All of them, for other tools."""
-        return {
+        encoder = {} if self._eyes is None else {"target_encoder": self._eyes.target.state_dict()}
+        return encoder | {
             "actor": self.actor.state_dict(),
             "critic": self.critic.state_dict(),
             "target_critic": self.target_critic.state_dict(),
@@ -137,6 +144,8 @@ class ResidualSAC:
         self.updates += 1
         figures = self._step_critic(batch)
         if self._actor_is_due():
+            if self._eyes is not None:  # which the critics alone train
+                batch = {name: column.detach() for name, column in batch.items()}
             figures |= self._step_actor(batch)
         self._track_targets()
         return figures
@@ -146,7 +155,8 @@ class ResidualSAC:
         return self._steps.first_skipped()
 
     def _seen(self, batch: Batch) -> Batch:
-        return self._sights.seen(batch, self.actor, self.critic)
+        looks = None if self._eyes is None else self._eyes.look(batch)
+        return self._sights.seen(batch, self.actor, self.critic, looks)
 
     def _actor_is_due(self) -> bool:
         past_warmup = self.updates > self.algo.critic_warmup_updates
@@ -158,7 +168,7 @@ class ResidualSAC:
             self._critic_optimizer,
             batch | {"target": target},
             self._critic_loss,
-            self.critic.clip_gradients,
+            self._clip_critics,
             "critic",
         )
         q = made.seen[0].mT
@@ -240,6 +250,8 @@ class ResidualSAC:
         with torch.no_grad():
             for target, source in zip(self.target_critic.stack, self.critic.stack, strict=True):
                 target.lerp_(source, TAU)
+        if self._eyes is not None:
+            self._eyes.track(TAU)
 
     def _action_features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
@@ -282,7 +294,12 @@ class ResidualSAC:
         return torch.randn(shape, generator=self._rng, device=self.device)
 
     def _clip_actor(self, limit: float) -> None:
-        nn.utils.clip_grad_norm_(self.actor.parameters(), limit)
+        nn.utils.clip_grad_norm_(self.actor.stack, limit)
+
+    def _clip_critics(self, limit: float) -> None:
+        self.critic.clip_gradients(limit)
+        if self._eyes is not None:
+            self._eyes.clip_gradients(limit)
 
 
 class _Step(NamedTuple):

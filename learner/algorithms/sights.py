@@ -9,6 +9,7 @@ from actor.policy.residual import ResidualActor
 from actor.policy.sight import Sight, Sizes
 from config.algo import AlgoConfig
 from learner.algorithms.critic import CriticEnsemble
+from learner.algorithms.eyes import Looks
 from learner.algorithms.observation_scale import ObservationScale
 from learner.ranks.ranks import Batch, Ranks
 
@@ -31,6 +32,7 @@ class Sights:
         ranks: Ranks,
         randn: Callable[..., Tensor],
     ) -> None:
+        self._pictures = sizes.pictures
         self._noise, self._ranks, self._randn = algo.observation_noise, ranks, randn
         self._alike = algo.sees == algo.critics_see
         self.actor = self.critics = actor.sight
@@ -38,22 +40,31 @@ class Sights:
             self.critics = Sight(algo.critics_see, algo, sizes).to(actor.observation_mean.device)
 
     def scale(self, rows: Tensor, actor: ResidualActor, critics: Sequence[CriticEnsemble]) -> None:
-        """Scale what the networks see to zero mean and unit deviation of rows (M, O + E)."""
+        """Scale what the networks see to zero mean and unit deviation of rows (M, O + E). What an encoder
+        makes of pictures is not scaled."""
         for sight, networks in ((self.actor, (actor,)), (self.critics, critics)):
-            mean, scale = map(torch.from_numpy, ObservationScale.of(sight(rows).cpu().numpy()))
+            known = torch.cat([rows, rows.new_zeros(len(rows), self._pictures)], dim=1)
+            mean, scale = map(torch.from_numpy, ObservationScale.of(sight(known).cpu().numpy()))
             for network in networks:
                 network.observation_mean.copy_(mean)
                 network.observation_scale.copy_(scale)
 
-    def seen(self, batch: Batch, actor: ResidualActor, critic: CriticEnsemble) -> Batch:
+    def seen(
+        self, batch: Batch, actor: ResidualActor, critic: CriticEnsemble, looks: Looks | None = None
+    ) -> Batch:
         """The batch with observations as the critics see them, and, if that is something else, beside them as
-        the actor sees them."""
+        the actor sees them. `looks`: what encoders make of its pictures."""
         # In one: on so few rows an operator costs more than its arithmetic.
         rows = torch.cat([batch[name] for name in _OBSERVATIONS])
+        if looks is not None:
+            rows = torch.cat([rows, torch.cat(looks)], dim=1)
         both = self._blurred(self.critics(rows), critic.observation_scale)
         seen = dict(zip(_OBSERVATIONS, both.chunk(2), strict=True))
+        if looks is not None:
+            # Gradients go to the encoder from the transitions' beginnings alone.
+            seen["next_observation"] = seen["next_observation"].detach()
         if not self._alike:
-            both = self._blurred(self.actor(rows), actor.observation_scale)
+            both = self._blurred(self.actor(rows.detach()), actor.observation_scale)
             seen |= dict(zip(map(_of_actor, _OBSERVATIONS), both.chunk(2), strict=True))
         return batch | seen
 

@@ -20,7 +20,7 @@ KNOBS = {
     "actor_lr": "1,500 updates of the critics alone, actor every second update at 1e-4",
 }
 # What a residual may see is a user's choice, not a recipe's: docs/how-to/what-the-residual-sees.md.
-SIGHT = {"sees", "critics_see", "proprioception"}
+SIGHT = {"sees", "critics_see", "proprioception", "pictures"}
 
 
 def recipe(name: str) -> dict[str, object]:

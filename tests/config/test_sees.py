@@ -33,7 +33,9 @@ def refusal(*words: str) -> str:
 @pytest.mark.parametrize("key", ["sees", "critics_see"])
 def test_words_that_are_none_are_refused_with_those_that_there_are(key: str, words: str) -> None:
     line = refusal(f"algo.{key}=[{words}]")
-    assert f"{key} must be one or more different words of state, proprioception, features, got" in line
+    assert (
+        f"{key} must be one or more different words of state, proprioception, features, pictures, got" in line
+    )
 
 
 def test_proprioception_of_a_task_that_names_none_is_refused_and_can_be_given() -> None:

@@ -61,7 +61,7 @@ class Batches:
         self._online = _Share(online, algo.batch_size - prior_rows)
         self._intervened = _Share(online, round(algo.batch_size * algo.intervention_fraction), True)
         self._prior = [_Share(prior, prior_rows)] if prior is not None and prior_rows else []
-        self._hindsight = hindsight
+        self._hindsight, self._looks_at = hindsight, algo.looks_at
         self._n_step, self._gamma = algo.n_step, algo.gamma
         self._reward_offset = -1.0 if algo.reward == "sparse_minus_one" else 0.0
         self._rng = np.random.default_rng(seed)
@@ -78,17 +78,21 @@ class Batches:
         self._rng.bit_generator.state = json.loads(state)
 
     def next(self) -> dict[str, Tensor]:
-        """The fields of `TransitionBatch` as tensors (batch_size, ...)."""
+        """The fields of `TransitionBatch` as tensors (batch_size, ...), and of `Sampled` the pictures."""
         shares = self._shares()
         parts = [self._draw(share) for share in shares]
         self._places.append(
             [(share.ring, part.start, part.end) for share, part in zip(shares, parts, strict=True)]
         )
         columns = zip(*(part.transitions for part in parts), strict=True)
-        return {
+        batch = {
             name: self._here(torch.cat(column))
             for name, column in zip(TransitionBatch._fields, columns, strict=True)
         }
+        if self._looks_at is not None:
+            for name in ("pictures", "next_pictures"):
+                batch[name] = self._here(torch.cat([getattr(part, name) for part in parts]))
+        return batch
 
     def figures(self) -> dict[str, float]:
         """For metrics.jsonl."""
@@ -148,6 +152,7 @@ class Batches:
             reward_offset=self._reward_offset,
             intervened=share.intervened,
             hindsight=self._hindsight,
+            looks_at=self._looks_at,
         )
 
     def _here(self, column: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actor.policy.pictures import stacked
+from config.pictures import PicturesConfig
 from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.hindsight import Hindsight
@@ -32,6 +34,10 @@ class Sampled(NamedTuple):
     transitions: TransitionBatch
     start: Slots
     end: Slots
+    pictures: Tensor | None = None
+    """u1 (B, D, H, W), where they begin, see `actor.policy.pictures`; None: nobody asked for them."""
+    next_pictures: Tensor | None = None
+    """Where they end."""
 
 
 class Ring:
@@ -159,12 +165,14 @@ class Ring:
         reward_offset: float,
         intervened: bool = False,
         hindsight: Hindsight | None = None,
+        looks_at: PicturesConfig | None = None,
     ) -> Sampled:
         """As `sample`, the same rows for the same `rng`, with the slots at both ends of each transition.
 
         Args:
             intervened: of the decisions in which somebody intervened alone.
             hindsight: gives some of them other goals.
+            looks_at: with such pictures, of a ring that keeps their images.
         """
         with self._lock:
             start = draw_linked(self.rows, count, rng, self.intervened.linked if intervened else None)
@@ -174,7 +182,9 @@ class Ring:
                     self.rows, batch, end, start, rng,
                     n_step=n_step, gamma=gamma, reward_offset=reward_offset,
                 )  # fmt: skip
-            return Sampled(batch, start, end)
+            if looks_at is None:
+                return Sampled(batch, start, end)
+            return Sampled(batch, start, end, *(self._pictures(slots, looks_at) for slots in (start, end)))
 
     def sample_with_optional(
         self, count: int, rng: np.random.Generator, *, n_step: int, gamma: float, reward_offset: float
@@ -237,6 +247,15 @@ class Ring:
             next_base_plan=after[:, o:],
         )
         return batch, ends.slots
+
+    def _pictures(self, slots: Slots, settings: PicturesConfig) -> Tensor:
+        """Of the decisions in these slots and those before them, u1 (B, D, H, W)."""
+        chain = [slots]
+        while len(chain) < settings.frames:
+            chain.insert(0, self.rows.before(chain[0]))
+        frames = [self.images.at(each) for each in chain]
+        shown = {camera: torch.stack([each[camera] for each in frames], dim=1) for camera in frames[0]}
+        return stacked(shown, settings)
 
     def _here(self, values: Floats) -> Tensor:
         return torch.as_tensor(values).to(self.rows.block.device, non_blocking=True)

@@ -35,6 +35,7 @@ class Rows:
         self.reward: Floats = self.facts["reward"]
         self.terminated: Flags = self.facts["terminated"]
         self.following[:] = self.unknown
+        self._preceding: Slots = np.full(capacity, self.unknown)
 
     def __len__(self) -> int:
         return min(self.position, self.capacity)
@@ -90,7 +91,15 @@ class Rows:
         """Make rows follow others, both by position, unless either was overwritten."""
         self.changes += 1
         kept = (positions >= self.oldest) & (successors >= self.oldest)
-        self.following[positions[kept] % self.capacity] = successors[kept] % self.capacity
+        before, after = positions[kept] % self.capacity, successors[kept] % self.capacity
+        self.following[before] = after
+        self._preceding[after] = before
+
+    def before(self, slots: Slots) -> Slots:
+        """The slots of the rows that these follow; of one that follows none, or whose predecessor was
+        overwritten, its own."""
+        preceding = self._preceding[slots]
+        return np.where(self.following[preceding] == slots, preceding, slots)
 
 
 def _zeros(rows: int, width: int, device: torch.device) -> Tensor:

@@ -1,0 +1,80 @@
+"""What a residual's networks make of pictures: a small convolutional encoder."""
+
+import torch
+from torch import Tensor, nn
+
+from actor.policy.images import Images
+from config.pictures import PicturesConfig
+
+
+class PictureEncoder(nn.Module):
+    """Pictures u1 (B, D, H, W) -> (B, width) in (-1, 1), D being `PicturesConfig.depth`.
+
+    As the encoder of DrQ-v2 (Yarats et al. 2021, arXiv 2107.09645): convolutions, then a linear layer with
+    layer norm and tanh. Here every convolution has stride 2, which costs a fifth on a processor.
+    """
+
+    def __init__(self, settings: PicturesConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        depth = settings.depth
+        for channels in settings.channels:
+            layers += [nn.Conv2d(depth, channels, 3, stride=2), nn.ReLU()]
+            depth = channels
+        width, height = settings.encoded_size
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.last = nn.Sequential(
+            nn.Linear(depth * width * height, settings.width), nn.LayerNorm(settings.width), nn.Tanh()
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.last(self.layers(pictures.float() / 255 - 0.5)).float()
+
+
+def stacked(images: Images, settings: PicturesConfig) -> Tensor:
+    """Camera -> u1 (B, frames, H, W, 3) as one tensor u1 (B, D, H, W), cameras in the order of `settings`."""
+    shown = torch.stack([images[camera] for camera in settings.cameras], dim=1)
+    return shown.movedim(-1, 3).flatten(1, 3)
+
+
+class DecidedPictures:
+    """The pictures that each of N sub-environments had at its newest decisions.
+
+    Where an episode has had fewer decisions than `settings.frames`, its first pictures stand in for earlier
+    ones.
+    """
+
+    def __init__(self, settings: PicturesConfig, num_envs: int, device: torch.device) -> None:
+        self._settings, self._device = settings, device
+        width, height = settings.size
+        shape = (num_envs, settings.frames, height, width, 3)
+        self._newest = {
+            camera: torch.zeros(shape[0], *shape[2:], dtype=torch.uint8) for camera in settings.cameras
+        }
+        self._decided = {
+            camera: torch.zeros(shape, dtype=torch.uint8, device=device) for camera in settings.cameras
+        }
+        self._fresh = torch.ones(num_envs, dtype=torch.bool, device=device)
+
+    def begin(self, rows: Tensor, images: Images) -> None:
+        """Episodes begin in sub-environments `rows`; `images` (N, H, W, 3) are their first ones."""
+        self._fresh[rows] = True
+        for camera in self._settings.cameras:
+            self._newest[camera] = self._newest[camera].clone()
+            self._newest[camera][rows.cpu()] = images[camera].cpu()[rows.cpu()]
+
+    def observe(self, images: Images) -> None:
+        """The newest images (N, H, W, 3)."""
+        self._newest = {camera: images[camera].cpu() for camera in self._settings.cameras}
+
+    def decide(self, rows: Tensor) -> Tensor:
+        """Sub-environments `rows` decide now: their pictures u1 (R, D, H, W)."""
+        fresh = self._fresh[rows]
+        for camera, decided in self._decided.items():
+            newest = self._newest[camera][rows.cpu()].to(self._device)[:, None]
+            earlier = torch.where(
+                fresh[:, None, None, None, None], newest.expand_as(decided[rows]), decided[rows]
+            )
+            decided[rows] = torch.cat([earlier[:, 1:], newest], dim=1)
+        self._fresh[rows] = False
+        return stacked({camera: decided[rows] for camera, decided in self._decided.items()}, self._settings)
