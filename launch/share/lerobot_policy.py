@@ -66,8 +66,8 @@ def export_policy(shared: Shared, target: Path, *, base_alone: bool = False) -> 
     config = shared.config
     if unknown := [word for word in ("features", "pictures") if word in shared.residual.algo.sees]:
         raise UsageError(
-            f"the residual of {shared.run_dir} sees {' and '.join(unknown)} (algo.sees), which the plugin for "
-            "LeRobot does not have: play it with residual-rl evaluate, or train one that sees state or "
+            f"the residual of {shared.run_dir} sees {' and '.join(unknown)} (algo.sees), which the plugin "
+            "for LeRobot does not have: play it with residual-rl evaluate, or train one that sees state or "
             "proprioception"
         )
     base = _base_parts(config)
