@@ -1,6 +1,7 @@
 """Kill, stop and cut off learner and actors while identifiable rows flow; then count the rows.
 
-    python -m tests.system.chaos --cycles 50 [--stop-s 30] [--link --cut-s 20] [--actors 2] [--limit-s 900]
+    python -m tests.system.chaos --cycles 50 [--stop-s 30] [--link --cut-s 20] [--pictures] [--actors 2]
+                                 [--limit-s 900]
 
 Prints one JSON object and ends with 1 if a row is twice in the replay, or missing. `--link` puts the
 actors into a network namespace of their own and cuts its link as well.
@@ -32,8 +33,17 @@ from learner.replay.dataset.format.layout import (
     file_number,
     parquet_files,
 )
+from learner.replay.dataset.format.video import from_png
+from tests.support.identifiable import K
 from tests.support.namespaces import HERE, Link, enter, inside, refusal
-from tests.system.chaos_child import first_number, flowing_file, intervened_frames, ready_file
+from tests.system.chaos_child import (
+    CAMERA,
+    first_number,
+    flowing_file,
+    intervened_frames,
+    picture_of,
+    ready_file,
+)
 
 log = logging.getLogger("chaos")
 
@@ -45,10 +55,11 @@ FAULTS = ("kill learner", "kill actor", "kill both", "stop learner", "stop actor
 class Crowd:
     """The processes, and what is done to them. `name` is "learner" or an actor's id."""
 
-    def __init__(self, folder: Path, actors: int, link: Link | None) -> None:
+    def __init__(self, folder: Path, actors: int, link: Link | None, *, pictures: bool = False) -> None:
         self._folder, self._link = folder, link
         self._settings = folder / "settings.json"
-        settings = make_settings(folder, HERE if link else "127.0.0.1") | {"interventions": True}
+        settings = make_settings(folder, HERE if link else "127.0.0.1")
+        settings |= {"interventions": True, "pictures": pictures}
         self._settings.write_text(json.dumps(settings))
         self._log = (folder / "processes.log").open("ab")
         self.actors = [f"actor-{index}" for index in range(actors)]
@@ -135,7 +146,7 @@ def make_settings(folder: Path, host: str) -> dict[str, Any]:
     wire = {
         "host": host, "experience_port": ports[0], "weights_port": ports[1], "insecure": True,
         "keys_dir": None, "credit_rows": 256, "heartbeat_s": 0.2, "lease_s": 1.0, "connect_timeout_s": 300.0,
-        "max_header_bytes": 65536, "max_arrays": 64, "max_rank": 4, "max_message_bytes": 1 << 24,
+        "max_header_bytes": 65536, "max_arrays": 64, "max_rank": 5, "max_message_bytes": 1 << 24,
     }  # fmt: skip
     journal = {
         "sync_s": 0.1, "sync_bytes": 1 << 20, "segment_bytes": 200_000, "spare_segments": 2,
@@ -224,6 +235,36 @@ def count_interventions(replay: Path) -> tuple[int, int] | None:
     return intervened, wrong
 
 
+def count_pictures(replay: Path) -> tuple[int, int] | None:
+    """Pictures in the dataset, final ones included, and those that are not of their frame.
+    None: the dataset has none."""
+    there = wrong = 0
+    for number in map(file_number, parquet_files(replay / "data")):
+        frames = read_parquet(replay / file_name(DATA_PATH, number))
+        if f"observation.images.{CAMERA}" not in frames.column_names:
+            return None
+        values = frames["observation.state"].combine_chunks().flatten().to_numpy().reshape(len(frames), -1)
+        first = frames["decision_start"].to_numpy()
+        frame = np.arange(len(frames)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+        shown = [cell["bytes"] for cell in frames[f"observation.images.{CAMERA}"].to_pylist()]
+        wanted = (values[:, 0] + frame).tolist()
+        sidecar = read_parquet(replay / file_name(SIDECAR_PATH, number))
+        ends = frames["episode_index"].to_numpy()
+        last = np.flatnonzero(np.append(ends[1:] != ends[:-1], True))
+        # Of an episode that a killed actor left nobody knows the end.
+        known = sidecar["final_known"].to_pylist()
+        finals = sidecar[f"final_image.{CAMERA}"].to_pylist()
+        ended = [(content, at) for content, at, is_known in zip(finals, last, known, strict=True) if is_known]
+        shown += [content for content, _ in ended]
+        wanted += [values[at, 0] + K for _, at in ended]
+        there += len(shown)
+        wrong += sum(
+            not np.array_equal(from_png(content), picture_of(value))
+            for content, value in zip(shown, wanted, strict=True)
+        )
+    return there, wrong
+
+
 def count_places(replay: Path) -> int:
     """How many decisions share their place in the stream of rows with another."""
     places: list[int] = []
@@ -246,6 +287,8 @@ def count(folder: Path, actors: list[str]) -> dict[str, int]:
         result["frames_intervened"], result["frames_wrongly_intervened"] = said
         wanted = sum(sum(intervened_frames(first_number(*row[1:]))) for row in found)
         result["intervened_missing_or_twice"] = abs(said[0] - wanted)
+    if (pictures := count_pictures(folder / "replay")) is not None:
+        result["pictures"], result["pictures_of_other_frames"] = pictures
     result["places_shared"] = count_places(folder / "replay")
     sent: set[tuple] = set()
     for actor_id in actors:
@@ -291,6 +334,7 @@ def verdict(result: dict[str, int]) -> list[str]:
     laws = (
         "sent_missing", "twice", "wrong_content", "broken_batches", "versions_backwards", "never_sent",
         "places_shared", "frames_wrongly_intervened", "intervened_missing_or_twice",
+        "pictures_of_other_frames",
     )  # fmt: skip
     return [f"{law}: {result[law]}" for law in laws if result.get(law)]
 
@@ -302,7 +346,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     link = Link() if options.link else None
     if link is not None:
         link.__enter__()
-    crowd = Crowd(folder, options.actors, link)
+    crowd = Crowd(folder, options.actors, link, pictures=options.pictures)
     try:
         done = run_cycles(crowd, options, rng)
         crowd.wait_until_flowing(PATIENCE_S)
@@ -328,6 +372,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--limit-s", type=float, default=900.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--link", action="store_true")
+    parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--folder", type=Path, default=None)
     return parser.parse_args(words)
 

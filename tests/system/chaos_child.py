@@ -33,6 +33,9 @@ from tests.support.spec import SPEC, make_spec
 
 # Rows say which frames somebody intervened in.
 INTERVENED = make_spec(optional_columns=("intervention",))
+CAMERA, PICTURE = "top", (8, 16)
+# Beside that, each frame has a picture.
+PICTURED = make_spec(optional_columns=("intervention",), cameras={CAMERA: PICTURE})
 SUB_ENVS = 4
 LONGEST_EPISODE = 30
 COMMIT_EVERY_S = 0.3
@@ -53,6 +56,12 @@ def flowing_file(folder: Path, pid: int) -> Path:
 def intervened_frames(number: float) -> list[bool]:
     """Which frames of the row with this first number somebody intervened in."""
     return [(int(number) >> frame) % 2 == 1 for frame in range(K)]
+
+
+def picture_of(number: float) -> np.ndarray:
+    """u1 (H, W, 3) that says a number below 2 ** 24 in every pixel."""
+    pixel = [(int(number) >> shift) & 255 for shift in (0, 8, 16)]
+    return np.broadcast_to(np.array(pixel, np.uint8), (*PICTURE, 3))
 
 
 def first_number(session: int, sub_env: int, episode: int, decision: int) -> float:
@@ -85,7 +94,7 @@ class ChaosActor:
         self._folder = notes.parent
         self._notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._stop, self._rate = stop, rate
-        self._optional = spec.optional_columns
+        self._optional, self._pictured = spec.optional_columns, bool(spec.cameras)
         self._at = [(0, 0, self._length()) for _ in range(SUB_ENVS)]  # episode, decision, decisions
         self._durable = 0
         self._version = -1
@@ -96,7 +105,7 @@ class ChaosActor:
         while not self._stop.is_set():
             rows = [self._row(self._rng.randrange(SUB_ENVS)) for _ in range(self._rng.randint(1, 20))]
             self._note("sending", [[row["sub_env"], row["episode"], row["decision"]] for row in rows])
-            self._uplink.send(pack(rows))
+            self._uplink.send(pack(rows) | (pictures_of(rows) if self._pictured else {}))
             self._note("sent", len(rows))
             self._look()
             time.sleep(len(rows) / self._rate)
@@ -140,6 +149,15 @@ class ChaosActor:
         os.write(self._notes, json.dumps([self._session, kind, what]).encode() + b"\n")
 
 
+def pictures_of(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of the camera: of each frame its row's first number and its place in the row."""
+    numbers = [row["observation"][0, 0] for row in rows]
+    last = [number + K for number, row in zip(numbers, rows, strict=True) if row["final"] is not None]
+    shown = [[picture_of(number + frame) for frame in range(K)] for number in numbers]
+    finals = np.array([picture_of(number) for number in last], np.uint8).reshape(-1, *PICTURE, 3)
+    return {f"image.{CAMERA}": np.array(shown, np.uint8), f"final_image.{CAMERA}": finals}
+
+
 def run_learner(
     wire: WireConfig,
     folder: Path,
@@ -153,7 +171,8 @@ def run_learner(
     store = LeRobotStore(
         folder / "replay", repo_id="chaos", observation_dim=OBS, action_dim=ACT, fps=20, robot_type="none",
         task="chaos", queue_episodes=64, flush_s=COMMIT_EVERY_S,
-        optional_columns=spec.optional_columns,
+        optional_columns=spec.optional_columns, cameras=spec.cameras,
+        images="image" if spec.cameras else None,
     )  # fmt: skip
     for actor_id, session, columns, position in journal.replay():
         store.add(actor_id, session, columns, position)
@@ -222,6 +241,7 @@ def main(kind: str, settings_path: str, actor_id: str = "") -> None:
     settings = json.loads(Path(settings_path).read_text())
     wire, folder = msgspec.convert(settings["wire"], WireConfig), Path(settings["folder"])
     spec = INTERVENED if settings.get("interventions") else SPEC
+    spec = PICTURED if settings.get("pictures") else spec
     ready_file(folder, os.getpid()).touch()  # from now on SIGTERM is a request
     if kind == "learner":
         run_learner(wire, folder, msgspec.convert(settings["journal"], JournalConfig), stop, spec)
