@@ -23,6 +23,7 @@ from learner.ranks.ranks import Ranks
 from learner.replay.memory.batches import Batches
 from learner.replay.memory.columns import optional_shapes
 from learner.replay.memory.hindsight import Hindsight
+from learner.replay.memory.prefetched import Prefetched
 from learner.replay.memory.ring import Ring
 from learner.replay.restore.memory import RingMemory
 from learner.replay.run import load_prior, make_prior_ring, make_ring
@@ -94,9 +95,12 @@ def make_residual(
         algorithm.scale_observations(prior_ring.observation)
     ring = _make_ring(config, base)
     joint = msgspec.structs.replace(algo, batch_size=algo.batch_size * ranks.size)
+    batches = Batches(
+        joint, ring, prior_ring, seed=config.seed, device=device, hindsight=_make_hindsight(config)
+    )
     return Training(
         algorithm,
-        Batches(joint, ring, prior_ring, seed=config.seed, device=device, hindsight=_make_hindsight(config)),
+        batches if algo.looks_at is None else Prefetched(batches),
         Pace(algo, config.learner.max_updates_behind, config.learner.total_frames, lambda: ring.lost),
         RingMemory(ring),
         partial(explain, config=config, spec=spec, prior=prior),
