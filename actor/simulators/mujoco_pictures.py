@@ -79,6 +79,8 @@ class MujocoPictures:
     """
 
     def __init__(self, env: gymnasium.Env, size: tuple[int, int]) -> None:
+        # Of an accelerator that nobody needs it says that it is not there.
+        logging.getLogger("OpenGL").setLevel(logging.WARNING)
         import mujoco
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
