@@ -1,8 +1,5 @@
 """A real run of a residual that sees the robot's part and the base's features, and one that goes on."""
 
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +7,8 @@ import pytest
 import torch
 
 from actor.evaluate_base import make_policy
-from actor.loop import simulate
 from actor.policy.checkpoint_file import read_checkpoint
-from actor.policy.decorated import DecoratedPolicy
 from actor.policy.make import make_base
-from actor.policy.spec import experience_spec
-from actor.rollout import Rollout
-from actor.simulators.contract import VectorEnvironment
 from actor.simulators.make import make_environment
 from config.main import Config
 from learner.replay.dataset.read import read_spec
@@ -24,11 +16,10 @@ from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.read import Wanted, read_demonstrations
 from learner.replay.restore.ring import restore_ring
 from learner.replay.run import make_ring
-from learner.run import run_learner
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config
+from tests.support.played import play
 from tests.support.runs import points
-from tests.support.wire import acting
 
 FAST = (
     "algo.learning_starts=12", "algo.critic_warmup_updates=2", "algo.batch_size=32", "algo.hidden=[32]",
@@ -47,40 +38,6 @@ def config(tmp_path: Path, free_ports: tuple[int, int]) -> Config:
         f"learner.demos={tmp_path}/demos.h5",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
     )  # fmt: skip
-
-
-def play(config: Config, envs: VectorEnvironment, enough: Callable[[], object]) -> None:
-    """A learner and an actor in `envs`, until `enough`."""
-    stop, failed = threading.Event(), list[BaseException]()
-
-    def learn() -> None:
-        try:
-            run_learner(config, stop)
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            stop.set()
-
-    def watch() -> None:
-        deadline_s = time.monotonic() + 60
-        while not stop.is_set() and not enough() and time.monotonic() < deadline_s:
-            time.sleep(0.1)
-        stop.set()
-
-    threads = [threading.Thread(target=each) for each in (learn, watch)]
-    for each in threads:
-        each.start()
-    base = make_base(config.base, config.task, "cpu")
-    spec = experience_spec(config, base)
-    try:
-        with acting(config.wire, spec=spec, stop=stop) as uplink:
-            policy = DecoratedPolicy.of(config, base, num_envs=envs.num_envs, first_seed=1)
-            simulate(Rollout(envs, policy, spec, 1), policy, uplink, 4, stop, patience_s=60.0)
-    finally:
-        stop.set()
-        for each in threads:
-            each.join(60)
-    assert not failed, failed
 
 
 def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_feature(
