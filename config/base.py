@@ -5,6 +5,10 @@ from typing import Any, Literal
 
 from config.files import broken_link
 from config.section import Section
+from config.task import TaskConfig
+
+Ranges = tuple[tuple[int, int], ...]
+"""Dimensions [first, end), one range after another."""
 
 
 class BaseConfig(Section, frozen=True, tag_field="type"):
@@ -78,7 +82,32 @@ class LeRobotBaseConfig(BaseConfig, frozen=True, tag="lerobot"):
     """config/base/lerobot.yaml"""
 
     control_mode: str
-    observation: dict[str, tuple[int, int]] | None
+    observation: dict[str, Literal["proprioception"] | tuple[int | tuple[int, int], ...]] | None
     cameras: dict[str, str] | None
     instruction: str
     overrides: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = all(_is_chosen(value) for value in (self.observation or {}).values())
+        self.require(fits, "observation", "by feature [first, end), a list of such ranges, or proprioception")
+
+    def ranges(self, task: TaskConfig) -> dict[str, Ranges] | None:
+        """`observation` in one form, of each feature the dimensions of the task's observation."""
+        if self.observation is None:
+            return None
+        return {name: _ranges(value, task) for name, value in self.observation.items()}
+
+
+def _is_chosen(value: str | tuple[int | tuple[int, int], ...]) -> bool:
+    if isinstance(value, str):
+        return True
+    numbers = sum(isinstance(each, int) for each in value)
+    return len(value) > 0 and (numbers == 0 or numbers == len(value) == 2)
+
+
+def _ranges(value: str | tuple[int | tuple[int, int], ...], task: TaskConfig) -> Ranges:
+    if isinstance(value, str):
+        return task.proprioception.get(task.env_id, ())
+    numbers = [each for each in value if isinstance(each, int)]
+    return ((numbers[0], numbers[1]),) if numbers else tuple(e for e in value if isinstance(e, tuple))

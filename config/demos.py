@@ -22,6 +22,9 @@ class DemosConfig(Section, frozen=True):
     processes: int | None
     out: str
     lerobot: bool
+    cameras: tuple[str, ...]
+    camera_size: tuple[int, int] | None
+    state: Literal["all", "proprioception"]
 
     def __post_init__(self) -> None:
         self.require(bool(self.task), "task", "the id of a task, or a file of config/task")
@@ -29,7 +32,14 @@ class DemosConfig(Section, frozen=True):
         self.at_least(1, "episodes", "max_attempts_per_episode")
         self.at_least(0, "first_seed")
         self.require(0 <= self.noise <= 1, "noise", "in 0 .. 1")
+        written = self.writes_dataset or self.state == "all"
+        self.require(written, "state", "all unless there is a LeRobot dataset (lerobot=true, or cameras)")
         self.require(self.processes is None or self.processes >= 1, "processes", "at least 1, or null")
+
+    @property
+    def writes_dataset(self) -> bool:
+        """Whether there is a LeRobot dataset beside the h5."""
+        return self.lerobot or len(self.cameras) > 0
 
 
 def compose_demos(overrides: Sequence[str]) -> DemosConfig:

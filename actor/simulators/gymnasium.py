@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from actor.simulators.contract import RenderError, TaskError, UnplayableError
-from actor.simulators.mujoco_pictures import is_mujoco, require_gl
+from actor.simulators.mujoco_pictures import VARIABLE, is_mujoco, require_gl
 from actor.simulators.seeded import SeededEpisodes
 from actor.simulators.spaces import ActionScale, StateRow
 from config.asked import Answer
@@ -138,7 +139,8 @@ def _require_registered(task: TaskConfig) -> None:
 
 def _register(task: TaskConfig) -> None:
     """Import the package that registers the task.
-    Raises TaskError: it is missing, or MuJoCo is, or is of a release that does not fit."""
+    Raises TaskError: it is missing, or MuJoCo is, or is of a release that does not fit. RenderError:
+    MUJOCO_GL names a library that is not here."""
     package = settings_of(task).package
     if package is None:
         return
@@ -152,6 +154,8 @@ def _register(task: TaskConfig) -> None:
     except ImportError as error:
         raise TaskError(f"task.env_id={task.env_id} needs {package} ({error}): {install}") from error
     except Exception as error:  # of a package's own code: any kind
+        if package in _MUJOCO_FROM and VARIABLE in os.environ:
+            require_gl()  # importing MuJoCo loads the library that this names
         raise TaskError(f"task.gymnasium.package={package} cannot be imported: {one_line(error)}") from error
 
 

@@ -1,27 +1,35 @@
 """Demonstrations of a scripted expert, in the layout of ManiSkill's files."""
 
 import logging
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 from tqdm import tqdm
 
 from actor.simulators.adapters import require_task, simulator_of
+from actor.simulators.cameras import STATE
 from config.demos import DemosConfig
 from config.files import require_writable
 from config.process import FailedError, UsageError
 from config.task import TaskConfig
 from config.tasks import EXPERT_FILE
 from launch.demos.disturbance import Pushes
-from launch.demos.experts import EXPERTS, Expert
+from launch.demos.experts import EXPERTS, Expert, Row
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.origin import Origin
 
 log = logging.getLogger("demos")
+
+DATASET = "lerobot"
+"""Folder of the LeRobot dataset, beside the h5."""
+TRAINING = "config/lerobot_train/sees.yaml"
+"""What lerobot-train is given to train a base on pictures."""
 
 _GRIPPER = 1
 """Last dimensions of an action that no push is on: fingers that open drop what they hold."""
@@ -29,8 +37,12 @@ _GRIPPER = 1
 
 def demonstrate(settings: DemosConfig, task: TaskConfig) -> Path:
     """Let the task's expert play seeds until enough of them succeeded; returns the path of the h5.
-    Raises UsageError: no expert for the task, settings that no expert has, or no simulator for it.
-    FailedError: too few attempts succeeded."""
+
+    Args:
+        task: with the cameras whose pictures the LeRobot dataset has.
+
+    Raises UsageError: no expert for the task, settings that no expert has, no simulator for it, or no such
+    camera. FailedError: too few attempts succeeded."""
     expert = EXPERTS.get(settings.task)
     if expert is None or settings.source != "plan":
         raise UsageError(
@@ -39,16 +51,54 @@ def demonstrate(settings: DemosConfig, task: TaskConfig) -> Path:
         )
     folder = Path(settings.out) / settings.task
     require_writable(folder, folder=True)
+    state = _state_dims(settings, task)
+    dataset = _new_dataset(folder) if settings.writes_dataset else None
     require_task(task)
     env = simulator_of(task).single_environment(task, settings.first_seed, 1)
     try:
-        episodes = list(_played(env, expert, settings))
+        played = _played(env, expert, settings)
+        episodes = list(played) if dataset is None else _written(dataset, played, task, state)
     finally:
         env.close()
     path = folder / EXPERT_FILE
     write_maniskill(path, episodes, Origin(settings.task, (settings.control_mode,)))
     log.info("demonstrations: %s", path)
+    if dataset is not None:
+        log.info("as a LeRobot dataset: %s", dataset)
+    if settings.cameras:
+        root = shlex.quote(f"--dataset.root={dataset}")
+        log.info("train a base that sees on it: lerobot-train --config_path=%s %s", TRAINING, root)
     return path
+
+
+def _new_dataset(folder: Path) -> Path:
+    """Where the LeRobot dataset goes. Raises DemonstrationError: one is there already."""
+    from learner.replay.prior.lerobot import require_new  # importing lerobot takes seconds
+
+    require_new(folder / DATASET)
+    return folder / DATASET
+
+
+def _written(
+    dataset: Path, played: Iterable[Demonstration], task: TaskConfig, state: Sequence[int] | None
+) -> list[Demonstration]:
+    from launch.demos.files import write_played
+
+    return write_played(dataset, played, task, state)
+
+
+def _state_dims(settings: DemosConfig, task: TaskConfig) -> Sequence[int] | None:
+    """Dimensions of the observation that observation.state has; None: all.
+    Raises UsageError: the task does not say which are the robot's."""
+    if settings.state == "all":
+        return None
+    ranges = task.proprioception.get(task.env_id, ())
+    if not ranges:
+        raise UsageError(
+            f"state=proprioception: task.proprioception names no part of {task.env_id}: set it in the task's "
+            "file, or use state=all"
+        )
+    return [dim for first, end in ranges for dim in range(first, end)]
 
 
 def _played(env: gymnasium.Env, expert: Expert, settings: DemosConfig) -> Iterator[Demonstration]:
@@ -73,8 +123,9 @@ def _played(env: gymnasium.Env, expert: Expert, settings: DemosConfig) -> Iterat
 
 def play(env: gymnasium.Env, expert: Expert, pushes: Pushes | None = None) -> Demonstration:
     """One episode. What is recorded behind a push is the expert's way back (`launch.demos.disturbance`)."""
-    row, _ = env.reset()
+    row, shown = _parts(env.reset()[0])
     rows, actions, executed, success = [row], [], [], []
+    pictures: dict[str, list[Any]] = {camera: [] for camera in shown}
     if pushes is not None:
         pushes.begin_episode()
     ended = False
@@ -83,7 +134,10 @@ def play(env: gymnasium.Env, expert: Expert, pushes: Pushes | None = None) -> De
         pushed = action.copy()
         if pushes is not None:
             pushed[:-_GRIPPER] += pushes.next(len(action) - _GRIPPER)
-        row, _, terminated, truncated, info = env.step(pushed.clip(-1, 1))
+        for camera, picture in shown.items():
+            pictures[camera].append(picture)
+        observation, _, terminated, truncated, info = env.step(pushed.clip(-1, 1))
+        row, shown = _parts(observation)
         ended = terminated or truncated
         rows.append(row)
         actions.append(action)
@@ -94,4 +148,12 @@ def play(env: gymnasium.Env, expert: Expert, pushes: Pushes | None = None) -> De
         actions=np.stack(actions),
         success=np.array(success),
         executed=None if pushes is None else np.stack(executed),
+        pictures={camera: np.stack(each) for camera, each in pictures.items()},
     )
+
+
+def _parts(observation: Any) -> tuple[Row, Mapping[str, Any]]:
+    """The state, and the pictures of cameras if there are any."""
+    if isinstance(observation, np.ndarray):
+        return observation, {}
+    return observation[STATE], {name: each for name, each in observation.items() if name != STATE}

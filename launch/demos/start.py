@@ -11,8 +11,9 @@ import msgspec
 from config.compose import compose_config
 from config.demos import DemosConfig
 from config.files import require_writable
-from config.process import FailedError
+from config.process import FailedError, UsageError
 from config.tasks import key_of_task, task_file
+from launch.demos.experts import EXPERTS
 from launch.run.folder import ROOT
 
 
@@ -21,13 +22,24 @@ def make_demos(settings: DemosConfig) -> None:
     Raises UsageError, FailedError: as `demonstrate`, or as `plan_demos`."""
     found = task_file(settings.task)
     if found is None or key_of_task(settings.task, "simulator", "maniskill") == "maniskill":
+        _require_plain(settings)
         plan_demos(settings)
-    from launch.demos.files import to_lerobot  # a planner's start needs no torch, nor LeRobot
-    from launch.demos.scripted import demonstrate
+    from launch.demos.scripted import demonstrate  # a planner's start needs no torch, nor LeRobot
 
-    path = demonstrate(settings, compose_config([f"task={found}"]).task)
-    if settings.lerobot:
-        to_lerobot(path, path.parent / "lerobot", last_frame_succeeds=False)
+    words = [f"task={found}", f"task.cameras=[{','.join(settings.cameras)}]"]
+    if settings.camera_size is not None:
+        words.append(f"task.camera_size={[*settings.camera_size]}")
+    demonstrate(settings, compose_config(words).task)
+
+
+def _require_plain(settings: DemosConfig) -> None:
+    """Raise UsageError for what a planner's demonstrations do not have."""
+    if settings.cameras or settings.state != "all":
+        key = f"cameras=[{','.join(settings.cameras)}]" if settings.cameras else f"state={settings.state}"
+        raise UsageError(
+            f"{key}: demonstrations of {settings.task} are ManiSkill h5 files, which have states and no "
+            f"pictures; tasks of scripted experts have both: {', '.join(EXPERTS)}"
+        )
 
 
 def plan_demos(settings: DemosConfig) -> NoReturn:

@@ -25,7 +25,7 @@ from actor.policy.make import make_base
 from actor.policy.padded import BASE_POSE, BASE_POSE_AT
 from actor.policy.residual import ResidualActor
 from config.algo import AlgoConfig
-from config.base import DiffusionBaseConfig, LeRobotBaseConfig, ZeroBaseConfig
+from config.base import DiffusionBaseConfig, LeRobotBaseConfig, Ranges, ZeroBaseConfig
 from config.files import whole_folder
 from config.main import Config
 from config.process import UsageError
@@ -189,9 +189,10 @@ def _lerobot(config: Config, settings: LeRobotBaseConfig) -> BaseParts:
     policy, statistics = load_policy(inner, settings.path)
     cameras = image_cameras(inner, settings, config.task)
     width, height = config.task.camera_size
+    observation_dim = dimensions_of(config.task).observation_dim
     base = {
         "config": draccus.encode(inner, PreTrainedConfig),
-        "fields": observation_fields(inner, settings, dimensions_of(config.task).observation_dim),
+        "fields": _fields(observation_fields(inner, settings, config.task, observation_dim)),
         "instruction": settings.instruction,
         "images": {name: f"observation.images.{camera}" for name, camera in cameras.items()},
     }
@@ -204,6 +205,11 @@ def _lerobot(config: Config, settings: LeRobotBaseConfig) -> BaseParts:
         },
         load_processors(inner, settings.path, "cpu", statistics),
     )
+
+
+def _fields(fields: dict[str, Ranges]) -> dict[str, Any]:
+    """One range without a list around it: plugins of earlier releases know no other."""
+    return {name: ranges[0] if len(ranges) == 1 else ranges for name, ranges in fields.items()}
 
 
 def _write_processors(folder: Path, base: BaseParts) -> None:

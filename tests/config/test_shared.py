@@ -30,6 +30,7 @@ def over_the_wire(config: Config) -> dict[str, Any]:
         LEARNER,
         ("task=peg_insertion_side_bounded", "algo=policy_decorator", "base=zero"),
         ("base=lerobot", "base.observation={observation.state: [0, 18]}", "base.overrides={steps: 4}"),
+        ("base=lerobot", "base.observation={a: proprioception, b: [[0, 3], [5, 9]], c: [9, 12]}"),
         ("algo.target_clip=[0,1]", "algo.target_clip=reachable", "base.pad_obs_to=50", "task.sizes=[50,7]"),
     ],
 )

@@ -124,15 +124,18 @@ def test_a_caller_can_begin_episodes_in_some_rows(tmp_path: Path) -> None:
     assert largest_difference(config, tmp_path / "run", folder, told=False) <= TORCH
 
 
-@pytest.mark.parametrize("kind", ["act", "diffusion"])
-def test_a_policy_of_lerobot_may_be_the_base(tmp_path: Path, kind: str) -> None:
+MIXED = "base.observation={observation.state: [[0,5],[9,12]], observation.environment_state: [[5,9],[12,20]]}"
+
+
+@pytest.mark.parametrize(("kind", "mixed"), [("act", []), ("diffusion", []), ("act", [MIXED])])
+def test_a_policy_of_lerobot_may_be_the_base(tmp_path: Path, kind: str, mixed: list[str]) -> None:
     rng = np.random.default_rng(0)
     shapes = {"observations": (21, OBSERVATION), "actions": (20, ACTION)}
     drawn = {name: rng.uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
     episodes = [Demonstration(**drawn, success=np.ones(20, bool))]
     lerobot_policies.save(tmp_path / "base", *lerobot_policies.make_policy(kind, episodes, state=8))
     words = ("base=lerobot", f"base.path={tmp_path / 'base'}", "algo.residual_dims=null", "algo.relations=[]")
-    config = shared_run(tmp_path / "run", *words)
+    config = shared_run(tmp_path / "run", *words, *mixed)
     folder = exported(tmp_path / "run", tmp_path / "out")
     # A batch of two rows and one of three differ in LeRobot's own networks by rounding.
     assert largest_difference(config, tmp_path / "run", folder, told=True) <= NATIVE

@@ -18,6 +18,7 @@ from learner.replay.prior.read import read_demonstrations
 from tests.support.behaviour_transformer import save_transformer
 from tests.support.camera_policies import save_policy
 from tests.support.documents import ROOT, commands
+from tests.support.fetch import needs_fetch
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
 
@@ -31,6 +32,11 @@ RUN = (
 TRAIN = (
     "iterations=60", "unet_dims=[8,16]", "n_groups=4", "batch_size=16", "evaluation.episodes=2",
     "evaluation.num_envs=1", "evaluation.max_episode_steps=12",
+)  # fmt: skip
+
+SEES = (
+    "--steps=4", "--batch_size=4", "--num_workers=0", "--policy.down_dims=[16,32]", "--log_freq=1",
+    "--policy.diffusion_step_embed_dim=16", "--policy.num_inference_steps=2",
 )  # fmt: skip
 
 
@@ -146,6 +152,29 @@ def test_a_policy_of_lerobot_that_looks_at_a_camera_runs(
     shown = subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=300)
     assert shown.returncode == 0, shown.stderr
     assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.rrd")] == [True]
+
+
+@needs_fetch
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_base_that_sees_is_trained_from_nothing_and_runs(
+    repository: Path, tmp_path: Path, places: list[str]
+) -> None:
+    run(repository, page("residual-rl demos", "external_camera_0"), "episodes=3", f"out={tmp_path}")
+    train = page("config/lerobot_train/sees.yaml").replace("demos/", f"{tmp_path}/")
+    train = train.replace("bases/sees", f"{tmp_path}/sees")
+    train = train.replace("lerobot-train", str(Path(sys.executable).with_name("lerobot-train")), 1)
+    run(repository, train, *SEES)
+    saved = json.loads((tmp_path / "sees/checkpoints/last/pretrained_model/config.json").read_text())
+    assert {name: each["shape"] for name, each in saved["input_features"].items()} == {
+        "observation.state": [10],
+        "observation.images.external_camera_0": [3, 64, 64],
+    }
+    command = page("residual-rl run", "bases/sees").replace("bases/sees", f"{tmp_path}/sees")
+    run(repository, command, *RUN, *places)
+    assert_ran(tmp_path)
+    spec = json.loads((tmp_path / "runs" / "small" / "spec.json").read_text())
+    assert spec["features_dim"] == 2 * (10 + 64)  # two observations: the state, and 32 points in a picture
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.dimensions import dimensions_of
 from actor.policy.lerobot.policy import LeRobotBase, image_features
 from actor.policy.lerobot.saved import load_policy, load_processors, read_config
-from config.base import LeRobotBaseConfig
+from config.base import LeRobotBaseConfig, Ranges
 from config.task import TaskConfig
 
 # Which extra of pyproject.toml brings what a policy imports and LeRobot alone does not.
@@ -40,7 +40,7 @@ class Parts:
 
     policy: Any
     processors: tuple[Any, Any]
-    fields: dict[str, tuple[int, int]]
+    fields: dict[str, Ranges]
     cameras: dict[str, str]
     """Of each image feature."""
     observation_dim: int
@@ -63,29 +63,30 @@ def load_parts(settings: LeRobotBaseConfig, task: TaskConfig, device: str) -> Pa
             f"base {settings.path} is a {config.type} policy, and a package for it is missing: {how}{error}"
         ) from error
     observation_dim = dimensions_of(task).observation_dim
-    fields = observation_fields(config, settings, observation_dim)
+    fields = observation_fields(config, settings, task, observation_dim)
     return Parts(policy, processors, fields, image_cameras(config, settings, task), observation_dim)
 
 
 def observation_fields(
-    config: PreTrainedConfig, settings: LeRobotBaseConfig, observation_dim: int
-) -> dict[str, tuple[int, int]]:
-    """Which numbers [first, end) of the task's observation make up each of the policy's features.
+    config: PreTrainedConfig, settings: LeRobotBaseConfig, task: TaskConfig, observation_dim: int
+) -> dict[str, Ranges]:
+    """Which numbers of the task's observation make up each of the policy's features.
     Raises CheckpointError: sizes that do not add up; names both sides."""
     wanted = {
         name: tuple(feature.shape)
         for name, feature in (config.input_features or {}).items()
         if feature.type is not FeatureType.VISUAL
     }
-    fields = settings.observation or _in_turn(wanted)
+    fields = settings.ranges(task) or _in_turn(wanted)
     for name, shape in wanted.items():
-        first, end = fields.get(name, (0, 0))
-        if (end - first,) != shape or first < 0:
+        ranges = fields.get(name, ())
+        if (sum(end - first for first, end in ranges),) != shape or any(first < 0 for first, _ in ranges):
+            given = ", ".join(f"[{first}, {end})" for first, end in ranges) or "nothing"
             raise CheckpointError(
                 f"base {settings.path} takes {name} of shape {list(shape)}, base.observation gives it "
-                f"[{first}, {end}): set base.observation={{{name}: [first, end]}} over the task's numbers"
+                f"{given}: set base.observation={{{name}: [first, end]}} over the task's numbers"
             )
-    end = max((end for _, end in fields.values()), default=0)
+    end = max((end for ranges in fields.values() for _, end in ranges), default=0)
     # Features that were chosen may leave some of the task's numbers out.
     if end > observation_dim or (settings.observation is None and end < observation_dim):
         raise CheckpointError(
@@ -116,9 +117,9 @@ def image_cameras(config: PreTrainedConfig, settings: LeRobotBaseConfig, task: T
     return {name: chosen[name] for name in image_features(config)}
 
 
-def _in_turn(wanted: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
-    fields, first = {}, 0
+def _in_turn(wanted: dict[str, tuple[int, ...]]) -> dict[str, Ranges]:
+    fields, first = dict[str, Ranges](), 0
     for name, shape in wanted.items():
-        fields[name] = (first, first + shape[0])
+        fields[name] = ((first, first + shape[0]),)
         first += shape[0]
     return fields

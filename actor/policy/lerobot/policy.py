@@ -24,7 +24,7 @@ from actor.policy.images import NO_IMAGES, Images
 from actor.policy.lerobot.features.hooks import HOOKS
 from actor.policy.noise import Keys, Use, keys_at, normal
 from actor.policy.weights import Weights, require_finite
-from config.base import LeRobotBaseConfig
+from config.base import LeRobotBaseConfig, Ranges
 
 # Kinds whose `predict_action_chunk` takes the noise that sampling starts from, and its shape.
 NOISE_SHAPES: dict[str, Callable[[Any], tuple[int, int]]] = {
@@ -41,6 +41,14 @@ def image_features(config: PreTrainedConfig) -> dict[str, Any]:
     return {name: feature for name, feature in features.items() if feature.type is FeatureType.VISUAL}
 
 
+def state_features(observation: Tensor, fields: dict[str, Ranges]) -> dict[str, Tensor]:
+    """A policy's features (..., dim) of a task's observations (..., O)."""
+    return {
+        name: torch.cat([observation[..., first:end] for first, end in ranges], dim=-1)
+        for name, ranges in fields.items()
+    }
+
+
 class LeRobotBase:
     """A LeRobot policy with its processors, under the contract of `BasePolicy`.
 
@@ -53,7 +61,7 @@ class LeRobotBase:
         self,
         policy: Any,
         processors: tuple[Any, Any],
-        fields: dict[str, tuple[int, int]],
+        fields: dict[str, Ranges],
         settings: LeRobotBaseConfig,
         *,
         observation_dim: int,
@@ -145,9 +153,7 @@ class LeRobotBase:
             return self._chunk(batch, **noise)
 
     def _processed(self, observation: Tensor, images: Images) -> dict[str, Any]:
-        batch: dict[str, Any] = {
-            name: observation[:, first:end] for name, (first, end) in self._fields.items()
-        }
+        batch: dict[str, Any] = state_features(observation, self._fields)
         for name, camera in self._feature_cameras.items():
             # As LeRobot reads them from a dataset: channels first, in [0, 1].
             batch[name] = images[camera].to(self._device).movedim(-1, -3).contiguous() / 255

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from actor.policy.checkpoint_file import reason
 from actor.policy.contract import CheckpointError
 from actor.policy.lerobot.files import load_parts
+from actor.policy.lerobot.policy import state_features
 from actor.policy.weights import Weights
 from config.base import LeRobotBaseConfig
 from config.task import TaskConfig
@@ -113,9 +114,7 @@ class LeRobotTuner:
         """With the same weights and the same number of updates, always the same draws."""
         history, actions = batch["history"], batch["actions"]
         observation = history if self._has_history else history[:, -1]
-        given: dict[str, Any] = {
-            name: observation[..., first:end] for name, (first, end) in self._fields.items()
-        }
+        given: dict[str, Any] = state_features(observation, self._fields)
         given[ACTION] = actions if self._has_chunk else actions[:, 0]
         given[PADDED] = batch["padded"]
         given["task"] = [self._base.instruction] * len(actions)

@@ -1,7 +1,7 @@
 """A recorded episode, wherever it comes from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Demonstration:
     """f4 (T, A), where pushes disturbed the episode: the actions that were executed."""
     base_actions: Array | None = None
     """f4 (T, A), in a run's replay: what its base planned."""
+    pictures: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    """Of each camera u1 (T, height, width, 3), what it showed before each action; readers give none."""
 
     @property
     def taken(self) -> Array:
@@ -34,9 +36,13 @@ class Demonstration:
         if not self.success.any():
             return self
         frames = int(np.argmax(self.success)) + 1
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, Array | None] = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name != "pictures"
+        }
         cut = {name: array[:frames] for name, array in arrays.items() if array is not None}
-        return replace(self, **cut | {"observations": self.observations[: frames + 1]})
+        cut["observations"] = self.observations[: frames + 1]
+        pictures = {camera: shown[:frames] for camera, shown in self.pictures.items()}
+        return replace(self, **cut, pictures=pictures)
 
 
 def require_usable(episodes: Sequence[Demonstration], source: str) -> None:

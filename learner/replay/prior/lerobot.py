@@ -3,14 +3,17 @@
 # pyright: reportMissingTypeStubs=false
 # lerobot's own annotations leave type arguments open: `_Dataset` hides them.
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+from config.files import whole_folder
 from learner.replay.dataset.arrow import Array
+from learner.replay.dataset.format.layout import feature_name
 from learner.replay.prior.dataset import ACTION, DONE, REWARD, STATE, SUCCESS
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.error import DemonstrationError
@@ -33,51 +36,84 @@ def downloaded(source: str) -> Path:
         ) from error
 
 
+def require_new(folder: Path) -> None:
+    """Raise DemonstrationError if `write_lerobot` could not write to `folder`."""
+    if folder.exists():
+        raise DemonstrationError(f"{folder} exists already: move it away, or name another folder")
+
+
 def write_lerobot(
-    folder: Path, episodes: Sequence[Demonstration], *, task: str, robot_type: str, fps: int
+    folder: Path,
+    episodes: Iterable[Demonstration],
+    *,
+    task: str,
+    robot_type: str,
+    fps: int,
+    state: Sequence[int] | None = None,
 ) -> None:
-    """Write `episodes` with LeRobot's own writer: reward 1 on success, done at the end.
+    """Write `episodes`, one after the other as they come, with LeRobot's own writer: reward 1 on success,
+    done at the end, and pictures without loss. The folder is there once all are in it.
+
+    Args:
+        state: dimensions of the observation that observation.state has; None: all.
+
     Raises DemonstrationError: the folder exists, or there is nothing to write."""
-    if folder.exists() or not episodes:
-        raise DemonstrationError(f"{folder} exists already" if folder.exists() else "no episodes to write")
-    dataset = _Dataset.create(
-        repo_id=f"local/{folder.name}",
-        root=folder,
-        fps=fps,
-        robot_type=robot_type,
-        features=_features(episodes[0]),
-        use_videos=False,
-        video_backend=NO_VIDEOS,
-    )
-    for episode in episodes:
-        for frame in range(len(episode.actions)):
-            dataset.add_frame(_frame(episode, frame) | {"task": task})
-        dataset.save_episode()
-    dataset.finalize()
+    require_new(folder)
+    coming = iter(episodes)
+    first = next(coming, None)
+    if first is None:
+        raise DemonstrationError("no episodes to write")
+    chosen = range(first.observations.shape[1]) if state is None else state
+    taken = DemonstrationError(f"{folder} is being written by another process")
+    with whole_folder(folder, taken) as fresh:
+        fresh.rmdir()  # LeRobot makes it
+        dataset = _Dataset.create(
+            repo_id=f"local/{folder.name}",
+            root=fresh,
+            fps=fps,
+            robot_type=robot_type,
+            features=_features(first, chosen),
+            use_videos=False,
+            video_backend=NO_VIDEOS,
+        )
+        try:
+            for episode in itertools.chain([first], coming):
+                for frame in range(len(episode.actions)):
+                    dataset.add_frame(_frame(episode, frame, chosen) | {"task": task})
+                dataset.save_episode()
+        finally:
+            dataset.finalize()  # after an error too: else LeRobot writes the rest once the folder is gone
 
 
-def _features(episode: Demonstration) -> dict[str, dict[str, Any]]:
+def _features(episode: Demonstration, state: Sequence[int]) -> dict[str, dict[str, Any]]:
     """Types and shapes; LeRobot adds timestamp, indices and task by itself."""
 
-    def numbers(name: str, count: int) -> dict[str, Any]:
-        return {"dtype": "float32", "shape": (count,), "names": [f"{name}_{i}" for i in range(count)]}
+    def numbers(name: str, dims: Sequence[int]) -> dict[str, Any]:
+        return {"dtype": "float32", "shape": (len(dims),), "names": [f"{name}_{dim}" for dim in dims]}
 
     flag = {"dtype": "bool", "shape": (1,), "names": None}
     return {
-        STATE: numbers("state", episode.observations.shape[1]),
-        ACTION: numbers("action", episode.actions.shape[1]),
+        STATE: numbers("state", state),
+        ACTION: numbers("action", range(episode.actions.shape[1])),
         REWARD: {"dtype": "float32", "shape": (1,), "names": None},
         DONE: flag,
         SUCCESS: flag,
+    } | {
+        feature_name(camera): {
+            "dtype": "image",
+            "shape": pictures.shape[1:],
+            "names": ["height", "width", "channels"],
+        }
+        for camera, pictures in episode.pictures.items()
     }
 
 
-def _frame(episode: Demonstration, frame: int) -> dict[str, Array]:
+def _frame(episode: Demonstration, frame: int, state: Sequence[int]) -> dict[str, Array]:
     success = episode.success[frame]
     return {
-        STATE: episode.observations[frame],
+        STATE: episode.observations[frame, state],
         ACTION: episode.actions[frame],
         REWARD: np.array([success], np.float32),
         DONE: np.array([frame == len(episode.actions) - 1]),
         SUCCESS: np.array([success]),
-    }
+    } | {feature_name(camera): pictures[frame] for camera, pictures in episode.pictures.items()}

@@ -29,8 +29,8 @@ NOISE_SHAPES: dict[str, Callable[[Any], tuple[int, int]]] = {
 
 class LeRobotBase(nn.Module):
     """`config.base`: `config` (config.json of the policy), `fields` (which part [first, end) of the
-    observation is which of its features), `images` (its image features, and ours), `instruction` (in place of
-    the batch's `task`, unless it is empty).
+    observation, or list of such parts, is which of its features), `images` (its image features, and ours),
+    `instruction` (in place of the batch's `task`, unless it is empty).
 
     LeRobot's policies keep one queue for a whole batch, so they keep nothing between two plans here.
     """
@@ -38,7 +38,9 @@ class LeRobotBase(nn.Module):
     def __init__(self, config: ResidualRlConfig) -> None:
         super().__init__()
         settings = config.base
-        self._fields: dict[str, tuple[int, int]] = settings["fields"]
+        self._fields: dict[str, list[list[int]]] = {
+            name: [part] if isinstance(part[0], int) else part for name, part in settings["fields"].items()
+        }
         self._instruction, self._horizon = settings["instruction"], config.act_horizon
         self._images: dict[str, str] = settings["images"]
         inner = draccus.decode(PreTrainedConfig, settings["config"])
@@ -97,7 +99,10 @@ class LeRobotBase(nn.Module):
                 return self.policy.predict_action_chunk
 
     def _processed(self, observation: Tensor, images: Images, instructions: list[str]) -> dict[str, Any]:
-        parts = {name: observation[:, first:end] for name, (first, end) in self._fields.items()}
+        parts = {
+            name: torch.cat([observation[:, first:end] for first, end in ranges], dim=-1)
+            for name, ranges in self._fields.items()
+        }
         texts = [self._instruction or text for text in instructions]
         processed = self._before(parts | images | {"task": texts})
         # The pipeline adds an empty action, which policies with queues would take for one.

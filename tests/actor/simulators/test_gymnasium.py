@@ -335,6 +335,20 @@ def test_without_a_library_that_draws_pictures_are_refused_in_one_line(
     mujoco_pictures._draws.cache_clear()
 
 
+@needs_fetch
+def test_a_library_that_mujoco_cannot_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise AttributeError(f"'NoneType' object has no attribute 'glGetError', in {name}")
+
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(mujoco_pictures, "_DRAWS", "raise SystemExit(1)")
+    monkeypatch.setattr("importlib.import_module", fails)
+    mujoco_pictures._draws.cache_clear()
+    with pytest.raises(RenderError, match="MUJOCO_GL=osmesa does not draw here: unset it"):
+        require(make_config("task=fetch_push").task, draws=False)
+    mujoco_pictures._draws.cache_clear()
+
+
 def test_a_library_that_the_environment_names_and_that_does_not_draw_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

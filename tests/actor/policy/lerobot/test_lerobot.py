@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.policy.noise import normal
+from config.section import ConfigError
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.read import read_demonstrations
 from tests.support.diffusion import base_keys
@@ -188,6 +189,11 @@ def test_missing_weights_are_refused(act, tmp_path: Path) -> None:
         (["task.control_mode=pd_ee_delta_pos"], "7 action dimensions, the task has 42 and 4"),
         (["base.act_horizon=12"], "plans 8 actions, base.act_horizon asks for 12"),
         (["base.observation={observation.state: [0, 5]}"], r"observation.state of shape \[18\].*\[0, 5\)"),
+        (["base.observation={observation.state: [[0, 5], [6, 9]]}"], r"gives it \[0, 5\), \[6, 9\)"),
+        (
+            ["base.observation={observation.state: proprioception}"],
+            r"gives it .*\[9, 18\), \[19, 26\)",
+        ),
         (["base.overrides={nonsense: 1}"], "base.overrides.nonsense"),
         (["base.path=nowhere/at-all", "base.control_mode=pd_ee_delta_pose"], "nowhere/at-all"),
     ],
@@ -209,6 +215,34 @@ def test_features_may_come_from_anywhere_in_the_observation(act, episodes) -> No
     torch.testing.assert_close(
         other.plan(shifted, base_keys(5)), base.plan(history, base_keys(5)), atol=1e-6, rtol=0
     )
+
+
+def test_a_feature_may_come_from_several_places(act, episodes) -> None:
+    rest = "observation.environment_state: [[25, 42], [0, 1], [19, 25]]"
+    other = load(act[0], f"base.observation={{observation.state: [[1, 10], [10, 19]], {rest}}}")
+    history = observations_of(episodes, 1).transpose(0, 1)
+    places = [*range(1, 19), *range(25, 42), 0, *range(19, 25)]
+    torch.testing.assert_close(
+        other.plan(history, base_keys(5)), load(act[0]).plan(history[..., places], base_keys(5))
+    )
+
+
+def test_proprioception_is_the_task_s_own_part(act, episodes) -> None:
+    parts = "task.proprioception={PickCube-v1: [agent.qvel, agent.qpos]}"
+    rest = "observation.environment_state: [18, 42]"
+    words = parts, f"base.observation={{observation.state: proprioception, {rest}}}"
+    history = observations_of(episodes, 1).transpose(0, 1)
+    places = [*range(9, 18), *range(9), *range(18, 42)]
+    torch.testing.assert_close(
+        load(act[0], *words).plan(history, base_keys(5)),
+        load(act[0]).plan(history[..., places], base_keys(5)),
+    )
+
+
+@pytest.mark.parametrize("given", ["[]", "[3]", "[1, 2, 3]", "[[0, 2], 5]", "robot", "[[0, 2, 3]]"])
+def test_what_is_no_part_of_an_observation_is_one_line(given: str) -> None:
+    with pytest.raises(ConfigError, match="observation"):
+        make_config("base=lerobot", f"base.observation={{observation.state: {given}}}")
 
 
 def test_a_plugins_policy_is_a_base(tmp_path: Path, monkeypatch) -> None:
