@@ -151,6 +151,7 @@ def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_pictures_are_measured_beside_peers_and_ceilings(tmp_path: Path) -> None:
     words = "--rounds 1 --seconds 0.2 --frames 100 --rows 200 --batch 16 --updates 2 --size 32 --scratch"
     command = [sys.executable, "-m", "benchmarks.pictures", *words.split(), str(tmp_path)]
