@@ -55,19 +55,21 @@ KEYS = {
 MISSING = "not installed: bash launch/setup_env.sh bench"
 
 
-def messages(frames: int, every: int, seed: int = 0) -> Iterator[Columns]:
-    """What one actor of SUB_ENVS simulators sends, `frames` frames or a little less."""
+def messages(
+    frames: int, every: int, seed: int = 0, *, rows: int = ROWS, sub_envs: int = SUB_ENVS
+) -> Iterator[Columns]:
+    """What one actor of `sub_envs` simulators sends, `frames` frames or a little less, `rows` at once."""
     rng = np.random.default_rng(seed)
     numbers = {"observation": O, "action": A, "base_plan": A, "residual": A}
-    fixed: Columns = {name: rng.standard_normal((ROWS, every, n), np.float32) for name, n in numbers.items()}
-    fixed["reward"] = rng.random((ROWS, every), np.float32)
-    fixed["success"] = rng.random((ROWS, every)) < 0.1
-    fixed["truncated"] = np.zeros(ROWS, bool)
-    fixed["sub_env"] = np.tile(np.arange(SUB_ENVS, dtype=np.int32), ROWS // SUB_ENVS)
-    fixed["weights_version"] = np.zeros(ROWS, np.int64)
+    fixed: Columns = {name: rng.standard_normal((rows, every, n), np.float32) for name, n in numbers.items()}
+    fixed["reward"] = rng.random((rows, every), np.float32)
+    fixed["success"] = rng.random((rows, every)) < 0.1
+    fixed["truncated"] = np.zeros(rows, bool)
+    fixed["sub_env"] = np.tile(np.arange(sub_envs, dtype=np.int32), rows // sub_envs)
+    fixed["weights_version"] = np.zeros(rows, np.int64)
     decisions = -(-EPISODE // every)
-    for first in range(0, frames // (every * SUB_ENVS), ROWS // SUB_ENVS):
-        step = first + np.repeat(np.arange(ROWS // SUB_ENVS), SUB_ENVS)
+    for first in range(0, frames // (every * sub_envs), rows // sub_envs):
+        step = first + np.repeat(np.arange(rows // sub_envs), sub_envs)
         last = step % decisions == decisions - 1
         ends = np.flatnonzero(last).astype(np.int32)
         yield fixed | {
@@ -92,10 +94,10 @@ def rate(count: float, work: Callable[[], object]) -> float:
     return count / (clock() - started)
 
 
-def open_store(folder: Path, flush_s: float = 5.0) -> LeRobotStore:
+def open_store(folder: Path, flush_s: float = 5.0, **more: Any) -> LeRobotStore:
     return LeRobotStore(
         folder, repo_id="benchmark/replay", observation_dim=O, action_dim=A, fps=20, robot_type="panda",
-        task="PickCube-v1", queue_episodes=256, flush_s=flush_s,
+        task="PickCube-v1", queue_episodes=256, flush_s=flush_s, **more,
     )  # fmt: skip
 
 
@@ -134,23 +136,29 @@ def pyarrow_rate(dataset: Path, target: Path, others: tuple[str, ...] = ()) -> f
     return rate(len(frames), write)
 
 
-def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
-    """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+def lerobot_frames(dataset: Path, episodes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Features of a dataset, and frames of its first episodes, for LeRobot's writer; without pictures."""
     from lerobot.utils.constants import DEFAULT_FEATURES
 
     info = json.loads((dataset / "meta/info.json").read_text())
     features = {
         name: feature | {"shape": tuple(feature["shape"])}
         for name, feature in info["features"].items()
-        if name not in DEFAULT_FEATURES
+        if name not in DEFAULT_FEATURES and feature["dtype"] not in ("image", "video")
     }
     path = sorted((dataset / "data").rglob("*.parquet"))[0]
     rows = pq.ParquetFile(path).read_row_groups([*range(episodes)], columns=list(features)).to_pylist()
     kinds = {name: np.dtype(feature["dtype"]) for name, feature in features.items()}
-    frames = [
+    return features, [
         {name: np.atleast_1d(np.array(value, kinds[name])) for name, value in row.items()} for row in rows
     ]
+
+
+def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
+    """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    features, frames = lerobot_frames(dataset, episodes)
     made = LeRobotDataset.create("benchmark/theirs", fps=20, features=features, root=target, use_videos=False)
 
     def write() -> None:

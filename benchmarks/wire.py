@@ -41,7 +41,7 @@ from learner.replay.journal.file import BLOCK_BYTES, BUFFER_BYTES
 from learner.replay.journal.journal import Journal
 from protocol.arrays import Columns, Limits
 from protocol.codec import encode
-from protocol.experience import ExperienceSpec, zeros
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec, zeros
 from protocol.messages import Experience
 
 SPEC = ExperienceSpec(
@@ -52,24 +52,26 @@ SUB_ENVS = 16
 TIMEOUT_S = 60.0
 
 
-def make_columns(rows: int, rng: np.random.Generator) -> Columns:
+def make_columns(rows: int, rng: np.random.Generator, spec: ExperienceSpec = SPEC) -> Columns:
     """One batch as an actor of SUB_ENVS simulators sends it, one ended episode in it."""
-    columns = zeros(SPEC, rows, ends=1)
+    columns = zeros(spec, rows, ends=1)
     for name in ("observation", "action", "base_plan", "residual"):
         columns[name] = rng.standard_normal(columns[name].shape, np.float32)
-    columns["frames"][:] = SPEC.residual_every
+    for name in (prefix + camera for camera in spec.cameras for prefix in (IMAGE_PREFIX, FINAL_IMAGE_PREFIX)):
+        columns[name] = rng.integers(0, 256, columns[name].shape, np.uint8)
+    columns["frames"][:] = spec.residual_every
     columns["sub_env"][:] = np.arange(rows) % SUB_ENVS
     columns["decision"][:] = np.arange(rows)
     columns["truncated"][-1], columns["final_row"][:] = True, rows - 1
     return columns
 
 
-def learn(config: Config, wire: WireConfig, folder: str, pipe: Connection) -> None:
+def learn(config: Config, wire: WireConfig, spec: ExperienceSpec, folder: str, pipe: Connection) -> None:
     """The receiving process: everything that happens before rows are used."""
     limits = msgspec.convert(wire, Limits, from_attributes=True)
-    journal = Journal(Path(folder), config.learner.journal, SPEC, limits)
+    journal = Journal(Path(folder), config.learner.journal, spec, limits)
     assert list(journal.replay()) == []
-    intake = Intake(wire, SPEC, queue_rows=wire.credit_rows, journal=journal)
+    intake = Intake(wire, spec, queue_rows=wire.credit_rows, journal=journal)
     intake.start()
     pipe.send("ready")
     started_s = time.process_time()
@@ -142,14 +144,22 @@ class Rate(NamedTuple):
     """Of all its processes."""
 
 
-def measure_ours(config: Config, wire: WireConfig, rows: int, seconds: float, scratch: Path) -> Rate:
+def measure_ours(
+    config: Config,
+    wire: WireConfig,
+    rows: int,
+    seconds: float,
+    scratch: Path,
+    *,
+    spec: ExperienceSpec = SPEC,
+) -> Rate:
     """From the first send until the last row is durable."""
-    columns = make_columns(rows, np.random.default_rng(0))
+    columns = make_columns(rows, np.random.default_rng(0), spec)
     with (
         tempfile.TemporaryDirectory(dir=scratch) as folder,
-        other_process(learn, config, wire, folder) as pipe,
+        other_process(learn, config, wire, spec, folder) as pipe,
     ):
-        uplink = Uplink(wire, actor_id="actor-0", role="actor", spec=SPEC, stop=threading.Event())
+        uplink = Uplink(wire, actor_id="actor-0", role="actor", spec=spec, stop=threading.Event())
         uplink.connect()
         started_s, cpu_s = time.perf_counter(), time.process_time()
         sent = 0

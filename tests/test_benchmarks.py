@@ -4,22 +4,32 @@ import importlib
 import json
 import multiprocessing
 import pkgutil
+import subprocess
+import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import benchmarks
 from benchmarks import observability
 from benchmarks.command import print_result
+from benchmarks.pictures_film import Film, seen_messages
 from benchmarks.scale import Cell, measure
 from benchmarks.scale_actor import Order, messages
+from benchmarks.turns import Cost, beside, in_turns
 from config.compose import compose_config
 from protocol.experience import ExperienceCheck
+from tests.support.helpers import ROOT
 from tests.support.run_folder import evaluation_point, training_point, write_points
 from tests.support.spec import make_spec
 
-PARTS = {"command", "scale_actor", "scale_learner"}
+PARTS = {
+    "command", "pictures_film", "pictures_learning", "pictures_recording", "scale_actor", "scale_learner",
+    "turns",
+}  # fmt: skip
 NAMES = sorted(
     module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
 )
@@ -85,6 +95,37 @@ def test_watched_and_unwatched_runs_take_turns_and_their_medians_are_compared(
     assert (result["ours_updates_per_s"], result["updates_ratio"]) == (9.0, 0.9)
 
 
+def test_sides_take_turns_and_ratios_are_those_of_medians() -> None:
+    order, rates = list[str](), iter([10.0, 2.0, 30.0, 4.0, 20.0, 6.0])
+
+    def side(name: str) -> Callable[[], Cost]:
+        def measure() -> Cost:
+            order.append(name)
+            rate = next(rates)
+            return Cost(rate, 1e3 / rate)
+
+        return measure
+
+    costs = in_turns({name: side(name) for name in ("ours", "peer")}, rounds=3)
+    assert order == ["ours", "peer"] * 3
+    assert beside(costs, "frame", "frames") == {
+        "ours_frames_per_s": 20, "peer_frames_per_s": 4,
+        "ours_cpu_ms_per_frame": 50, "peer_cpu_ms_per_frame": 250, "ratio": 5, "ratio_cpu": 5,
+    }  # fmt: skip
+
+
+def test_pictures_of_an_episode_are_those_of_its_steps() -> None:
+    film = Film(16)
+    for columns in seen_messages(200, film):
+        for row, (sub_env, episode, decision) in enumerate(
+            zip(*(columns[name].tolist() for name in ("sub_env", "episode", "decision")), strict=True)
+        ):
+            number = 4 * episode + sub_env
+            for camera in film.cameras:
+                for frame, shown in enumerate(columns[f"image.{camera}"][row]):
+                    assert np.array_equal(shown, film.at(number, 4 * decision + frame)[camera])
+
+
 def test_rows_of_a_simulated_actor_are_experience_of_whole_episodes() -> None:
     spec = make_spec()
     order = Order(
@@ -107,6 +148,21 @@ def test_a_learner_takes_what_two_simulated_actors_send(tmp_path: Path) -> None:
     assert 0 < seen["taken_share"] < 1.2 and seen["updates_per_s"] > 0
     assert 0 < seen["ack_ms_median"] <= seen["ack_ms_99"]
     assert seen["fan_out_ms_most"] >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pictures_are_measured_beside_peers_and_ceilings(tmp_path: Path) -> None:
+    words = "--rounds 1 --seconds 0.2 --frames 100 --rows 200 --batch 16 --updates 2 --size 32 --scratch"
+    command = [sys.executable, "-m", "benchmarks.pictures", *words.split(), str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["wire"]["ours_rows_per_s"] > 0 and found["wire"]["ceiling_ratio"] > 0
+    for part in ("image", "video", "ring"):
+        assert found[part]["ratio"] > 0 and found[part]["ceiling_ratio"] > 0
+    assert 0 < found["updates"]["ratio_to_state"] < 1
+    assert found["ratio"] == found["image"]["ratio"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
