@@ -32,9 +32,12 @@ class PictureEncoder(nn.Module):
 
 
 def stacked(images: Images, settings: PicturesConfig) -> Tensor:
-    """Camera -> u1 (B, frames, H, W, 3) as one tensor u1 (B, D, H, W), cameras in the order of `settings`."""
-    shown = torch.stack([images[camera] for camera in settings.cameras], dim=1)
-    return shown.movedim(-1, 3).flatten(1, 3)
+    """Camera -> u1 (B, frames, H, W, 3) as one tensor u1 (B, D, H, W), cameras in the order of `settings`.
+
+    Channels stay last in memory: nothing is moved for one camera, and convolutions are faster on it.
+    """
+    shown = [picture for camera in settings.cameras for picture in images[camera].unbind(1)]
+    return (shown[0] if len(shown) == 1 else torch.cat(shown, dim=-1)).movedim(-1, 1)
 
 
 class DecidedPictures:
