@@ -96,14 +96,17 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     before = points(run_dir)[-1]["updates"]
     seen = len(points(run_dir))
     play(config, until=lambda: False)
-    assert points(run_dir)[seen]["updates"] >= before
+    # An evaluation's point is of the version that it measured.
+    progress = [point for point in points(run_dir)[seen:] if "updates_due" in point]
+    assert all(point["updates"] >= before for point in progress)
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["updates"] == 40 and summary["final_success"] == 1.0
     assert any(point.get("loss/base") is not None for point in points(run_dir))
     # What actors played: the base, pushed where the algorithm says so.
-    [frames] = (run_dir / "replay" / "data").rglob("*.parquet")
-    pushed = pandas.read_parquet(frames)["residual"].map(any)
-    assert pushed.any() == (algo == "rejection_sampling") and not pushed.all()
+    # A training that waits for no episode may be over before one ends.
+    files = [*(run_dir / "replay" / "data").rglob("*.parquet")]
+    pushed = [row for file in files for row in pandas.read_parquet(file)["residual"].map(any)]
+    assert any(pushed) == (algo == "rejection_sampling") and (not pushed or not all(pushed))
     require_plain_base(config, run_dir / "checkpoints" / "bases" / "newest")
     require_plain_base(config, run_dir / "checkpoints" / "bases" / "best")
 
