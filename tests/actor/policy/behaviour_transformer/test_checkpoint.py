@@ -96,16 +96,15 @@ def test_a_value_that_cannot_be_used_is_refused_by_its_key(tmp_path, changes, sa
         (ATTENTION, None, f"{re.escape(ATTENTION)} is missing: copy both"),
         (
             ATTENTION,
-            torch.rand(24, 9),
+            torch.zeros(24, 9),
             r"c_attn.weight has the shape \[24, 9\], args.json asks for \[24, 8\]",
         ),
         (CENTRES, None, f"{CENTRES} is missing: no behaviour transformer"),
-        (CENTRES, torch.rand(3), f"{CENTRES} is missing: no behaviour transformer"),
-        (CENTRES, torch.rand(3, 4), r"preds.0.weight has the shape \[12, 6\], args.json asks for \[15, 6\]"),
+        (CENTRES, torch.zeros(3), f"{CENTRES} is missing: no behaviour transformer"),
+        (CENTRES, torch.zeros(3, 4), r"preds.0.weight has the shape \[12, 6\], args.json asks for \[15, 6\]"),
         (CENTRES, torch.full((3, 3), math.nan), r"_cluster_centers\[0, 0\] is nan: its training diverged"),
-        ("net.goal.weight", torch.rand(3), "the network of args.json has no net.goal.weight"),
+        ("net.goal.weight", torch.zeros(3), "the network of args.json has no net.goal.weight"),
     ],
-    ids=str,
 )
 def test_weights_that_do_not_fit_are_refused_by_their_name(tmp_path, name, value, says):
     weights = save_transformer(tmp_path)[1]
