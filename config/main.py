@@ -19,6 +19,7 @@ from config.learner import LearnerConfig
 from config.on_policy import GrpoConfig, OnPolicyConfig, PpoConfig
 from config.packages import ALGORITHMS, BASES, with_installed
 from config.page import PageConfig
+from config.pictures import PicturesConfig
 from config.section import Section
 from config.task import TaskConfig
 from config.tracking import TrackerName
@@ -79,8 +80,9 @@ class Config(Section, frozen=True):
             raise ValueError("algo.sees and algo.critics_see must not name features: base=zero has none")
         self._require_clip()
         self._require_hindsight()
-        if isinstance(self.algo, AlgoConfig) and self.algo.looks_at is not None:
-            self._require_pictures(self.algo)
+        shown = self.algo.plays and self.algo.plays.looks_at
+        if shown:
+            self._require_pictures(shown)
         if isinstance(self.algo, OnPolicyConfig):
             self._require_rounds(self.algo)
 
@@ -129,14 +131,16 @@ class Config(Section, frozen=True):
                 "returns are of more than one success, got reachable"
             )
 
-    def _require_pictures(self, algo: AlgoConfig) -> None:
-        shown, task = algo.pictures, self.task
+    def _require_pictures(self, shown: PicturesConfig) -> None:
+        task = self.task
         if missing := [camera for camera in shown.cameras if camera not in task.cameras]:
             raise ValueError(f"algo.pictures.cameras names {', '.join(missing)}, task.cameras does not")
         if shown.size != task.camera_size:
             raise ValueError(
                 f"algo.pictures.size={list(shown.size)} must be task.camera_size={list(task.camera_size)}"
             )
+        if not isinstance(self.algo, AlgoConfig):  # it is played and not trained
+            return
         if self.learner.record_images is None:
             raise ValueError("learner.record_images must be image or video where algo.sees names pictures")
         if self.prior_sources:

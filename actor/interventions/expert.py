@@ -19,6 +19,7 @@ from actor.policy.noise import EpisodeSeeds, Use, uniform
 from actor.policy.run_files import expert_files
 from config.compose import read_config
 from config.main import Config
+from config.pictures import PicturesConfig
 from config.trust import UNTRUSTED
 
 
@@ -53,7 +54,8 @@ class Expert:
         _require_same_actions(config, theirs, folder)
         base = make_base(theirs.base, theirs.task, config.actor.device)
         check_base_fits(base, *sizes, theirs.base.path)
-        _require_cameras(config, base, theirs.base.path)
+        seen = theirs.algo.plays.looks_at if residual is not None and theirs.algo.plays else None
+        _require_cameras(config, base, seen, folder)
         if residual is not None and theirs.algo.plays is None:
             raise InterventionError(
                 f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
@@ -107,9 +109,16 @@ def _require_same_actions(ours: Config, theirs: Config, folder: Path) -> None:
         )
 
 
-def _require_cameras(ours: Config, base: BasePolicy, path: str) -> None:
-    if missing := set(base.cameras) - set(ours.task.cameras):
+def _require_cameras(ours: Config, base: BasePolicy, seen: PicturesConfig | None, folder: Path) -> None:
+    """Raise InterventionError unless this run has the pictures that base and residual look at."""
+    needed = {*base.cameras, *(seen.cameras if seen else ())}
+    if missing := needed - set(ours.task.cameras):
         raise InterventionError(
-            f"the expert's base {path} looks at {', '.join(sorted(missing))}, which is not in task.cameras: "
+            f"actor.expert.run={folder} looks at {', '.join(sorted(missing))}, which is not in task.cameras: "
             "add it, or choose another expert"
+        )
+    if seen and seen.size != ours.task.camera_size:
+        raise InterventionError(
+            f"actor.expert.run={folder} looks at pictures of {list(seen.size)}, task.camera_size is "
+            f"{list(ours.task.camera_size)}: give both the same, or choose another expert"
         )

@@ -132,6 +132,25 @@ def test_an_expert_with_other_actions_is_one_line(tmp_path: Path):
         source_of(folder, "actor.expert.checkpoint=base")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "looks at base_camera, which is not in task.cameras"),
+        (
+            ("task.cameras=[base_camera]",),
+            r"looks at pictures of \[64, 64\], task\.camera_size is \[128, 128\]",
+        ),
+    ],
+)
+def test_an_expert_that_sees_what_this_run_does_not_show_is_one_line(words, says, tmp_path: Path):
+    sees = ("algo.sees=[pictures]", "task.cameras=[base_camera]", "task.camera_size=[64,64]")
+    folder = expert_run(tmp_path / "theirs", *sees, "learner.demos=null", "algo.prior_fraction=0")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "best.safetensors").touch()
+    with pytest.raises(InterventionError, match=says):
+        source_of(folder, *words, "actor.expert.checkpoint=best")
+
+
 def test_nobody_acts_in_other_actors_of_such_a_run():
     envs = ScriptedEnvironment([[8], [8]])
     source = make_source(compose_config(["learner.interventions=true"]), envs, 0)
