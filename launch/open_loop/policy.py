@@ -14,7 +14,7 @@ from actor.policy.contract import CheckpointError
 from actor.policy.lerobot.policy import LeRobotBase
 from actor.policy.lerobot.saved import load_policy, load_processors, read_config
 from actor.policy.noise import Use, keys_at
-from config.base import LeRobotBaseConfig
+from config.base import LeRobotBaseConfig, Ranges
 from launch.open_loop.measure import Plan
 from launch.open_loop.recorded import Recorded
 
@@ -95,9 +95,9 @@ class Planner:
     def _base(self, instruction: str) -> LeRobotBase:
         """The policy with this instruction."""
         if instruction not in self._by_instruction:
-            fields, end = {}, 0
+            fields, end = dict[str, Ranges](), 0
             for name, (size,) in self.states.items():
-                fields[name] = (end, end + size)
+                fields[name] = ((end, end + size),)
                 end += size
             settings = structs.replace(self._settings, instruction=instruction)
             self._by_instruction[instruction] = LeRobotBase(

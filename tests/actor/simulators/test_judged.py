@@ -1,5 +1,6 @@
 """Episodes that a classifier ends and rewards."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from actor.rollout import Rollout
 from actor.simulators.batched import BatchedEnvironment
 from actor.simulators.contract import Step, VectorEnvironment
 from actor.simulators.judged import JudgedEnvironment
+from actor.simulators.maniskill import single_environment
 from actor.simulators.processes import ProcessEnvironment, shares
 from config.task import TaskConfig
 from protocol.experience import ExperienceCheck
@@ -175,21 +177,33 @@ def test_rows_have_both_words_and_the_reward_is_the_classifiers() -> None:
 
 
 @pytest.mark.usefixtures("always_solved")
-@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize(("ends", "ended"), [(True, [True, True]), (False, [False, True])])
 def test_maniskills_success_ends_an_episode_where_the_configuration_says_so(
-    ends: bool, ended: list[bool], batched: bool
+    ends: bool, ended: list[bool]
 ) -> None:
     task = make_config("task.max_episode_steps=2", f"task.success_ends={ends}", "algo.target_clip=null").task
-    if batched:
-        envs = BatchedEnvironment.make(task, "physx_cpu", 1, 5)
-    else:
-        envs = ProcessEnvironment(task, shares(1, 1), 5)
+    envs = BatchedEnvironment.make(task, "physx_cpu", 1, 5)
     try:
         envs.reset(5)
         steps = [envs.step(torch.zeros(1, envs.action_dim)) for _ in range(2)]
-        assert [step.ended.item() for step in steps] == ended
-        assert all(step.success.all() and step.reward.item() == 1 for step in steps)
-        assert [step.terminated.item() for step in steps] == [ends, ends]
     finally:
         envs.close()
+    assert [step.ended.item() for step in steps] == ended
+    assert all(step.success.all() and step.reward.item() == 1 for step in steps)
+    assert [step.terminated.item() for step in steps] == [ends, ends]
+
+
+@pytest.mark.usefixtures("always_solved")
+@pytest.mark.parametrize("ends", [True, False])
+def test_so_does_that_of_a_simulator_of_its_own(ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of several, whose settings would be those of other tests here."""
+    monkeypatch.setattr("actor.simulators.quick.quicken", lambda: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    task = make_config("task.max_episode_steps=2", f"task.success_ends={ends}", "algo.target_clip=null").task
+    env = single_environment(task, 5, 1)
+    try:
+        env.reset()
+        _, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape, np.float32))
+    finally:
+        env.close()
+    assert reward == 1 and info["success"] and (terminated, truncated) == (ends, False)
