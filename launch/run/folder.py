@@ -165,7 +165,12 @@ def places(run_dir: Path) -> dict[str, str]:
     """What of a run can be looked at, and where it is: report, films and best weights that are there."""
     best = residual_place(run_dir / "checkpoints", "best")
     named = {"report": run_dir / "report.html", "films": run_dir / "videos", "best weights": best}
-    return {what: str(place) for what, place in named.items() if place.exists()}
+    return {what: str(place) for what, place in named.items() if _has_content(place)}
+
+
+def _has_content(place: Path) -> bool:
+    """A host that draws nothing leaves the folder of films empty."""
+    return any(place.iterdir()) if place.is_dir() else place.exists()
 
 
 def _best(summary: Point, place: str | None) -> str:

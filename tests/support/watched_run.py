@@ -54,6 +54,7 @@ def add_results(run_dir: Path) -> None:
     """Where report, films and best weights are."""
     (run_dir / "report.html").touch()
     (run_dir / "videos").mkdir()
+    (run_dir / "videos/corrected-seed-1.mp4").touch()
     (run_dir / "checkpoints").mkdir(exist_ok=True)
     (run_dir / "checkpoints/best.safetensors").touch()
 

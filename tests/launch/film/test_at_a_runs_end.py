@@ -49,6 +49,8 @@ def test_its_lines_appear_and_a_failure_is_said_with_the_command_that_makes_them
     assert lines == ["film | done"] and "warning" not in said.lower()
     assert "filming 3 seeds, at most 15 min; Ctrl-C skips it" in said and "films are in" not in said
     (tmp_path / "a/videos").mkdir(parents=True)
+    assert "films are in" not in end("")[1]  # nothing draws here
+    (tmp_path / "a/videos/one.mp4").touch()
     assert f"films are in {tmp_path}/a/videos" in end("")[1]
     _, said = end("raise SystemExit(1)")
     assert (
