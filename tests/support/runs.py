@@ -28,3 +28,9 @@ def points(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def progress(run_dir: Path) -> list[dict[str, Any]]:
+    """Those of `points` that say how far the run is. The others are of evaluations, which say how far it was
+    when the weights that they measured were published."""
+    return [point for point in points(run_dir) if "updates_due" in point]

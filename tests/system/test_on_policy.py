@@ -20,7 +20,7 @@ from config.compose import compose_config
 from config.main import Config
 from learner.run import run_learner
 from tests.support.helpers import left_running
-from tests.support.runs import points, wait_for
+from tests.support.runs import points, progress, wait_for
 
 SMALL = (
     "name=run", "task=pendulum", "task.reward_mode=own", "task.max_episode_steps=20", "base=zero",
@@ -43,10 +43,10 @@ def test_a_run_learns_batch_after_batch_and_goes_on(
     config = compose_config([*SMALL, *ALGORITHMS[algo], f"runs_dir={tmp_path}", *ports])
     play(config, until=lambda: any(point.get("batches", 0) >= 2 for point in points(config.run_dir)))
     assert not (config.run_dir / "summary.json").exists()
-    before = points(config.run_dir)[-1]["updates"]
-    seen = len(points(config.run_dir))
+    before = progress(config.run_dir)[-1]["updates"]
+    seen = len(progress(config.run_dir))
     play(config, until=lambda: False)
-    later = points(config.run_dir)[seen:]
+    later = progress(config.run_dir)[seen:]
     assert later[0]["updates"] >= before > 0 and later[-1]["batches"] >= 5
     summary = json.loads((config.run_dir / "summary.json").read_text())
     assert summary["frames"] >= 1200 and summary["final_success"] is not None

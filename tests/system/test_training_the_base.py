@@ -27,7 +27,7 @@ from learner.run import run_learner
 from tests.support.diffusion import base_keys
 from tests.support.helpers import left_running
 from tests.support.lerobot_policies import make_policy, save
-from tests.support.runs import points, wait_for
+from tests.support.runs import points, progress, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -93,12 +93,10 @@ def test_a_base_is_trained_in_a_run_that_is_stopped_and_goes_on(
     run_dir = config.run_dir
     play(config, until=lambda: any(point.get("updates", 0) >= 11 for point in points(run_dir)))
     assert not (run_dir / "summary.json").exists()
-    before = points(run_dir)[-1]["updates"]
-    seen = len(points(run_dir))
+    before = progress(run_dir)[-1]["updates"]
+    seen = len(progress(run_dir))
     play(config, until=lambda: False)
-    # An evaluation's point is of the version that it measured.
-    progress = [point for point in points(run_dir)[seen:] if "updates_due" in point]
-    assert all(point["updates"] >= before for point in progress)
+    assert all(point["updates"] >= before for point in progress(run_dir)[seen:])
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["updates"] == 40 and summary["final_success"] == 1.0
     assert any(point.get("loss/base") is not None for point in points(run_dir))

@@ -19,7 +19,7 @@ from learner.replay.run import make_ring
 from tests.support.fakes import ScriptedEnvironment
 from tests.support.helpers import make_config
 from tests.support.played import play
-from tests.support.runs import points
+from tests.support.runs import points, progress
 
 FAST = (
     "algo.learning_starts=12", "algo.critic_warmup_updates=2", "algo.batch_size=32", "algo.hidden=[32]",
@@ -48,7 +48,7 @@ def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_fea
         play(config, envs, lambda: any(point.get("updates", 0) >= 5 for point in points(config.run_dir)))
     finally:
         envs.close()
-    updates = points(config.run_dir)[-1]["updates"]
+    updates = progress(config.run_dir)[-1]["updates"]
     assert updates >= 5
     base = make_base(config.base, config.task, "cpu")
     width = 25 + base.obs_horizon * 42
@@ -67,7 +67,7 @@ def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_fea
         ScriptedPickCube(),
         lambda: any(point.get("updates", 0) > updates for point in points(config.run_dir)),
     )
-    assert points(config.run_dir)[-1]["updates"] > updates
+    assert progress(config.run_dir)[-1]["updates"] > updates
     policy = make_policy(config, base, newest, num_envs=1)
     policy.begin(torch.zeros(1, 42))
     assert policy.act().residual.abs().sum() > 0
