@@ -43,7 +43,8 @@ from benchmarks.wire import (
     make_wire,
     measure_ours,
     measure_socket,
-    measure_writes,
+    measured_in_turn,
+    writing_sides,
 )
 from config.compose import compose_config
 from protocol.arrays import Limits
@@ -82,14 +83,8 @@ def measure_wire(size: int, seconds: float, rounds: int, scratch: Path) -> dict[
         "socket": lambda: measure_socket(frames, rows, seconds),
         "copy": lambda: measure_copy(frames, rows, seconds / 2),
     }
-    for name, way in WAYS.items():
-        sides[name] = functools.partial(
-            measure_writes, frames, rows, seconds / 2, config.learner.journal, scratch, way=way
-        )
-    seen: dict[str, list[Rate]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, measure in sides.items():
-            seen[name].append(measure())
+    sides |= writing_sides(frames, rows, seconds / 2, config.learner.journal, scratch)
+    seen = measured_in_turn(sides, rounds)
     medians = {name: Rate(*map(statistics.median, zip(*each, strict=True))) for name, each in seen.items()}
     return summarise_wire(medians, rows, sum(map(len, frames)))
 

@@ -13,7 +13,7 @@ import av.logging
 import numpy as np
 
 from benchmarks.pictures_film import Film, seen_messages
-from benchmarks.replay import EPISODE, lerobot_frames, open_store
+from benchmarks.replay import EPISODE, lerobot_frames, open_store, record
 from benchmarks.turns import Cost, beside, in_turns, timed
 from learner.replay.dataset.format.video import VideoWriter, as_png
 from protocol.arrays import Columns
@@ -142,15 +142,7 @@ def record_theirs(
         "benchmark/theirs", fps=FPS, features=features, root=folder, use_videos=use_videos,
         image_writer_threads=WRITER_THREADS * cameras, rgb_encoder=codec, **how,
     )  # fmt: skip
-
-    def write() -> None:
-        for number, frame in enumerate(frames, start=1):
-            made.add_frame(frame | {"task": "PickCube-v1"})
-            if number % EPISODE == 0:
-                made.save_episode()
-        made.finalize()
-
-    return timed(len(frames), write)
+    return timed(len(frames), lambda: record(made, frames))
 
 
 def encode_pngs(folder: Path, *, film: Film, episodes: int) -> Cost:

@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,21 +154,22 @@ def lerobot_frames(dataset: Path, episodes: int) -> tuple[dict[str, Any], list[d
     ]
 
 
+def record(made: Any, frames: Iterable[dict[str, Any]]) -> None:
+    """Let a LeRobotDataset write frames, in episodes of EPISODE, and close it."""
+    for number, frame in enumerate(frames, start=1):
+        made.add_frame(frame | {"task": "PickCube-v1"})
+        if number % EPISODE == 0:
+            made.save_episode()
+    made.finalize()
+
+
 def lerobot_rate(dataset: Path, target: Path, episodes: int = 20) -> float:
     """Frames a second of LeRobot's own writer, for the first episodes of a dataset."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     features, frames = lerobot_frames(dataset, episodes)
     made = LeRobotDataset.create("benchmark/theirs", fps=20, features=features, root=target, use_videos=False)
-
-    def write() -> None:
-        for number, frame in enumerate(frames, start=1):
-            made.add_frame(frame | {"task": "PickCube-v1"})
-            if number % EPISODE == 0:
-                made.save_episode()
-        made.finalize()
-
-    return rate(len(frames), write)
+    return rate(len(frames), lambda: record(made, frames))
 
 
 def growth(folder: Path, frames: int, parts: int = 10) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -273,6 +273,25 @@ def make_wire(config: Config, keys_dir: str | None) -> WireConfig:
     )
 
 
+def writing_sides(
+    frames: list[bytes], rows: int, seconds: float, journal: JournalConfig, scratch: Path
+) -> dict[str, Callable[[], Rate]]:
+    """The disk alone, in each of its ways."""
+    return {
+        name: functools.partial(measure_writes, frames, rows, seconds, journal, scratch, way=way)
+        for name, way in WAYS.items()
+    }
+
+
+def measured_in_turn(sides: Mapping[str, Callable[[], Rate]], rounds: int) -> dict[str, list[Rate]]:
+    """What each side gave in each round."""
+    seen: dict[str, list[Rate]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            seen[name].append(measure())
+    return seen
+
+
 def run(rows: int, seconds: float, rounds: int, scratch: Path) -> dict[str, Any]:
     """All sides in turn, several times."""
     config = compose_config([])
@@ -289,14 +308,8 @@ def run(rows: int, seconds: float, rounds: int, scratch: Path) -> dict[str, Any]
         ),
         "socket": lambda: measure_socket(frames, rows, seconds),
     }
-    for name, way in WAYS.items():
-        sides[name] = functools.partial(
-            measure_writes, frames, rows, seconds / 2, config.learner.journal, scratch, way=way
-        )
-    seen: dict[str, list[Rate]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, measure in sides.items():
-            seen[name].append(measure())
+    sides |= writing_sides(frames, rows, seconds / 2, config.learner.journal, scratch)
+    seen = measured_in_turn(sides, rounds)
     return summarise(seen, rows, sum(map(len, frames)))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from actor.policy.images import Images
+from actor.policy.images import ImageHistory, Images
 from config.pictures import PicturesConfig
 
 
@@ -11,7 +11,7 @@ class PictureEncoder(nn.Module):
     """Pictures u1 (B, D, H, W) -> (B, width) in (-1, 1), D being `PicturesConfig.depth`.
 
     As the encoder of DrQ-v2 (Yarats et al. 2021, arXiv 2107.09645): convolutions, then a linear layer with
-    layer norm and tanh. Here every convolution has stride 2, which costs a fifth on a processor.
+    layer norm and tanh. Here every convolution has stride 2, for the sake of processors.
     """
 
     def __init__(self, settings: PicturesConfig) -> None:
@@ -48,36 +48,32 @@ class DecidedPictures:
     """
 
     def __init__(self, settings: PicturesConfig, num_envs: int, device: torch.device) -> None:
-        self._settings, self._device = settings, device
+        self._settings = settings
+        self._newest = ImageHistory(settings.cameras, num_envs, 1, device)
         width, height = settings.size
         shape = (num_envs, settings.frames, height, width, 3)
-        self._newest = {
-            camera: torch.zeros(shape[0], *shape[2:], dtype=torch.uint8) for camera in settings.cameras
-        }
         self._decided = {
             camera: torch.zeros(shape, dtype=torch.uint8, device=device) for camera in settings.cameras
         }
         self._fresh = torch.ones(num_envs, dtype=torch.bool, device=device)
 
     def begin(self, rows: Tensor, images: Images) -> None:
-        """Episodes begin in sub-environments `rows`; `images` (N, H, W, 3) are their first ones."""
+        """Episodes begin in sub-environments `rows`; `images` (N, H, W, 3) have their first ones."""
         self._fresh[rows] = True
-        for camera in self._settings.cameras:
-            self._newest[camera] = self._newest[camera].clone()
-            self._newest[camera][rows.cpu()] = images[camera].cpu()[rows.cpu()]
+        self._newest.begin(rows, images)
 
     def observe(self, images: Images) -> None:
         """The newest images (N, H, W, 3)."""
-        self._newest = {camera: images[camera].cpu() for camera in self._settings.cameras}
+        self._newest.observe(images)
 
     def decide(self, rows: Tensor) -> Tensor:
         """Sub-environments `rows` decide now: their pictures u1 (R, D, H, W)."""
-        fresh = self._fresh[rows]
-        for camera, decided in self._decided.items():
-            newest = self._newest[camera][rows.cpu()].to(self._device)[:, None]
-            earlier = torch.where(
-                fresh[:, None, None, None, None], newest.expand_as(decided[rows]), decided[rows]
-            )
-            decided[rows] = torch.cat([earlier[:, 1:], newest], dim=1)
+        fresh = self._fresh[rows, None, None, None, None]
+        shown = {
+            camera: torch.cat([torch.where(fresh, newest, self._decided[camera][rows])[:, 1:], newest], dim=1)
+            for camera, newest in self._newest.of(rows).items()
+        }
+        for camera, pictures in shown.items():
+            self._decided[camera][rows] = pictures
         self._fresh[rows] = False
-        return stacked({camera: decided[rows] for camera, decided in self._decided.items()}, self._settings)
+        return stacked(shown, self._settings)

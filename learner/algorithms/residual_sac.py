@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from actor.policy.residual import ResidualActor
 from actor.policy.sight import Sizes
 from config.algo import AlgoConfig
+from config.process import UsageError
 from learner.algorithms import losses
 from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.critic import CriticEnsemble
@@ -156,6 +157,11 @@ class ResidualSAC:
 
     def _seen(self, batch: Batch) -> Batch:
         looks = None if self._eyes is None else self._eyes.look(batch)
+        if looks is not None and len(self._ranks.pieces(batch)) > 1:
+            raise UsageError(
+                "algo.sees=[pictures] makes each update at once: set Accelerate's "
+                "gradient_accumulation_steps=1"
+            )
         return self._sights.seen(batch, self.actor, self.critic, looks)
 
     def _actor_is_due(self) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from config.algo import AlgoConfig
+from config.process import UsageError
 from config.section import ConfigError
 from learner.algorithms.eyes import shifted
 from learner.algorithms.residual_sac import TAU, ResidualSAC
@@ -122,6 +123,13 @@ def test_its_state_is_resumed_to_the_bit_and_actors_get_the_encoder(kind: str) -
     assert all(
         torch.equal(value, slow[name]) for name, value in straight.networks()["target_encoder"].items()
     )
+
+
+def test_a_batch_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = make()
+    monkeypatch.setattr(algorithm._ranks, "pieces", lambda batch: [batch, batch])
+    with pytest.raises(UsageError, match="gradient_accumulation_steps=1"):
+        algorithm.update(batch_of())
 
 
 @pytest.mark.parametrize(
