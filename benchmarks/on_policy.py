@@ -47,8 +47,8 @@ WORDS = (
 )  # fmt: skip
 
 
-def play(words: list[str], folder: Path) -> float:
-    """Frames/s of a run, from the first batch to the last. Raises RuntimeError: it failed."""
+def run_of(words: list[str], folder: Path) -> Config:
+    """A whole run in `folder`, without its page. Raises RuntimeError: it failed."""
     ports = free_ports()
     where = [f"runs_dir={folder}", f"wire.experience_port={ports[0]}", f"wire.weights_port={ports[1]}"]
     config = compose_config(["name=run", *words, *where])
@@ -63,7 +63,14 @@ def play(words: list[str], folder: Path) -> float:
     )
     if code:
         raise RuntimeError("\n".join(lines[-20:]))
-    trained = [each for each in MetricsReader(config.run_dir).read() if each.get("batches", 0) >= 1]
+    return config
+
+
+def play(words: list[str], folder: Path) -> float:
+    """Frames/s of a run, from the first batch to the last. Raises RuntimeError: it failed."""
+    trained = [
+        each for each in MetricsReader(run_of(words, folder).run_dir).read() if each.get("batches", 0) >= 1
+    ]
     first, last = trained[0], next(each for each in trained if each["frames"] == trained[-1]["frames"])
     return (last["frames"] - first["frames"]) / (last["t_s"] - first["t_s"])
 
