@@ -54,7 +54,8 @@ KEYS = {
 }
 # The script's defaults, where ours differ.
 WORDS = (
-    "task=pick_cube", "base=zero", "algo=ppo", "task.reward_mode=normalized_dense", "task.success_ends=false",
+    "task=pick_cube", "task.control_mode=pd_ee_delta_pos", "task.reward_mode=normalized_dense",
+    "task.success_ends=false", "base=zero", "algo=ppo",
     "task.max_episode_steps=50", "algo.gamma=0.8", "algo.trace=0.9", "algo.hidden=[256,256,256]",
     "learner.demos=null", "tracking=[]", "learner.stop_at=null", "learner.evaluation.videos=0",
     "learner.evaluation.every_s=100000",
