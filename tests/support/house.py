@@ -29,6 +29,7 @@ SMALL = {
     "algo/residual_td3": {"learning_starts": 60, "critic_warmup_updates": 10, "batch_size": 32},
     "algo/policy_decorator": {"learning_starts": 60, "batch_size": 32},
     "algo/dawn": {"learning_starts": 60, "batch_size": 32},
+    "algo/dsrl": {"learning_starts": 60, "batch_size": 32},
     "algo/resfit": {"learning_starts": 600, "critic_warmup_updates": 10, "batch_size": 32},
     "algo/rlpd": {"learning_starts": 100, "batch_size": 32},
     "demos/main": {"episodes": 4},
