@@ -12,9 +12,10 @@ from torch import Tensor
 
 from actor.policy.classifier.figures import judged_figures
 from actor.policy.contract import BasePolicy
-from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
+from actor.policy.decorated import DecoratedPolicy
 from actor.policy.device import require_devices
 from actor.policy.make import check_base_fits, make_base
+from actor.policy.steered import evaluated_kind
 from actor.simulators.adapters import require_task
 from actor.simulators.contract import Step, VectorEnvironment
 from actor.simulators.make import make_environment
@@ -99,7 +100,7 @@ def evaluated_policy(
     config: Config, base: BasePolicy, num_envs: int, plays: Literal["base", "full"]
 ) -> DecoratedPolicy:
     """The base alone, or with a residual, still untrained, in every decision."""
-    kind = {"base": DecoratedPolicy, "full": EvaluatedPolicy}[plays]
+    kind = DecoratedPolicy if plays == "base" else evaluated_kind(config.algo)
     return kind.of(config, base, num_envs=num_envs, first_seed=config.learner.evaluation.first_seed)
 
 

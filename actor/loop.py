@@ -22,6 +22,7 @@ from actor.policy.from_run import with_residual
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.sampled import SampledPolicy
 from actor.policy.spec import experience_spec
+from actor.policy.steered import SteeredPolicy
 from actor.policy.trainable import most_bytes
 from actor.rollout import Rollout
 from actor.rollout_around import RolloutAround
@@ -45,7 +46,12 @@ SEEDS_PER_ACTOR = 10_000_000
 # Between two looks at what is due while there is nothing to simulate.
 _WAIT_S = 0.05
 
-POLICIES = {"exploring": DecoratedPolicy, "sampling": SampledPolicy, "best": EvaluatedPolicy}
+POLICIES = {
+    "exploring": DecoratedPolicy,
+    "steering": SteeredPolicy,
+    "sampling": SampledPolicy,
+    "best": EvaluatedPolicy,
+}
 """Who acts, by `AlgorithmConfig.decides`."""
 
 

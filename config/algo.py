@@ -42,7 +42,7 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
     residual_penalty: float
     scale_observations: Literal["off", "prior"]
     head: Literal["deterministic", "gaussian"]
-    critic_input: Literal["sum", "concat"]
+    critic_input: Literal["sum", "concat", "residual"]
     critic_layer_norm: bool
     critics: int
     gamma: float
@@ -105,7 +105,7 @@ class AlgoConfig(ResidualConfig, frozen=True, tag="residual"):
         return self.head
 
     @property
-    def decides(self) -> Literal["exploring"]:
+    def decides(self) -> Literal["exploring", "steering"]:
         return "exploring"
 
     @property

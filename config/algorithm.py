@@ -26,9 +26,10 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
         return None
 
     @property
-    def decides(self) -> Literal["exploring", "sampling", "best"]:
-        """How actors decide: exploring, as `Behaviour` says, from the start; sampling, from the distribution
-        that the first weights bring; or with the best decision that the first weights know."""
+    def decides(self) -> Literal["exploring", "steering", "sampling", "best"]:
+        """How actors decide: exploring, as `Behaviour` says, from the start; steering, the same with noise
+        that the base starts from; sampling, from the distribution that the first weights bring; or with the
+        best decision that the first weights know."""
         return "best"
 
     @property

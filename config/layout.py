@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from config.relation import POSE, POSITION
+from config.relation import AXIS, POSE, POSITION
 from config.spaces import known_spaces
 from config.task import TaskConfig
 
@@ -118,7 +118,8 @@ def _section(value: Any) -> dict[str, Any]:
 
 def _names_parts(items: Any) -> bool:
     given = cast(list[Any], items) if isinstance(items, list) else []
-    return any(isinstance(value, str) for each in given for value in (each, *_section(each).values()))
+    values = (value for each in given for value in (each, *_section(each).values()))
+    return any(isinstance(value, str) and value != AXIS for value in values)
 
 
 def _numbered(read: _Read, items: list[Any], layout: Layout | None, key: str) -> list[Any]:
@@ -140,6 +141,8 @@ def _relation(relation: dict[str, Any], layout: Layout) -> dict[str, Any]:
         "tip": 1,
         "origin": POSE if relation.get("turned") else POSITION,
     }
+    if relation.get("tip") == AXIS:
+        del lengths["tip"]  # a word, not a name
     named = {key: value for key, value in relation.items() if key in lengths and isinstance(value, str)}
     return relation | {key: find_index(name, lengths[key], layout) for key, name in named.items()}
 

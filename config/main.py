@@ -21,6 +21,7 @@ from config.packages import ALGORITHMS, BASES, with_installed
 from config.page import PageConfig
 from config.pictures import PicturesConfig
 from config.section import Section
+from config.steering import SteeringConfig
 from config.task import TaskConfig
 from config.tracking import TrackerName
 from config.tuning import RejectionConfig, SftConfig
@@ -30,7 +31,9 @@ BASE_MESSAGE_BYTES = 1 << 20
 """Room for a piece of a trained base."""
 
 AnyBase = DiffusionBaseConfig | BehaviourTransformerBaseConfig | ZeroBaseConfig | LeRobotBaseConfig
-AnyAlgorithm = AlgoConfig | CollectConfig | SftConfig | RejectionConfig | PpoConfig | GrpoConfig
+AnyAlgorithm = (
+    AlgoConfig | SteeringConfig | CollectConfig | SftConfig | RejectionConfig | PpoConfig | GrpoConfig
+)
 if not TYPE_CHECKING:
     AnyBase = with_installed(AnyBase, BASES, BaseConfig, "make")
     AnyAlgorithm = with_installed(AnyAlgorithm, ALGORITHMS, AlgorithmConfig, "make_training")
@@ -85,6 +88,20 @@ class Config(Section, frozen=True):
             self._require_pictures(shown)
         if isinstance(self.algo, OnPolicyConfig):
             self._require_rounds(self.algo)
+        if isinstance(self.algo, SteeringConfig):
+            self._require_whole_plans(self.algo)
+
+    def _require_whole_plans(self, algo: SteeringConfig) -> None:
+        if algo.residual_every != self.base.act_horizon:
+            raise ValueError(
+                f"algo.residual_every must be base.act_horizon={self.base.act_horizon} for algo={algo.name}, "
+                f"since noise makes a whole plan, got {algo.residual_every}"
+            )
+        if self.interventions:
+            raise ValueError(
+                f"algo={algo.name} learns which noise to choose, and what somebody does has none: set "
+                "actor.intervene=null and learner.interventions=false"
+            )
 
     def _require_rounds(self, algo: OnPolicyConfig) -> None:
         if self.interventions:

@@ -46,6 +46,11 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
             )
 
     @property
+    def steers(self) -> bool:
+        """Whether the network chooses the noise that the base's plans start from, in place of a residual."""
+        return False
+
+    @property
     def looks_at(self) -> "PicturesConfig | None":
         """What the networks make of pictures; None: they see none."""
         return None

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import observability
+from benchmarks import methods, observability
 from benchmarks.command import print_result
+from benchmarks.methods_table import make_table, spent_file
 from benchmarks.pictures_film import Film, seen_messages
 from benchmarks.scale import Cell, measure
 from benchmarks.scale_actor import Order, messages
@@ -27,8 +28,8 @@ from tests.support.run_folder import evaluation_point, training_point, write_poi
 from tests.support.spec import make_spec
 
 PARTS = {
-    "command", "pictures_film", "pictures_learning", "pictures_recording", "scale_actor", "scale_learner",
-    "turns",
+    "command", "methods_table", "pictures_film", "pictures_learning", "pictures_recording", "scale_actor",
+    "scale_learner", "turns",
 }  # fmt: skip
 NAMES = sorted(
     module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in PARTS
@@ -93,6 +94,60 @@ def test_watched_and_unwatched_runs_take_turns_and_their_medians_are_compared(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["ours"], result["peer"], result["ratio"]) == (90, 100, 0.9)
     assert (result["ours_updates_per_s"], result["updates_ratio"]) == (9.0, 0.9)
+
+
+def record_of_a_run() -> dict[str, object]:
+    """As a study's record has it: a tenth more success every 10,000 frames from 40,000 on, half at 50,000."""
+    points = [
+        {"frames": frames, "updates": frames // 20, "success": success}
+        for frames, success in ((40_000, 0.4), (50_000, 0.5), (80_000, 0.8), (120_000, 0.9))
+    ]
+    return {
+        "name": "methods-pick_cube-resfit-s1", "task": "pick_cube", "setting": "resfit", "seed": 1,
+        "command": "task=pick_cube experiment=methods algo=resfit", "status": "finished",
+        "base": {"success": 0.4, "frames": 0}, "final": points[-1], "curves": {"full": points},
+        "lowest_behaviour": {"success": 0.25, "frames": 33_000},
+        "to": {"0.50": points[1], "0.75": points[2], "0.90": None},
+    }  # fmt: skip
+
+
+def test_a_row_of_methods_is_what_a_run_reached_and_after_what(tmp_path: Path) -> None:
+    record = record_of_a_run()
+    path = spent_file(record, str(tmp_path))
+    path.parent.mkdir(parents=True)
+    path.write_text("[40000, 100.0]\n[60000, 200.0]\n[120000, 500.0]\n")
+    [row] = make_table([record], str(tmp_path)).splitlines()[2:]
+    # 30,000 frames: the base's 40 %. 60,000: a third of the way from 50 to 80 %.
+    assert row == (
+        "| pick_cube | resfit | 1 | 40 % | 40 % | 60 % | 90 % | 50 k, 2 k updates, 150 s "
+        "| 80 k, 4 k updates, 300 s | no | 25 % at 33 k "
+        "| `residual-rl run task=pick_cube experiment=methods algo=resfit seed=1 learner.stop_at=null` |"
+    )
+    path.unlink()
+    record["curves"] = {"full": [{"frames": 50_000, "success": 0.5}]}
+    [row] = make_table([record], str(tmp_path)).splitlines()[2:]
+    assert "| 40 % | 46 % | - | - | 50 k, 2 k updates | 80 k, 4 k updates | no |" in row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_methods_are_run_once_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "tasks=[pick_cube]", "seeds=[0]", "settings={dawn: [algo=dawn, algo.batch_size=32]}",
+        "common=[learner.total_frames=1000, learner.evaluation.episodes=4, algo.learning_starts=100]",
+        f"runs_dir={tmp_path}/runs", f"record={tmp_path}/methods.jsonl", f"table={tmp_path}/study.md",
+        "--table", f"{tmp_path}/table.md", "--picture", f"{tmp_path}/methods.png",
+    ]  # fmt: skip
+    for _ in range(2):
+        methods.main(words)
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (result["planned"], result["finished"]) == (1, 1) and 0 <= result["final.dawn"] <= 1
+    assert len((tmp_path / "methods.jsonl").read_text().splitlines()) == 1
+    assert (tmp_path / "methods.png").stat().st_size > 1000
+    assert "| pick_cube | dawn | 0 |" in (tmp_path / "table.md").read_text()
+    [spent] = tmp_path.glob("runs/methods-*/logs/processors.jsonl")
+    frames, seconds = json.loads(spent.read_text().splitlines()[-1])
+    assert frames >= 900 and seconds > 1
 
 
 def test_sides_take_turns_and_ratios_are_those_of_medians() -> None:

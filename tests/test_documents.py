@@ -139,4 +139,4 @@ def test_no_page_of_today_tells_of_days() -> None:
 
 
 def test_pages_with_commands_are_known() -> None:
-    assert len(command_pages()) == 28
+    assert len(command_pages()) == 29

@@ -12,11 +12,12 @@ from actor.evaluate_base import load_residual
 from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
 from actor.policy.contract import BasePolicy
-from actor.policy.decorated import DecoratedPolicy, EvaluatedPolicy
+from actor.policy.decorated import DecoratedPolicy
 from actor.policy.images import NO_IMAGES, Images
 from actor.policy.make import check_base_fits, make_base
 from actor.policy.noise import EpisodeSeeds, Use, uniform
 from actor.policy.run_files import expert_files
+from actor.policy.steered import evaluated_kind
 from config.compose import read_config
 from config.main import Config
 from config.pictures import PicturesConfig
@@ -60,7 +61,7 @@ class Expert:
             raise InterventionError(
                 f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
             )
-        kind = DecoratedPolicy if residual is None else EvaluatedPolicy
+        kind = DecoratedPolicy if residual is None else evaluated_kind(theirs.algo)
         policy = kind.of(theirs, base, num_envs=num_envs, first_seed=first_seed)
         if residual is not None:
             load_residual(policy, residual)

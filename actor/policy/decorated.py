@@ -194,7 +194,7 @@ class DecoratedPolicy:
         self._cursor = self._cursor + 1
         self._episodes.step()
         return Chosen(
-            action=(base_action + self._scale * residual).clamp(-1, 1),
+            action=self._executed(base_action, residual).clamp(-1, 1),
             deciding=deciding,
             base_plan=self._decided_plan.clone(),
             residual=self._decided_residual.clone(),
@@ -224,9 +224,13 @@ class DecoratedPolicy:
     def _plan_where_used_up(self) -> None:
         used_up = (self._cursor >= self._act_horizon).nonzero()[:, 0]
         if len(used_up):
-            found = self._planned(used_up, self._history[used_up], self._images.of(used_up))
-            self._plan[used_up], self._features[used_up] = found
+            self._plan_for(used_up)
             self._cursor[used_up] = 0
+
+    def _plan_for(self, rows: Tensor) -> None:
+        """New plans for sub-environments `rows`, with features if they are wanted."""
+        found = self._planned(rows, self._history[rows], self._images.of(rows))
+        self._plan[rows], self._features[rows] = found
 
     def _planned(self, rows: Tensor, history: Tensor, images: Images) -> Planned:
         self.base_calls += len(rows)
@@ -260,6 +264,10 @@ class DecoratedPolicy:
         self._decided_residual[rows] = residual.view_as(plan)
         self._decided_version[rows] = self.weights_version
         self._decided_base[rows] = self._base_of[rows]
+
+    def _executed(self, base_action: Tensor, residual: Tensor) -> Tensor:
+        """Actions (N, A) of this frame, not clipped."""
+        return base_action + self._scale * residual
 
     def _sent_features(self) -> dict[str, Tensor]:
         return {"features": self._features.clone()} if self._features.shape[1] else {}

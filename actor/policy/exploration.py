@@ -69,13 +69,16 @@ class Exploration:
         if behaviour.mask_episodes:
             self._episode_acts[rows] = self._happens(rows, Use.MASK, behaviour.mask_probability)
 
+    def acts(self, rows: Tensor, behaviour: Behaviour) -> Tensor:
+        """(R,) bool: the residual is not masked in this decision."""
+        if behaviour.mask_episodes:
+            return self._episode_acts[rows]
+        return self._happens(rows, Use.MASK, behaviour.mask_probability)
+
     def choose(self, rows: Tensor, observation: Tensor, base_plan: Tensor, behaviour: Behaviour) -> Tensor:
         """Residuals (R, k * A) for observations (R, O + E), features behind them, and base plans (R, k * A);
         zero where masked."""
-        if behaviour.mask_episodes:
-            mask = self._episode_acts[rows]
-        else:
-            mask = self._happens(rows, Use.MASK, behaviour.mask_probability)
+        mask = self.acts(rows, behaviour)
         if behaviour.uniform:
             drawn = uniform(self._episodes.keys(rows, Use.UNIFORM_RESIDUAL), self._residual.outputs)
             chosen = self._residual.spread(2 * torch.from_numpy(drawn).to(self._device) - 1)

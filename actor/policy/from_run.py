@@ -63,6 +63,13 @@ def read_residual(config: Config) -> dict[str, Any]:
 
 
 def _settings(content: dict[str, Any], place: Path | None) -> PlayedResidual:
+    match content["algo"]:
+        case {"kind": "steering"}:
+            raise CheckpointError(
+                f"{place} chooses the base's noise, algo=collect plays residuals alone: name another run"
+            )
+        case _:
+            pass
     try:
         return msgspec.convert(algo_of_this_release(content["algo"]), PlayedResidual)
     except (ValueError, TypeError) as error:

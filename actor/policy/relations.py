@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from config.relation import Relation
+from config.relation import AXIS, Relation
 from config.section import ConfigError
 
 STEP = 0.002  # metres: up to about this far, networks see distances as they are, beyond it their logarithm
+AXIS_LENGTH = 0.1  # metres: an axis is seen as the place this far ahead, so that 1 degree is 2 mm
 _POSE = 7  # x, y, z and a unit quaternion, real part first, as ManiSkill's observations have them
 
 
@@ -25,6 +26,7 @@ class Relations(nn.Module):
     places: Tensor
     tips: Tensor
     tipped: Tensor
+    axes: Tensor
     turned: Tensor
 
     def __init__(self, relations: Sequence[Relation], observation_dim: int) -> None:
@@ -36,7 +38,9 @@ class Relations(nn.Module):
                     f"dimension is {observation_dim}"
                 )
         self.observation_dim = observation_dim + 3 * len(relations)
-        self._some_tipped = any(relation.tip is not None for relation in relations)
+        lengths = [relation.tip if isinstance(relation.tip, int) else None for relation in relations]
+        axes = [relation.tip == AXIS for relation in relations]
+        self._some_tipped, self._some_axes = any(tip is not None for tip in lengths), any(axes)
         self._some_turned = any(relation.turned for relation in relations)
         # A relation without quaternion or tip reads other values in their place, which are then not used.
         last = observation_dim - 1
@@ -46,8 +50,9 @@ class Relations(nn.Module):
         ]
         buffers = {
             "places": torch.tensor(poses, dtype=torch.int64).view(-1, 2, _POSE),
-            "tips": torch.tensor([relation.tip or 0 for relation in relations], dtype=torch.int64),
-            "tipped": torch.tensor([relation.tip is not None for relation in relations], dtype=torch.bool),
+            "tips": torch.tensor([tip or 0 for tip in lengths], dtype=torch.int64),
+            "tipped": torch.tensor([tip is not None for tip in lengths], dtype=torch.bool),
+            "axes": torch.tensor(axes, dtype=torch.bool),
             "turned": torch.tensor([relation.turned for relation in relations], dtype=torch.bool),
         }
         for name, buffer in buffers.items():
@@ -65,12 +70,15 @@ class Relations(nn.Module):
         return torch.asinh(self.metres(observation).norm(dim=-1) / STEP)
 
     def metres(self, observation: Tensor) -> Tensor:
-        """(B, R, 3): each relation's point, seen from its origin."""
+        """(B, R, 3): each relation's point, seen from its origin; of an axis the place `AXIS_LENGTH` ahead of
+        the point, seen from the point itself."""
         point, origin = observation[:, self.places].unbind(2)
         apart = point[..., :3] - origin[..., :3]
         if self._some_tipped:
             ahead = observation[:, self.tips].unsqueeze(-1) * _first_axis(point[..., 3:])
             apart = apart + ahead.where(self.tipped[:, None], 0)
+        if self._some_axes:
+            apart = (AXIS_LENGTH * _first_axis(point[..., 3:])).where(self.axes[:, None], apart)
         if self._some_turned:
             apart = _turn_back(origin[..., 3:], apart).where(self.turned[:, None], apart)
         return apart

@@ -3,6 +3,7 @@
 from actor.policy.classifier.files import who_says_success
 from actor.policy.contract import BasePolicy
 from actor.policy.features import sizes_of
+from actor.policy.steered import require_steerable
 from config.algo import AlgoConfig
 from config.main import Config
 from protocol.messages import ExperienceSpec
@@ -30,8 +31,11 @@ def optional_columns(config: Config) -> tuple[str, ...]:
 
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
     """The spec that a Hello carries and a learner compares.
-    Raises CheckpointError: the residual sees features, and the base has none."""
+    Raises CheckpointError: the residual sees features, and the base has none, or the algorithm chooses noise
+    for a base that takes none."""
     learned = config.algo if isinstance(config.algo, AlgoConfig) else None
+    if learned is not None and learned.steers:
+        require_steerable(base, config.base.path)
     return ExperienceSpec(
         env_id=config.task.env_id,
         control_mode=config.task.control_mode,

@@ -127,7 +127,7 @@ def _residual(shared: Shared) -> ResidualActor:
     """The run's residual. Raises CheckpointError: they do not fit the run's configuration."""
     observation_dim, action_dim = dimensions_of(shared.config.task)
     algo = shared.residual.algo
-    if not isinstance(algo, AlgoConfig):
+    if not isinstance(algo, AlgoConfig) or algo.steers:
         raise UsageError(
             f"{shared.run_dir} has algo={algo.name}: a LeRobot policy is made of residuals of "
             "algo=residual_td3 and policy_decorator alone"

@@ -52,8 +52,8 @@ def mean_and_range(
 
 
 def draw_task(axes: Axes, runs: dict[str, list[dict[str, Any]]], x: str) -> None:
-    """One line and one band a setting; the base as a level."""
-    base = float(np.mean([record["base"]["success"] for records in runs.values() for record in records]))
+    """One line and one band a setting; the base as a level, that of most settings: one may have another."""
+    base = float(np.median([record["base"]["success"] for records in runs.values() for record in records]))
     axes.axhline(base, color="0.35", ls="--", lw=1.2, label=f"base alone, {base:.0%}")
     for index, (setting, records) in enumerate(runs.items()):
         grid, mean, low, high = mean_and_range([curve_of(record, x) for record in records])

@@ -15,7 +15,10 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
 
 
 def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
-    """What the critic sees of the action: `sum` (B, k * A) or `concat` (B, 2 * k * A)."""
+    """What the critic sees of the action: `sum` or `residual`, that alone, (B, k * A), or `concat`
+    (B, 2 * k * A)."""
+    if kind == "residual":
+        return residual
     if kind == "sum":
         return base_plan + scale * residual
     return torch.cat([base_plan, residual], dim=-1)

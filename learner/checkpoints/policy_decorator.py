@@ -133,7 +133,7 @@ def _check(algo: AlgoConfig | NetworkKeys) -> None:
         "actor_layer_norm": ("false", not getattr(algo, "actor_layer_norm", False)),
         "critic_layer_norm": ("false", not algo.critic_layer_norm),
         "critics": ("2", algo.critics == 2),
-        "critic_input": ("sum or concat", algo.critic_input != "linear"),
+        "critic_input": ("sum or concat", algo.critic_input in ("sum", "concat")),
     }
     for key, (value, holds) in wanted.items():
         if not holds:

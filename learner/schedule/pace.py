@@ -81,6 +81,8 @@ class Pace(Counted):
     def mask_probability(self) -> float:
         """Progressive exploration: min(decisions / H, 1) (Policy Decorator, section 4.2), or the share of
         episodes that the residual has earned."""
+        if self._algo.steers and not self.learning:
+            return 0.0  # first rows with the base's own noise, from all of its distribution
         if self._algo.mask_by == "success":
             return self.gate.share
         horizon = self._algo.mask_horizon

@@ -74,3 +74,23 @@ def test_targets_are_clipped_to_what_the_reward_allows(reward: str, low: float, 
 def test_residual_recipes_learn_from_the_sparse_reward_alone() -> None:
     with pytest.raises(ConfigError, match=r"task\.reward_mode must be sparse"):
         make_config("task.reward_mode=normalized_dense")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("algo.actor_input=obs_base_action", "actor_input must be obs for kind=steering"),
+        ("algo.critic_input=sum", "critic_input must be residual for kind=steering"),
+        ("algo.clip_action=true", "clip_action must be false"),
+        ("algo.residual_dims=[0]", "residual_dims must be null"),
+        ("algo.uniform_until_learning=true", "uniform_until_learning must be false"),
+        ("algo.prior_fraction=0.5", "prior_fraction must be 0"),
+        ("algo.mask_by=success", "mask_by must be decisions"),
+        ("algo.residual_every=2", "algo.residual_every must be base.act_horizon=4"),
+        ("learner.interventions=true", "set actor.intervene=null"),
+    ],
+)
+def test_what_does_not_go_with_chosen_noise_is_refused(word: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose_config(["algo=dsrl", word])
+    assert said in str(refused.value)

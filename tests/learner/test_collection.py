@@ -161,6 +161,9 @@ def test_what_cannot_play_is_refused_in_one_line(tmp_path: Path, free_ports: tup
     trained(tmp_path / "taught")
     with pytest.raises(ConfigError, match=r"newest\.safetensors is missing: give best, newest, or a file"):
         with_residual(make(tmp_path, free_ports, *words, "algo.checkpoint=newest"))
+    trained(tmp_path / "steered", ("algo=dsrl",))
+    with pytest.raises(CheckpointError, match="chooses the base's noise, algo=collect plays residuals"):
+        with_residual(make(tmp_path, free_ports, "algo.from_run=steered", "algo.episodes=2"))
     other = make(tmp_path, free_ports, *words, "task=stack_cube")
     with pytest.raises(CheckpointError, match="does not fit this task and base") as refused:
         run_learner(other, StopRequest())

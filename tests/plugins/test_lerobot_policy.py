@@ -95,6 +95,10 @@ RECIPES = {
         "base.native=false", RELATIONS, "algo.residual_dims=null", "algo.sees=[proprioception]",
         "algo.proprioception=[[0,3],[5,8]]",
     ),
+    "axis": (
+        "base.native=false", "algo.residual_dims=null",
+        "algo.relations=[{point: 0, tip: axis, origin: 2, turned: true}]",
+    ),
     "padded": ("base.native=false", "base.pad_obs_to=27", "algo.relations=[]", "algo.residual_dims=null"),
     "zero": (
         "base=zero", "algo.relations=[]", "algo.residual_dims=null", "learner.demos=null",

@@ -57,6 +57,7 @@ class DiffusionBase:
         self.action_dim = self.spec.act_dim
         self.control_mode = self.spec.control_mode
         self.act_horizon = act_horizon
+        self._executed = slice(self.obs_horizon - 1, last)
         self.features_dim = self.obs_horizon * self.observation_dim
         self.device = torch.device(device)
         self._agent = agent.to(self.device).eval().requires_grad_(False)
@@ -68,12 +69,18 @@ class DiffusionBase:
     @torch.no_grad()
     def plan(self, history: Tensor, keys: Keys, images: Images = NO_IMAGES) -> Tensor:
         """Next actions (B, act_horizon, action_dim) for histories (B, obs_horizon, obs_dim)."""
-        history = history.to(self.device, torch.float32)
-        frames = self.spec.pred_horizon
-        drawn = torch.from_numpy(normal(keys, frames * self.action_dim)).to(self.device)
-        sample = self._sample(history, drawn.view(-1, frames, self.action_dim))
-        first = self.obs_horizon - 1
-        return self._agent.unscale_action(sample[:, first : first + self.act_horizon])
+        return self._plan(history, self._drawn(keys))
+
+    def initial_noise(self, keys: Keys) -> Tensor:
+        """Where sampling starts in the frames that are executed, (B, act_horizon, action_dim)."""
+        return self._drawn(keys)[:, self._executed]
+
+    @torch.no_grad()
+    def plan_from(self, history: Tensor, keys: Keys, noise: Tensor) -> Tensor:
+        """As `plan`, from other noise (B, act_horizon, action_dim) in the frames that are executed."""
+        drawn = self._drawn(keys)
+        drawn[:, self._executed] = noise.to(self.device, torch.float32)
+        return self._plan(history, drawn)
 
     @torch.no_grad()
     def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
@@ -99,6 +106,16 @@ class DiffusionBase:
         except RuntimeError as error:
             raise CheckpointError(f"weights of another network: {reason(error)}") from error
         return DiffusionBase(agent, self.act_horizon, *self._sampled_by)
+
+    def _drawn(self, keys: Keys) -> Tensor:
+        """Noise of all predicted frames (B, pred_horizon, action_dim)."""
+        frames = self.spec.pred_horizon
+        drawn = torch.from_numpy(normal(keys, frames * self.action_dim)).to(self.device)
+        return drawn.view(-1, frames, self.action_dim)
+
+    def _plan(self, history: Tensor, noise: Tensor) -> Tensor:
+        sample = self._sample(history.to(self.device, torch.float32), noise)
+        return self._agent.unscale_action(sample[:, self._executed])
 
     def _choose_sampler(self, native: bool, cuda_graph: bool) -> Sampler:
         # Torch's mish takes 32 numbers at once and rounds a rest in another way.

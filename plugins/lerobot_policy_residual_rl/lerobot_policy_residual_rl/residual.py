@@ -9,6 +9,7 @@ from .configuration_residual_rl import ResidualRlConfig
 from .copied.tiles import in_tiles
 
 STEP = 0.002  # metres: the scale of relations
+AXIS_LENGTH = 0.1  # metres: an axis is seen as the place this far ahead
 _POSE = 7
 
 
@@ -86,10 +87,12 @@ class Relations(nn.Module):
         return torch.cat([observation, *(torch.asinh(apart / STEP) for apart in metres)], dim=1)
 
     def _metres(self, observation: Tensor, relation: dict[str, Any]) -> Tensor:
-        """(B, 3): the point, seen from the origin."""
+        """(B, 3): the point, seen from the origin, or where its axis points."""
         point, origin = (observation[:, start : start + _POSE] for start in _starts(relation))
         apart = point[:, :3] - origin[:, :3]
-        if relation["tip"] is not None:
+        if relation["tip"] == "axis":
+            apart = AXIS_LENGTH * _first_axis(point[:, 3:])
+        elif relation["tip"] is not None:
             apart = apart + observation[:, relation["tip"], None] * _first_axis(point[:, 3:])
         return _turn_back(origin[:, 3:], apart) if relation["turned"] else apart
 

@@ -7,8 +7,10 @@ from torch import Tensor
 from actor.policy.diffusion.base import DiffusionBase
 from actor.policy.residual import ResidualActor
 from config.main import Config
+from learner.schedule.pace import Pace
 from tests.support.behaviour import residual_acts
 from tests.support.diffusion import small_agent
+from tests.support.fakes import CountingBase
 from tests.support.helpers import make_config, make_policy
 
 ENVS, FIRST_SEED, FRAMES = 6, 1000, 40
@@ -91,3 +93,15 @@ def test_no_two_episodes_have_the_same_noise(name: str) -> None:
     acted = torch.cat(residuals)
     acted = acted[acted.any(dim=1)]
     assert len(acted) > 100 and len(acted.unique(dim=0)) == len(acted)
+
+
+def test_until_learning_starts_dawn_plays_the_base_alone():
+    config = make_config("algo=dawn", "algo.residual_every=4")
+    policy = make_policy(CountingBase(), config, num_envs=8, residual_every=4)
+    before = Pace(config.algo, 0, 10**6).behaviour()
+    policy.adopt(1, ResidualActor(config.algo, 3, 2).state_dict(), before)
+    policy.begin(torch.zeros(8, 3))
+    residual = policy.act().residual
+    assert before.mask_probability == 1 and not before.uniform
+    # exp(-9), the middle of the deviations that there are, times a normal number.
+    assert 0 < residual.abs().max() < 1e-3

@@ -46,6 +46,36 @@ def test_differences_turns_and_tips_match_hand_computed_numbers():
     np.testing.assert_allclose(metres[3], [0, 2, -1.5], atol=1e-6)
 
 
+def test_an_axis_is_a_direction_in_the_axes_of_the_origin():
+    # The point's x axis is the world's y, then half way from the world's x to its y. The origin's y is the
+    # world's z and its z the world's -y: in its axes the world's y is (0, 0, -1). Places count for nothing.
+    eighth = [np.cos(np.pi / 8), 0, 0, np.sin(np.pi / 8)]
+    origin = [1, 1, 1, HALF, HALF, 0, 0]
+    observation = torch.tensor([[1, 2, 3, HALF, 0, 0, HALF, *origin], [7, 8, 9, *eighth, *origin]])
+    axes = [Relation(point=0, tip="axis", origin=7, turned=turned) for turned in (False, True)]
+    metres = Relations([*axes, relation(0, 7)], 14).metres(observation.float())
+    half = HALF / 10
+    np.testing.assert_allclose(metres[0], [[0, 0.1, 0], [0, 0, -0.1], [0, 1, 2]], atol=1e-6)
+    np.testing.assert_allclose(metres[1], [[half, half, 0], [half, 0, -half], [6, 7, 8]], atol=1e-6)
+    assert axes[1].text == "axis of 0 from 7 turned" and axes[1].last == 13
+    with pytest.raises(ConfigError, match=r"algo\.relations: axis of 1 from 0 reads index 7"):
+        Relations([Relation(point=1, tip="axis", origin=0, turned=False)], 7)
+
+
+def test_the_tilt_of_the_peg_is_what_maniskill_says():
+    words = "algo.relations=[{point: peg_pose, tip: axis, origin: box_hole_pose, turned: true}]"
+    config = compose_config(["task=peg_insertion_side", words])
+    env = make_simulator(config.task, "physx_cpu", 1)
+    try:
+        observation, _ = env.reset(seed=0)
+        seen = env.unwrapped.box_hole_pose.inv() * env.unwrapped.peg.pose
+        [metres] = Relations(config.algo.relations, observation.shape[1]).metres(observation.float())[0]
+        turn = seen.to_transformation_matrix()[0, :3, 0]
+        np.testing.assert_allclose(metres, 0.1 * turn, atol=1e-6)
+    finally:
+        env.close()
+
+
 def test_they_stand_behind_the_observation_in_steps_that_grow():
     related = Relations([relation(0, 3), relation(3, 0)], 6)
     observation = torch.tensor([[0.0, 0.002, 0.2, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
@@ -131,7 +161,7 @@ def test_a_relation_of_numbers_that_are_not_there_names_itself():
     ("value", "words"),
     [
         ("[{point: -1, tip: null, origin: 0, turned: false}]", "point must be at least 0"),
-        ("[{point: 1, tip: -2, origin: 0, turned: false}]", "tip must be at least 0, or null"),
+        ("[{point: 1, tip: -2, origin: 0, turned: false}]", "tip must be at least 0, axis or null"),
         ("[{point: 1, origin: 0, turned: false}]", "tip"),
         ("[{point: 1, tip: null, origin: 0, turned: false, axes: 3}]", "axes"),
     ],

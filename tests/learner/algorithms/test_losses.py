@@ -25,6 +25,25 @@ def test_soft_target_matches_the_hand_computed_number():
     torch.testing.assert_close(target, torch.tensor(expected))
 
 
+def test_critics_see_the_sum_or_both_or_the_residual_alone():
+    plan, residual = torch.tensor([[0.5, -0.25]]), torch.tensor([[1.0, -0.5]])
+    seen = {kind: losses.critic_features(plan, residual, 0.1, kind) for kind in ("sum", "concat", "residual")}
+    torch.testing.assert_close(seen["sum"], torch.tensor([[0.6, -0.3]]))
+    assert seen["concat"].tolist() == [[0.5, -0.25, 1.0, -0.5]] and seen["residual"].tolist() == [[1.0, -0.5]]
+
+
+def test_of_chosen_noise_critics_and_actor_need_no_plan():
+    algo = make_config("algo=dsrl", "algo.residual_every=4").algo
+    states = []
+    for plans in (0.0, 1.0):
+        algorithm = ResidualSAC(algo, 5, 2, seed=0, device="cpu")
+        batch = batch_of()
+        batch |= {name: torch.full_like(batch[name], plans) for name in ("base_plan", "next_base_plan")}
+        algorithm.update(batch)
+        states.append([*algorithm.critic.state_dict().values(), *algorithm.actor.state_dict().values()])
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+
+
 def test_target_is_clipped_to_the_reachable_range():
     target = losses.soft_target(
         torch.tensor([1.0, -1.0]), torch.tensor([0.9, 0.9]), torch.tensor([[2.0, 0.1]]),

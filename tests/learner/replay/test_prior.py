@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from actor.policy.make import make_base
 from actor.policy.spec import experience_spec
 from config.main import Config
 from learner.replay.dataset.store import LeRobotStore
@@ -62,6 +63,16 @@ def test_residual_reproduces_the_recorded_action_and_what_was_clipped_is_counted
     # -1 was exact, 3 was not: one of six.
     assert prior.clipped_share == pytest.approx(1 / 6)
     assert columns["reward"].sum() == 1.0 and columns["reward"][1, 1] == 1.0
+
+
+def test_without_a_base_the_whole_action_of_a_demonstration_is_the_residual(tmp_path: Path) -> None:
+    write_maniskill(tmp_path / "demos.h5", [episode(100, [0.9, -0.5, 0.25, 1.0, -1.0])])
+    config = make_config("algo=rlpd", "base=zero", "task.sizes=[3, 2]", f"learner.demos={tmp_path}/demos.h5")
+    prior = load_prior(config, make_base(config.base, config.task, "cpu"))
+    assert prior is not None and prior.clipped_share == 0
+    assert not prior.columns["base_plan"].any() and not prior.columns["final_base_plan"].any()
+    residual = prior.columns["residual"][:, :, 0]
+    np.testing.assert_array_equal(residual, np.float32([[0.9, -0.5, 0.25, 1.0], [-1.0, 0, 0, 0]]))
 
 
 def test_of_disturbed_demonstrations_what_was_executed_is_learned_from(tmp_path: Path) -> None:

@@ -56,3 +56,11 @@ def test_published_residuals_are_uniform_until_learning_starts():
     pace.decisions = 8000
     assert not pace.behaviour().uniform
     assert pace.behaviour().mask_probability == 8000 / 30000
+
+
+def test_the_base_s_own_noise_comes_before_chosen_noise():
+    pace = Pace(make_config("algo=dsrl", "algo.learning_starts=100").algo, max_behind=10, total_frames=1000)
+    pace.decisions = 99
+    assert pace.behaviour().mask_probability == 0 and not pace.behaviour().uniform
+    pace.decisions = 100
+    assert pace.behaviour().mask_probability == 1
