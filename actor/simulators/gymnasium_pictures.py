@@ -7,7 +7,7 @@ import cv2
 import gymnasium
 import numpy as np
 
-from actor.simulators.cameras import STATE
+from actor.simulators.cameras import STATE, picture_spaces
 from actor.simulators.contract import TaskError
 from actor.simulators.mujoco_pictures import RENDER, MujocoPictures, Picture, is_mujoco
 from config.task import TaskConfig
@@ -19,7 +19,7 @@ class Pictures(Protocol):
     @property
     def names(self) -> list[str]: ...
     def look(self) -> None: ...
-    def picture(self, camera: str) -> Picture: ...
+    def picture(self, name: str) -> Picture: ...
     def close(self) -> None: ...
 
 
@@ -34,7 +34,7 @@ class RenderedPictures:
     def look(self) -> None:
         pass
 
-    def picture(self, camera: str) -> Picture:
+    def picture(self, name: str) -> Picture:
         shown: Any = self._env.render()
         fitted = cv2.resize(np.asarray(shown, np.uint8), self._size, interpolation=cv2.INTER_AREA)
         return fitted.astype(np.uint8, copy=False)
@@ -66,11 +66,7 @@ class WithPictures(gymnasium.Wrapper):
                 f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: it has the cameras "
                 f"{self._drawn.names}, not {missing}"
             )
-        width, height = task.camera_size
-        picture = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict(
-            {STATE: env.observation_space, **dict.fromkeys(task.cameras, picture)}
-        )
+        self.observation_space = gymnasium.spaces.Dict({STATE: env.observation_space, **picture_spaces(task)})
 
     def reset(self, **options: Any) -> tuple[Mapping[str, Any], dict]:
         row, info = self.env.reset(**options)
