@@ -11,6 +11,7 @@ from actor.simulators.cameras import STATE, picture_spaces
 from actor.simulators.contract import TaskError
 from actor.simulators.mujoco_pictures import RENDER, MujocoPictures, Picture, is_mujoco
 from config.task import TaskConfig
+from protocol.pictures import depths_in
 
 
 class Pictures(Protocol):
@@ -60,11 +61,13 @@ class WithPictures(gymnasium.Wrapper):
         super().__init__(env)
         self._cameras = task.cameras
         self._drawn = pictures_of(env, task.camera_size)
-        missing = [camera for camera in task.cameras if camera not in self._drawn.names]
+        names = self._drawn.names
+        missing = [camera for camera in task.cameras if camera not in names]
         if missing:
+            cameras = [name for name in names if not depths_in([name])]
             raise TaskError(
                 f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: it has the cameras "
-                f"{self._drawn.names}, not {missing}"
+                f"{cameras}, not {missing}"
             )
         self.observation_space = gymnasium.spaces.Dict({STATE: env.observation_space, **picture_spaces(task)})
 
