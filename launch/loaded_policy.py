@@ -70,7 +70,7 @@ class LoadedPolicy:
         Call it once a frame: it keeps the observations before and the plan that it is executing.
 
         Args:
-            images: of each of `cameras`, u1 (N, height, width, 3), or of depth u2 (N, height, width, 1).
+            images: of each of `cameras`, u1 (N, height, width, 3); of depth u2 (N, height, width, 1).
 
         Raises UsageError: an observation of another shape, or a camera without images."""
         shape = (self.num_envs, self.observation_dim)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.simulators.contract import RenderError
-from protocol.pictures import DEPTH, DISTANCES, camera_of, modality_of
+from protocol.pictures import DEPTH, DISTANCES, camera_of, depths_in, modality_of
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,9 @@ class MujocoPictures:
         self._renderer = MujocoRenderer(
             model, self._drawn, default_cam_config=own.default_cam_config, width=width, height=height
         )
-        self._cameras = {RENDER: own.camera_id}
-        self._cameras |= {model.camera(i).name: i for i in range(model.ncam) if model.camera(i).name}
+        named = {model.camera(i).name: i for i in range(model.ncam) if model.camera(i).name}
+        # The picture of a camera whose name ends as depth's do could not be told from another's depth.
+        self._cameras = {RENDER: own.camera_id} | {n: i for n, i in named.items() if not depths_in([n])}
         self._drawings: dict[str, tuple[Picture, Picture]] = {}
 
     @property

@@ -301,7 +301,8 @@ def test_pictures_change_nothing_in_an_episode(drawing: None) -> None:
 SCENE = """
 <mujoco><worldbody>
   <geom type="plane" size="9 9 1"/> <geom type="box" size=".1 .1 .2"/>
-  <camera name="above" pos="0 0 1.5"/> <camera name="sky" pos="0 0 1.5" xyaxes="1 0 0 0 -1 0"/>
+  <camera name="above" pos="0 0 1.5"/> <camera name="odd_depth"/>
+  <camera name="sky" pos="0 0 1.5" xyaxes="1 0 0 0 -1 0"/>
 </worldbody></mujoco>
 """
 
@@ -316,6 +317,7 @@ def test_depth_is_the_distance_along_a_cameras_axis_in_millimetres(drawing: None
     task.unwrapped = task
     drawn = mujoco_pictures.MujocoPictures(task, (48, 32))
     mujoco.mj_forward(model, task.data)  # pyright: ignore
+    assert drawn.names == ["render", "above", "sky", "render_depth", "above_depth", "sky_depth"]
     drawn.look()
     seen, sky = drawn.picture("above_depth"), drawn.picture("sky_depth")
     assert seen.shape == (32, 48, 1) and seen.dtype == np.uint16
