@@ -14,7 +14,7 @@ from torch import Tensor
 
 from actor.policy.decorated import Chosen
 from actor.policy.features import Planned
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.images import NO_IMAGES, Images, tensor_of
 from actor.simulators.contract import RestingEnvironment, Step, VectorEnvironment
 from protocol.arrays import DTYPES, Columns
 from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX, ExperienceSpec, Per, columns_of, zeros
@@ -54,7 +54,7 @@ class Rollout:
         n, empty = envs.num_envs, zeros(spec, rows=envs.num_envs, ends=0)
         # Of the decisions under way.
         self._recorded = {
-            column.name: torch.from_numpy(empty[column.name])
+            column.name: tensor_of(empty[column.name])
             for column in columns_of(spec)
             if column.per is Per.FRAME
         }

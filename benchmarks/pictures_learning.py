@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from actor.policy.pictures import PictureEncoder
+from actor.policy.pictures import PictureEncoder, channels_of
 from benchmarks.pictures_film import CAMERAS, Film, seen_messages
 from benchmarks.replay import A, K, O
 from benchmarks.turns import beside, in_turns, repeated
@@ -142,8 +142,8 @@ def bare_passes(algo: AlgoConfig) -> Callable[[], None]:
     settings = algo.pictures
     encoder = PictureEncoder(settings)
     width, height = settings.size
-    pictures = torch.randint(0, 256, (algo.batch_size, height, width, settings.depth), dtype=torch.uint8)
-    pictures = pictures.movedim(-1, 1)
+    shape = (algo.batch_size, height, width, channels_of(settings))
+    pictures = torch.randint(0, 256, shape, dtype=torch.uint8).movedim(-1, 1)
 
     def run() -> None:
         with torch.no_grad():

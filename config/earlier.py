@@ -20,6 +20,7 @@ _ADDED_TO_RESIDUAL: dict[str, Any] = {
     "proprioception": [],
     "pictures": {"cameras": [], "size": [64, 64], "frames": 1, "channels": [1], "width": 1, "shift": 0},
 }
+_ADDED_TO_PICTURES: dict[str, Any] = {"depth_range": [0.0, 4.0]}
 
 # The same of rejection sampling's: actors added no noise.
 _ADDED_TO_REJECTION: dict[str, Any] = {
@@ -100,6 +101,7 @@ def algo_of_this_release(given: Mapping[str, Any]) -> dict[str, Any]:
     algo = {"kind": "residual", **given}  # files of earlier releases know no other
     if algo["kind"] == "residual":
         algo = copy.deepcopy(_ADDED_TO_RESIDUAL) | algo
+        algo["pictures"] = _filled(algo["pictures"], _ADDED_TO_PICTURES)
     elif algo["kind"] == "rejection_sampling":
         algo = _ADDED_TO_REJECTION | algo
     elif isinstance(played := algo.get("residual"), dict):

@@ -15,18 +15,16 @@ class PicturesConfig(Section, frozen=True):
     channels: tuple[int, ...]
     width: int
     shift: int
+    depth_range: tuple[float, float]
 
     def __post_init__(self) -> None:
         self.at_least(1, "frames", "width")
         self.at_least(0, "shift")
         self.require(min(self.channels, default=0) >= 1, "channels", "one number or more, each at least 1")
         self.require(len(set(self.cameras)) == len(self.cameras), "cameras", "different names")
+        near, far = self.depth_range
+        self.require(0 <= near < far, "depth_range", "[near, far] in metres with 0 <= near < far")
         self.require(min(self.encoded_size) >= 1, "channels", f"fewer layers for size={list(self.size)}")
-
-    @property
-    def depth(self) -> int:
-        """Channels of the newest pictures of all cameras, one behind the other."""
-        return 3 * self.frames * len(self.cameras)
 
     @property
     def encoded_size(self) -> tuple[int, int]:
@@ -40,4 +38,4 @@ class PicturesConfig(Section, frozen=True):
         """In words, which learner and actors compare."""
         width, height = self.size
         shape = f"{width}x{height} frames {self.frames} {list(self.channels)} {self.width}"
-        return f"{', '.join(self.cameras)} {shape}"
+        return f"{', '.join(self.cameras)} {shape} depth {list(self.depth_range)}"

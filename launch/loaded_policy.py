@@ -10,12 +10,14 @@ from torch import Tensor
 from actor.evaluate_base import make_policy
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import Chosen, DecoratedPolicy
+from actor.policy.images import dtype_of
 from actor.policy.make import make_base
 from config.main import Config
 from config.process import UsageError
 from config.trust import trusting
 from launch.evaluation.subject import Subject
 from launch.run.startable import require_base
+from protocol.pictures import modality_of
 
 
 def load(subject: Subject, num_envs: int) -> "LoadedPolicy":
@@ -39,13 +41,13 @@ class LoadedPolicy:
     Attributes:
         config: with which it was made.
         num_envs: N.
-        cameras: whose images `act` needs, with `config.task.camera_size`; none for a policy on states.
+        cameras: whose images `act` needs, of `config.task.camera_size`; none for a policy on states.
     """
 
     def __init__(self, config: Config, base: BasePolicy, policy: DecoratedPolicy, num_envs: int) -> None:
         self.config, self.num_envs = config, num_envs
         self.observation_dim, self.action_dim = base.observation_dim, base.action_dim
-        self.cameras = base.cameras
+        self.cameras = policy.cameras
         self._policy = policy
         self._chosen: Chosen | None = None
         self.reset()
@@ -68,7 +70,7 @@ class LoadedPolicy:
         Call it once a frame: it keeps the observations before and the plan that it is executing.
 
         Args:
-            images: of each of `cameras`, u1 (N, height, width, 3).
+            images: of each of `cameras`, u1 (N, height, width, 3); of depth u2 (N, height, width, 1).
 
         Raises UsageError: an observation of another shape, or a camera without images."""
         shape = (self.num_envs, self.observation_dim)
@@ -94,10 +96,10 @@ class LoadedPolicy:
         width, height = self.config.task.camera_size
         if missing := [camera for camera in self.cameras if camera not in images]:
             raise UsageError(f"this policy looks at {', '.join(self.cameras)}: no images of {missing[0]}")
-        shape = (self.num_envs, height, width, 3)
+        shapes = {camera: modality_of(camera).shape((height, width)) for camera in self.cameras}
         return {
-            camera: self._as(images[camera], torch.uint8, shape, f"images of {camera}")
-            for camera in self.cameras
+            camera: self._as(images[camera], dtype_of(camera), (self.num_envs, *shape), f"images of {camera}")
+            for camera, shape in shapes.items()
         }
 
     def _as(self, given: ArrayLike | Tensor, kind: torch.dtype, shape: tuple[int, ...], what: str) -> Tensor:

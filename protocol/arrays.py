@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Little-endian plain numbers. Never objects: unpickling them would run the sender's code.
-DTYPES = {name: np.dtype(f"<{name}") for name in ("f2", "f4", "f8", "i4", "i8", "u1", "b1")}
+DTYPES = {name: np.dtype(f"<{name}") for name in ("f2", "f4", "f8", "i4", "i8", "u1", "u2", "b1")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 # Of arrays that share a frame: that of the largest dtype.

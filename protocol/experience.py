@@ -8,6 +8,7 @@ O = observation_dim, A = action_dim, E = features_dim, H and W the height and wi
 
 import enum
 import functools
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.arrays import DTYPES, Columns, ProtocolError
+from protocol.pictures import DEPTH, modality_of
 
 IMAGE_PREFIX, FINAL_IMAGE_PREFIX = "image.", "final_image."
 
@@ -44,7 +46,8 @@ class ExperienceSpec(
     policy: str
     """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
     cameras: dict[str, tuple[int, int]] = {}
-    """Height and width of each camera whose images come with the experience; left out if there are none."""
+    """Height and width of each camera whose images come with the experience; left out if there are none. What
+    they are made of, their names say: `protocol.pictures`."""
     optional_columns: tuple[str, ...] = ()
     """Names of the optional columns that come with the experience; left out if there are none."""
     features_dim: int = 0
@@ -167,12 +170,6 @@ FEATURE_COLUMNS = (
 )
 """Those of a spec with `features_dim`. The actor has rounded them: all who keep them have the same bits."""
 
-CAMERA_COLUMNS = (
-    Column(IMAGE_PREFIX, "u1", Per.FRAME, ("H", "W", 3), "any", "like observation"),
-    Column(FINAL_IMAGE_PREFIX, "u1", Per.END, ("H", "W", 3), "any", "like final_observation"),
-)
-"""Those of each camera of the spec, whose name goes behind theirs."""
-
 
 class Contents(Protocol):
     """Which columns there are: of a run's experience, or of a dataset."""
@@ -191,6 +188,16 @@ class Contents(Protocol):
         ...
 
 
+def _camera_columns(name: str, size: Sequence[Dim]) -> tuple[Column, Column]:
+    """Those of one name in the cameras of a spec."""
+    kind = modality_of(name)
+    item, meaning = kind.shape(size), f"{kind.unit}; like "
+    return (
+        Column(IMAGE_PREFIX + name, kind.dtype, Per.FRAME, item, "any", meaning + "observation"),
+        Column(FINAL_IMAGE_PREFIX + name, kind.dtype, Per.END, item, "any", meaning + "final_observation"),
+    )
+
+
 def columns_of(spec: Contents) -> tuple[Column, ...]:
     """The columns of experience with this spec. Raises ValueError: an optional column that does not exist."""
     known = {column.name for column in COLUMNS if column.optional}
@@ -199,7 +206,7 @@ def columns_of(spec: Contents) -> tuple[Column, ...]:
     columns = [each for each in COLUMNS if not each.optional or each.name in spec.optional_columns]
     columns += FEATURE_COLUMNS if spec.features_dim else ()
     for camera, size in spec.cameras.items():
-        columns += [each._replace(name=each.name + camera, item=(*size, 3)) for each in CAMERA_COLUMNS]
+        columns += _camera_columns(camera, size)
     return tuple(columns)
 
 
@@ -300,8 +307,8 @@ def _check_ends(columns: Columns) -> None:
 def describe_columns() -> str:
     """A table in Markdown of all columns there are."""
     lines = ["| column | dtype | shape | values | meaning |", "| --- | --- | --- | --- | --- |"]
-    cameras = [each._replace(name=f"{each.name}<camera>") for each in CAMERA_COLUMNS]
-    for each in (*COLUMNS, *FEATURE_COLUMNS, *cameras):
+    cameras = [_camera_columns(name, ("H", "W")) for name in ("<camera>", f"<camera>{DEPTH}")]
+    for each in (*COLUMNS, *FEATURE_COLUMNS, *itertools.chain(*cameras)):
         name = f"`{each.name}`" + (" (optional)" if each.optional else "")
         shape = ", ".join(map(str, each.letters)) + ("," if len(each.letters) == 1 else "")
         check = str(each.check)

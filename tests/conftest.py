@@ -81,3 +81,15 @@ def renderer() -> None:
     )
     if asked.returncode:
         pytest.skip(asked.stderr.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def drawing() -> None:
+    """Skips where nothing draws for MuJoCo."""
+    from actor.simulators.contract import RenderError
+    from actor.simulators.mujoco_pictures import choose_gl
+
+    try:
+        choose_gl()
+    except RenderError as error:
+        pytest.skip(str(error))

@@ -121,6 +121,13 @@ class DecoratedPolicy:
         self.base_calls = 0
 
     @property
+    def cameras(self) -> tuple[str, ...]:
+        """Whose images base and residual look at."""
+        looks_at = self._residual.looks_at if self._residual is not None else None
+        seen = () if looks_at is None else looks_at.cameras
+        return tuple(dict.fromkeys([*self._bases[self.base_version].cameras, *seen]))
+
+    @property
     def changes(self) -> Tensor:
         """(A,) bool: the action dimensions that residual or noise may change; none without them."""
         if self._explored is None:

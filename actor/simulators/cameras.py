@@ -9,8 +9,13 @@ from torch import Tensor
 
 from actor.policy.images import Images
 from config.task import TaskConfig
+from protocol.arrays import DTYPES
+from protocol.pictures import COLOURS, DISTANCES, camera_of, modality_of
 
 STATE = "state"
+
+# ManiSkill's names. Its depth is int16, in millimetres; 0 where there is nothing.
+_TEXTURES = {COLOURS: "rgb", DISTANCES: "depth"}
 
 
 def rendered(task: TaskConfig) -> dict[str, Any]:
@@ -18,7 +23,8 @@ def rendered(task: TaskConfig) -> dict[str, Any]:
     if not task.cameras:
         return {}
     width, height = task.camera_size
-    return {"obs_mode": "state+rgb", "sensor_configs": {"width": width, "height": height}}
+    kinds = dict.fromkeys(_TEXTURES[modality_of(name)] for name in task.cameras)
+    return {"obs_mode": "+".join(["state", *kinds]), "sensor_configs": {"width": width, "height": height}}
 
 
 def filmed(picture: tuple[int, int] | None) -> dict[str, Any]:
@@ -34,30 +40,40 @@ def filmed(picture: tuple[int, int] | None) -> dict[str, Any]:
 def missing_cameras(task: TaskConfig, simulator: Any) -> str | None:
     """Which of `task.cameras` a simulator lacks, in words; None: it has them all."""
     found = sorted(simulator.unwrapped.scene.sensors) if task.cameras else []
-    missing = [camera for camera in task.cameras if camera not in found]
+    missing = [name for name in task.cameras if camera_of(name) not in found]
     return f"it has the cameras {found}, not {missing}" if missing else None
 
 
 def images_in(observation: Mapping[str, Any], cameras: tuple[str, ...]) -> dict[str, Any]:
     """Camera -> image, of ManiSkill's nested observation."""
-    return {camera: observation["sensor_data"][camera]["rgb"] for camera in cameras}
+    shown = observation["sensor_data"]
+    return {name: shown[camera_of(name)][_TEXTURES[modality_of(name)]] for name in cameras}
+
+
+def picture_spaces(task: TaskConfig) -> dict[str, gymnasium.spaces.Box]:
+    """What images of each of task.cameras are: (height, width, channels)."""
+    width, height = task.camera_size
+    spaces: dict[str, gymnasium.spaces.Box] = {}
+    for name in task.cameras:
+        kind = modality_of(name)
+        dtype = DTYPES[kind.dtype]
+        spaces[name] = gymnasium.spaces.Box(0, np.iinfo(dtype).max, kind.shape((height, width)), dtype.type)
+    return spaces
 
 
 class CameraObservation(gymnasium.ObservationWrapper):
-    """One simulator's observation as {"state": f4 (O,), camera: u1 (height, width, 3), ...}."""
+    """One simulator's observation as {"state": f4 (O,), camera: image as `picture_spaces` says, ...}."""
 
     def __init__(self, env: gymnasium.Env, task: TaskConfig) -> None:
         super().__init__(env)
-        width, height = task.camera_size
-        picture = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
         self._cameras = task.cameras
         shown = cast(gymnasium.spaces.Dict, env.observation_space)
-        self.observation_space = gymnasium.spaces.Dict(
-            {STATE: shown[STATE], **dict.fromkeys(self._cameras, picture)}
-        )
+        self.observation_space = gymnasium.spaces.Dict({STATE: shown[STATE], **picture_spaces(task)})
 
     def observation(self, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return {STATE: observation[STATE], **images_in(observation, self._cameras)}
+        images = images_in(observation, self._cameras)
+        unsigned = {name: image.view(DTYPES[modality_of(name).dtype]) for name, image in images.items()}
+        return {STATE: observation[STATE], **unsigned}
 
 
 def replaced(images: Images, rows: Tensor, others: Images) -> Images:

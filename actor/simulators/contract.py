@@ -42,7 +42,7 @@ class Step:
         success: (N,) bool, of the frame just executed.
         final_observation: (N, observation_dim) float32, true last observation where the episode
             ended, else equal to `observation`.
-        images: of task.cameras, like `observation`.
+        images: of task.cameras, colours or depth as `protocol.pictures` says, like `observation`.
         final_images: like `final_observation`.
         true_success: (N,) bool, as the simulator sees it, where something else says `success`.
     """

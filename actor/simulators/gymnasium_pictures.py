@@ -7,10 +7,11 @@ import cv2
 import gymnasium
 import numpy as np
 
-from actor.simulators.cameras import STATE
+from actor.simulators.cameras import STATE, picture_spaces
 from actor.simulators.contract import TaskError
 from actor.simulators.mujoco_pictures import RENDER, MujocoPictures, Picture, is_mujoco
 from config.task import TaskConfig
+from protocol.pictures import depths_in
 
 
 class Pictures(Protocol):
@@ -19,7 +20,7 @@ class Pictures(Protocol):
     @property
     def names(self) -> list[str]: ...
     def look(self) -> None: ...
-    def picture(self, camera: str) -> Picture: ...
+    def picture(self, name: str) -> Picture: ...
     def close(self) -> None: ...
 
 
@@ -34,7 +35,7 @@ class RenderedPictures:
     def look(self) -> None:
         pass
 
-    def picture(self, camera: str) -> Picture:
+    def picture(self, name: str) -> Picture:
         shown: Any = self._env.render()
         fitted = cv2.resize(np.asarray(shown, np.uint8), self._size, interpolation=cv2.INTER_AREA)
         return fitted.astype(np.uint8, copy=False)
@@ -60,17 +61,15 @@ class WithPictures(gymnasium.Wrapper):
         super().__init__(env)
         self._cameras = task.cameras
         self._drawn = pictures_of(env, task.camera_size)
-        missing = [camera for camera in task.cameras if camera not in self._drawn.names]
+        names = self._drawn.names
+        missing = [camera for camera in task.cameras if camera not in names]
         if missing:
+            cameras = [name for name in names if not depths_in([name])]
             raise TaskError(
                 f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: it has the cameras "
-                f"{self._drawn.names}, not {missing}"
+                f"{cameras}, not {missing}"
             )
-        width, height = task.camera_size
-        picture = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict(
-            {STATE: env.observation_space, **dict.fromkeys(task.cameras, picture)}
-        )
+        self.observation_space = gymnasium.spaces.Dict({STATE: env.observation_space, **picture_spaces(task)})
 
     def reset(self, **options: Any) -> tuple[Mapping[str, Any], dict]:
         row, info = self.env.reset(**options)

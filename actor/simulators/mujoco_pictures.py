@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actor.simulators.contract import RenderError
+from protocol.pictures import DEPTH, DISTANCES, camera_of, depths_in, modality_of
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,10 @@ VARIABLE = "MUJOCO_GL"
 _LIBRARIES = ("egl", "osmesa")
 _DRAWS = "import mujoco; mujoco.GLContext(16, 16).make_current()"
 
-Picture = NDArray[np.uint8]
-"""(height, width, 3)"""
+Picture = NDArray[Any]
+"""(height, width, 3) u1, or of depth (height, width, 1) u2, in millimetres; see `protocol.pictures`."""
+
+_FARTHEST = np.iinfo(np.uint16).max
 
 
 @cache
@@ -96,16 +99,19 @@ class MujocoPictures:
         self._renderer = MujocoRenderer(
             model, self._drawn, default_cam_config=own.default_cam_config, width=width, height=height
         )
-        self._cameras = {RENDER: own.camera_id}
-        self._cameras |= {model.camera(i).name: i for i in range(model.ncam) if model.camera(i).name}
+        named = {model.camera(i).name: i for i in range(model.ncam) if model.camera(i).name}
+        # The picture of a camera whose name ends as depth's do could not be told from another's depth.
+        self._cameras = {RENDER: own.camera_id} | {n: i for n, i in named.items() if not depths_in([n])}
+        self._drawings: dict[str, tuple[Picture, Picture]] = {}
 
     @property
     def names(self) -> list[str]:
-        """The cameras that there are."""
-        return [*self._cameras]
+        """The pictures that there are."""
+        return [*self._cameras, *(camera + DEPTH for camera in self._cameras)]
 
     def look(self) -> None:
         """Make the simulator's state that of the next pictures."""
+        self._drawings = {}
         simulator, data = self._simulator, self._simulator.data
         self._mujoco.mj_getState(simulator.model, data, self._state, self._all)
         self._mujoco.mj_setState(simulator.model, self._drawn, self._state, self._all)
@@ -121,12 +127,30 @@ class MujocoPictures:
         finally:
             simulator.data = data
 
-    def picture(self, camera: str) -> Picture:
-        """What a camera shows."""
-        self._renderer.camera_id = self._cameras[camera]
+    def picture(self, name: str) -> Picture:
+        """What a camera shows; it is drawn once, for its colours and its depth."""
+        camera = camera_of(name)
+        if camera not in self._drawings:
+            self._drawings[camera] = self._draw(self._cameras[camera])
+        colours, distances = self._drawings[camera]
+        return distances if modality_of(name) is DISTANCES else colours
+
+    def _draw(self, number: int) -> tuple[Picture, Picture]:
+        """The colours and the depth that the camera with this number shows."""
+        self._renderer.camera_id = number
         if self._renderer.viewer is not None:
             self._renderer.viewer.make_context_current()
-        return np.ascontiguousarray(self._renderer.render("rgb_array"))
+        renderer: Any = self._renderer
+        colours, buffer = renderer.render("rgbd_tuple")
+        return np.ascontiguousarray(colours), _millimetres(buffer, renderer.viewer.scn.camera[0])
 
     def close(self) -> None:
         self._renderer.close()
+
+
+def _millimetres(buffer: NDArray[np.float32], camera: Any) -> Picture:
+    """(height, width, 1) of OpenGL's depth buffer (height, width) in [0, 1]: distances along the axis of a
+    camera of MuJoCo's scene."""
+    near, far = camera.frustum_near, camera.frustum_far
+    metres = near + buffer * (far - near) if camera.orthographic else near / (1 - buffer * (1 - near / far))
+    return (1000 * metres).round().clip(0, _FARTHEST).astype(np.uint16)[..., None]

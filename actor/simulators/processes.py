@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.images import NO_IMAGES, Images, tensor_of
 from actor.simulators.adapters import simulator_of
 from actor.simulators.bundle import FINAL, OUTCOME
 from actor.simulators.cameras import STATE
@@ -111,7 +111,7 @@ class ProcessEnvironment:
             places[self._seed + self._firsts[bundle]].append(int(place))
         answers = self._bundles.call("restart", places)
         shown = {
-            name: torch.from_numpy(np.concatenate([answer[name] for answer in answers])[self._at])
+            name: tensor_of(np.concatenate([answer[name] for answer in answers])[self._at])
             for name in answers[0]
         }
         return shown.pop(STATE), shown
@@ -120,10 +120,7 @@ class ProcessEnvironment:
         return self._bundles.call("picture")[0]
 
     def _unbundled(self, frames: dict[str, np.ndarray]) -> Step:
-        rows = {
-            name: torch.from_numpy(part.reshape(-1, *part.shape[2:])[self._at])
-            for name, part in frames.items()
-        }
+        rows = {name: tensor_of(part.reshape(-1, *part.shape[2:])[self._at]) for name, part in frames.items()}
         reward, terminated, truncated, success = rows.pop(OUTCOME).unbind(1)
         final = {name.removeprefix(FINAL): rows.pop(name) for name in list(rows) if name.startswith(FINAL)}
         step = Step(

@@ -15,11 +15,14 @@ from config.process import FailedError, UsageError
 from config.tasks import key_of_task, task_file
 from launch.demos.experts import EXPERTS
 from launch.run.folder import ROOT
+from protocol.pictures import depths_in
 
 
 def make_demos(settings: DemosConfig) -> None:
     """Demonstrations of a task, by its expert or, in another process, its planner.
     Raises UsageError, FailedError: as `demonstrate`, or as `plan_demos`."""
+    if depths := depths_in(settings.cameras):
+        raise UsageError(f"cameras names {', '.join(depths)}: demonstrations have pictures of colours alone")
     found = task_file(settings.task)
     if found is None or key_of_task(settings.task, "simulator", "maniskill") == "maniskill":
         _require_plain(settings)

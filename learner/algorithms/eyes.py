@@ -22,8 +22,8 @@ class Looks(NamedTuple):
 class Eyes:
     """The encoder of an actor, and the one that follows it slowly.
 
-    Pictures are shifted at random in updates, each by itself, as in DrQ-v2 (Yarats et al. 2021, arXiv
-    2107.09645).
+    Pictures are shifted at random in updates, those of each decision alike, as in DrQ-v2 (Yarats et al. 2021,
+    arXiv 2107.09645).
 
     Args:
         shift: most pixels of a shift.
@@ -35,7 +35,7 @@ class Eyes:
         self.target = copy.deepcopy(encoder).requires_grad_(False)
 
     def look(self, batch: Batch) -> Looks:
-        """At a batch with `pictures` and `next_pictures`, u1 (B, D, H, W)."""
+        """At a batch with `pictures` and `next_pictures`, (B, D, H, W)."""
         now, later = (shifted(batch[name], self._shift, self._rng) for name in ("pictures", "next_pictures"))
         with torch.no_grad():
             seen_later = self.target(later)
@@ -55,7 +55,8 @@ class Eyes:
 
 
 def shifted(pictures: Tensor, most: int, rng: torch.Generator) -> Tensor:
-    """u1 (B, D, H, W), each picture moved by up to `most` pixels; its edge fills what becomes free."""
+    """Pictures (B, D, H, W), all channels of a row moved alike by up to `most` pixels; its edge fills what
+    becomes free."""
     if most == 0:
         return pictures
     count, _, height, width = pictures.shape

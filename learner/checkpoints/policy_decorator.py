@@ -5,6 +5,8 @@
 
 A published file is a dict of `res_actor`, `qf1`, `qf2` (the target networks' weights) and
 `log_sac_alpha`. It does not say how the networks are built: an import takes that from the configuration.
+The residuals of its RGB-D code (pi_dec_diffusion_maniskill2_rgbd.py) have the same networks, over what the
+base makes of its newest pictures and state: algo.sees=[features].
 """
 
 from collections.abc import Generator
@@ -128,8 +130,8 @@ def _check(algo: AlgoConfig | NetworkKeys) -> None:
         "residual_shape": ("chunk", algo.residual_shape == "chunk"),
         "residual_dims": ("null", algo.residual_dims is None),
         "relations": ("[]", not algo.relations),
-        "sees": ("[state]", algo.sees == ("state",)),
-        "critics_see": ("[state]", algo.critics_see == ("state",)),
+        "sees": ("[state] or [features]", algo.sees in (("state",), ("features",))),
+        "critics_see": (f"[{', '.join(algo.sees)}]", algo.critics_see == algo.sees),
         "actor_layer_norm": ("false", not getattr(algo, "actor_layer_norm", False)),
         "critic_layer_norm": ("false", not algo.critic_layer_norm),
         "critics": ("2", algo.critics == 2),

@@ -15,6 +15,7 @@ from learner.replay.prior.error import DemonstrationError
 from learner.rewards.labels import Labels, labels_of, read_episodes
 from learner.rewards.report import Report, make_report
 from learner.rewards.seen import read_pictures
+from protocol.pictures import depths_in
 
 log = logging.getLogger("reward")
 
@@ -26,6 +27,8 @@ def train_on_pictures(asked: RewardTraining, stop: threading.Event) -> Report | 
     Raises CheckpointError: the encoder. DemonstrationError: data without pictures of these cameras, or with
     labels of one class."""
     settings, task = asked.settings, asked.task
+    if depths := depths_in(task.cameras):
+        raise DemonstrationError(f"task.cameras names {', '.join(depths)}: a classifier sees colours alone")
     labels = labels_of(read_episodes(asked), settings.sources)
     cameras = {camera: feature_of(camera) for camera in task.cameras}
     pictures, labels = read_pictures(settings.sources, cameras, task.camera_size, labels)

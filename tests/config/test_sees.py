@@ -91,3 +91,51 @@ def test_a_file_of_the_release_before_means_the_state(words: list[str], tmp_path
     if isinstance(found.algo, AlgoConfig):
         assert found.algo.sees == found.algo.critics_see == ("state",)
         assert found.algo.describe() == config.algo.describe()
+
+
+SEES_DEPTH = (
+    "task.cameras=[top,top_depth]", "algo.sees=[pictures]", "learner.demos=null", "algo.prior_fraction=0",
+)  # fmt: skip
+
+
+def test_colours_and_depth_are_seen_together_or_alone_as_cameras_are() -> None:
+    algo = compose_config([*SEES_DEPTH]).algo
+    assert isinstance(algo, AlgoConfig) and algo.pictures.cameras == ("top", "top_depth")
+    assert "top, top_depth" in algo.describe() and "depth [0.0, 4.0]" in algo.describe()
+    algo = compose_config([*SEES_DEPTH, "algo.pictures.cameras=[top_depth]"]).algo
+    assert isinstance(algo, AlgoConfig) and algo.pictures.cameras == ("top_depth",)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["task.cameras=[top]", "algo.pictures.cameras=[top_depth]"],
+            "names top_depth, task.cameras does not",
+        ),
+        (["task.cameras=[]"], "algo.pictures.cameras names no camera: set task.cameras="),
+        (
+            ["learner.record_images=null"],
+            "learner.record_images must be image or video where algo.sees names",
+        ),
+        (
+            ["algo.pictures.depth_range=[2,1]"],
+            "depth_range must be [near, far] in metres with 0 <= near < far",
+        ),
+    ],
+)
+def test_depth_that_nobody_can_see_is_refused(words: list[str], says: str) -> None:
+    assert says in refusal(*SEES_DEPTH, *words)
+
+
+def test_an_algorithm_that_sees_no_pictures_sees_no_depth() -> None:
+    line = refusal("algo=ppo", "task.cameras=[top_depth]", "algo.sees=[pictures]")
+    assert "sees must be of state and proprioception" in line
+
+
+def test_a_file_from_before_depth_means_the_default_range(tmp_path: Path) -> None:
+    config = compose_config(["algo.pictures.width=7"])
+    plain = yaml.safe_load(config_text(config))
+    del plain["algo"]["pictures"]["depth_range"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    assert read_config(tmp_path / "config.yaml") == config

@@ -7,20 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from actor.evaluation import EvaluationResult, Outcome
+from actor.policy.decorated import EvaluatedPolicy
+from actor.policy.residual import ResidualActor
 from config.compose import read_config
 from config.main import Config
 from config.process import FailedError, StopRequest, UsageError
 from config.section import ConfigError
 from launch.api import evaluate, load_policy, run
 from launch.evaluation.subject import Subject
+from launch.loaded_policy import LoadedPolicy
 from launch.run import launcher
 from launch.run.processes import Command
 from launch.run.trained import config_of_run
 from learner.intervals import wilson_interval
+from tests.support.fakes import CountingBase
+from tests.support.helpers import make_config
 from tests.support.shared_runs import OBSERVATION, RELATIONS, diffusion_base, frames, ours, shared_run
 
 # Prior data would be read first, which takes seconds.
@@ -168,6 +174,32 @@ def test_what_does_not_fit_a_loaded_policy_is_said(tmp_path: Path) -> None:
         load_policy("nothing")
     with pytest.raises(ConfigError, match="max_episode_steps"):
         load_policy(tmp_path / "one", ["task.max_episode_steps=0"])
+
+
+def test_a_policy_that_sees_pictures_says_whose_and_acts_on_them() -> None:
+    config = make_config(
+        "task.cameras=[top,top_depth]", "task.camera_size=[32,16]", "learner.demos=null",
+        "algo.prior_fraction=0", "algo.sees=[pictures]", "algo.last_layer_gain=1",
+        "algo.pictures.channels=[4]", "algo.pictures.depth_range=[0,65]",
+    )  # fmt: skip
+    base = CountingBase()
+    residual = ResidualActor(config.algo, base.observation_dim, base.action_dim)
+
+    def act(distance: int) -> torch.Tensor:
+        policy = EvaluatedPolicy(
+            base, residual, num_envs=1, residual_every=4, residual_scale=1.0, device="cpu", first_seed=0
+        )
+        loaded = LoadedPolicy(config, base, policy, 1)
+        assert loaded.cameras == ("top", "top_depth")
+        colours, depth = np.zeros((16, 32, 3), np.uint8), np.full((16, 32, 1), distance, np.uint16)
+        with pytest.raises(UsageError, match="looks at top, top_depth: no images of top_depth"):
+            loaded.act(torch.zeros(3), {"top": colours})
+        with pytest.raises(UsageError, match=r"images of top_depth of shape .*takes \(1, 16, 32, 1\)"):
+            loaded.act(torch.zeros(3), {"top": colours, "top_depth": colours})
+        return loaded.act(torch.zeros(3), {"top": colours, "top_depth": depth})
+
+    assert torch.equal(act(40000), act(40000))
+    assert not torch.equal(act(40000), act(20000)) and not torch.equal(act(40000), act(40000 - 2**15))
 
 
 def test_a_runs_folder_does_not_say_whom_to_trust(tmp_path: Path) -> None:

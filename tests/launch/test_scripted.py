@@ -127,6 +127,12 @@ def test_a_camera_that_the_task_lacks_is_refused_with_those_it_has(pictured: Pat
         make_demos(settings(tmp_path, "task=fetch_push", "cameras=[nose]"))
 
 
+@pytest.mark.parametrize("task", ["fetch_push", "pick_cube"])
+def test_demonstrations_have_no_depth(tmp_path: Path, task: str) -> None:
+    with pytest.raises(UsageError, match="cameras names render_depth: .* of colours alone"):
+        make_demos(settings(tmp_path, f"task={task}", "cameras=[render,render_depth]"))
+
+
 @pytest.mark.parametrize("words", [["cameras=[base_camera]"], ["state=proprioception", "lerobot=true"]])
 def test_a_planner_writes_no_pictures(tmp_path: Path, words: list[str]) -> None:
     with pytest.raises(

@@ -164,7 +164,7 @@ def test_a_bare_client_gets_weights_both_ways_and_can_check_them(
         check_weights(msgpack.unpackb(header)[1], frames)
 
 
-SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "u1": 1, "b1": 1}
+SIZES = {"f4": 4, "f8": 8, "i4": 4, "i8": 8, "u1": 1, "u2": 2, "b1": 1}
 
 
 def split_frames(columns: dict[str, dict[str, Any]], frames: list[bytes]) -> dict[str, bytes]:

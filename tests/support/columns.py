@@ -66,8 +66,11 @@ def rollout_messages(
     return sent
 
 
-def camera_experience(frames: int = 24, every: int = 4, ends: str = "truncated") -> Columns:
-    """Decisions with the images of `CAMERAS`."""
+def camera_experience(
+    frames: int = 24, every: int = 4, ends: str = "truncated", cameras: tuple[str, ...] = CAMERAS
+) -> Columns:
+    """Decisions with the images of `cameras`."""
     policy = make_policy(CountingBase(), make_config(f"algo.residual_every={every}"), 2, every)
-    envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=CAMERAS)
-    return collect(make_rollout(envs, policy, every, cameras=SIZES), frames)
+    envs = ScriptedEnvironment([[7, 3], [5]], ends, cameras=cameras)
+    sizes = dict.fromkeys(cameras, SIZES[CAMERAS[0]])
+    return collect(make_rollout(envs, policy, every, cameras=sizes), frames)

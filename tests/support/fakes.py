@@ -1,11 +1,22 @@
 """Stand-ins that check what they are given; each is used beside a test with the real thing."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.images import NO_IMAGES, Images, tensor_of
 from actor.policy.noise import Keys
 from actor.simulators.contract import Step
+from protocol.pictures import depths_in
+
+
+def distance_of(observation: NDArray[Any]) -> NDArray[np.uint16]:
+    """(...,) millimetres, up to the farthest, that say which observation (..., 3) of `ScriptedEnvironment`
+    they are of."""
+    return (300 * observation[..., 0] + observation[..., 1]).astype(np.int64).astype(np.uint16)
 
 
 class CountingBase:
@@ -35,7 +46,7 @@ class ScriptedEnvironment:
     """Many sub-environments with partial resets: episode lengths and endings are scripted.
 
     observation[0] = 100 * (episode + 1) + frame, observation[1] = sub-environment; reward = frame.
-    Every pixel of camera i is the observation's first two numbers and i.
+    Every pixel of camera i is the observation's first two numbers and i, every distance `distance_of` it.
     """
 
     def __init__(
@@ -58,10 +69,13 @@ class ScriptedEnvironment:
         return self.pictures(self.reset())
 
     def pictures(self, observation: Tensor) -> Images:
-        """Images (N, 16, 32, 3) that belong to observations."""
+        """Images (N, 16, 32, C) that belong to observations."""
         pixels = observation.to(torch.uint8)[:, None, None]
+        distances = tensor_of(distance_of(observation.numpy()))[:, None, None, None]
         return {
-            camera: (pixels + torch.tensor([0, 0, i], dtype=torch.uint8)).repeat(1, 16, 32, 1)
+            camera: distances.repeat(1, 16, 32, 1)
+            if depths_in([camera])
+            else (pixels + torch.tensor([0, 0, i], dtype=torch.uint8)).repeat(1, 16, 32, 1)
             for i, camera in enumerate(self._cameras)
         }
 

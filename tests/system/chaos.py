@@ -37,7 +37,7 @@ from learner.replay.dataset.format.video import from_png
 from tests.support.identifiable import K
 from tests.support.namespaces import HERE, Link, enter, inside, refusal
 from tests.system.chaos_child import (
-    CAMERA,
+    CAMERAS,
     first_number,
     flowing_file,
     intervened_frames,
@@ -241,27 +241,26 @@ def count_pictures(replay: Path) -> tuple[int, int] | None:
     there = wrong = 0
     for number in map(file_number, parquet_files(replay / "data")):
         frames = read_parquet(replay / file_name(DATA_PATH, number))
-        if f"observation.images.{CAMERA}" not in frames.column_names:
+        if f"observation.images.{CAMERAS[0]}" not in frames.column_names:
             return None
         values = frames["observation.state"].combine_chunks().flatten().to_numpy().reshape(len(frames), -1)
         first = frames["decision_start"].to_numpy()
         frame = np.arange(len(frames)) - np.flatnonzero(first)[np.cumsum(first) - 1]
-        shown = [cell["bytes"] for cell in frames[f"observation.images.{CAMERA}"].to_pylist()]
-        wanted = (values[:, 0] + frame).tolist()
         sidecar = read_parquet(replay / file_name(SIDECAR_PATH, number))
         ends = frames["episode_index"].to_numpy()
         last = np.flatnonzero(np.append(ends[1:] != ends[:-1], True))
         # Of an episode that a killed actor left nobody knows the end.
-        known = sidecar["final_known"].to_pylist()
-        finals = sidecar[f"final_image.{CAMERA}"].to_pylist()
-        ended = [(content, at) for content, at, is_known in zip(finals, last, known, strict=True) if is_known]
-        shown += [content for content, _ in ended]
-        wanted += [values[at, 0] + K for _, at in ended]
-        there += len(shown)
-        wrong += sum(
-            not np.array_equal(from_png(content), picture_of(value))
-            for content, value in zip(shown, wanted, strict=True)
-        )
+        known = np.flatnonzero(sidecar["final_known"].to_numpy())
+        wanted = [*(values[:, 0] + frame), *(values[last[known], 0] + K)]
+        for camera in CAMERAS:
+            finals = sidecar[f"final_image.{camera}"].to_pylist()
+            shown = [cell["bytes"] for cell in frames[f"observation.images.{camera}"].to_pylist()]
+            shown += [finals[episode] for episode in known]
+            there += len(shown)
+            wrong += sum(
+                not np.array_equal(from_png(content), picture_of(value, camera))
+                for content, value in zip(shown, wanted, strict=True)
+            )
     return there, wrong
 
 

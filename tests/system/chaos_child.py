@@ -27,15 +27,16 @@ from learner.replay.journal.journal import Journal
 from protocol.arrays import Limits, weights_digest
 from protocol.experience import ExperienceSpec
 from protocol.messages import Progress, Weights
+from protocol.pictures import depths_in
 from tests.support.behaviour import residual_acts
 from tests.support.identifiable import ACT, OBS, K, pack
 from tests.support.spec import SPEC, make_spec
 
 # Rows say which frames somebody intervened in.
 INTERVENED = make_spec(optional_columns=("intervention",))
-CAMERA, PICTURE = "top", (8, 16)
-# Beside that, each frame has a picture.
-PICTURED = make_spec(optional_columns=("intervention",), cameras={CAMERA: PICTURE})
+CAMERAS, PICTURE = ("top", "top_depth"), (8, 16)
+# Beside that, each frame has a picture of each.
+PICTURED = make_spec(optional_columns=("intervention",), cameras=dict.fromkeys(CAMERAS, PICTURE))
 SUB_ENVS = 4
 LONGEST_EPISODE = 30
 COMMIT_EVERY_S = 0.3
@@ -58,8 +59,10 @@ def intervened_frames(number: float) -> list[bool]:
     return [(int(number) >> frame) % 2 == 1 for frame in range(K)]
 
 
-def picture_of(number: float) -> np.ndarray:
-    """u1 (H, W, 3) that says a number below 2 ** 24 in every pixel."""
+def picture_of(number: float, camera: str) -> np.ndarray:
+    """(H, W, C) that says a number below 2 ** 24 in every pixel, depth that number modulo 2 ** 16."""
+    if depths_in([camera]):
+        return np.full((*PICTURE, 1), int(number) % 2**16, np.uint16)
     pixel = [(int(number) >> shift) & 255 for shift in (0, 8, 16)]
     return np.broadcast_to(np.array(pixel, np.uint8), (*PICTURE, 3))
 
@@ -150,12 +153,17 @@ class ChaosActor:
 
 
 def pictures_of(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Columns of the camera: of each frame its row's first number and its place in the row."""
+    """Columns of the cameras: of each frame its row's first number and its place in the row."""
     numbers = [row["observation"][0, 0] for row in rows]
     last = [number + K for number, row in zip(numbers, rows, strict=True) if row["final"] is not None]
-    shown = [[picture_of(number + frame) for frame in range(K)] for number in numbers]
-    finals = np.array([picture_of(number) for number in last], np.uint8).reshape(-1, *PICTURE, 3)
-    return {f"image.{CAMERA}": np.array(shown, np.uint8), f"final_image.{CAMERA}": finals}
+    columns: dict[str, np.ndarray] = {}
+    for camera in CAMERAS:
+        one = picture_of(0, camera)
+        shown = [[picture_of(number + frame, camera) for frame in range(K)] for number in numbers]
+        finals = [picture_of(number, camera) for number in last]
+        columns[f"image.{camera}"] = np.array(shown, one.dtype)
+        columns[f"final_image.{camera}"] = np.array(finals, one.dtype).reshape(-1, *one.shape)
+    return columns
 
 
 def run_learner(

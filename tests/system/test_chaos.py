@@ -37,8 +37,8 @@ def test_each_picture_is_there_once_with_its_row_whoever_is_killed() -> None:
     result = run("tests.system.chaos", "--pictures", "--cycles", "4", "--stop-s", "0.5")
     assert result["broken"] == []
     assert result["rows_in_replay"] == result["rows_sent"] + result["of_these_there"] > 0
-    # A picture of each frame, and one of each episode's end.
-    assert result["pictures"] > 4 * result["rows_in_replay"]
+    # A picture and a depth of each frame, and of each episode's end.
+    assert result["pictures"] > 2 * 4 * result["rows_in_replay"]
 
 
 def test_each_row_is_there_once_over_a_link_that_was_cut() -> None:

@@ -17,6 +17,7 @@ from learner.replay.prior.read import Wanted, read_demonstrations
 from learner.replay.restore.ring import restore_ring
 from learner.replay.run import make_ring
 from tests.support.fakes import ScriptedEnvironment
+from tests.support.fetch import needs_fetch
 from tests.support.helpers import make_config
 from tests.support.played import play
 from tests.support.runs import points, progress
@@ -70,6 +71,36 @@ def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_fea
     assert progress(config.run_dir)[-1]["updates"] > updates
     policy = make_policy(config, base, newest, num_envs=1)
     policy.begin(torch.zeros(1, 42))
+    assert policy.act().residual.abs().sum() > 0
+
+
+@needs_fetch
+def test_it_learns_from_colours_and_depth_of_a_simulator(drawing: None, tmp_path: Path, free_ports) -> None:
+    """Actor and learner mean the same by a decision's RGB-D pictures, also another process does."""
+    config = make_config(
+        *FAST, "task=fetch_push", "task.cameras=[render,render_depth]", "algo.sees=[proprioception,pictures]",
+        "learner.demos=null", "algo.prior_fraction=0", "algo.pictures.channels=[8,8,8]", "base=zero",
+        "learner.record_images=video", f"runs_dir={tmp_path}", "name=run",
+        f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+    )  # fmt: skip
+    envs = make_environment(config.task, "physx_cpu", 2, seed=1, processes=1)
+    try:
+        play(config, envs, lambda: any(point.get("updates", 0) >= 5 for point in points(config.run_dir)))
+    finally:
+        envs.close()
+    assert progress(config.run_dir)[-1]["updates"] >= 5
+    spec = read_spec(config.run_dir / "replay")
+    assert list(spec.cameras) == ["render", "render_depth"] and spec.videos == ["render"]
+    base = make_base(config.base, config.task, "cpu")
+    ring = make_ring(2000, config, base, images=True)
+    assert restore_ring(config.run_dir / "replay", ring) > 0
+    distances = ring.images.at(np.arange(3))["render_depth"].numpy().view(np.uint16)
+    assert 500 < distances.min() < 2500, "the table is two metres away"
+    newest = config.run_dir / "checkpoints" / "newest.safetensors"
+    assert read_checkpoint(newest)["actor"]["encoder.layers.0.weight"].shape == (8, 4, 3, 3)
+    policy = make_policy(config, base, newest, num_envs=1)
+    shown = {name: images[:1] for name, images in ring.images.at(np.arange(1)).items()}
+    policy.begin(torch.zeros(1, base.observation_dim), images=shown)
     assert policy.act().residual.abs().sum() > 0
 
 

@@ -14,6 +14,7 @@ from actor.policy.lerobot.policy import LeRobotBase, image_features
 from actor.policy.lerobot.saved import load_policy, load_processors, read_config
 from config.base import LeRobotBaseConfig, Ranges
 from config.task import TaskConfig
+from protocol.pictures import depths_in
 
 # Which extra of pyproject.toml brings what a policy imports and LeRobot alone does not.
 EXTRAS = {"groot": "groot", "pi0": "pi0", "pi05": "pi0", "pi0_fast": "pi0", "smolvla": "smolvla"}
@@ -108,6 +109,11 @@ def image_cameras(config: PreTrainedConfig, settings: LeRobotBaseConfig, task: T
                 f"base {settings.path} looks at {name}, which base.cameras says is {camera or 'no camera'}, "
                 f"the task has the cameras {list(task.cameras)}: set task.cameras=[<camera>] and "
                 f"base.cameras={{{name}: <camera>}}"
+            )
+        if depths_in([camera]):
+            raise CheckpointError(
+                f"base {settings.path} looks at {name}, which base.cameras says is {camera}: bases see no "
+                "depth, name a camera there, or choose another base"
             )
         if tuple(feature.shape) != (3, height, width):
             raise CheckpointError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from actor.evaluate_base import make_policy
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import Chosen, DecoratedPolicy
-from actor.policy.images import NO_IMAGES, Images
+from actor.policy.images import NO_IMAGES, Images, tensor_of
 from actor.simulators.cameras import STATE
 from config.main import Config
 from launch.show.film.roles import Role
@@ -107,8 +107,8 @@ def _beginning_at(config: Config, seed: int) -> Config:
 
 
 def _batch(observation: Any) -> tuple[Tensor, Images]:
-    """State (1, O) and images (1, H, W, 3) of a single simulator's observation."""
+    """State (1, O) and images (1, H, W, C) of a single simulator's observation."""
     if not isinstance(observation, dict):
         return torch.from_numpy(observation)[None], NO_IMAGES
-    rows = {name: torch.from_numpy(part)[None] for name, part in observation.items()}
+    rows = {name: tensor_of(part)[None] for name, part in observation.items()}
     return rows.pop(STATE), rows

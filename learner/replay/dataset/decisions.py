@@ -93,7 +93,7 @@ class Decisions:
     features: Array
     """f2 (D, E); E is 0 where none came."""
     images: dict[str, Array]
-    """u1 (D, k, H, W, 3)"""
+    """Camera -> (D, k, H, W, C), see `protocol.pictures`."""
     identity: tuple[Array, Array, Array]
     """Sub-environment, episode and decision, each (D,)."""
     ending: Array

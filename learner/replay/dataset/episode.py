@@ -47,9 +47,9 @@ class Episode:
     final_features: Array = field(default_factory=lambda: np.zeros(0, np.float16))
     """f2 (E,), zeros if terminated or unknown."""
     images: dict[str, Array] = field(default_factory=dict[str, Array])
-    """Camera -> u1 (T, H, W, 3), like the observations."""
+    """Camera -> (T, H, W, C), see `protocol.pictures`, like the observations."""
     final_images: dict[str, Array] = field(default_factory=dict[str, Array])
-    """Camera -> u1 (H, W, 3), zeros if unknown."""
+    """Camera -> (H, W, C), zeros if unknown."""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -94,12 +94,12 @@ def shard_on_disk(folder: Path, number: int, episodes: int, frames: int, spec: D
     """A shard whose files are in `folder`. Raises DatasetError: a file is missing."""
     names = [layout.file_name(pattern, number) for pattern in layout.PATTERNS]
     try:
-        if spec.images == "video":
+        if spec.videos:
             videos = values(
                 read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number), columns=["video"]),
                 "video",
             )
-            names += [layout.video_name(camera, video) for video in set(videos) for camera in spec.cameras]
+            names += [layout.video_name(camera, video) for video in set(videos) for camera in spec.videos]
         sizes = {name: (folder / name).stat().st_size for name in names}
     except FileNotFoundError as error:
         raise DatasetError(

@@ -45,7 +45,7 @@ def _join(staged: StagedFolder, group: tuple[Shard, ...], number: int, spec: Dat
         )
         for pattern in layout.PATTERNS
     }
-    if spec.images == "video":
+    if spec.videos:
         tables = _join_videos(staged, tables, number, spec)
     write_shard(staged, number, tables)
     _remove(staged, group)
@@ -66,7 +66,7 @@ def _join_videos(
     """Join the videos that the tables name to one for each camera; returns the tables that name it."""
     old = list(dict.fromkeys(values(tables[layout.SIDECAR_PATH], "video")))
     starts: list[int] = []
-    for camera in spec.cameras:
+    for camera in spec.videos:
         paths = [staged.root / layout.video_name(camera, each) for each in old]
         staged.write(
             layout.video_name(camera, number),
@@ -84,7 +84,7 @@ def _join_videos(
 
 def remove_unused_videos(staged: StagedFolder, manifest: Manifest, spec: DatasetSpec) -> None:
     """Leave out the videos that no episode of `manifest` needs."""
-    if spec.images != "video":
+    if not spec.videos:
         return
     tables = [
         read_parquet(staged.root / layout.file_name(layout.SIDECAR_PATH, shard.number), columns=["video"])
@@ -92,7 +92,7 @@ def remove_unused_videos(staged: StagedFolder, manifest: Manifest, spec: Dataset
     ]
     used = {number for table in tables for number in values(table, "video")}
     for number in set(layout.video_numbers(staged.root)) - used:
-        for camera in spec.cameras:
+        for camera in spec.videos:
             staged.remove(layout.video_name(camera, number))
 
 

@@ -173,7 +173,7 @@ class LeRobotWriter:
         videos = {
             camera: VideoWriter(sibling(self._folder, "videos") / f"{camera}.mp4", self.spec.fps, *size)
             for camera, size in self.spec.cameras.items()
-            if self.spec.images == "video"
+            if camera in self.spec.videos
         }
         return _OpenShard(file, shard_writer(file, schema), videos=videos)
 
@@ -188,7 +188,7 @@ class LeRobotWriter:
         if opened.videos:
             remove(sibling(self._folder, "videos"))
         lengths, statistics = np.concatenate(opened.lengths), np.concatenate(opened.statistics)
-        pictures = statistics[..., statistics.shape[2] - 3 * len(self.spec.cameras) :]
+        pictures = statistics[..., statistics.shape[2] - self.spec.image_channels :]
         sidecar = sidecar_table(opened.episodes, manifest.episodes, self.spec, pictures, number)
         staged.write_table(file_name(SIDECAR_PATH, number), sidecar)
         episodes = episodes_table(

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from actor.policy.images import tensor_of
 from protocol.arrays import DTYPES, Columns
 from protocol.experience import ExperienceSpec, columns_of
+from protocol.pictures import modality_of
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Name -> shape and dtype of one row's value."""
@@ -17,7 +19,8 @@ Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 def image_shapes(cameras: Mapping[str, tuple[int, int]]) -> Shapes:
     """Of the images of each camera, given its height and width."""
-    return {camera: ((*size, 3), np.dtype("u1")) for camera, size in cameras.items()}
+    kinds = {camera: modality_of(camera) for camera in cameras}
+    return {name: (kind.shape(cameras[name]), DTYPES[kind.dtype]) for name, kind in kinds.items()}
 
 
 def optional_shapes(spec: ExperienceSpec) -> Shapes:
@@ -31,7 +34,8 @@ def optional_shapes(spec: ExperienceSpec) -> Shapes:
 
 
 class SeenTransitions(NamedTuple):
-    """Camera -> u1 (B, H, W, 3), on the ring's device, where B transitions begin and where they end."""
+    """Camera -> (B, H, W, C), see `actor.policy.images`, on the ring's device, where B transitions begin and
+    where they end."""
 
     images: dict[str, Tensor]
     next_images: dict[str, Tensor]
@@ -43,7 +47,7 @@ class StoredColumns:
     def __init__(self, capacity: int, shapes: Shapes, device: str | torch.device) -> None:
         self._capacity = capacity
         self._rows = {
-            name: torch.as_tensor(np.zeros((capacity, *shape), dtype)).to(device)
+            name: tensor_of(np.zeros((capacity, *shape), dtype)).to(device)
             for name, (shape, dtype) in shapes.items()
         }
 
@@ -61,7 +65,7 @@ class StoredColumns:
         kept = positions >= oldest
         slots = torch.as_tensor(positions[kept] % self._capacity)
         for name, rows in self._rows.items():
-            rows[slots.to(rows.device)] = torch.as_tensor(values[name][kept]).to(rows.device)
+            rows[slots.to(rows.device)] = tensor_of(values[name][kept]).to(rows.device)
 
     def at(self, slots: NDArray[np.int64]) -> dict[str, Tensor]:
         """Name -> (B, ...)."""

@@ -35,7 +35,7 @@ class Sampled(NamedTuple):
     start: Slots
     end: Slots
     pictures: Tensor | None = None
-    """u1 (B, D, H, W), where they begin, see `actor.policy.pictures`; None: nobody asked for them."""
+    """(B, D, H, W), where they begin, see `actor.policy.pictures`; None: nobody asked for them."""
     next_pictures: Tensor | None = None
     """Where they end."""
 
@@ -249,12 +249,12 @@ class Ring:
         return batch, ends.slots
 
     def _pictures(self, slots: Slots, settings: PicturesConfig) -> Tensor:
-        """Of the decisions in these slots and those before them, u1 (B, D, H, W)."""
+        """Of the decisions in these slots and those before them, (B, D, H, W)."""
         chain = [slots]
         while len(chain) < settings.frames:
             chain.insert(0, self.rows.before(chain[0]))
         frames = [self.images.at(each) for each in chain]
-        shown = {camera: torch.stack([each[camera] for each in frames], dim=1) for camera in frames[0]}
+        shown = {camera: torch.stack([each[camera] for each in frames], dim=1) for camera in settings.cameras}
         return stacked(shown, settings)
 
     def _here(self, values: Floats) -> Tensor:

@@ -9,6 +9,8 @@ from learner.replay.dataset.arrow import Array, column, episode_lengths, one_pie
 from learner.replay.dataset.format.layout import DATA_PATH, SIDECAR_PATH, feature_name, file_name, video_name
 from learner.replay.dataset.format.spec import DatasetSpec
 from learner.replay.dataset.format.video import from_png, read_frames
+from protocol.arrays import DTYPES
+from protocol.pictures import modality_of
 
 
 def read_pictures(folder: Path, number: int, spec: DatasetSpec) -> dict[str, Array]:
@@ -21,12 +23,13 @@ def read_pictures(folder: Path, number: int, spec: DatasetSpec) -> dict[str, Arr
     for camera, size in spec.cameras.items():
         cells = values(sidecar, f"final_image.{camera}")
         finals = [from_png(cells[row]) for row in known.tolist()]
-        if spec.images == "image":
+        if camera in spec.videos:
+            decisions = list(_decoded(folder, camera, frames, sidecar)[start])
+        else:
             stored = one_piece(frames, feature_name(camera))
             decisions = [from_png(stored[row].as_py()["bytes"]) for row in start.tolist()]
-        else:
-            decisions = list(_decoded(folder, camera, frames, sidecar)[start])
-        empty = np.zeros((0, *size, 3), np.uint8)
+        kind = modality_of(camera)
+        empty = np.zeros((0, *kind.shape(size)), DTYPES[kind.dtype])
         pictures[camera] = np.stack([*decisions, *finals]) if decisions else empty
     return pictures
 

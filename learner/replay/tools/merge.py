@@ -141,7 +141,7 @@ def _add_dataset(
         frames = with_column(frames, "actor", numbers[column(frames, "actor")])
         sidecar = with_added(sidecar.filter(pa.array(kept)), "positions", positions)
         _check_new(sidecar, seen, source)
-        if spec.images == "video":
+        if spec.videos:
             sidecar, manifest = _link_videos(staged, manifest, spec, source, sidecar)
         manifest = add_tables(staged, manifest, spec, frames, sidecar)
     return manifest
@@ -153,7 +153,7 @@ def _link_videos(
     """Link to the videos of these episodes, under new numbers; other episodes may be in them too."""
     places: dict[int, tuple[int, int]] = {}
     for number in dict.fromkeys(values(sidecar, "video")):
-        for camera in spec.cameras:
+        for camera in spec.videos:
             path = source / layout.video_name(camera, number)
             if not path.exists():
                 raise DatasetError(f"{path} is missing: repair {source} first")

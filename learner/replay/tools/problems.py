@@ -15,12 +15,12 @@ from learner.replay.dataset.format.video import BrokenVideoError, count_frames
 
 def problems_with_videos(folder: Path, sidecar: pa.Table, lengths: Array, spec: DatasetSpec) -> Iterator[str]:
     """Videos of these episodes that are missing, broken or too short."""
-    if spec.images != "video":
+    if not spec.videos:
         return
     numbers, stops = column(sidecar, "video"), column(sidecar, "video_frame") + lengths
     for number in dict.fromkeys(numbers.tolist()):
         needed = int(stops[numbers == number].max())
-        for name in (video_name(camera, number) for camera in spec.cameras):
+        for name in (video_name(camera, number) for camera in spec.videos):
             if (problem := problem_with_video(folder, name, needed)) is not None:
                 yield problem
 

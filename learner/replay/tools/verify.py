@@ -195,7 +195,7 @@ def _read_sidecar(folder: Path, names: list[str]) -> pa.Table | None:
 def _wrong_videos(folder: Path) -> Iterator[str]:
     spec = read_spec(folder)
     tables: list[pa.Table] = []
-    if spec.images != "video":
+    if not spec.videos:
         return
     for path in parquet_files(folder / "sidecar"):
         sidecar = read_parquet(path, columns=["video", "video_frame"])

@@ -4,20 +4,23 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import gymnasium
 import msgspec
+import numpy as np
 import pytest
 import torch
 
 from actor.policy.images import NO_IMAGES
 from actor.simulators.batched import BatchedEnvironment
-from actor.simulators.cameras import missing_cameras
+from actor.simulators.cameras import CameraObservation, missing_cameras, rendered
 from actor.simulators.make import make_environment
 from config.section import ConfigError
 from tests.support.fakes import CountingBase, ScriptedEnvironment
 from tests.support.helpers import make_config, make_policy, make_rollout
 
 TASK = msgspec.structs.replace(
-    make_config("task.cameras=[base_camera]", "task.camera_size=[64,48]").task, max_episode_steps=3
+    make_config("task.cameras=[base_camera,base_camera_depth]", "task.camera_size=[64,48]").task,
+    max_episode_steps=3,
 )
 
 
@@ -38,9 +41,15 @@ def test_rendered_images_come_beside_the_same_state(renderer) -> None:
             assert torch.equal(step.images["base_camera"], step.final_images["base_camera"]) == (frame < 2)
             pictures += [step.final_images["base_camera"]]
         pictures.append(step.images["base_camera"])
+        seen = step.images
     finally:
         envs.close()
         plain.close()
+    assert (
+        seen["base_camera_depth"].shape == (1, 48, 64, 1) and seen["base_camera_depth"].dtype == torch.int16
+    )
+    # The table is within arm's reach of the camera.
+    assert 200 < seen["base_camera_depth"].float().median() < 2000
     for picture in pictures:
         assert picture.shape == (1, 48, 64, 3) and picture.dtype == torch.uint8
         assert picture.float().std() > 10, "an empty picture"
@@ -51,8 +60,38 @@ def test_rendered_images_come_beside_the_same_state(renderer) -> None:
 def test_an_unknown_camera_is_one_clear_error() -> None:
     simulator = SimpleNamespace(unwrapped=SimpleNamespace(scene=SimpleNamespace(sensors={"base_camera": 0})))
     assert missing_cameras(TASK, simulator) is None
-    other = msgspec.structs.replace(TASK, cameras=("base_camera", "nonsense"))
-    assert missing_cameras(other, simulator) == "it has the cameras ['base_camera'], not ['nonsense']"
+    for camera in ("nonsense", "nonsense_depth"):
+        other = msgspec.structs.replace(TASK, cameras=("base_camera_depth", camera))
+        assert missing_cameras(other, simulator) == f"it has the cameras ['base_camera'], not ['{camera}']"
+
+
+@pytest.mark.parametrize(
+    ("cameras", "mode"),
+    [
+        (("base_camera",), "state+rgb"),
+        (("base_camera_depth",), "state+depth"),
+        (("base_camera", "hand_camera", "base_camera_depth"), "state+rgb+depth"),
+    ],
+)
+def test_maniskill_draws_the_textures_that_somebody_sees(cameras: tuple[str, ...], mode: str) -> None:
+    assert rendered(msgspec.structs.replace(TASK, cameras=cameras))["obs_mode"] == mode
+
+
+def test_depth_of_a_single_simulator_is_unsigned() -> None:
+    """ManiSkill's is int16, and what gymnasium gives to other processes says which numbers it has."""
+    task = msgspec.structs.replace(TASK, cameras=("top", "top_depth"))
+
+    class Simulator(gymnasium.Env):
+        observation_space = gymnasium.spaces.Dict({"state": gymnasium.spaces.Box(-1, 1, (2,))})
+
+        def reset(self, *, seed=None, options=None):
+            shown = {"rgb": np.full((48, 64, 3), 7, np.uint8), "depth": np.full((48, 64, 1), 1234, np.int16)}
+            return {"state": np.zeros(2, np.float32), "sensor_data": {"top": shown}}, {}
+
+    env = CameraObservation(Simulator(), task)
+    seen, _ = env.reset()
+    assert env.observation_space.contains(seen)
+    assert seen["top_depth"].dtype == np.uint16 and (seen["top_depth"] == 1234).all()
 
 
 def test_where_nothing_renders_the_error_says_what_to_install() -> None:
@@ -81,7 +120,8 @@ class BatchedCameras:
     def _observation(self):
         picture = self.frame.to(torch.uint8)[:, None, None, None].expand(3, 4, 6, 3)
         state = torch.stack([self.frame, torch.arange(3.0)], dim=1)
-        return {"state": state, "sensor_data": {"top": {"rgb": picture}}, "sensor_param": {}}
+        shown = {"rgb": picture, "depth": 1000 * picture[..., :1].to(torch.int16)}
+        return {"state": state, "sensor_data": {"top": shown}, "sensor_param": {}}
 
     def reset(self, seed=None):
         return self._observation(), {}
@@ -98,7 +138,7 @@ class BatchedCameras:
 
 
 def test_batched_images_are_those_of_their_states() -> None:
-    envs = BatchedEnvironment(BatchedCameras(), seed=0, cameras=("top",))
+    envs = BatchedEnvironment(BatchedCameras(), seed=0, cameras=("top", "top_depth"))
     envs.reset()
     for _ in range(7):
         step = envs.step(torch.zeros(3, 2))
@@ -106,6 +146,7 @@ def test_batched_images_are_those_of_their_states() -> None:
             assert torch.equal(
                 images["top"], state[:, 0].to(torch.uint8)[:, None, None, None].expand(3, 4, 6, 3)
             )
+            assert torch.equal(images["top_depth"], 1000 * images["top"][..., :1].to(torch.int16))
         assert torch.equal(envs.images["top"], step.images["top"])
 
 

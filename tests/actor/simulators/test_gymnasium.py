@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -64,15 +65,6 @@ def registered() -> Iterator[None]:
     gymnasium.register("SilentShelf-v0", lambda: Shelf(says=None))
     yield
     del gymnasium.registry["Shelf-v0"], gymnasium.registry["SilentShelf-v0"]
-
-
-@pytest.fixture
-def drawing() -> None:
-    """Skips where nothing draws."""
-    try:
-        mujoco_pictures.choose_gl()
-    except RenderError as error:
-        pytest.skip(str(error))
 
 
 def a_task(env_id: str = "Shelf-v0", **changes: Any) -> TaskConfig:
@@ -306,6 +298,63 @@ def test_pictures_change_nothing_in_an_episode(drawing: None) -> None:
         env.close()
 
 
+SCENE = """
+<mujoco><worldbody>
+  <geom type="plane" size="9 9 1"/> <geom type="box" size=".1 .1 .2"/>
+  <camera name="above" pos="0 0 1.5"/> <camera name="odd_depth"/>
+  <camera name="sky" pos="0 0 1.5" xyaxes="1 0 0 0 -1 0"/>
+</worldbody></mujoco>
+"""
+
+
+@needs_fetch
+def test_depth_is_the_distance_along_a_cameras_axis_in_millimetres(drawing: None) -> None:
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(SCENE)  # pyright: ignore
+    own = SimpleNamespace(default_cam_config=None, camera_id=-1)
+    task: Any = SimpleNamespace(model=model, data=mujoco.MjData(model), mujoco_renderer=own)  # pyright: ignore
+    task.unwrapped = task
+    drawn = mujoco_pictures.MujocoPictures(task, (48, 32))
+    mujoco.mj_forward(model, task.data)  # pyright: ignore
+    assert drawn.names == ["render", "above", "sky", "render_depth", "above_depth", "sky_depth"]
+    drawn.look()
+    seen, sky = drawn.picture("above_depth"), drawn.picture("sky_depth")
+    assert seen.shape == (32, 48, 1) and seen.dtype == np.uint16
+    # The box's top is 0.2 m above the plane. Beside the box it is the plane everywhere: no ray is longer.
+    assert abs(int(seen[16, 24, 0]) - 1300) <= 1
+    assert np.abs(seen[:, [0, -1]].astype(int) - 1500).max() <= 1
+    assert (sky == 65535).all() or sky.min() > 30000
+    drawn.close()
+
+
+@needs_fetch
+def test_depth_comes_beside_the_same_colours_from_all_simulators(drawing: None) -> None:
+    words = ("task=fetch_push", "task.max_episode_steps=2")
+    task = make_config(*words, "task.cameras=[render,render_depth]").task
+    colours = make_config(*words, "task.cameras=[render]").task
+    both, plain = (make_environment(each, "physx_cpu", 2, seed=3, processes=1) for each in (task, colours))
+    try:
+        assert torch.equal(both.reset(), plain.reset())
+        for _ in range(3):
+            step, other = (envs.step(torch.full((2, 4), 0.5)) for envs in (both, plain))
+            assert torch.equal(step.images["render"], other.images["render"])
+            for images in (step.images, step.final_images):
+                distances = images["render_depth"]
+                assert distances.shape == (2, 64, 64, 1) and distances.dtype == torch.int16
+                near = distances.numpy().view(np.uint16).min()
+                assert 500 < near < 2500, "the table is two metres away"
+    finally:
+        both.close()
+        plain.close()
+
+
+def test_depth_of_a_task_that_draws_none_is_refused_with_what_it_draws() -> None:
+    task = make_config("task=pendulum", "task.cameras=[render_depth]").task
+    with pytest.raises(TaskError, match=r"it has the cameras \['render'\], not \['render_depth'\]"):
+        single_environment(task, 0, 1)
+
+
 @needs_fetch
 def test_pixels_are_pictures_beside_one_zero(drawing: None) -> None:
     task = make_config("task=fetch_push", "task.obs=pixels", "task.cameras=[render]").task
@@ -317,9 +366,10 @@ def test_pixels_are_pictures_beside_one_zero(drawing: None) -> None:
 
 @needs_fetch
 def test_a_camera_that_the_task_lacks_is_refused_with_those_it_has(drawing: None) -> None:
-    task = make_config("task=fetch_push", "task.cameras=[nose]").task
-    with pytest.raises(TaskError, match=r"it has the cameras \['render', .*not \['nose'\]"):
-        single_environment(task, 0, 1)
+    for camera in ("nose", "nose_depth"):
+        task = make_config("task=fetch_push", f"task.cameras=[{camera}]").task
+        with pytest.raises(TaskError, match=rf"it has the cameras \['render', .*not \['{camera}'\]"):
+            single_environment(task, 0, 1)
 
 
 @needs_fetch

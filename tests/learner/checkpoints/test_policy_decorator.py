@@ -151,6 +151,32 @@ def test_an_imported_residual_plays_on_its_base_as_the_exported_one_does(tmp_pat
         assert "\n" not in str(refused.value)
 
 
+def test_the_published_rgbd_residual_sees_the_bases_features_in_the_place_of_a_state(tmp_path: Path) -> None:
+    """Of pi_dec_diffusion_maniskill2_rgbd.py: the same networks, over the base's embedding."""
+    config, width = make_config("algo=policy_decorator", "algo.sees=[features]"), 7
+    ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu", features_dim=width)
+    for network in (ours.actor, ours.target_critic):
+        for parameter in network.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    place = save_checkpoint(tmp_path, ours, 3, config.algo)
+    theirs = export_checkpoint(read_checkpoint(place))
+    assert theirs["res_actor"]["backbone.0.weight"].shape == (256, width)
+    actor = PublishedActor(width)
+    actor.load_state_dict(theirs["res_actor"], strict=True)
+    features, base = torch.randn(5, width), torch.rand(5, NUMBERS)
+    torch.testing.assert_close(actor.mode(features), ours.actor.mode(features, base), atol=1e-5, rtol=0)
+    back = import_checkpoint(theirs, config.algo)
+    for name, values in ours.actor.state_dict().items():
+        torch.testing.assert_close(back["actor"][name], values)
+    for name, values in ours.target_critic.state_dict().items():
+        torch.testing.assert_close(back["target_critic"][name], values)
+    with pytest.raises(LayoutError, match=r"has only algo\.critics_see=\[features\], this is \('state',\)"):
+        import_checkpoint(
+            theirs,
+            make_config("algo=policy_decorator", "algo.sees=[features]", "algo.critics_see=[state]").algo,
+        )
+
+
 def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_path: Path) -> None:
     config = make_config()
     ours = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
@@ -164,7 +190,8 @@ def test_networks_that_the_layout_does_not_know_are_refused_by_their_key(tmp_pat
         config = make_config("algo=policy_decorator", "algo.proprioception=[[0,3]]", *words)
         seeing = ResidualSAC(config.algo, OBSERVATION, ACTION, seed=0, device="cpu")
         place = save_checkpoint(tmp_path, seeing, 1, config.algo)
-        with pytest.raises(LayoutError, match=r"has only algo\.(sees|critics_see)=\[state\], this is"):
+        says = r"has only algo\.(sees=\[state\] or \[features\]|critics_see=\[state\]), this is"
+        with pytest.raises(LayoutError, match=says):
             export_file(place, tmp_path / "out.pt")
     theirs = export_checkpoint(read_checkpoint(save_checkpoint(tmp_path, *_and_version(algorithm()))))
     with pytest.raises(LayoutError, match="hidden"):

@@ -155,6 +155,13 @@ def test_histories_of_images_are_kept_for_each_sub_environment(tmp_path: Path) -
     ("overrides", "says"),
     [
         (["task.cameras=[]"], rf"looks at {TOP}.*the task has the cameras \[\]"),
+        (
+            [
+                "task.cameras=[base_camera,base_camera_depth,hand_camera]",
+                f"base.cameras={{{TOP}: base_camera_depth, {WRIST}: hand_camera}}",
+            ],
+            rf"looks at {TOP}, which base.cameras says is base_camera_depth: bases see no depth",
+        ),
         (["base.cameras=null"], rf"looks at {TOP}, which base.cameras says is no camera"),
         (["task.camera_size=[96,80]"], r"\[3, 48, 64\].*\[3, 80, 96\].*task.camera_size=\[64,48\]"),
         (["base.observation=null"], "18 observation numbers in all, the task has 42"),

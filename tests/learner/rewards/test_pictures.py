@@ -95,6 +95,15 @@ def test_other_pictures_than_the_tasks_are_refused(tmp_path: Path) -> None:
             read_pictures([str(data)], {camera: f"observation.images.{camera}"}, size, labels((5,)))
 
 
+def test_a_classifier_of_depth_is_refused(tmp_path: Path) -> None:
+    from learner.rewards.pictures import train_on_pictures
+
+    words = ("task.cameras=[base_camera,base_camera_depth]",)
+    training = asked(tmp_path / "data", tmp_path / "encoder", tmp_path / "out", *words)
+    with pytest.raises(UsageError, match="task.cameras names base_camera_depth: .* colours alone"):
+        train_on_pictures(training, StopRequest())
+
+
 def labels(frames: tuple[int, ...]) -> Labels:
     """Of episodes of so many actions, the first frame of which alone is successful."""
     success = np.concatenate([np.arange(count + 1) == 0 for count in frames])

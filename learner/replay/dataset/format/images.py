@@ -17,11 +17,9 @@ IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def image_columns(episodes: list[Episode], spec: DatasetSpec) -> dict[str, Cells]:
-    """The columns of the frames' table that hold images themselves; none where they are videos."""
-    if spec.images != "image":
-        return {}
+    """The columns of the frames' table that hold images themselves; none for those that are videos."""
     columns: dict[str, Cells] = {}
-    for camera in spec.cameras:
+    for camera in (name for name in spec.cameras if name not in spec.videos):
         pictures = (as_png(image) for episode in episodes for image in episode.images[camera])
         cells = [{"bytes": picture, "path": None} for picture in pictures]
         columns[feature_name(camera)] = pa.array(cells, IMAGE_TYPE)
@@ -29,7 +27,7 @@ def image_columns(episodes: list[Episode], spec: DatasetSpec) -> dict[str, Cells
 
 
 def image_statistics(episodes: list[Episode], spec: DatasetSpec) -> Array:
-    """f8 (E, 9, 3 C), the cameras' channels side by side."""
+    """f8 (E, 9, C), the cameras' channels side by side."""
     if not spec.cameras:
         return np.zeros((len(episodes), len(STATISTICS), 0))
     rows = [[describe_images(episode.images[camera]) for camera in spec.cameras] for episode in episodes]
@@ -42,7 +40,7 @@ def sidecar_columns(
     """The sidecar's columns about images: statistics, final images, and where each episode's video begins.
 
     Args:
-        statistics: f8 (E, 9, 3 C)
+        statistics: f8 (E, 9, C)
         number: of the video files.
     """
     if not spec.cameras:
@@ -52,19 +50,19 @@ def sidecar_columns(
     for camera in spec.cameras:
         pictures = [as_png(episode.final_images[camera]) for episode in episodes]
         columns[f"final_image.{camera}"] = pa.array(pictures, pa.binary())
-    if spec.images == "video":
+    if spec.videos:
         columns["video"] = np.full(len(episodes), number)
         columns["video_frame"] = np.cumsum(lengths) - lengths
     return columns
 
 
 def with_channels(statistics: Array, pictures: Array) -> Array:
-    """f8 (E, 9, D) and (E, 9, 3 C) side by side."""
+    """f8 (E, 9, D) and (E, 9, C) side by side."""
     return np.concatenate([statistics, pictures], axis=2) if pictures.shape[2] else statistics
 
 
 def statistics_of(sidecar: pa.Table, spec: DatasetSpec) -> Array:
-    """f8 (E, 9, 3 C), as `image_statistics` gave them."""
+    """f8 (E, 9, C), as `image_statistics` gave them."""
     if not spec.cameras:
         return np.zeros((len(sidecar), len(STATISTICS), 0))
     return matrix(sidecar, "image_statistics").reshape(len(sidecar), len(STATISTICS), -1)
@@ -72,7 +70,7 @@ def statistics_of(sidecar: pa.Table, spec: DatasetSpec) -> Array:
 
 def episode_columns(sidecar: pa.Table, lengths: Array, spec: DatasetSpec) -> dict[str, Array | Cells]:
     """The columns of meta/episodes that say where each episode's videos are; none without videos."""
-    if spec.images != "video" or not spec.cameras:
+    if not spec.videos:
         return {}
     numbers, first = column(sidecar, "video"), column(sidecar, "video_frame")
     places = {
@@ -83,13 +81,13 @@ def episode_columns(sidecar: pa.Table, lengths: Array, spec: DatasetSpec) -> dic
     }
     return {
         f"videos/{feature_name(camera)}/{name}": values
-        for camera in spec.cameras
+        for camera in spec.videos
         for name, values in places.items()
     }
 
 
 def channels(values: Array) -> Cells:
-    """(E, 3) as LeRobot writes statistics of images: lists of shape (3, 1, 1)."""
+    """(E, C) as LeRobot writes statistics of images: lists of shape (C, 1, 1)."""
     return cells_of(values[:, :, None, None].tolist())
 
 

@@ -17,6 +17,7 @@ from learner.replay.dataset.format.layout import DATA_PATH, FILES_PER_CHUNK, VID
 from learner.replay.dataset.format.video import CODEC, PIXELS
 from protocol.arrays import DTYPES
 from protocol.experience import Column, columns_of
+from protocol.pictures import COLOURS, DISTANCES, modality_of
 
 type Feature = dict[str, Any]
 """dtype, shape and names, as info.json lists them."""
@@ -61,7 +62,7 @@ class DatasetSpec:
     cameras: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """Height and width of each camera's images."""
     images: str | None = None
-    """"video" or "image": how they are stored; None without cameras."""
+    """"video" or "image": how they are stored, see `videos`; None without cameras."""
     optional_columns: list[str] = field(default_factory=list[str])
     """Optional columns of the experience, see `protocol.experience` and `optional_feature`."""
     features_dim: int = 0
@@ -101,6 +102,16 @@ class DatasetSpec:
             "settled": [[*lane, count] for lane, count in dropped.items()],
             "played": list(played),
         }
+
+    @property
+    def videos(self) -> list[str]:
+        """The cameras whose images are videos: a video would round depth."""
+        return [name for name in self.cameras if self.images == "video" and modality_of(name) is COLOURS]
+
+    @property
+    def image_channels(self) -> int:
+        """Of all cameras together."""
+        return sum(modality_of(camera).channels for camera in self.cameras)
 
     @classmethod
     def from_origin(cls, content: Mapping[str, Any]) -> "DatasetSpec":
@@ -154,7 +165,7 @@ class DatasetSpec:
     def slices(self) -> dict[str, slice]:
         """Column -> its place in one matrix of all columns side by side, the channels of the cameras last."""
         widths = {name: feature["shape"][0] for name, feature in self.number_features().items()}
-        widths |= {feature_name(camera): 3 for camera in self.cameras}
+        widths |= {feature_name(camera): modality_of(camera).channels for camera in self.cameras}
         ends = itertools.accumulate(widths.values())
         return {
             name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)
@@ -174,7 +185,7 @@ class DatasetSpec:
             "fps": self.fps,
             "splits": {"train": f"0:{episodes}"},
             "data_path": DATA_PATH,
-            "video_path": VIDEO_PATH if self.images == "video" else None,
+            "video_path": VIDEO_PATH if self.videos else None,
             "features": self.features(),
         }
 
@@ -185,16 +196,19 @@ def optional_feature(column: str) -> str:
 
 
 def image_features(spec: DatasetSpec) -> dict[str, Feature]:
-    return {feature_name(camera): _feature(spec, *size) for camera, size in spec.cameras.items()}
+    return {feature_name(camera): _feature(spec, camera, *size) for camera, size in spec.cameras.items()}
 
 
-def _feature(spec: DatasetSpec, height: int, width: int) -> Feature:
+def _feature(spec: DatasetSpec, camera: str, height: int, width: int) -> Feature:
+    kind = modality_of(camera)
     feature: Feature = {
-        "dtype": spec.images,
-        "shape": [height, width, 3],
+        "dtype": "video" if camera in spec.videos else "image",
+        "shape": [height, width, kind.channels],
         "names": ["height", "width", "channels"],
     }
-    if spec.images != "video":
+    if kind is DISTANCES:
+        return feature | {"info": {"is_depth_map": True, "depth_unit": "mm"}}
+    if feature["dtype"] != "video":
         return feature
     return feature | {
         "info": {

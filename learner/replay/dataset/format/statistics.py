@@ -50,15 +50,17 @@ def _describe_equal(values: Array) -> Array:
 
 
 def describe_images(images: Array) -> Array:
-    """Statistics over all pixels of an episode's images u1 (T, H, W, 3): f8 (9, 3), of values in [0, 1]."""
-    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(3)], axis=1)
-    levels, total = np.arange(256.0)[:, None], counts[:, 0].sum()
+    """Statistics over all pixels of an episode's images (T, H, W, C): f8 (9, C). Those of colours, u1, are of
+    values in [0, 1], those of depth, u2, in millimetres, as LeRobot has them."""
+    several, channels = np.iinfo(images.dtype).max + 1, range(images.shape[-1])
+    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=several) for c in channels], axis=1)
+    levels, total = np.arange(float(several))[:, None], counts[:, 0].sum()
     mean = (counts * levels).sum(0) / total
     std = np.sqrt((counts * (levels - mean) ** 2).sum(0) / total)
     below = counts.cumsum(0)
     ranks = [1, total, *(np.ceil(q * total) for q in QUANTILES.values())]
     lowest, highest, *quantiles = [np.argmax(below >= rank, axis=0) for rank in ranks]
-    return np.stack([lowest, highest, mean, std, *quantiles]) / 255
+    return np.stack([lowest, highest, mean, std, *quantiles]) / (255 if images.dtype == np.uint8 else 1)
 
 
 class MergedStatistics:
@@ -103,7 +105,7 @@ class MergedStatistics:
         return {
             feature: {
                 **{
-                    name: self._merged[i, at].reshape((3, 1, 1) if feature in images else (-1,)).tolist()
+                    name: self._merged[i, at].reshape((-1, 1, 1) if feature in images else (-1,)).tolist()
                     for i, name in enumerate(STATISTICS)
                 },
                 "count": [self.count],

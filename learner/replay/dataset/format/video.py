@@ -97,12 +97,14 @@ def _open(path: Path, mode: Literal["r", "w"] = "r") -> Any:
 
 
 def as_png(image: Array) -> bytes:
-    """u1 (H, W, 3) -> the bytes of a PNG file, exact to the bit."""
+    """u1 (H, W, 3), or u2 (H, W, 1) -> the bytes of a PNG file, exact to the bit."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    plane = image[..., 0] if image.shape[2] == 1 else image
+    Image.fromarray(plane).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def from_png(content: bytes) -> Array:
-    """u1 (H, W, 3) of a PNG file."""
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    """The inverse of `as_png`."""
+    image = Image.open(io.BytesIO(content))
+    return np.asarray(image)[..., None] if image.mode == "I;16" else np.asarray(image.convert("RGB"))
