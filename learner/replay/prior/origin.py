@@ -16,6 +16,8 @@ from learner.replay.prior.error import DemonstrationError
 SPEC_FILE = "spec.json"
 """In a run's folder, beside its replay: what its learner and actors agreed on."""
 _CONFIG_FILE = "config.yaml"
+_STEERING = "steering"
+"""Kind of algo=dsrl (`config.steering`), in whose runs the base plans from noise that a network chose."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Origin:
     env_id: str | None = None
     control_modes: tuple[str, ...] = ()
     base_fingerprint: str | None = None
-    """Of the base that a run was made with."""
+    """Of the base that a run was made with, if what it planned are its own plans: not from chosen noise."""
 
 
 class _Task(msgspec.Struct):
@@ -33,8 +35,13 @@ class _Task(msgspec.Struct):
     control_mode: str | None = None
 
 
+class _Algo(msgspec.Struct):
+    kind: str | None = None
+
+
 class _RunConfig(msgspec.Struct):
     task: _Task
+    algo: _Algo = msgspec.field(default_factory=_Algo)
 
 
 class _RunSpec(msgspec.Struct):
@@ -84,9 +91,10 @@ def origin_of_dataset(folder: Path, view: Path) -> Origin:
     run_dir = folder.resolve().parent
     if not ((run_dir / SPEC_FILE).is_file() and (run_dir / _CONFIG_FILE).is_file()):
         return Origin(task)
-    made = _read(run_dir / _CONFIG_FILE, _RunConfig).task
+    config = _read(run_dir / _CONFIG_FILE, _RunConfig)
+    made, planned_by = config.task, _read(run_dir / SPEC_FILE, _RunSpec).base_fingerprint
     modes = () if made.control_mode is None else (made.control_mode,)
-    return Origin(made.env_id or task, modes, _read(run_dir / SPEC_FILE, _RunSpec).base_fingerprint)
+    return Origin(made.env_id or task, modes, None if config.algo.kind == _STEERING else planned_by)
 
 
 def _read[T](path: Path, kind: type[T]) -> T:

@@ -199,6 +199,20 @@ def test_plans_of_a_base_that_was_trained_meanwhile_are_not_taken_for_those_of_t
     assert prior.columns["action"][0, 0, 0] != np.float32(0.9)
 
 
+def test_plans_from_chosen_noise_are_not_taken_for_the_bases_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    config = make_config(*WORDS)
+    base = base_alone(tmp_path / "run", config)
+    steering = msgspec.to_builtins(config)["algo"] | {"kind": "steering"}
+    made = msgspec.to_builtins(config) | {"algo": steering}
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(made))
+    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
+    prior = load_prior(prior_config(tmp_path / "run/replay"), base)
+    assert prior is not None and (prior.columns["base_plan"] == np.float32(0.9)).all()
+
+
 def test_a_replay_of_another_task_is_refused_unless_a_key_accepts_it(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     base = base_alone(tmp_path / "run", make_config(*WORDS, "task=stack_cube"))
