@@ -57,11 +57,13 @@ WORDS = (
     "task=pick_cube", "task.control_mode=pd_ee_delta_pos", "task.reward_mode=normalized_dense",
     "task.success_ends=false", "base=zero", "algo=ppo",
     "task.max_episode_steps=50", "algo.gamma=0.8", "algo.trace=0.9", "algo.hidden=[256,256,256]",
+    "algo.epochs=4", "algo.stop_at_kl=0.1",
     "learner.demos=null", "tracking=[]", "learner.stop_at=null", "learner.evaluation.videos=0",
     "learner.evaluation.every_s=100000",
 )  # fmt: skip
 ENVS, STEPS = 12, 170
 """Of the script: about as many decisions a batch as config/algo/ppo.yaml says."""
+_BOARD = "torch.utils.tensorboard"
 
 
 class AsTheirs:
@@ -115,19 +117,25 @@ def in_our_simulators(task: TaskConfig, seed: int) -> Iterator[None]:
     from mani_skill.utils import gym_utils
     from mani_skill.vector.wrappers import gymnasium as theirs
 
-    board = types.ModuleType("torch.utils.tensorboard")
+    board = types.ModuleType(_BOARD)
     board.SummaryWriter = Scalars  # pyright: ignore[reportAttributeAccessIssue]
+    # Not by patch.dict, which would also take away what is imported meanwhile.
+    before, sys.modules[_BOARD] = sys.modules.get(_BOARD), board
     made = {
         ENVS: make_environment(task, "physx_cpu", ENVS, seed, 2),
         1: make_environment(task, "physx_cpu", 1, seed),
     }
     with (
-        patch.dict(sys.modules, {"torch.utils.tensorboard": board}),
         patch.object(gymnasium, "make", lambda _, num_envs, **__: AsTheirs(made[num_envs])),
         patch.object(theirs, "ManiSkillVectorEnv", lambda envs, *_, **__: envs),
         patch.object(gym_utils, "find_max_episode_steps_value", lambda _: task.max_episode_steps),
     ):
-        yield
+        try:
+            yield
+        finally:
+            del sys.modules[_BOARD]
+            if before is not None:
+                sys.modules[_BOARD] = before
 
 
 def train_peer(script: Path, config: Config, seed: int, folder: Path) -> tuple[Any, dict[str, float], float]:

@@ -1,6 +1,6 @@
 """Frames a second of PPO from simulator to new weights and back (some minutes).
 
-ours: a run of algo=ppo, with an actor and a learner in processes of their own, journal and dataset.
+ours: a run of algo=ppo, with two actors and a learner in processes of their own, journal and dataset.
 peer: stable-baselines3's PPO with SubprocVecEnv in the same simulators, with the same network, batches and
 epochs; of several numbers of sub-environments the fastest counts. Sides in turns; the first batch of each
 does not count.
@@ -43,7 +43,7 @@ WORDS = (
     "algo=ppo", "base=zero", "learner.demos=null", "tracking=[]", "learner.stop_at=null",
     "learner.log_every_s=0.5", "learner.evaluation.videos=0", "learner.evaluation.episodes=1",
     "learner.evaluation.every_s=100000",
-    "actor.count=1", "actor.num_envs=8", "actor.nice=0",
+    "actor.nice=0",
 )  # fmt: skip
 
 

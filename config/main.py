@@ -92,6 +92,11 @@ class Config(Section, frozen=True):
             self._require_whole_plans(self.algo)
 
     def _require_whole_plans(self, algo: SteeringConfig) -> None:
+        if not isinstance(self.base, DiffusionBaseConfig) or self.base.pad_obs_to is not None:
+            raise ValueError(
+                f"algo={algo.name} chooses the noise of a diffusion policy: set base=diffusion, and "
+                "base.pad_obs_to=null"
+            )
         if algo.residual_every != self.base.act_horizon:
             raise ValueError(
                 f"algo.residual_every must be base.act_horizon={self.base.act_horizon} for algo={algo.name}, "

@@ -67,7 +67,7 @@ class WithPictures(gymnasium.Wrapper):
             cameras = [name for name in names if not depths_in([name])]
             raise TaskError(
                 f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: it has the cameras "
-                f"{cameras}, not {missing}"
+                f"{cameras}, each also as <camera>_depth, not {missing}"
             )
         self.observation_space = gymnasium.spaces.Dict({STATE: env.observation_space, **picture_spaces(task)})
 

@@ -153,4 +153,5 @@ def _millimetres(buffer: NDArray[np.float32], camera: Any) -> Picture:
     camera of MuJoCo's scene."""
     near, far = camera.frustum_near, camera.frustum_far
     metres = near + buffer * (far - near) if camera.orthographic else near / (1 - buffer * (1 - near / far))
-    return (1000 * metres).round().clip(0, _FARTHEST).astype(np.uint16)[..., None]
+    millimetres = (1000 * metres).round().clip(0, _FARTHEST)
+    return np.where(buffer < 1, millimetres, _FARTHEST).astype(np.uint16)[..., None]

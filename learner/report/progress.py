@@ -61,7 +61,8 @@ class RunProgress:
         """From the first experience to the end of training."""
         if self._started_s is None:
             return self._elapsed_s
-        return (self._trained_s or self._last_point_s) - self._started_s
+        newest_s = max(self._last_received_s or self._started_s, self._last_point_s)
+        return (newest_s if self._trained_s is None else self._trained_s) - self._started_s
 
     @property
     def behaviour(self) -> float:
@@ -106,7 +107,8 @@ class RunProgress:
     ) -> None:
         """Count one message of experience.
         `by_hand`: final rows whose episodes are not the policy's alone."""
-        if self._started_s is None:
+        # Of what arrives after training was over, no time counts.
+        if self._started_s is None and self._trained_s is None:
             self._started_s = now_s - self._elapsed_s
         self._last_received_s = now_s
         self.frames += int(columns["frames"].sum())

@@ -88,6 +88,8 @@ def test_residual_recipes_learn_from_the_sparse_reward_alone() -> None:
         ("algo.mask_by=success", "mask_by must be decisions"),
         ("algo.residual_every=2", "algo.residual_every must be base.act_horizon=4"),
         ("learner.interventions=true", "set actor.intervene=null"),
+        ("base=zero", "algo=dsrl chooses the noise of a diffusion policy: set base=diffusion"),
+        ("base.pad_obs_to=50", "and base.pad_obs_to=null"),
     ],
 )
 def test_what_does_not_go_with_chosen_noise_is_refused(word: str, said: str) -> None:

@@ -176,3 +176,21 @@ def test_the_truth_is_told_beside_what_a_classifier_says():
     )
     point = progress.add_evaluation(judged)
     assert (point["true_success_full"], point["false_success_share_full"]) == (0.25, 0.75)
+
+
+def test_the_time_of_a_run_goes_on_after_a_restart_and_ends_with_training():
+    first = RunProgress(make_config())
+    first.count(one_episode(True), 7, now_s=100.0)
+    assert first.point_if_due(100.5, updates=0) is not None
+    first.count(one_episode(True), 7, now_s=104.0)  # nearer than the next point
+    second = RunProgress(make_config())
+    second.load_state(first.state())
+    assert second.wall_s == 4.0
+    second.trained(20.0, updates=1)
+    second.count(one_episode(True), 7, now_s=21.0)
+    assert second.wall_s == 4.0
+    third = RunProgress(make_config())
+    third.load_state(first.state())
+    third.count(one_episode(True), 7, now_s=50.0)
+    third.trained(53.0, updates=1)
+    assert third.wall_s == 7.0
