@@ -65,9 +65,10 @@ class WithPictures(gymnasium.Wrapper):
         missing = [camera for camera in task.cameras if camera not in names]
         if missing:
             cameras = [name for name in names if not depths_in([name])]
+            also = ", each also as <camera>_depth" if depths_in(names) else ""
             raise TaskError(
                 f"task.cameras={list(task.cameras)} do not fit task.env_id={task.env_id}: it has the cameras "
-                f"{cameras}, each also as <camera>_depth, not {missing}"
+                f"{cameras}{also}, not {missing}"
             )
         self.observation_space = gymnasium.spaces.Dict({STATE: env.observation_space, **picture_spaces(task)})
 
