@@ -2,8 +2,8 @@
 
 ours: a run of algo=ppo, with two actors and a learner in processes of their own, journal and dataset.
 peer: stable-baselines3's PPO with SubprocVecEnv in the same simulators, with the same network, batches and
-epochs; of several numbers of sub-environments the fastest counts. Sides in turns; the first batch of each
-does not count.
+epochs. Of each side the fastest of several numbers of sub-environments counts. Sides in turns; the first batch
+of each does not count.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from learner.folder import make_run_dir
 KEYS = {
     "task": "that was played",
     "rounds": "of both sides",
-    "ours": "frames/s of the run, median",
+    "ours": "frames/s of the run with its best number of sub-environments, median",
+    "ours_envs": "that number, of each of the two actors",
     "peer": "frames/s of stable-baselines3 with its best number of sub-environments, median",
     "peer_envs": "that number",
     "ratio": "ours / peer",
@@ -126,7 +127,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--task", default="pendulum", help="%(default)s by default")
     parser.add_argument("--rounds", type=int, default=3, help="%(default)s by default")
     parser.add_argument("--frames", type=int, default=40_000, help="of each side; %(default)s by default")
-    parser.add_argument("--peer-envs", type=int, nargs="+", default=[2, 8], help="to try; 2 and 8 by default")
+    parser.add_argument("--envs", type=int, nargs="+", default=[6, 16], help="of each actor; 6 and 16")
+    parser.add_argument("--peer-envs", type=int, nargs="+", default=[2, 8, 16], help="2, 8 and 16")
     parser.add_argument("overrides", nargs="*", help="of our run: key=value")
     print_result(measure(parser.parse_args(argv)), KEYS)
 
@@ -138,23 +140,31 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     config = compose_config(words)
     if not isinstance(config.algo, PpoConfig):
         raise UsageError(f"algo={config.algo.name}: this measures ppo")
-    ours, peers = list[float](), {envs: list[float]() for envs in args.peer_envs}
+    ours, peers = ({envs: list[float]() for envs in tried} for tried in (args.envs, args.peer_envs))
     for _ in range(args.rounds):
         for envs, rates in peers.items():
             rates.append(play_peer(config, config.algo, envs, args.frames))
-        with tempfile.TemporaryDirectory() as folder:
-            ours.append(play(words, Path(folder)))
-        print(f"ours {ours[-1]:.0f}, peer {peers}", file=sys.stderr)  # noqa: T201
-    best = max(peers, key=lambda envs: statistics.median(peers[envs]))
-    peer = statistics.median(peers[best])
+        for envs, rates in ours.items():
+            with tempfile.TemporaryDirectory() as folder:
+                rates.append(play([*words, f"actor.num_envs={envs}"], Path(folder)))
+        print(f"ours {ours}, peer {peers}", file=sys.stderr)  # noqa: T201
+    (our_envs, our_rate), (peer_envs, peer_rate) = fastest(ours), fastest(peers)
     return {
         "task": args.task,
         "rounds": args.rounds,
-        "ours": round(statistics.median(ours)),
-        "peer": round(peer),
-        "peer_envs": best,
-        "ratio": round(statistics.median(ours) / peer, 2),
+        "ours": round(our_rate),
+        "ours_envs": our_envs,
+        "peer": round(peer_rate),
+        "peer_envs": peer_envs,
+        "ratio": round(our_rate / peer_rate, 2),
     }
+
+
+def fastest(rates: dict[int, list[float]]) -> tuple[int, float]:
+    """The number of sub-environments with the largest median, and that median."""
+    medians = {envs: statistics.median(each) for envs, each in rates.items()}
+    best = max(medians, key=lambda envs: medians[envs])
+    return best, medians[best]
 
 
 if __name__ == "__main__":

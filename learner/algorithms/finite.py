@@ -12,6 +12,9 @@ from config.process import FailedError
 # Adam keeps squares, and those of larger numbers overflow float32.
 LARGEST = 1e18
 
+# As in torch.nn.utils.clip_grad_norm_.
+_CLIP_EPSILON = 1e-6
+
 
 class NonFinite(NamedTuple):
     """The first step that was skipped."""
@@ -36,9 +39,24 @@ class FiniteSteps(Protocol):
     """Steps of Adam. The first whose loss or gradient is not finite is skipped, and so are all after it: no
     weight, moving average or state of the optimiser ever gets such a value."""
 
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
+    def step(
+        self,
+        optimizer: torch.optim.Adam,
+        loss: Tensor,
+        network: str,
+        update: int,
+        *,
+        largest_norm: float | None = None,
+    ) -> bool:
         """Make a step of `optimizer`, whose gradients are those of `loss`, unless it must be skipped.
-        `network`, `update`: what the step is called. False if it is known to be skipped."""
+
+        Args:
+            network, update: what the step is called.
+            largest_norm: gradients whose norm together is larger are scaled to it first, as
+                `torch.nn.utils.clip_grad_norm_` does; the norm that is looked at is that before.
+
+        Returns False if it is known to be skipped.
+        """
         ...
 
     def first_skipped(self) -> NonFinite | None:
@@ -57,11 +75,22 @@ class CheckedSteps:
     def __init__(self) -> None:
         self._skipped: NonFinite | None = None
 
-    def step(self, optimizer: torch.optim.Optimizer, loss: Tensor, network: str, update: int) -> bool:
-        size, norm = loss.item(), _norm_on_cpu(_gradients(optimizer))
+    def step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        network: str,
+        update: int,
+        *,
+        largest_norm: float | None = None,
+    ) -> bool:
+        gradients = _gradients(optimizer)
+        size, norm = loss.item(), _norm_on_cpu(gradients)
         if self._skipped is None and not abs(size) + norm < LARGEST:
             self._skipped = NonFinite(update, network, size, norm)
         if self._skipped is None:
+            if largest_norm is not None and norm > largest_norm:
+                torch._foreach_mul_(gradients, largest_norm / (norm + _CLIP_EPSILON))
             optimizer.step()
         return self._skipped is None
 
@@ -78,8 +107,19 @@ class DeferredSteps:
         self._steps: list[tuple[int, str, Tensor]] = []
 
     @torch.no_grad()
-    def step(self, optimizer: torch.optim.Adam, loss: Tensor, network: str, update: int) -> bool:
-        norm = get_total_norm(_gradients(optimizer))
+    def step(
+        self,
+        optimizer: torch.optim.Adam,
+        loss: Tensor,
+        network: str,
+        update: int,
+        *,
+        largest_norm: float | None = None,
+    ) -> bool:
+        gradients = _gradients(optimizer)
+        norm = get_total_norm(gradients)
+        if largest_norm is not None:
+            torch._foreach_mul_(gradients, (largest_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0))
         self._blocked = torch.maximum(self._blocked, (~(loss.abs() + norm < LARGEST)).float())
         self._steps.append((update, network, torch.stack([loss, norm, self._blocked])))
         setattr(optimizer, "found_inf", self._blocked)  # noqa: B010  # torch has no type for it

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from actor.policy.gaussian import GaussianResidual
 from config.on_policy import OnPolicyConfig
@@ -68,7 +68,9 @@ class OnPolicy:
             self.is_enough = True
             return {"kl": lambda: policy.kl}
         rest, figures = self.other_losses(batch, log_prob)
-        loss = policy.loss + rest - self.algo.entropy_weight * self.actor.entropy()
+        loss = policy.loss + rest
+        if self.algo.entropy_weight:
+            loss = loss - self.algo.entropy_weight * self.actor.entropy()
         self._step(loss)
         return figures | self._figures(policy)
 
@@ -128,11 +130,12 @@ class OnPolicy:
         return content | {"observation": self.actor.sight(rows["observation"].to(self.device))}
 
     def _step(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()
-        if self.algo.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self.algo.grad_clip)
-        self._steps.step(self._optimizer, loss.detach(), "policy", self.updates)
+        self._steps.step(
+            self._optimizer, loss.detach(), "policy", self.updates, largest_norm=self.algo.grad_clip
+        )
 
     def _figures(self, policy: PolicyLoss) -> Figures:
         deviation = self.actor.log_std.detach().exp().mean()

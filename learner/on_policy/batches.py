@@ -23,6 +23,7 @@ class Minibatches:
         self._rng = torch.Generator().manual_seed(seed)
         self._content: dict[str, Tensor] = {}
         self._order = torch.zeros(0, dtype=torch.int64)
+        self._shuffled: dict[str, Tensor] = {}
         self._drawn = 0
         self._recent: deque[dict[str, Tensor]] = deque(maxlen=_REMEMBERED)
 
@@ -49,11 +50,11 @@ class Minibatches:
         pieces = self._pieces
         piece = self._drawn % pieces
         if piece == 0:
-            self._order = torch.randperm(self._rows, generator=self._rng)
+            self._shuffle(torch.randperm(self._rows, generator=self._rng))
         # Equal pieces, to one row: a small last one would weigh its rows more than the others.
-        rows = self._order[self._rows * piece // pieces : self._rows * (piece + 1) // pieces]
+        rows = slice(self._rows * piece // pieces, self._rows * (piece + 1) // pieces)
         self._drawn += 1
-        batch = {name: values[rows.to(values.device)] for name, values in self._content.items()}
+        batch = {name: values[rows] for name, values in self._shuffled.items()}
         self._recent.append(batch)
         return batch
 
@@ -74,8 +75,15 @@ class Minibatches:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self._collector.load_state(state["collector"])
-        self._content, self._order, self._drawn = dict(state["content"]), state["order"], state["drawn"]
+        self._content, self._drawn = dict(state["content"]), state["drawn"]
         self._rng.set_state(state["rng"])
+        if self._content and self._drawn:
+            self._shuffle(state["order"])
+
+    def _shuffle(self, order: Tensor) -> None:
+        """Once an epoch: to choose an update's rows from each column costs more than its arithmetic."""
+        self._order = order
+        self._shuffled = {name: values[order.to(values.device)] for name, values in self._content.items()}
 
     @property
     def _rows(self) -> int:

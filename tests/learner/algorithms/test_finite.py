@@ -120,3 +120,28 @@ def test_a_temperature_of_zero_is_finite_and_any_other_infinite_logarithm_is_not
     assert non_finite_value({"log_temperature": torch.tensor(INF)}) == "log_temperature is inf"
     named = {"actor": {"parts": [torch.ones(2), torch.tensor([[1.0, NAN]])]}, "step": torch.tensor(3)}
     assert non_finite_value(named) == "actor.parts.1[0, 1] is nan"
+
+
+@pytest.mark.parametrize("steps", [CheckedSteps, deferred])
+@pytest.mark.parametrize("largest", [0.5, 1e6])
+def test_a_step_with_a_largest_norm_is_that_of_clipped_gradients(
+    steps: Callable[[], FiniteSteps], largest: float
+) -> None:
+    inputs = torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    made = []
+    for own in (True, False):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 1))
+        # The first steps of Adam do not depend on the size of a gradient unless its epsilon is large.
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.1, eps=1.0, fused=True)
+        finite = steps()
+        for update in range(3):
+            optimizer.zero_grad()
+            loss = (10 * network(inputs)).square().mean()
+            loss.backward()
+            if not own:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), largest)
+            finite.step(optimizer, loss.detach(), "policy", update, largest_norm=largest if own else None)
+        made.append([parameter.detach() for parameter in network.parameters()])
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
