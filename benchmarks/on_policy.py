@@ -2,8 +2,8 @@
 
 ours: a run of algo=ppo, with two actors and a learner in processes of their own, journal and dataset.
 peer: stable-baselines3's PPO with SubprocVecEnv in the same simulators, with the same network, batches and
-epochs. Of each side the fastest of several numbers of sub-environments counts. Sides in turns; the first batch
-of each does not count.
+epochs. Of several numbers of sub-environments, the fastest of each side counts. Sides in turns; the first
+batch of each does not count.
 """
 
 import argparse

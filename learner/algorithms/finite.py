@@ -90,7 +90,7 @@ class CheckedSteps:
             self._skipped = NonFinite(update, network, size, norm)
         if self._skipped is None:
             if largest_norm is not None and norm > largest_norm:
-                torch._foreach_mul_(gradients, largest_norm / (norm + _CLIP_EPSILON))
+                _scale(gradients, largest_norm / (norm + _CLIP_EPSILON))
             optimizer.step()
         return self._skipped is None
 
@@ -119,7 +119,7 @@ class DeferredSteps:
         gradients = _gradients(optimizer)
         norm = get_total_norm(gradients)
         if largest_norm is not None:
-            torch._foreach_mul_(gradients, (largest_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0))
+            _scale(gradients, (largest_norm / (norm + _CLIP_EPSILON)).clamp(max=1.0))
         self._blocked = torch.maximum(self._blocked, (~(loss.abs() + norm < LARGEST)).float())
         self._steps.append((update, network, torch.stack([loss, norm, self._blocked])))
         setattr(optimizer, "found_inf", self._blocked)  # noqa: B010  # torch has no type for it
@@ -140,6 +140,11 @@ class DeferredSteps:
 def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _scale(gradients: list[Tensor], factor: Tensor | float) -> None:
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def _norm_on_cpu(gradients: list[Tensor]) -> float:
