@@ -37,7 +37,7 @@ class GaussianResidual(ResidualActor):
     def log_prob(self, observation: Tensor, base_plan: Tensor, residual: Tensor) -> Tensor:
         """Of residuals (B, k * A) that were drawn: (B,)."""
         mean, log_std = self(observation, base_plan)
-        return _log_density((self.gathered(residual) - mean) / log_std.exp(), log_std)
+        return Drawn(self.gathered(residual), mean, log_std).log_prob
 
     def entropy(self) -> Tensor:
         """Of each decision's distribution: one number."""
@@ -45,6 +45,21 @@ class GaussianResidual(ResidualActor):
 
     def _sampled(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> ResidualSample:
         return ResidualSample(self.spread(mean + log_std.exp() * noise), _log_density(noise, log_std))
+
+
+class Drawn:
+    """What a Gaussian of `mean` (B, outputs) and `log_std` (outputs,) has drawn: (B, outputs)."""
+
+    def __init__(self, drawn: Tensor, mean: Tensor, log_std: Tensor) -> None:
+        self._inverse = (-log_std).exp()
+        self._noise = (drawn - mean) * self._inverse
+        self.log_prob = _log_density(self._noise, log_std)
+        """(B,)"""
+
+    def gradients(self, by_log_prob: Tensor) -> tuple[Tensor, Tensor]:
+        """By mean and log standard deviation, of what has this gradient (B,) by `log_prob`."""
+        by_row = by_log_prob[:, None]
+        return by_row * self._noise * self._inverse, (by_row * (self._noise.square() - 1)).sum(0)
 
 
 def _log_density(noise: Tensor, log_std: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from actor.policy.gaussian import GaussianResidual
+from actor.policy.gaussian import Drawn, GaussianResidual
 from config.on_policy import OnPolicyConfig
 from learner.algorithms.contract import BaseWeights, Figures
 from learner.algorithms.finite import NonFinite, finite_steps
@@ -27,6 +27,17 @@ class Prepared(NamedTuple):
     and what else the algorithm reads."""
     left: Rows
     """What cannot be used yet."""
+
+
+class Rest(NamedTuple):
+    """A part of a loss, with its gradients."""
+
+    loss: Tensor
+    by_log_prob: Tensor | float
+    """(B,), by the new policy's log-probabilities; 0.0: it does not depend on them."""
+    gradients: dict[Tensor, Tensor]
+    """By what other networks gave."""
+    figures: Figures
 
 
 class OnPolicy:
@@ -61,20 +72,24 @@ class OnPolicy:
     def update(self, batch: dict[str, Tensor]) -> Figures:
         """A step from some rows of a batch, unless the policy is too far from the one that acted."""
         self.updates += 1
-        log_prob = self.actor.log_prob(batch["observation"], batch["base_plan"], batch["residual"])
-        policy = policy_loss(log_prob, batch["log_prob"], batch["advantage"], self.algo.clip)
+        mean, log_std = self.actor(batch["observation"], batch["base_plan"])
+        with torch.no_grad():
+            drawn = Drawn(self.actor.gathered(batch["residual"]), mean, log_std)
+        policy = policy_loss(drawn.log_prob, batch["log_prob"], batch["advantage"], self.algo.clip)
         limit = self.algo.stop_at_kl
         if limit is not None and policy.kl.item() > limit:
             self.is_enough = True
             return {"kl": lambda: policy.kl}
-        rest, figures = self.other_losses(batch, log_prob)
-        loss = policy.loss + rest
-        if self.algo.entropy_weight:
-            loss = loss - self.algo.entropy_weight * self.actor.entropy()
-        self._step(loss)
-        return figures | self._figures(policy)
+        rest = self.other_losses(batch, drawn.log_prob)
+        by_mean, by_log_std = drawn.gradients(policy.by_log_prob + rest.by_log_prob)
+        weight = self.algo.entropy_weight  # of the entropy, which grows as fast as each log_std
+        self._step(
+            policy.loss + rest.loss - weight * self.actor.entropy().detach(),
+            {mean: by_mean, log_std: by_log_std - weight} | rest.gradients,
+        )
+        return rest.figures | self._figures(policy)
 
-    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> tuple[Tensor, Figures]:
+    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> Rest:
         """What is added to the policy's loss."""
         raise NotImplementedError
 
@@ -129,19 +144,18 @@ class OnPolicy:
         content = {name: rows[name].to(self.device) for name in ("base_plan", "residual", "log_prob")}
         return content | {"observation": self.actor.sight(rows["observation"].to(self.device))}
 
-    def _step(self, loss: Tensor) -> None:
+    def _step(self, loss: Tensor, gradients: Mapping[Tensor, Tensor]) -> None:
+        """`gradients`: of the loss by what networks gave."""
         for parameter in self._parameters:
             parameter.grad = None
-        loss.backward()
-        self._steps.step(
-            self._optimizer, loss.detach(), "policy", self.updates, largest_norm=self.algo.grad_clip
-        )
+        torch.autograd.backward([*gradients], [*gradients.values()])
+        self._steps.step(self._optimizer, loss, "policy", self.updates, largest_norm=self.algo.grad_clip)
 
     def _figures(self, policy: PolicyLoss) -> Figures:
         deviation = self.actor.log_std.detach().exp().mean()
         return {
-            "loss/actor": lambda: policy.loss.detach(),
-            "clipped": lambda: policy.clipped,
+            "loss/actor": lambda: policy.loss,
+            "clipped": lambda: policy.clipped(self.algo.clip),
             "kl": lambda: policy.kl,
             "policy_std": lambda: deviation,
         }

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from config.on_policy import GrpoConfig
 from learner.algorithms.contract import Figures
-from learner.on_policy.algorithm import OnPolicy, Prepared
+from learner.on_policy.algorithm import OnPolicy, Prepared, Rest
 from learner.on_policy.estimates import group_advantages
-from learner.on_policy.losses import divergence
+from learner.on_policy.losses import reference_loss
 from learner.on_policy.rows import Rows, chosen, followed, in_order
 
 
@@ -55,11 +55,13 @@ class GRPO(OnPolicy):
         content["advantage"] = advantage[episode][learned].to(self.device)
         return Prepared(content, chosen(rows, ~used[episode]))
 
-    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> tuple[Tensor, Figures]:
-        if not self.algo.reference_weight:
-            return log_prob.new_zeros(()), {}
-        apart = divergence(log_prob, batch["reference_log_prob"]).mean()
-        return self.algo.reference_weight * apart, {"kl_reference": lambda: apart.detach()}
+    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> Rest:
+        weight = self.algo.reference_weight
+        if not weight:
+            return Rest(log_prob.new_zeros(()), 0.0, {}, {})
+        apart = reference_loss(log_prob, batch["reference_log_prob"])
+        figures: Figures = {"kl_reference": lambda: apart.loss}
+        return Rest(weight * apart.loss, weight * apart.gradient, {}, figures)
 
     def state(self) -> dict[str, Any]:
         counts = {"groups": self.groups, "without_spread": self.without_spread}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from config.on_policy import PpoConfig
 from learner.algorithms.contract import Figures
-from learner.on_policy.algorithm import OnPolicy, Prepared
+from learner.on_policy.algorithm import OnPolicy, Prepared, Rest
 from learner.on_policy.estimates import advantages, normalised
 from learner.on_policy.losses import value_loss
 from learner.on_policy.rows import Rows, chosen, followed, in_order
@@ -54,11 +54,11 @@ class PPO(OnPolicy):
         self.figures = {"value_explains": 1 - unexplained.item(), "return_mean": wanted.mean().item()}
         return Prepared(content, chosen(rows, ~known))
 
-    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> tuple[Tensor, Figures]:
-        loss = value_loss(
-            self.value(batch["observation"]), batch["value"], batch["wanted"], self.algo.value_clip
-        )
-        return self.algo.value_weight * loss, {"loss/value": lambda: loss.detach()}
+    def other_losses(self, batch: dict[str, Tensor], log_prob: Tensor) -> Rest:
+        value, weight = self.value(batch["observation"]), self.algo.value_weight
+        found = value_loss(value, batch["value"], batch["wanted"], self.algo.value_clip)
+        figures: Figures = {"loss/value": lambda: found.loss}
+        return Rest(weight * found.loss, 0.0, {value: weight * found.gradient}, figures)
 
     def finish(self, content: Mapping[str, Tensor]) -> None:
         super().finish(content)
