@@ -127,8 +127,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         (home / ".env").write_text("WANDB_NOTES='of the environment'\n")
         patch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.1")
         loggers = [logging.getLogger(name) for name in ("learner.tracking", "launch")]
+        levels = [logger.level for logger in loggers]
         for logger in loggers:
-            patch.setattr(logger, "level", logging.INFO)
+            logger.setLevel(logging.INFO)  # which forgets what an earlier test was told of this level
             logger.addHandler(lines)
         config = compose_config([f"runs_dir={home}", "name=run", *(f"learner.{word}" for word in words)])
         record(config.run_dir, *words, has_launcher=True)
@@ -136,7 +137,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         for _ in range(2):
             patch.delenv("WANDB_NOTES", raising=False)  # the launcher is another process
             send_results(config.run_dir, config, threading.Event(), loggers[1])
-        for logger in loggers:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
             logger.removeHandler(lines)
         yield Shown(config.run_dir, [lines.queue.get().getMessage() for _ in range(lines.queue.qsize())])
 
