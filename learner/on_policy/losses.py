@@ -62,8 +62,9 @@ def policy_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip:
 def reference_loss(log_prob: Tensor, reference: Tensor) -> Loss:
     """The mean `divergence` of rows (B,) from a reference policy; gradient by `log_prob`."""
     apart = reference - log_prob
-    gradient = (1 - apart.exp()) * (apart.abs() <= _MOST_APART) / len(apart)
-    return Loss(divergence(log_prob, reference).mean(), gradient.nan_to_num())
+    near = apart.clamp(-_MOST_APART, _MOST_APART)
+    gradient = (1 - near.exp()) * (near == apart) / len(apart)
+    return Loss(divergence(log_prob, reference).mean(), gradient)
 
 
 def divergence(log_prob: Tensor, other: Tensor) -> Tensor:

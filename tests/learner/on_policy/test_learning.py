@@ -180,3 +180,35 @@ def _copied(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {name: _copied(value) for name, value in state.items()}
     return [_copied(value) for value in state] if isinstance(state, list) else state
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_an_update_has_the_gradients_of_the_whole_loss(algo: str) -> None:
+    weights = ("algo.entropy_weight=0.3", "algo.grad_clip=null", "algo.stop_at_kl=null")
+    run = started(algo, *weights, *(["algo.value_clip=0.2"] if algo == "ppo" else []))
+    algorithm = run.training.algorithm
+    assert isinstance(algorithm, PPO | GRPO)
+    feed(run, 0)
+    run.training.batches.begin()
+    batch = run.training.batches.next()
+    with torch.no_grad():
+        algorithm.actor._log_std.add_(torch.linspace(-0.1, 0.1, len(algorithm.actor._log_std)))
+    mean, log_std = algorithm.actor(batch["observation"], batch["base_plan"])
+    drawn = algorithm.actor.gathered(batch["residual"])
+    log_prob = torch.distributions.Normal(mean, log_std.exp()).log_prob(drawn).sum(-1)
+    ratio, gain = (log_prob - batch["log_prob"]).exp(), batch["advantage"]
+    clip = algorithm.algo.clip
+    loss = -torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain).mean()
+    loss = loss - 0.3 * algorithm.actor.entropy()
+    if isinstance(algorithm, PPO):
+        value = algorithm.value(batch["observation"])
+        near = batch["value"] + (value - batch["value"]).clamp(-0.2, 0.2)
+        errors = ((each - batch["wanted"]).square() for each in (value, near))
+        loss = loss + algorithm.algo.value_weight * torch.maximum(*errors).mean() / 2
+    else:
+        apart = batch["reference_log_prob"] - log_prob
+        loss = loss + 0.1 * (apart.exp() - 1 - apart).mean()
+    expected = torch.autograd.grad(loss, algorithm._parameters)
+    algorithm.update(batch)
+    for parameter, gradient in zip(algorithm._parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
