@@ -72,6 +72,7 @@ class ResidualSAC:
             self._adam([self.log_temperature], algo.critic_lr) if algo.learn_temperature else None
         )
         self._steps = finite_steps(self.device)
+        self._scaled = algo.scale_observations == "off"
         self.updates = 0
 
     @property
@@ -83,6 +84,7 @@ class ResidualSAC:
         """All that the next update depends on but its batch."""
         return {
             "updates": self.updates,
+            "scaled": self._scaled,
             **self.networks(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
             "rng": self._rng.get_state(),
@@ -106,6 +108,8 @@ class ResidualSAC:
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
+        # Releases before had no such word: what they began goes on as it is.
+        self._scaled |= state.get("scaled", True)
 
     def published(self) -> Mapping[str, Tensor]:
         """The residual's weights: all that actors need, never the frozen base."""
@@ -136,11 +140,15 @@ class ResidualSAC:
         """Scale what the networks see to zero mean and unit deviation of rows (M, O + E)."""
         critics = (self.critic, self.target_critic)
         self._sights.scale(observation.to(self.device), self.actor, critics)
+        self._scaled = True
 
     def update(self, batch: Batch) -> Figures:
         """One update from a batch with the fields of `TransitionBatch`; returns its figures.
 
-        It and all later ones change no weight if a loss or a gradient is not finite: see `first_skipped`."""
+        It and all later ones change no weight if a loss or a gradient is not finite: see `first_skipped`.
+        Where nothing has scaled observations yet, the first batch does (algo.scale_observations)."""
+        if not self._scaled:
+            self.scale_observations(self._ranks.joint(batch["observation"]))
         batch = self._seen(batch)
         self.updates += 1
         figures = self._step_critic(batch)

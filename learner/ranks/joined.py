@@ -112,6 +112,13 @@ class Joined(Prepared):
     def own(self, joint: Tensor, dim: int = 0) -> Tensor:
         return joint.chunk(self.size, dim)[self.rank]
 
+    def joint(self, own: Tensor) -> Tensor:
+        sent = own.cpu().contiguous()
+        parts = [torch.empty_like(sent) for _ in range(self.size)]
+        with self._together():
+            dist.all_gather(parts, sent, group=self._group)
+        return torch.cat(parts).to(own.device)
+
     def average(self, optimizer: torch.optim.Optimizer, losses: Sequence[Tensor]) -> Tensor:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad.reshape(-1) for parameter in parameters]

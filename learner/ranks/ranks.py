@@ -52,6 +52,10 @@ class Ranks:
         """This rank's rows of what all ranks have drawn alike, for the joint batch."""
         return joint
 
+    def joint(self, own: Tensor) -> Tensor:
+        """The rows of all ranks, given this rank's."""
+        return own
+
     def pieces(self, batch: Batch) -> Sequence[Batch]:
         """Equal parts whose gradients are added up, so that a batch needs less memory."""
         return (batch,)
