@@ -107,16 +107,12 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
         return None
     algo = config.algo
     assert isinstance(algo, AlgoConfig), f"algo={algo.name} learns from no decisions"
-    if base.cameras:
-        raise RunError(
-            f"base {config.base.path} looks at {', '.join(base.cameras)}, prior data gives it states alone: "
-            "set learner.demos=null algo.prior_fraction=0"
-        )
     require_prior_sources(config)
     plan_key = msgspec.json.encode(config.base).decode()
     wanted = wanted_by(config)
     sources = config.prior_sources
-    return join_prior([read_prior(source, base, plan_key, algo, wanted) for source in sources])
+    size = config.task.camera_size
+    return join_prior([read_prior(source, base, plan_key, algo, wanted, size) for source in sources])
 
 
 def make_ring(

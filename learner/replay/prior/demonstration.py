@@ -24,7 +24,8 @@ class Demonstration:
     base_actions: Array | None = None
     """f4 (T, A), in a run's replay: what its base planned."""
     pictures: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    """Of each camera u1 (T, height, width, 3), what it showed before each action; readers give none."""
+    """Of each camera u1 (T, height, width, 3), what it showed before each action. Readers give none:
+    `learner.replay.prior.pictures` adds them."""
 
     @property
     def taken(self) -> Array:

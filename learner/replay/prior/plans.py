@@ -13,6 +13,7 @@ import torch
 
 from actor.policy.contract import BasePolicy
 from actor.policy.features import FeaturedBase, rounded
+from actor.policy.images import Images, tensor_of
 from actor.policy.noise import Use, keys_at
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.demonstration import Demonstration
@@ -41,8 +42,8 @@ def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
     """The base's open-loop plans at the episode's own states, one every `act_horizon` frames, as if the base
     had executed them.
     `number`: of the episode in its data: the plans' noise depends on it, and not on a run's seed."""
-    frames, histories = _histories(base, episode, base.act_horizon)
-    planned = base.plan(histories, keys_at(number, frames, Use.BASE))
+    frames, histories, images = _histories(base, episode, base.act_horizon)
+    planned = base.plan(histories, keys_at(number, frames, Use.BASE), images)
     plans = np.asarray(planned.cpu(), np.float32)
     return Plans(plans[:-1].reshape(-1, base.action_dim), plans[-1])
 
@@ -50,16 +51,20 @@ def plans_along(base: BasePolicy, episode: Demonstration, number: int) -> Plans:
 @torch.no_grad()
 def features_along(base: FeaturedBase, episode: Demonstration, every: int) -> Features:
     """The base's features at the episode's own states, one every `every` frames, and at its end."""
-    found = np.asarray(rounded(base.features(_histories(base, episode, every)[1])).cpu(), np.float16)
+    _, histories, images = _histories(base, episode, every)
+    found = np.asarray(rounded(base.features(histories, images)).cpu(), np.float16)
     return Features(found[:-1], found[-1])
 
 
-def _histories(base: BasePolicy, episode: Demonstration, every: int) -> tuple[Array, torch.Tensor]:
-    """One frame every `every` and the episode's end, and what is seen there."""
+def _histories(base: BasePolicy, episode: Demonstration, every: int) -> tuple[Array, torch.Tensor, Images]:
+    """One frame every `every` and the episode's end, and what is seen there. There is no picture of the end:
+    the one before the last action is used twice."""
     frames = np.append(np.arange(0, len(episode.actions), every), len(episode.actions))
     # In an episode shorter than the history, the first observation fills it.
     seen = np.clip(frames[:, None] + np.arange(1 - base.obs_horizon, 1), 0, None)
-    return frames, torch.tensor(episode.observations[seen])
+    shown = seen.clip(max=len(episode.actions) - 1)
+    images = {camera: tensor_of(episode.pictures[camera][shown]) for camera in base.cameras}
+    return frames, torch.tensor(episode.observations[seen]), images
 
 
 def cached_plans(
@@ -90,6 +95,7 @@ def _cache_of(path: Path, what: str, episodes: Sequence[Demonstration], base: Ba
 def _cached[T: (Plans, Features)](cache: Path, kind: type[T], compute: Callable[[], list[T]]) -> list[T]:
     if (known := _read(cache, kind)) is not None:
         return known
+    log.info("asking the base along the episodes of prior data, once: %s", cache.name)
     computed = compute()
     try:
         _write(cache, computed)

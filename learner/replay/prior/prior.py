@@ -32,7 +32,12 @@ class PriorData:
 
 
 def read_prior(
-    source: str, base: BasePolicy, plan_key: str, algo: AlgoConfig, wanted: Wanted = ANY
+    source: str,
+    base: BasePolicy,
+    plan_key: str,
+    algo: AlgoConfig,
+    wanted: Wanted = ANY,
+    camera_size: tuple[int, int] = (0, 0),
 ) -> PriorData:
     """Read one source, see `learner.replay.prior.read`.
 
@@ -41,13 +46,18 @@ def read_prior(
 
     Args:
         plan_key: what plans depend on beyond the base's weights.
+        camera_size: width and height of the pictures that a base with cameras looks at.
 
     Raises:
-        DemonstrationError: no data, or none that fits the base.
+        DemonstrationError: no data, or none that fits the base; no pictures of the base's cameras.
     """
     read = read_demonstrations(source, wanted)
     require_dimensions(source, read.episodes[0], (base.observation_dim, base.action_dim))
     episodes = [episode.cut_at_success() for episode in read.episodes]
+    if base.cameras:
+        from learner.replay.prior.pictures import with_pictures  # importing lerobot takes seconds
+
+        episodes = with_pictures(source, episodes, base.cameras, camera_size)
     recorded = [episode.base_actions for episode in episodes]
     known = all(actions is not None and actions.shape[1] == base.action_dim for actions in recorded)
     if known and read.origin.base_fingerprint == base.fingerprint:

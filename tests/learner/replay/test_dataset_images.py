@@ -10,8 +10,6 @@ from actor.policy.contract import CheckpointError
 from actor.policy.make import make_base
 from actor.policy.noise import normal
 from actor.simulators.make import make_environment
-from learner.folder import RunError
-from learner.replay.run import load_prior
 from tests.support.camera_policies import HEIGHT, ROBOT, TOP, WIDTH, WRIST, save_policy
 from tests.support.diffusion import base_keys
 from tests.support.fakes import ScriptedEnvironment
@@ -170,12 +168,6 @@ def test_histories_of_images_are_kept_for_each_sub_environment(tmp_path: Path) -
 def test_what_does_not_fit_is_refused_naming_both_sides(saved, overrides, says) -> None:
     with pytest.raises(CheckpointError, match=says):
         load(saved[0], *overrides)
-
-
-def test_prior_data_without_images_is_refused(saved) -> None:
-    config = make_config("base=lerobot", f"base.path={saved[0]}", *OVERRIDES)
-    with pytest.raises(RunError, match=r"algo\.prior_fraction=0"):
-        load_prior(config, load(saved[0]))
 
 
 @pytest.mark.slow
