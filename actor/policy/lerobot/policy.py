@@ -5,6 +5,7 @@ between two plans here: the caller has the histories, and the queues of policies
 vqbet, tdmpc) are filled from the histories before each plan.
 """
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
@@ -47,6 +48,10 @@ def state_features(observation: Tensor, fields: dict[str, Ranges]) -> dict[str, 
         name: torch.cat([observation[..., first:end] for first, end in ranges], dim=-1)
         for name, ranges in fields.items()
     }
+
+
+class _Found(BaseException):
+    """Ends a plan of which the features were wanted alone. No policy's own code catches it."""
 
 
 class LeRobotBase:
@@ -110,8 +115,19 @@ class LeRobotBase:
         return 0 if self._hook is None else self.plan_with_features(*self._probe())[1].shape[1]
 
     def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
-        """What the policy makes of histories, see `features`, (B, features_dim). It plans for that."""
-        return self.plan_with_features(history, keys_at([0] * len(history), 0, Use.BASE), images)[1]
+        """What the policy makes of histories, see `features`, (B, features_dim). Of a plan it does what comes
+        before."""
+        assert self._hook is not None
+        found: list[Tensor] = []
+
+        def keep(features: Tensor) -> None:
+            found.append(features)
+            raise _Found
+
+        with self._hook(self._policy, keep), contextlib.suppress(_Found):
+            self.plan(history, keys_at([0] * len(history), 0, Use.BASE), images)
+        self._policy.reset()
+        return found[0].to(self._device, torch.float32)
 
     def plan_with_features(
         self, history: Tensor, keys: Keys, images: Images = NO_IMAGES

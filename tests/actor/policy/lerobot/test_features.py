@@ -77,6 +77,22 @@ def test_they_are_those_that_lerobot_computes_at_that_observation(kind: str, tmp
     assert torch.equal(plan, base.plan(history, base_keys(3), images))
 
 
+@pytest.mark.parametrize(("kind", "planner"), [("act", "model.decoder"), ("diffusion", "diffusion.unet")])
+def test_nothing_is_planned_for_features_alone(kind: str, planner: str, tmp_path: Path) -> None:
+    """And the next plan is as if nobody had asked."""
+    base = load(save_policy(tmp_path, kind, (TOP,))[0], *CAMERA)
+    history = observed()[:, -base.obs_horizon :]
+    images = {"base_camera": torch.zeros(3, base.obs_horizon, HEIGHT, WIDTH, 3, dtype=torch.uint8)}
+    plan, features = base.plan_with_features(history, base_keys(3), images)
+    ran: list[bool] = []
+    watched = base._policy.get_submodule(planner).register_forward_hook(lambda *_: ran.append(True))
+    drawn = torch.get_rng_state()
+    assert torch.equal(base.features(history, images), features)
+    assert not ran and torch.equal(torch.get_rng_state(), drawn)
+    assert torch.equal(base.plan(history, base_keys(3), images), plan) and ran
+    watched.remove()
+
+
 def test_a_class_without_features_says_so_and_plans_as_ever(tmp_path: Path) -> None:
     policy, before, after = make_policy("tdmpc", EPISODES, ROBOT)
     assert "tdmpc" not in HOOKS
