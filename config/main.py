@@ -165,11 +165,6 @@ class Config(Section, frozen=True):
             return
         if self.learner.record_images is None:
             raise ValueError("learner.record_images must be image or video where algo.sees names pictures")
-        if self.prior_sources:
-            raise ValueError(
-                "prior data has no pictures, which algo.sees names: set learner.demos=null "
-                "algo.prior_fraction=0"
-            )
         if self.learner.processes != 1:
             raise ValueError("learner.processes must be 1 where algo.sees names pictures")
 

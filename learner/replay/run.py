@@ -111,8 +111,7 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
     plan_key = msgspec.json.encode(config.base).decode()
     wanted = wanted_by(config)
     sources = config.prior_sources
-    size = config.task.camera_size
-    return join_prior([read_prior(source, base, plan_key, algo, wanted, size) for source in sources])
+    return join_prior([read_prior(source, base, plan_key, algo, wanted, config.task) for source in sources])
 
 
 def make_ring(
@@ -134,6 +133,9 @@ def make_ring(
 def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
     """Prior data in a ring of its own, which it fills."""
     rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
-    ring = make_ring(rows, config, base)
+    plays = config.algo.plays
+    ring = make_ring(rows, config, base, images=plays is not None and plays.looks_at is not None)
+    if ring.images.nbytes:
+        log.info("prior data: %d rows, %.0f MB of them pictures", rows, ring.images.nbytes / 1e6)
     ring.add("prior", prior.columns)
     return ring

@@ -1,4 +1,4 @@
-"""The pictures of recorded episodes, for bases that look at cameras."""
+"""The pictures of recorded episodes, for bases and networks that look at cameras."""
 
 # pyright: reportMissingTypeStubs=false
 # lerobot's own annotations leave type arguments open: `_Dataset` hides them.
@@ -19,6 +19,7 @@ from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.lerobot import NO_VIDEOS, downloaded
 from learner.replay.prior.source import find_source
+from protocol.pictures import depths_in
 
 _Dataset: Any = LeRobotDataset
 
@@ -50,12 +51,17 @@ class _RecordedPictures:
 
     def _require_cameras(self, size: tuple[int, int]) -> None:
         features = self._dataset.features
+        if depths := depths_in(self.cameras):
+            raise DemonstrationError(
+                f"{self._source}: depth is not read from recorded data, and {', '.join(depths)} is looked "
+                "at: learn without prior data (learner.demos=null algo.prior_fraction=0)"
+            )
         for camera in self.cameras:
             name = feature_name(camera)
             if name not in features:
                 there = sorted(each for each in features if features[each]["dtype"] in ("image", "video"))
                 raise DemonstrationError(
-                    f"{self._source} has no pictures {name}, which the base looks at; it has {there}"
+                    f"{self._source} has no pictures {name}, which are looked at; it has {there}"
                 )
             height, width = features[name]["shape"][:2]
             if (width, height) != size:
@@ -108,8 +114,8 @@ def _open(source: str, cameras: Sequence[str]) -> Any:
     place = find_source(source)
     if place is not None and place.is_file():
         raise DemonstrationError(
-            f"{source} has no pictures, and the base looks at {', '.join(cameras)}: name a LeRobot dataset "
-            "that has them, or none (learner.demos=null algo.prior_fraction=0)"
+            f"{source} has no pictures, and {', '.join(cameras)} is looked at: name a LeRobot dataset that "
+            "has them, or none (learner.demos=null algo.prior_fraction=0)"
         )
     folder: Path = downloaded(source) if place is None else place
     try:

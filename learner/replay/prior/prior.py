@@ -10,12 +10,14 @@ import numpy as np
 from actor.policy.contract import BasePolicy
 from actor.policy.features import FeaturedBase
 from config.algo import AlgoConfig
+from config.task import TaskConfig
 from learner.replay.dataset.arrow import Array
 from learner.replay.prior.check import require_dimensions
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.plans import Features, Plans, cached_features, cached_plans, executed_plans
 from learner.replay.prior.read import ANY, Wanted, read_demonstrations
 from protocol.arrays import Columns
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ def read_prior(
     plan_key: str,
     algo: AlgoConfig,
     wanted: Wanted = ANY,
-    camera_size: tuple[int, int] = (0, 0),
+    task: TaskConfig | None = None,
 ) -> PriorData:
     """Read one source, see `learner.replay.prior.read`.
 
@@ -46,7 +48,7 @@ def read_prior(
 
     Args:
         plan_key: what plans depend on beyond the base's weights.
-        camera_size: width and height of the pictures that a base with cameras looks at.
+        task: whose pictures base and networks look at; None: they look at none.
 
     Raises:
         DemonstrationError: no data, or none that fits the base; no pictures of the base's cameras.
@@ -54,21 +56,35 @@ def read_prior(
     read = read_demonstrations(source, wanted)
     require_dimensions(source, read.episodes[0], (base.observation_dim, base.action_dim))
     episodes = [episode.cut_at_success() for episode in read.episodes]
-    if base.cameras:
+    shown = task.cameras if task is not None and algo.looks_at is not None else ()
+    if task is not None and (cameras := {*base.cameras, *shown}):
         from learner.replay.prior.pictures import with_pictures  # importing lerobot takes seconds
 
-        episodes = with_pictures(source, episodes, base.cameras, camera_size)
+        episodes = with_pictures(source, episodes, sorted(cameras), task.camera_size)
     recorded = [episode.base_actions for episode in episodes]
     known = all(actions is not None and actions.shape[1] == base.action_dim for actions in recorded)
     if known and read.origin.base_fingerprint == base.fingerprint:
         plans = executed_plans(episodes, base)
     else:
         plans = cached_plans(Path(source), episodes, base, plan_key)
-    if not algo.needs_features:
-        return prior_columns(episodes, plans, algo, source)
-    assert isinstance(base, FeaturedBase), "others are refused before"
-    features = cached_features(Path(source), episodes, base, plan_key, algo.residual_every)
-    return prior_columns(episodes, plans, algo, source, features)
+    features: Sequence[Features] = ()
+    if algo.needs_features:
+        assert isinstance(base, FeaturedBase), "others are refused before"
+        features = cached_features(Path(source), episodes, base, plan_key, algo.residual_every)
+    prior = prior_columns(episodes, plans, algo, source, features)
+    prior.columns.update(_pictures(episodes, shown, algo.residual_every))
+    return prior
+
+
+def _pictures(episodes: Sequence[Demonstration], cameras: Sequence[str], every: int) -> Columns:
+    """Of each decision's first frame; of an episode's end, which nobody recorded, the last one again."""
+    found: dict[str, list[Array]] = {}
+    for episode in episodes:
+        for camera in cameras:
+            shown = episode.pictures[camera]
+            found.setdefault(IMAGE_PREFIX + camera, []).append(shown[::every, None])
+            found.setdefault(FINAL_IMAGE_PREFIX + camera, []).append(shown[-1:])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def prior_columns(

@@ -142,7 +142,6 @@ def test_a_batch_in_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (("learner.record_images=null",), r"learner\.record_images must be image or video"),
         (("learner.processes=2",), r"learner\.processes must be 1"),
         (("algo.pictures.channels=[4,4,4,4]",), r"channels must be fewer layers for size=\[16, 16\]"),
-        (("learner.demos=bases/PickCube-v1/demos.h5", "algo.prior_fraction=0.25"), "has no pictures"),
         (("algo=ppo",), "sees must be of state and proprioception"),
     ],
 )

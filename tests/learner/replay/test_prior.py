@@ -173,7 +173,7 @@ def test_the_bases_own_rollouts_keep_the_plans_that_were_executed(
     run_dir.mkdir()
     base = base_alone(run_dir, make_config(*WORDS))
     # A stochastic base would plan something else today.
-    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
+    monkeypatch.setattr(base, "plan", lambda history, *_: torch.full((len(history), 4, 2), 0.9))
     prior = load_prior(prior_config(run_dir / "replay"), base)
     assert prior is not None and prior.clipped_share == 0.0
     assert not prior.columns["residual"].any()
@@ -193,7 +193,7 @@ def test_plans_of_a_base_that_was_trained_meanwhile_are_not_taken_for_those_of_t
 ) -> None:
     (tmp_path / "run").mkdir()
     base = base_alone(tmp_path / "run", make_config(*WORDS), version=3)
-    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
+    monkeypatch.setattr(base, "plan", lambda history, *_: torch.full((len(history), 4, 2), 0.9))
     prior = load_prior(prior_config(tmp_path / "run/replay"), base)
     assert prior is not None and (prior.columns["base_plan"] == np.float32(0.9)).all()
     assert prior.columns["action"][0, 0, 0] != np.float32(0.9)
@@ -208,7 +208,7 @@ def test_plans_from_chosen_noise_are_not_taken_for_the_bases_own(
     steering = msgspec.to_builtins(config)["algo"] | {"kind": "steering"}
     made = msgspec.to_builtins(config) | {"algo": steering}
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(made))
-    monkeypatch.setattr(base, "plan", lambda history, keys: torch.full((len(history), 4, 2), 0.9))
+    monkeypatch.setattr(base, "plan", lambda history, *_: torch.full((len(history), 4, 2), 0.9))
     prior = load_prior(prior_config(tmp_path / "run/replay"), base)
     assert prior is not None and (prior.columns["base_plan"] == np.float32(0.9)).all()
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,9 @@ from actor.policy.make import make_base
 from actor.policy.noise import Use, keys_at
 from actor.policy.spec import experience_spec
 from actor.rollout import Rollout
+from config.algo import AlgoConfig
 from config.main import Config
+from learner.replay.memory.batches import Batches
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.lerobot import write_lerobot
@@ -160,10 +163,7 @@ def test_what_does_not_fit_is_named(policy: Path, demos: Path, tmp_path: Path) -
     bare = [Demonstration(each.observations, each.actions, each.success) for each in EPISODES]
     write_lerobot(tmp_path / "bare", bare, task="PickCube-v1", robot_type="panda", fps=20)
     for source, says in (
-        (
-            tmp_path / "demos.h5",
-            r"demos.h5 has no pictures, and the base looks at base_camera: name a LeRobot",
-        ),
+        (tmp_path / "demos.h5", r"demos.h5 has no pictures, and base_camera is looked at: name a LeRobot"),
         (tmp_path / "bare", r"bare has no pictures observation.images.base_camera, .* it has \[\]"),
     ):
         with pytest.raises(DemonstrationError, match=says):
@@ -195,3 +195,36 @@ def test_a_damaged_picture_is_named(policy: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(DemonstrationError, match="episode 1: its pictures cannot be read"):
         loaded(config_of(policy, f"learner.demos={tmp_path / 'demos'}"))
+
+
+SEES_PICTURES = ("algo.sees=[pictures]", "algo.critics_see=[state,pictures]", "learner.record_images=image")
+
+
+def test_networks_see_the_recorded_pictures(policy: Path, demos: Path) -> None:
+    """Of each decision's first frame; at an episode's end the last one again."""
+    config = config_of(policy, f"learner.demos={demos}", *SEES_PICTURES)
+    prior, base = loaded(config)
+    ring = make_prior_ring(prior, config, base)
+    shown = [episode.pictures[CAMERA] for episode in EPISODES]
+    decisions = np.concatenate([pictures[::EVERY] for pictures in shown])
+    finals = np.stack([pictures[-1] for pictures in shown])
+    recorded = {picture.tobytes() for picture in [*decisions, *finals]}
+    kept = np.asarray(ring.images.at(np.arange(len(decisions) + len(finals)))[CAMERA])
+    assert {picture.tobytes() for picture in kept} == recorded
+    assert isinstance(config.algo, AlgoConfig)
+    algo = msgspec.structs.replace(config.algo, batch_size=64)
+    batch = Batches(algo, ring, None, seed=0, device="cpu").next()
+    for state, picture in zip(batch["observation"].numpy(), batch["pictures"].numpy(), strict=True):
+        (wanted,) = (
+            episode.pictures[CAMERA][frame]
+            for episode in EPISODES
+            for frame in range(0, len(episode.actions), EVERY)
+            if np.array_equal(episode.observations[frame], state)
+        )
+        np.testing.assert_array_equal(picture.transpose(1, 2, 0), wanted)
+
+
+def test_depth_of_recorded_data_is_refused(policy: Path, demos: Path) -> None:
+    cameras = (f"task.cameras=[{CAMERA},{CAMERA}_depth]", "algo.pictures.cameras=[base_camera_depth]")
+    with pytest.raises(DemonstrationError, match="depth is not read .* base_camera_depth is looked at"):
+        loaded(config_of(policy, f"learner.demos={demos}", *cameras, *SEES_PICTURES))
