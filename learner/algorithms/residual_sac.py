@@ -108,7 +108,7 @@ class ResidualSAC:
             self.log_temperature.copy_(state["log_temperature"])
         self._rng.set_state(state["rng"])
         self.updates = state["updates"]
-        # Releases before had no such word: what they began goes on as it is.
+        # Checkpoints of earlier releases do not say: what they began goes on as it is.
         self._scaled |= state.get("scaled", True)
 
     def published(self) -> Mapping[str, Tensor]:

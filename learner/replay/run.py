@@ -23,6 +23,7 @@ from learner.replay.prior.check import wanted_by
 from learner.replay.prior.prior import PriorData, join_prior, read_prior
 from learner.replay.prior.source import require_prior_sources
 from protocol.arrays import Columns
+from protocol.experience import FINAL_IMAGE_PREFIX, IMAGE_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +132,13 @@ def make_ring(
 
 
 def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
-    """Prior data in a ring of its own, which it fills."""
+    """Prior data in a ring of its own, which it fills. Pictures go there: `prior` no longer has them."""
     rows = len(prior.columns["frames"]) + len(prior.columns["final_row"])
     plays = config.algo.plays
     ring = make_ring(rows, config, base, images=plays is not None and plays.looks_at is not None)
     if ring.images.nbytes:
         log.info("prior data: %d rows, %.0f MB of them pictures", rows, ring.images.nbytes / 1e6)
     ring.add("prior", prior.columns)
+    for name in [each for each in prior.columns if each.startswith((IMAGE_PREFIX, FINAL_IMAGE_PREFIX))]:
+        del prior.columns[name]
     return ring

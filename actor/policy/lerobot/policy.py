@@ -115,8 +115,8 @@ class LeRobotBase:
         return 0 if self._hook is None else self.plan_with_features(*self._probe())[1].shape[1]
 
     def features(self, history: Tensor, images: Images = NO_IMAGES) -> Tensor:
-        """What the policy makes of histories, see `features`, (B, features_dim). Of a plan it does what comes
-        before."""
+        """What the policy makes of histories, see the package `features`, (B, features_dim). A plan is begun
+        and ended where they are known."""
         assert self._hook is not None
         found: list[Tensor] = []
 

@@ -89,6 +89,11 @@ def _cache_of(path: Path, what: str, episodes: Sequence[Demonstration], base: Ba
         digest.update(episode.observations.tobytes())
     # Resolved: `.` has no name.
     path = path.resolve()
+    if base.cameras:
+        # What they show is not among the observations, and takes too long to read each time.
+        for file in sorted(each for each in path.rglob("*") if each.suffix in (".parquet", ".mp4")):
+            found = file.stat()
+            digest.update(f"{file.relative_to(path)} {found.st_size} {found.st_mtime_ns}".encode())
     return path.with_name(f"{path.stem}.{what}-{base.fingerprint}-{digest.hexdigest()[:8]}.npz")
 
 

@@ -51,7 +51,7 @@ def read_prior(
         task: whose pictures base and networks look at; None: they look at none.
 
     Raises:
-        DemonstrationError: no data, or none that fits the base; no pictures of the base's cameras.
+        DemonstrationError: no data, or none that fits the base; pictures that are needed are missing.
     """
     read = read_demonstrations(source, wanted)
     require_dimensions(source, read.episodes[0], (base.observation_dim, base.action_dim))

@@ -1,5 +1,7 @@
 """Prior data with pictures, for a base that looks at cameras."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,17 @@ class WideEnvironment(ScriptedEnvironment):
         return {CAMERA: row.to(torch.uint8)[:, None, :, None].repeat(1, HEIGHT, 1, 3)}
 
 
+def test_other_pictures_at_the_same_states_are_looked_at_again(policy: Path, tmp_path: Path) -> None:
+    dark = [replace(each, pictures={CAMERA: each.pictures[CAMERA] // 4}) for each in EPISODES]
+    config = config_of(policy, f"learner.demos={tmp_path / 'demos'}")
+    found: list[np.ndarray] = []
+    for episodes in (EPISODES, dark):
+        write_lerobot(tmp_path / "demos", episodes, task="PickCube-v1", robot_type="panda", fps=20)
+        found.append(loaded(config)[0].columns["features"])
+        shutil.rmtree(tmp_path / "demos")
+    assert np.abs(found[0] - found[1]).max() > 0.05
+
+
 @pytest.mark.parametrize("kept", ["image", "video"])
 def test_a_replay_is_prior_data_too(policy: Path, kept: str, tmp_path: Path) -> None:
     """Pictures of a run as its dataset has them: each as it was, or nearly so in a video."""
@@ -205,6 +218,7 @@ def test_networks_see_the_recorded_pictures(policy: Path, demos: Path) -> None:
     config = config_of(policy, f"learner.demos={demos}", *SEES_PICTURES)
     prior, base = loaded(config)
     ring = make_prior_ring(prior, config, base)
+    assert not any("image" in name for name in prior.columns), "pictures are in memory twice"
     shown = [episode.pictures[CAMERA] for episode in EPISODES]
     decisions = np.concatenate([pictures[::EVERY] for pictures in shown])
     finals = np.stack([pictures[-1] for pictures in shown])
