@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from config.scale import Scale
 from config.section import Section
 
 
@@ -64,7 +65,7 @@ class AlgorithmConfig(Section, frozen=True, tag_field="kind"):
         return ()
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> Scale:
         """Largest change by the residual, or by noise in place of one; 1 without them."""
         return 1.0
 

@@ -5,6 +5,7 @@ from typing import Literal
 from config.algo import AlgoConfig
 from config.algorithm import AlgorithmConfig
 from config.on_policy import GrpoConfig, PpoConfig
+from config.scale import Scale
 
 PlayedResidual = AlgoConfig | PpoConfig | GrpoConfig
 
@@ -34,7 +35,7 @@ class CollectConfig(AlgorithmConfig, frozen=True, tag="collect"):
         return self.residual
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> Scale:
         return super().scale if self.residual is None else self.residual.scale
 
     def describe(self) -> str:

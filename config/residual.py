@@ -5,6 +5,7 @@ from typing import Literal
 from config.algorithm import AlgorithmConfig
 from config.pictures import PicturesConfig
 from config.relation import Relation
+from config.scale import Scale, is_positive
 
 SEEN = ("state", "proprioception", "features", "pictures")
 """What a residual may see: words of algo.sees and algo.critics_see."""
@@ -13,7 +14,7 @@ SEEN = ("state", "proprioception", "features", "pictures")
 class ResidualConfig(AlgorithmConfig, frozen=True):
     """config/algo, the files of algorithms that train a residual"""
 
-    residual_scale: float
+    residual_scale: Scale
     residual_dims: tuple[int, ...] | None
     residual_shape: Literal["chunk", "constant"]
     relations: tuple[Relation, ...]
@@ -25,7 +26,7 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.positive("residual_scale")
+        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
         self.at_least(0, "last_layer_gain")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
         self.require_dims("residual_dims")
@@ -72,7 +73,7 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
         return self
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> Scale:
         return self.residual_scale
 
     def describe(self) -> str:

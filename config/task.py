@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from config.relation import Relation
+from config.scale import Scale, is_positive
 from config.section import Section
 
 _CLASSIFIER = "classifier:"
@@ -54,7 +55,7 @@ class TaskConfig(Section, frozen=True):
     cameras: tuple[str, ...]
     camera_size: tuple[int, int]
     residual_dims: tuple[int, ...] | None
-    residual_scale: float
+    residual_scale: Scale
     relations: dict[str, tuple[Relation, ...]]
     proprioception: dict[str, tuple[tuple[int, int], ...]]
     goal: GoalConfig | None
@@ -76,7 +77,7 @@ class TaskConfig(Section, frozen=True):
             "",
         )
         self.require(judge, "success", "simulator or classifier:<folder>")
-        self.positive("residual_scale")
+        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
         self.require(self.sizes is None or min(self.sizes) >= 1, "sizes", "numbers of 1 or more, or null")
         # Videos store the colours of two by two pixels as one.
         sizes_fit = all(size >= 16 and size % 2 == 0 for size in self.camera_size)

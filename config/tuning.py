@@ -3,6 +3,7 @@
 from typing import Literal
 
 from config.algorithm import AlgorithmConfig
+from config.scale import Scale, is_positive
 
 
 class TuningConfig(AlgorithmConfig, frozen=True):
@@ -53,7 +54,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
     sft_steps: int
     rounds: int
     prior_fraction: float
-    residual_scale: float
+    residual_scale: Scale
     residual_dims: tuple[int, ...] | None
     noise_std: float
     noise_probability: float
@@ -64,7 +65,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
         self.at_least(1, "successes_to_start", "sft_steps", "rounds", "noise_decisions")
         self.at_least(0, "min_frames", "noise_std")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
-        self.positive("residual_scale")
+        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.require_dims("residual_dims")
 
@@ -81,7 +82,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
         return self.residual_dims if self.noise_std else ()
 
     @property
-    def scale(self) -> float:
+    def scale(self) -> Scale:
         return self.residual_scale
 
     def describe(self) -> str:

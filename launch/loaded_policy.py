@@ -90,7 +90,8 @@ class LoadedPolicy:
         if self._chosen is None:
             raise UsageError("there is no plan before the first observation: call act")
         chosen = self._chosen
-        return (chosen.base_plan + self.config.algo.scale * chosen.residual).clamp(-1, 1)
+        scale = torch.tensor(self.config.algo.scale).to(chosen.residual)
+        return (chosen.base_plan + scale * chosen.residual).clamp(-1, 1)
 
     def _images(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         width, height = self.config.task.camera_size

@@ -42,7 +42,8 @@ class ExperienceSpec(
     act_horizon: int
     residual_every: int
     base_fingerprint: str
-    residual_scale: float
+    residual_scale: float | tuple[float, ...]
+    """For all dimensions of an action, or for each."""
     policy: str
     """The residual network in words, for instance "deterministic obs_base_action [256, 256]"."""
     cameras: dict[str, tuple[int, int]] = {}

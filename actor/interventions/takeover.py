@@ -10,6 +10,7 @@ from actor.interventions.contract import ActionSource
 from actor.policy.decorated import Chosen, DecoratedPolicy
 from actor.policy.features import Planned
 from actor.policy.images import NO_IMAGES, Images
+from config.scale import Scale
 from protocol.messages import Behaviour
 
 
@@ -18,8 +19,9 @@ class Takeover:
     that is recorded is the one that reproduces it, as far as a residual may: within [-1, 1], in the
     dimensions that it may change."""
 
-    def __init__(self, policy: DecoratedPolicy, source: ActionSource, residual_scale: float) -> None:
-        self._policy, self._source, self._scale = policy, source, residual_scale
+    def __init__(self, policy: DecoratedPolicy, source: ActionSource, residual_scale: Scale) -> None:
+        self._policy, self._source = policy, source
+        self._scale = torch.tensor(residual_scale, dtype=torch.float32)
         # Of the decisions under way: which frame comes next, where the source acted, and with which residual.
         self._offset = torch.zeros(0, dtype=torch.int64)
         self._acted = self._residual = torch.zeros(0)
@@ -90,5 +92,5 @@ class Takeover:
 
     def _reproducing(self, chosen: Chosen, action: Tensor, rows: Tensor) -> Tensor:
         """(R, A): the residuals that lead from the plan to the action, within their bounds."""
-        wanted = (action[rows] - chosen.base_plan[rows, self._offset[rows]]) / self._scale
+        wanted = (action[rows] - chosen.base_plan[rows, self._offset[rows]]) / self._scale.to(action)
         return wanted.clamp(-1, 1) * self._policy.changes.to(wanted)

@@ -18,6 +18,7 @@ from actor.policy.residual import ResidualActor
 from actor.policy.tiles import in_tiles
 from actor.policy.trainable import require_trainable
 from config.main import Config
+from config.scale import Scale
 from protocol.messages import BASE_ALONE, Behaviour
 
 
@@ -82,7 +83,7 @@ class DecoratedPolicy:
         *,
         num_envs: int,
         residual_every: int,
-        residual_scale: float,
+        residual_scale: Scale,
         device: str,
         first_seed: int,
         ladder: Sequence[float] | None = None,
@@ -91,8 +92,9 @@ class DecoratedPolicy:
     ) -> None:
         self._bases, self._residual = {0: base}, residual
         self._act_horizon = base.act_horizon
-        self._every, self._scale = residual_every, residual_scale
+        self._every = residual_every
         self._device = torch.device(device)
+        self._scale = torch.tensor(residual_scale, dtype=torch.float32, device=self._device)
         self._rows = torch.arange(num_envs, device=self._device)
         self._episodes = EpisodeSeeds(first_seed, num_envs)
         shares = torch.linspace(0, 1, num_envs).tolist() if ladder is None else ladder

@@ -6,6 +6,7 @@ from actor.policy.features import sizes_of
 from actor.policy.steered import require_steerable
 from config.algo import AlgoConfig
 from config.main import Config
+from config.scale import require_fitting
 from protocol.messages import ExperienceSpec
 
 TRUE_SUCCESS = "true_success"
@@ -31,8 +32,9 @@ def optional_columns(config: Config) -> tuple[str, ...]:
 
 def experience_spec(config: Config, base: BasePolicy) -> ExperienceSpec:
     """The spec that a Hello carries and a learner compares.
-    Raises CheckpointError: the residual sees features, and the base has none, or the algorithm chooses noise
-    for a base that takes none."""
+    Raises ConfigError: a residual_scale for other actions. CheckpointError: the residual sees features, and
+    the base has none, or the algorithm chooses noise for a base that takes none."""
+    require_fitting(config.algo.scale, base.action_dim)
     learned = config.algo if isinstance(config.algo, AlgoConfig) else None
     if learned is not None and learned.steers:
         require_steerable(base, config.base.path)

@@ -3,8 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from config.scale import Scale
 
-def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: bool) -> Tensor:
+
+def of_frames(scale: Scale, frames: int, device: torch.device) -> float | Tensor:
+    """residual_scale of all numbers of a residual of `frames` actions: one for all, or (frames * A,)."""
+    return scale if isinstance(scale, float) else torch.tensor(scale, device=device).repeat(frames)
+
+
+def executed_residual(base_plan: Tensor, residual: Tensor, scale: float | Tensor, clip: bool) -> Tensor:
     """The residual that the environment executes: with `clip`, what is left of it after base +
     scale * residual was cut to [-1, 1]; unscaled, (B, k * A)."""
     if not clip:
@@ -14,7 +21,7 @@ def executed_residual(base_plan: Tensor, residual: Tensor, scale: float, clip: b
     return residual.clamp(lowest, lowest + 2 / scale)
 
 
-def critic_features(base_plan: Tensor, residual: Tensor, scale: float, kind: str) -> Tensor:
+def critic_features(base_plan: Tensor, residual: Tensor, scale: float | Tensor, kind: str) -> Tensor:
     """What the critic sees of the action: `sum` or `residual`, that alone, (B, k * A), or `concat`
     (B, 2 * k * A)."""
     if kind == "residual":

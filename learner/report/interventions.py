@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 
+from config.scale import Scale
 from learner.replay.memory.executed import executed_in
 from learner.replay.memory.rows import Flags
 from protocol.arrays import Columns
@@ -18,7 +19,7 @@ class InterventionCount:
     """Shares of frames, and which episodes are not the policy's alone.
     `residual_scale`: None: the policy has no residual."""
 
-    def __init__(self, residual_scale: float | None) -> None:
+    def __init__(self, residual_scale: Scale | None) -> None:
         self._scale = residual_scale
         self._counts: deque[tuple[int, int, int]] = deque()
         self._touched: set[tuple[str, int]] = set()

@@ -1,5 +1,7 @@
 """Whether a client fits a learner, and what its owner should change if it does not."""
 
+from typing import Any, cast
+
 from protocol.experience import ExperienceSpec
 from protocol.messages import PROTOCOL_VERSION, Hello
 
@@ -44,6 +46,11 @@ def mismatch(hello: Hello, spec: ExperienceSpec) -> str | None:
     for name in spec.__struct_fields__:
         theirs, ours = getattr(hello.spec, name), getattr(spec, name)
         if theirs != ours:
-            remedy = _REMEDIES[name].format(ours)
+            remedy = _REMEDIES[name].format(_as_set(ours))
             return f"{who} offers {name} {theirs}, this learner trains {name} {ours}: {remedy}"
     return None
+
+
+def _as_set(value: Any) -> Any:
+    """As a command line takes it: a list, not a tuple."""
+    return list(cast(tuple[Any, ...], value)) if isinstance(value, tuple) else value

@@ -90,6 +90,9 @@ def largest_difference(config: Any, run: Path, folder: Path, *, told: bool, num_
 RECIPES = {
     "default": ("base.native=false", "algo.residual_dims=[0,2]", RELATIONS),
     "native": ("base.native=true", "algo.residual_dims=[0,2]", RELATIONS),
+    "scales": (
+        "base.native=false", "algo.residual_dims=[0,2]", "algo.residual_scale=[0.3,1,0.05,1]", RELATIONS,
+    ),
     "chunk": ("base.native=false", "algo=policy_decorator", "base.act_horizon=6", "algo.residual_every=2"),
     "proprioception": (
         "base.native=false", RELATIONS, "algo.residual_dims=null", "algo.sees=[proprioception]",

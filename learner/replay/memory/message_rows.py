@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config.scale import Scale
 from learner.replay.memory.executed import executed_in
 from learner.replay.memory.rows import Flags, Floats, Slots
 from protocol.messages import Columns
@@ -29,7 +30,7 @@ def rows_of(
     observation_dim: int,
     features_dim: int,
     residual_dim: int,
-    residual_scale: float | None,
+    residual_scale: Scale | None,
 ) -> MessageRows:
     """Of a message (see `protocol.messages.Experience`)."""
     count, finals = len(columns["frames"]), columns["final_row"]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from actor.policy.pictures import stacked
 from config.pictures import PicturesConfig
+from config.scale import Scale
 from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.hindsight import Hindsight
@@ -62,7 +63,7 @@ class Ring:
         device: str | torch.device = "cpu",
         cameras: Mapping[str, tuple[int, int]] | None = None,
         optional: Shapes | None = None,
-        residual_scale: float | None = None,
+        residual_scale: Scale | None = None,
         features_dim: int = 0,
     ) -> None:
         self.capacity = capacity

@@ -101,9 +101,10 @@ def prior_columns(
     """
     parts: list[Columns] = []
     clipped = total = 0
+    scale = np.asarray(algo.residual_scale, np.float32)
     for number, (episode, plan) in enumerate(zip(episodes, plans, strict=True)):
         reward = episode.success.astype(np.float32)
-        wanted = (episode.taken - plan.along[: len(episode.actions)]) / algo.residual_scale
+        wanted = (episode.taken - plan.along[: len(episode.actions)]) / scale
         # A difference of rounding is no clipping.
         clipped += int((np.abs(wanted) > 1 + 1e-4).sum())
         total += wanted.size

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from config.scale import Scale
 from learner.replay.dataset.arrow import (
     Array,
     column,
@@ -95,7 +96,7 @@ def _require_same_decisions(folder: Path, spec: DatasetSpec, ring: Ring) -> None
         )
 
 
-def read_rows(folder: Path, number: int, spec: DatasetSpec, residual_scale: float | None = None) -> Rows:
+def read_rows(folder: Path, number: int, spec: DatasetSpec, residual_scale: Scale | None = None) -> Rows:
     """All rows of one shard; `residual_scale`: see `Ring`."""
     frames = read_parquet(folder / layout.file_name(layout.DATA_PATH, number))
     sidecar = read_parquet(folder / layout.file_name(layout.SIDECAR_PATH, number))
@@ -123,7 +124,7 @@ def _decisions_in(folder: Path, number: int) -> int:
     return len(flattened(sidecar, "positions"))
 
 
-def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_scale: float | None) -> Rows:
+def _decisions(frames: pa.Table, sidecar: pa.Table, spec: DatasetSpec, residual_scale: Scale | None) -> Rows:
     """The decisions of all episodes; which are the last of their episodes is left to the caller."""
     start = column(frames, "decision_start")
     first = np.flatnonzero(start)

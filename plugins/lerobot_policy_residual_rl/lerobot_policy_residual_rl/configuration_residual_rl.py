@@ -20,7 +20,7 @@ class ResidualRlConfig(PreTrainedConfig):
         base: what the base's class in `bases.py` takes.
         act_horizon: actions of a plan that are executed before the next plan.
         residual_every: actions that one residual is chosen for.
-        residual_scale: largest change of an action; 0: the base alone.
+        residual_scale: largest change of an action, one number or one for each dimension; 0: the base alone.
         residual_dims: action dimensions that the residual may change; None: all.
         residual_shape: "chunk" or "constant" (the same change in each of `residual_every` actions).
         relations: indices of positions that the residual sees relative to one another: point, tip, origin,
@@ -43,7 +43,7 @@ class ResidualRlConfig(PreTrainedConfig):
     base: dict[str, Any] = field(default_factory=dict)
     act_horizon: int = 4
     residual_every: int = 4
-    residual_scale: float = 0.0
+    residual_scale: float | list[float] = 0.0
     residual_dims: list[int] | None = None
     residual_shape: str = "chunk"
     relations: list[dict[str, Any]] = field(default_factory=list)

@@ -98,7 +98,8 @@ class ResidualRlPolicy(PreTrainedPolicy):
         keys = keys_at([self.config.first_seed + row for row in range(len(history))], 0, Use.BASE)
         plan = self.base.plan(history, keys, shown, _texts(batch, len(history)))
         decided = [self.residual(history[:, -1], part) for part in plan.split(every, dim=1)]
-        return (plan + self.config.residual_scale * torch.cat(decided, dim=1)).clamp(-1, 1)
+        scale = torch.tensor(self.config.residual_scale).to(plan)
+        return (plan + scale * torch.cat(decided, dim=1)).clamp(-1, 1)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """The base's own loss on recorded actions: `lerobot-train` trains the base, never the residual."""
@@ -137,7 +138,7 @@ class ResidualRlPolicy(PreTrainedPolicy):
             frames = state.cursor[rows, None] + torch.arange(every, device=rows.device)
             plan = state.plan[rows[:, None], frames]
             residual = self.residual(state.history[rows, -1], plan)
-            state.decided[rows] = plan + self.config.residual_scale * residual
+            state.decided[rows] = plan + torch.tensor(self.config.residual_scale).to(plan) * residual
 
 
 class _Plans:
