@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from config.scale import Scale
+from config.reach import Scale
 from config.section import Section
 
 

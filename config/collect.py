@@ -5,7 +5,7 @@ from typing import Literal
 from config.algo import AlgoConfig
 from config.algorithm import AlgorithmConfig
 from config.on_policy import GrpoConfig, PpoConfig
-from config.scale import Scale
+from config.reach import Scale
 
 PlayedResidual = AlgoConfig | PpoConfig | GrpoConfig
 

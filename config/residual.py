@@ -4,8 +4,8 @@ from typing import Literal
 
 from config.algorithm import AlgorithmConfig
 from config.pictures import PicturesConfig
+from config.reach import Scale, is_positive
 from config.relation import Relation
-from config.scale import Scale, is_positive
 
 SEEN = ("state", "proprioception", "features", "pictures")
 """What a residual may see: words of algo.sees and algo.critics_see."""

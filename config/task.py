@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from config.reach import Scale, is_positive
 from config.relation import Relation
-from config.scale import Scale, is_positive
 from config.section import Section
 
 _CLASSIFIER = "classifier:"

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from config.algorithm import AlgorithmConfig
-from config.scale import Scale, is_positive
+from config.reach import Scale, is_positive
 
 
 class TuningConfig(AlgorithmConfig, frozen=True):

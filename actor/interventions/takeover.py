@@ -10,7 +10,7 @@ from actor.interventions.contract import ActionSource
 from actor.policy.decorated import Chosen, DecoratedPolicy
 from actor.policy.features import Planned
 from actor.policy.images import NO_IMAGES, Images
-from config.scale import Scale
+from config.reach import Scale
 from protocol.messages import Behaviour
 
 

@@ -18,7 +18,7 @@ from actor.policy.residual import ResidualActor
 from actor.policy.tiles import in_tiles
 from actor.policy.trainable import require_trainable
 from config.main import Config
-from config.scale import Scale
+from config.reach import Scale
 from protocol.messages import BASE_ALONE, Behaviour
 
 

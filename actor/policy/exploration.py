@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from actor.policy.noise import EpisodeSeeds, Use, normal, uniform
-from actor.policy.residual import ResidualActor, changed_dims
+from actor.policy.residual import ResidualActor
 from actor.policy.tiles import in_tiles
 from config.main import Config
+from config.reach import changed_dims
 from protocol.messages import Behaviour
 
 

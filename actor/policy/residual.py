@@ -9,21 +9,10 @@ from torch import Tensor, nn
 from actor.policy.native.perceptrons import Perceptrons, Seen
 from actor.policy.pictures import PictureEncoder
 from actor.policy.sight import Sight, Sizes
+from config.reach import changed_dims
 from config.residual import ResidualConfig
-from config.section import ConfigError
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-
-
-def changed_dims(dims: tuple[int, ...] | None, action_dim: int) -> tuple[int, ...]:
-    """Those of algo.residual_dims, or all. Raises ConfigError: actions have no such dimension."""
-    chosen = tuple(range(action_dim)) if dims is None else dims
-    if any(not 0 <= dim < action_dim for dim in chosen):
-        raise ConfigError(
-            f"algo.residual_dims={list(chosen)} must lie in 0 .. {action_dim - 1}: the task's action "
-            f"dimension is {action_dim}"
-        )
-    return chosen
 
 
 class ResidualSample(NamedTuple):

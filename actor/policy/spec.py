@@ -6,7 +6,7 @@ from actor.policy.features import sizes_of
 from actor.policy.steered import require_steerable
 from config.algo import AlgoConfig
 from config.main import Config
-from config.scale import require_fitting
+from config.reach import require_fitting
 from protocol.messages import ExperienceSpec
 
 TRUE_SUCCESS = "true_success"

@@ -11,6 +11,7 @@ from config.base import PublishedBaseConfig, why_no_base
 from config.collect import CollectConfig
 from config.main import Config
 from config.process import UsageError
+from config.reach import changed_dims, require_fitting
 from config.section import ConfigError
 from config.spaces import spaces_of
 from config.wire import WireConfig
@@ -33,6 +34,7 @@ def startable(config: Config) -> Config:
     require_settings(config)
     require_free_ports(config.wire)
     config = with_played(with_sizes(config))
+    require_reach(config)
     require_files(config)
     return config
 
@@ -45,6 +47,13 @@ def require_settings(config: Config) -> None:
     require_no_person(config)
     require_run_dir(config)
     require_bounded(config.task)
+
+
+def require_reach(config: Config) -> None:
+    """Raise ConfigError if residual or noise has a number for a dimension that actions lack."""
+    residual, action_dim = config.algo.plays, dimensions_of(config.task).action_dim
+    require_fitting(config.algo.scale, action_dim)
+    changed_dims(config.algo.pushed_dims if residual is None else residual.residual_dims, action_dim)
 
 
 def require_files(config: Config) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from config.scale import Scale
+from config.reach import Scale
 
 
 def of_frames(scale: Scale, frames: int, device: torch.device) -> float | Tensor:

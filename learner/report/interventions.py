@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from config.scale import Scale
+from config.reach import Scale
 from learner.replay.memory.executed import executed_in
 from learner.replay.memory.rows import Flags
 from protocol.arrays import Columns

@@ -230,6 +230,22 @@ def test_a_run_that_cannot_work_is_refused_by_its_learner(
     assert says in refused("learner", *overrides)
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("algo.residual_dims=[9]", "algo.residual_dims=[9] must lie in 0 .. 6"),
+        ("algo.residual_scale=[0.1,2]", "algo.residual_scale has 2 numbers, actions have 7 dimensions"),
+    ],
+)
+def test_a_residual_for_other_actions_is_refused_before_anything_starts(
+    override: str, says: str, ports: list[str], tmp_path: Path
+) -> None:
+    words = (override, *ports, "name=wrong", f"runs_dir={tmp_path}")
+    code, output, error = run("launch run", *words, timeout_s=100)
+    assert_one_line(code, output, error, says)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_of_an_unknown_task_is_refused_before_anything_starts(ports: list[str]) -> None:
     code, output, error = run("launch run", "task.env_id=Nonsense-v1", *ports, "name=wrong", timeout_s=100)
     assert_one_line(code, output, error, "is not registered with ManiSkill")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from config.scale import Scale
+from config.reach import Scale
 from learner.replay.memory.rows import Flags, Floats
 from protocol.arrays import Columns
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from config.scale import Scale
+from config.reach import Scale
 from learner.replay.memory.executed import executed_in
 from learner.replay.memory.rows import Flags, Floats, Slots
 from protocol.messages import Columns

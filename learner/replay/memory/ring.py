@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actor.policy.pictures import stacked
 from config.pictures import PicturesConfig
-from config.scale import Scale
+from config.reach import Scale
 from learner.replay.memory.columns import SeenTransitions, Shapes, StoredColumns, image_shapes
 from learner.replay.memory.draw import draw_linked
 from learner.replay.memory.hindsight import Hindsight

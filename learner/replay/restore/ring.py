@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from config.scale import Scale
+from config.reach import Scale
 from learner.replay.dataset.arrow import (
     Array,
     column,
