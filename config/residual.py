@@ -4,7 +4,7 @@ from typing import Literal
 
 from config.algorithm import AlgorithmConfig
 from config.pictures import PicturesConfig
-from config.reach import Scale, is_positive
+from config.reach import Scale
 from config.relation import Relation
 
 SEEN = ("state", "proprioception", "features", "pictures")
@@ -26,7 +26,7 @@ class ResidualConfig(AlgorithmConfig, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
+        self.positive("residual_scale")
         self.at_least(0, "last_layer_gain")
         self.require(min(self.hidden, default=0) >= 1, "hidden", "one width or more, each at least 1")
         self.require_dims("residual_dims")

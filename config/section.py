@@ -41,9 +41,11 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self.require(plain, key, "letters, digits and . _ - alone")
 
     def positive(self, *keys: str) -> None:
-        """Raise ValueError for the first of `keys` that is not above zero."""
+        """Raise ValueError for the first of `keys` that is not above zero, or a list of such numbers."""
         for key in keys:
-            self.require(getattr(self, key) > 0, key, "above 0")
+            value = getattr(self, key)
+            numbers = cast(tuple[float, ...], value if isinstance(value, tuple) else (value,))
+            self.require(min(numbers, default=0) > 0, key, "above 0")
 
 
 def with_home(plain: Any) -> Any:
@@ -57,9 +59,12 @@ def with_home(plain: Any) -> Any:
 
 
 def require_finite(plain: Any, name: str = "") -> None:
-    """Raise ValueError for a number in `plain`, a tree of dicts, that is infinite or NaN."""
+    """Raise ValueError for a number in `plain`, a tree of dicts and lists, that is infinite or NaN."""
     if isinstance(plain, dict):
         for key, value in cast(dict[str, Any], plain).items():
             require_finite(value, f"{name}.{key}".lstrip("."))
+    elif isinstance(plain, list):
+        for place, value in enumerate(cast(list[Any], plain)):
+            require_finite(value, f"{name}[{place}]")
     elif isinstance(plain, float) and not math.isfinite(plain):
         raise ValueError(f"{name} must be a finite number, got {plain}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from config.reach import Scale, is_positive
+from config.reach import Scale
 from config.relation import Relation
 from config.section import Section
 
@@ -77,7 +77,7 @@ class TaskConfig(Section, frozen=True):
             "",
         )
         self.require(judge, "success", "simulator or classifier:<folder>")
-        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
+        self.positive("residual_scale")
         self.require(self.sizes is None or min(self.sizes) >= 1, "sizes", "numbers of 1 or more, or null")
         # Videos store the colours of two by two pixels as one.
         sizes_fit = all(size >= 16 and size % 2 == 0 for size in self.camera_size)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from config.algorithm import AlgorithmConfig
-from config.reach import Scale, is_positive
+from config.reach import Scale
 
 
 class TuningConfig(AlgorithmConfig, frozen=True):
@@ -65,7 +65,7 @@ class RejectionConfig(TuningConfig, frozen=True, tag="rejection_sampling"):
         self.at_least(1, "successes_to_start", "sft_steps", "rounds", "noise_decisions")
         self.at_least(0, "min_frames", "noise_std")
         self.require(0 <= self.prior_fraction < 1, "prior_fraction", "in [0, 1)")
-        self.require(is_positive(self.residual_scale), "residual_scale", "above 0, or a list of such numbers")
+        self.positive("residual_scale")
         self.require(0 <= self.noise_probability <= 1, "noise_probability", "in [0, 1]")
         self.require_dims("residual_dims")
 

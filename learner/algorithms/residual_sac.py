@@ -55,7 +55,7 @@ class ResidualSAC:
         self._eyes = None if encoder is None else Eyes(encoder, algo.pictures.shift, self._rng)
         self._sights = Sights(algo, self.actor, sizes, self._ranks, self._randn)
         plan_dim = algo.residual_every * action_dim
-        self._reach = losses.of_frames(algo.residual_scale, algo.residual_every, self.device)
+        self._residual_scale = losses.of_frames(algo.residual_scale, algo.residual_every, self.device)
         action_features = 2 * plan_dim if algo.critic_input == "concat" else plan_dim
         self.critic = CriticEnsemble(algo, self._sights.critics.dim, action_features).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -270,8 +270,8 @@ class ResidualSAC:
 
     def _action_features(self, base_plan: Tensor, residual: Tensor) -> Tensor:
         algo = self.algo
-        executed = losses.executed_residual(base_plan, residual, self._reach, algo.clip_action)
-        return losses.critic_features(base_plan, executed, self._reach, algo.critic_input)
+        executed = losses.executed_residual(base_plan, residual, self._residual_scale, algo.clip_action)
+        return losses.critic_features(base_plan, executed, self._residual_scale, algo.critic_input)
 
     def _step(
         self,

@@ -97,8 +97,14 @@ def test_both_sides_must_mean_the_same() -> None:
 @pytest.mark.parametrize("numbers", ["[]", "[0.1,0]", "-1", "[0.1,-2]"])
 @pytest.mark.parametrize("algo", ["residual_td3", "rejection_sampling"])
 def test_numbers_that_reach_nowhere_are_refused(algo: str, numbers: str) -> None:
-    with pytest.raises(ConfigError, match="residual_scale must be above 0, or a list of such numbers, got"):
+    with pytest.raises(ConfigError, match="residual_scale must be above 0, got"):
         compose_config([f"algo={algo}", f"algo.residual_scale={numbers}"])
+
+
+@pytest.mark.parametrize("numbers", ["nan", "[0.1,nan]", "[0.1,inf]"])
+def test_numbers_that_are_not_finite_are_refused(numbers: str) -> None:
+    with pytest.raises(ConfigError, match=r"algo\.residual_scale.* must be a finite number"):
+        compose_config([f"algo.residual_scale={numbers}"])
 
 
 def test_a_list_for_other_actions_is_refused() -> None:
