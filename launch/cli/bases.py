@@ -20,13 +20,13 @@ PLANNED = "demos/PushCube-v1/planned.state.pd_ee_delta_pose.physx_cpu.h5"
         "demos task=StackCube-v1 episodes=400 noise=0.15": "records the way back from pushes on the arm",
         "demos source=download lerobot=true": "ManiSkill's own, as a LeRobot dataset too",
         "demos task=fetch_push episodes=100": "of a scripted expert",
-        "demos task=fetch_push 'cameras=[external_camera_0]'": "with pictures, as a LeRobot dataset",
+        "demos task=StackCube-v1 'cameras=[base_camera]'": "with pictures, as a LeRobot dataset",
     },
     keys={
         "task=PushCube-v1": "id of a task that has a planner or an expert, or its file in config/task",
         "episodes=300": "demonstrations wanted",
         "noise=0.15": "pushes on the arm: policies trained on the result are far steadier",
-        "cameras=[render]": "of an expert: a LeRobot dataset with the pictures of these cameras",
+        "cameras=[base_camera]": "a LeRobot dataset with the pictures of these cameras",
     },
 )
 @overrides_argument("demos")

@@ -188,10 +188,9 @@ def main(argv: list[str]) -> int:
     prepare_simulator()
     converted = plan(args) if args.source == "plan" else download(args)
     log.info("demonstrations: %s", converted)
-    if args.lerobot:
+    if args.lerobot or args.cameras:
         # LeRobot lives in the main environment, with numpy 2.
-        target = converted.parent / "lerobot"
-        words = [python, "-m", "launch", "convert", str(converted), str(target), "--to", "lerobot"]
+        words = [python, "-m", "launch.demos.drawn", argv[0], str(converted)]
         return subprocess.run(words, check=False).returncode
     return 0
 

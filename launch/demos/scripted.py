@@ -1,7 +1,6 @@
 """Demonstrations of a scripted expert, in the layout of ManiSkill's files."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from config.files import require_writable
 from config.process import FailedError, UsageError
 from config.task import TaskConfig
 from config.tasks import EXPERT_FILE
+from launch.demos.dataset import new_dataset, say_dataset, state_dims
 from launch.demos.disturbance import Pushes
 from launch.demos.experts import EXPERTS, Expert, Row
 from learner.replay.prior.demonstration import Demonstration
@@ -25,11 +25,6 @@ from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.origin import Origin
 
 log = logging.getLogger("demos")
-
-DATASET = "lerobot"
-"""Folder of the LeRobot dataset, beside the h5."""
-TRAINING = "config/lerobot_train/sees.yaml"
-"""What lerobot-train is given to train a base on pictures."""
 
 _GRIPPER = 1
 """Last dimensions of an action that no push is on: fingers that open drop what they hold."""
@@ -51,8 +46,8 @@ def demonstrate(settings: DemosConfig, task: TaskConfig) -> Path:
         )
     folder = Path(settings.out) / settings.task
     require_writable(folder, folder=True)
-    state = _state_dims(settings, task)
-    dataset = _new_dataset(folder) if settings.writes_dataset else None
+    state = state_dims(settings, task)
+    dataset = new_dataset(folder) if settings.writes_dataset else None
     require_task(task)
     env = simulator_of(task).single_environment(task, settings.first_seed, 1)
     try:
@@ -64,19 +59,8 @@ def demonstrate(settings: DemosConfig, task: TaskConfig) -> Path:
     write_maniskill(path, episodes, Origin(settings.task, (settings.control_mode,)))
     log.info("demonstrations: %s", path)
     if dataset is not None:
-        log.info("as a LeRobot dataset: %s", dataset)
-    if settings.cameras:
-        root = shlex.quote(f"--dataset.root={dataset}")
-        log.info("train a base that sees on it: lerobot-train --config_path=%s %s", TRAINING, root)
+        say_dataset(dataset, pictures=bool(settings.cameras))
     return path
-
-
-def _new_dataset(folder: Path) -> Path:
-    """Where the LeRobot dataset goes. Raises DemonstrationError: one is there already."""
-    from learner.replay.prior.lerobot import require_new  # importing lerobot takes seconds
-
-    require_new(folder / DATASET)
-    return folder / DATASET
 
 
 def _written(
@@ -85,20 +69,6 @@ def _written(
     from launch.demos.files import write_played
 
     return write_played(dataset, played, task, state)
-
-
-def _state_dims(settings: DemosConfig, task: TaskConfig) -> Sequence[int] | None:
-    """Dimensions of the observation that observation.state has; None: all.
-    Raises UsageError: the task does not say which are the robot's."""
-    if settings.state == "all":
-        return None
-    ranges = task.proprioception.get(task.env_id, ())
-    if not ranges:
-        raise UsageError(
-            f"state=proprioception: task.proprioception names no part of {task.env_id}: set it in the task's "
-            "file, or use state=all"
-        )
-    return [dim for first, end in ranges for dim in range(first, end)]
 
 
 def _played(env: gymnasium.Env, expert: Expert, settings: DemosConfig) -> Iterator[Demonstration]:

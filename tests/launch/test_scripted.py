@@ -133,14 +133,6 @@ def test_demonstrations_have_no_depth(tmp_path: Path, task: str) -> None:
         make_demos(settings(tmp_path, f"task={task}", "cameras=[render,render_depth]"))
 
 
-@pytest.mark.parametrize("words", [["cameras=[base_camera]"], ["state=proprioception", "lerobot=true"]])
-def test_a_planner_writes_no_pictures(tmp_path: Path, words: list[str]) -> None:
-    with pytest.raises(
-        UsageError, match="of PickCube-v1 are ManiSkill h5 files, which have states and no pict"
-    ):
-        make_demos(settings(tmp_path, "task=pick_cube", *words))
-
-
 def test_a_choice_of_the_state_needs_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="state must be all unless there is a LeRobot dataset"):
         settings(tmp_path, "task=fetch_push", "state=proprioception")
