@@ -25,9 +25,10 @@ from launch.demos.parts import PLANNED, converted_name
 from launch.demos.start import make_demos
 from learner.replay.prior.error import DemonstrationError
 from learner.replay.prior.read import read_demonstrations
-from tests.launch.test_demos import MODE, REAL
 from tests.support.helpers import make_config
 
+REAL = Path("tests/data/PickCube-v1/planned.h5")
+MODE = "pd_ee_delta_pose"
 _CONVERT = f"""
 import sys
 from pathlib import Path
