@@ -32,6 +32,9 @@ class DemosConfig(Section, frozen=True):
         self.at_least(1, "episodes", "max_attempts_per_episode")
         self.at_least(0, "first_seed")
         self.require(0 <= self.noise <= 1, "noise", "in 0 .. 1")
+        self.require(all(self.cameras), "cameras", "names of cameras")
+        sized = self.camera_size is None or len(self.cameras) > 0
+        self.require(sized, "camera_size", "null without cameras")
         written = self.writes_dataset or self.state == "all"
         self.require(written, "state", "all unless there is a LeRobot dataset (lerobot=true, or cameras)")
         self.require(self.processes is None or self.processes >= 1, "processes", "at least 1, or null")

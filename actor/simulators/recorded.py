@@ -1,7 +1,7 @@
 """Recorded states of ManiSkill, put back into a simulator and drawn."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -31,47 +31,70 @@ class RecordedStates:
         # Shapes that are drawn with the scene depend on the episode's seed.
         self._env = make_simulator(msgspec.structs.replace(task, reconfigure=True), "physx_cpu", 1)
 
-    def first(self, seed: int, recorded: np.ndarray) -> dict[str, np.ndarray]:
-        """Begin the episode of `seed`, and draw it; `recorded` as of `show`."""
+    def first(self, seed: int, recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
+        """Begin the episode of `seed`, and draw it; `recorded` and `where` as of `show`."""
         with torch.inference_mode(), no_contacts(self._env.unwrapped):
             observation, _ = self._env.reset(seed=seed)
-        return self._drawn(observation, recorded, f"seed {seed}")
+        return self._drawn(observation, recorded, f"{where}, which begins with seed {seed},")
 
-    def show(self, state: Mapping[str, Any], recorded: np.ndarray) -> dict[str, np.ndarray]:
+    def show(self, state: Mapping[str, Any], recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
         """What each camera sees of a later state of the episode that began last: u1 (height, width, 3).
 
         Args:
             state: the simulator's, as ManiSkill's recorder writes it (env_states).
             recorded: f4 (O,), the state observation that was recorded there.
+            where: of which file, episode and frame, for errors.
 
-        Raises TaskError: the simulator's observation of it is another one than the recorded."""
+        Raises TaskError: the state is not one of this simulator, or its observation is another one than the
+        recorded."""
         simulator: Any = self._env.unwrapped
+        _require_like(state, simulator.get_state_dict(), where)
         with torch.inference_mode():
             simulator.set_state_dict(state)
-            return self._drawn(simulator.get_obs(), recorded, "a recorded state")
+            return self._drawn(simulator.get_obs(), recorded, where)
 
     def close(self) -> None:
         """Release the simulator."""
         self._env.close()
 
-    def _drawn(self, observation: Any, recorded: np.ndarray, what: str) -> dict[str, np.ndarray]:
+    def _drawn(self, observation: Any, recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
         cameras = self._task.cameras
         # Without cameras ManiSkill gives the state alone.
         found = (observation[STATE] if cameras else observation)[0].numpy()
         if found.shape != recorded.shape:
             raise TaskError(
-                f"{self._task.env_id} has {len(found)} numbers in an observation, the demonstrations have "
-                f"{len(recorded)}: they are of another task or another ManiSkill; make them again"
+                f"{where} has {len(recorded)} numbers in an observation, {self._task.env_id} here has "
+                f"{len(found)}: it is of another task or another ManiSkill; make the demonstrations again"
             )
         off = np.abs(found - recorded)
         # A contact that the last episode left behind is a flag that flips: nothing that a camera sees.
         off[off == 1] = 0
-        if (off > _ROUNDING).any():
+        if not (off <= _ROUNDING).all():  # NaN is not
             dim = int(off.argmax())
             raise TaskError(
-                f"{what} of {self._task.env_id} looks different here: number {dim} of its observation is "
-                f"{found[dim]:.3f}, and {recorded[dim]:.3f} in the demonstrations: they were made with "
-                "another ManiSkill or another robot; make them again"
+                f"{where} is another state of {self._task.env_id} here: number {dim} of its observation is "
+                f"{found[dim]:.3f}, and {recorded[dim]:.3f} in the demonstrations: its seed or state is not "
+                "that of the episode, or they were made with another ManiSkill; make them again"
             )
         images = images_in(observation, cameras) if cameras else {}
         return {name: image[0].numpy() for name, image in images.items()}
+
+
+def _require_like(state: Mapping[str, Any], own: Mapping[str, Any], where: str) -> None:
+    """Raise TaskError unless a recorded state has the parts of the simulator's `own`, and finite numbers."""
+    for name in own.keys() | state.keys():
+        mine: Any = own.get(name)
+        given: Any = state.get(name)
+        if isinstance(mine, Mapping) and isinstance(given, Mapping):
+            _require_like(cast(Mapping[str, Any], given), cast(Mapping[str, Any], mine), where)
+        elif mine is None or given is None:
+            lacks = "the simulator here lacks" if mine is None else "env_states lacks"
+            raise TaskError(f"{where}: {lacks} {name}: it is of another task or another ManiSkill")
+        elif not _is_row(given, width := 0 if isinstance(mine, Mapping) else np.shape(mine)[-1]):
+            wanted = f"{width} finite numbers" if width else "a group"
+            raise TaskError(f"{where}: {name} in env_states must be {wanted}: record it again")
+
+
+def _is_row(given: Any, width: int) -> bool:
+    values = np.asarray(given)
+    return values.shape == (width,) and values.dtype.kind in "biuf" and bool(np.isfinite(values).all())

@@ -19,6 +19,7 @@ from actor.simulators.make import make_environment
 from actor.simulators.recorded import RecordedStates
 from config.demos import DemosConfig, compose_demos
 from config.process import UsageError
+from config.section import ConfigError
 from launch.demos.dataset import task_of
 from launch.demos.drawn import with_pictures, write_dataset
 from launch.demos.parts import PLANNED, converted_name
@@ -72,12 +73,12 @@ class Counting:
         self.seeds: list[int] = []
         self.cubes: list[np.ndarray] = []
 
-    def first(self, seed: int, recorded: np.ndarray) -> dict[str, np.ndarray]:
+    def first(self, seed: int, recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
         self.seeds.append(seed)
         self._drawn = np.zeros((2, 3, 3), np.uint8)
         return {"above": self._drawn}
 
-    def show(self, state: Any, recorded: np.ndarray) -> dict[str, np.ndarray]:
+    def show(self, state: Any, recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
         self._drawn += 1  # as a simulator that draws into one buffer
         self.cubes.append(state["actors"]["cube"])
         return {"above": self._drawn}
@@ -105,21 +106,37 @@ def test_a_recorded_state_put_back_is_what_was_observed(real: Path) -> None:
                 kind: {name: part[9] for name, part in file[f"traj_0/env_states/{kind}"].items()}
                 for kind in ("actors", "articulations")
             }
-        shown.first(8, episodes[0].observations[0])
-        assert shown.show(state, episodes[0].observations[9]) == {}
-        with pytest.raises(TaskError, match=r"a recorded state of PickCube-v1 looks different here: number "):
-            shown.show(state, episodes[0].observations[12])
-        with pytest.raises(TaskError, match=r"seed 9 of PickCube-v1 looks different here.*make them again"):
-            shown.first(9, episodes[0].observations[0])
-        with pytest.raises(TaskError, match="has 42 numbers in an observation, the demonstrations have 41"):
-            shown.first(8, episodes[0].observations[0, 1:])
+        shown.first(8, episodes[0].observations[0], "x.h5, traj_0")
+        observed = episodes[0].observations[9]
+        assert shown.show(state, observed, "x.h5, traj_0, frame 9,") == {}
+        with pytest.raises(
+            TaskError, match=r"traj_0, frame 9, is another state of PickCube-v1 here: number "
+        ):
+            shown.show(state, episodes[0].observations[12], "x.h5, traj_0, frame 9,")
+        with pytest.raises(
+            TaskError, match=r"traj_0, which begins with seed 9, is another state of PickCube"
+        ):
+            shown.first(9, episodes[0].observations[0], "x.h5, traj_0")
+        with pytest.raises(TaskError, match="has 41 numbers in an observation, PickCube-v1 here has 42"):
+            shown.first(8, episodes[0].observations[0, 1:], "x.h5, traj_0")
+        cube = state["actors"]["cube"]
+        for bad in (cube[1:], cube * np.nan, cube.astype(str), None):
+            state["actors"]["cube"] = bad
+            with pytest.raises(
+                TaskError, match="frame 9: (cube in env_states must be 13 finite|env_states lacks cube)"
+            ):
+                shown.show(state, observed, "x.h5, traj_0, frame 9")
+        state["actors"] = {"cube": cube, "sphere": cube} | state["actors"]
+        del state["actors"]["cube"]
+        with pytest.raises(TaskError, match="lacks (cube|sphere)"):
+            shown.show(state, observed, "x.h5, traj_0, frame 9")
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda file: file.pop("traj_1/env_states"), "traj_1: .*env_states has none where there are"),
-        (lambda file: shorten(file, "traj_1/env_states/actors/cube"), r"traj_1: .*env_states has \[5, "),
+        (lambda file: shorten(file, "traj_1/env_states/actors/cube"), r"traj_1: .*env_states has \[.*'5'"),
     ],
 )
 def test_an_episode_without_its_states_is_refused(copied: Path, change: Any, says: str) -> None:
@@ -135,11 +152,55 @@ def shorten(file: Any, name: str) -> None:
     file[name] = values
 
 
-def test_an_h5_without_its_seeds_is_refused(copied: Path) -> None:
-    episodes = read_demonstrations(copied).episodes
-    copied.with_suffix(".json").unlink()
-    with pytest.raises(DemonstrationError, match="json, which names the seeds .* cannot be read"):
-        [*with_pictures(episodes, copied, Counting())]  # pyright: ignore
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda json: None, r"json, which names the seeds .* cannot be used: .*No such file"),
+        (lambda json: json["episodes"].pop(), "and the json beside it differ: traj_2 in one of them alone"),
+        (lambda json: json["episodes"][0]["reset_kwargs"].update(seed=[]), "cannot be used: .*length >= 1"),
+        (lambda json: json["episodes"][0]["reset_kwargs"].update(seed=-1), "cannot be used: .*>= 0"),
+    ],
+)
+def test_an_h5_without_its_seeds_is_refused_before_anything_is_drawn(
+    change: Any, says: str, copied: Path
+) -> None:
+    episodes, place = read_demonstrations(copied).episodes, copied.with_suffix(".json")
+    described = json.loads(place.read_text())
+    changed = change(described)
+    place.write_text(json.dumps(described))
+    if changed is None and "No such file" in says:
+        place.unlink()
+    shown = Counting()
+    with pytest.raises(DemonstrationError, match=says):
+        [*with_pictures(episodes, copied, shown)]  # pyright: ignore
+    assert not shown.seeds
+
+
+def test_demonstrations_of_another_task_are_refused(copied: Path) -> None:
+    with pytest.raises(
+        DemonstrationError, match="has demonstrations of task PickCube-v1, this is StackCube-v1"
+    ):
+        write_dataset(settings("task=StackCube-v1", "lerobot=true"), copied)
+
+
+def test_the_dataset_is_named_at_the_end(copied: Path) -> None:
+    """As demos runs it: some of its imports take the log over."""
+    text = msgspec.json.encode(settings("lerobot=true")).decode()
+    command = [sys.executable, "-m", "launch.demos.drawn", text, str(copied)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.endswith(f"as a LeRobot dataset: {copied.parent / 'lerobot'}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["cameras=['']"], "cameras must be names of cameras"),
+        (["camera_size=[64,64]"], "camera_size must be null without cameras"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(words: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        settings(*words)
 
 
 def test_the_robots_own_part_is_written_without_pictures(copied: Path) -> None:
