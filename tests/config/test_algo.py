@@ -15,7 +15,9 @@ from tests.support.helpers import ROOT, make_config
 MOST_KEYS = 46
 # Keys that both recipes have alike, each with the start of the row of docs/recipe.md that measured it.
 KNOBS = {
-    "residual_every": "one residual for each plan of the base",
+    "noise_decisions": "independent noise of .1 in every decision",
+    "noise_ladder": "independent noise of .1 in every decision",
+    "noise_probability": "independent noise of .1 in every decision",
     "utd": "a quarter of an update per decision",
     "actor_lr": "1,500 updates of the critics alone, actor every second update at 1e-4",
 }

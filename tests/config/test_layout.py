@@ -57,7 +57,7 @@ def test_a_name_that_is_none_says_which_there_are(name: str, length: int, says: 
     [
         ("pick_cube", ["29 from 19", "26 from 29"]),
         ("stack_cube", ["25 from 18", "32 from 25"]),
-        ("peg_insertion_side", ["25 + 32 ahead from 35 turned"]),
+        ("peg_insertion_side", ["25 + 32 ahead from 35 turned", "axis of 25 from 35 turned"]),
         ("peg_insertion_side_bounded", ["25 + 32 ahead from 35 turned"]),
         ("fetch_reach", ["3 from 6"]),
         ("fetch_push", ["9 from 6", "3 from 9"]),

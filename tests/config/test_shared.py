@@ -93,7 +93,7 @@ def changed(described: dict[str, Any], place: str, value: object) -> dict[str, A
         ("task.evil\nline", 1, "`evil line` - at `$.task`"),
         ("algo.gamma", None, "`$.algo.gamma`"),
         ("base.type", "other", "`$.base.type`"),
-        ("base.act_horizon", 3, "residual_every must divide base.act_horizon=3"),
+        ("algo.residual_every", 3, "residual_every must divide base.act_horizon=4"),
         ("base_fingerprint", "\x1b[2J", "base_fingerprint must be printable"),
         ("base_folder", "a\nb", "base_folder must be printable"),
         ("more", 1, "`more`"),

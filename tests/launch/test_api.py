@@ -179,7 +179,7 @@ def test_what_does_not_fit_a_loaded_policy_is_said(tmp_path: Path) -> None:
 def test_a_policy_that_sees_pictures_says_whose_and_acts_on_them() -> None:
     config = make_config(
         "task.cameras=[top,top_depth]", "task.camera_size=[32,16]", "learner.demos=null",
-        "algo.prior_fraction=0", "algo.sees=[pictures]", "algo.last_layer_gain=1",
+        "algo.prior_fraction=0", "algo.sees=[pictures]", "algo.last_layer_gain=1", "algo.residual_every=4",
         "algo.pictures.channels=[4]", "algo.pictures.depth_range=[0,65]",
     )  # fmt: skip
     base = CountingBase()

@@ -129,7 +129,7 @@ def test_it_ends_with_what_and_where_from_and_with_mended_data_it_goes_on(
     assert (row[side]["episode"], row[side]["decision"]) == (0, 1)
     assert len(described["rows"]) == 32
     online = [each["start"] for each in described["rows"] if "actor" in each["start"]]
-    assert len(online) == 24 and {each["actor"] for each in online} == {"peg-03"}
+    assert len(online) == 16 and {each["actor"] for each in online} == {"peg-03"}
     assert {each["decision"] for each in online} <= set(range(16)) and online[0]["session"] > 0
     assert {each["dataset_episode"] for each in online} == {0}
     # What is on disk is from before.

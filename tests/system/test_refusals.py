@@ -202,7 +202,7 @@ def test_an_actor_of_another_spec_is_refused_and_the_learner_goes_on(ports: list
     intake.start()
     try:
         refused = run("actor", "algo.residual_every=2", *ports)
-        assert_one_line(*refused, "residual_every", "2", "4")
+        assert_one_line(*refused, "residual_every 2", "residual_every 1")
         deadline = time.monotonic() + 5
         while not intake.counters().get("refused"):
             assert time.monotonic() < deadline

@@ -80,6 +80,7 @@ def test_it_learns_from_colours_and_depth_of_a_simulator(drawing: None, tmp_path
     config = make_config(
         *FAST, "task=fetch_push", "task.cameras=[render,render_depth]", "algo.sees=[proprioception,pictures]",
         "learner.demos=null", "algo.prior_fraction=0", "algo.pictures.channels=[8,8,8]", "base=zero",
+        "algo.residual_every=4",
         "learner.record_images=video", f"runs_dir={tmp_path}", "name=run",
         f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
     )  # fmt: skip

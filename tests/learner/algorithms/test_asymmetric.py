@@ -117,7 +117,8 @@ def test_its_state_is_resumed_to_the_bit() -> None:
 
 def test_the_default_sees_the_state_and_its_networks_batches_and_words_are_those_of_before() -> None:
     """The digests were taken from the release before."""
-    config = make_config("algo.residual_every=4", "algo.batch_size=8", "algo.prior_fraction=0")
+    words = ("algo.residual_every=4", "algo.gamma=0.95", "algo.batch_size=8", "algo.prior_fraction=0")
+    config = make_config(*words)
     algo = config.algo
     assert isinstance(algo, AlgoConfig) and algo.sees == algo.critics_see == ("state",)
     spec = msgspec.json.encode(experience_spec(config, CountingBase()))

@@ -16,7 +16,7 @@ from tests.support.helpers import make_config
 WORDS = (
     "task.cameras=[top]", "task.camera_size=[16,16]", "learner.demos=null", "algo.prior_fraction=0",
     "algo.pictures.channels=[4,4]", "algo.pictures.width=6", "algo.critic_warmup_updates=0",
-    "algo.actor_delay=1", "algo.last_layer_gain=1", "algo.proprioception=[[0,2]]",
+    "algo.actor_delay=1", "algo.last_layer_gain=1", "algo.residual_every=4", "algo.proprioception=[[0,2]]",
 )  # fmt: skip
 SEES = {
     "alike": ("algo.sees=[proprioception,pictures]",),
