@@ -35,7 +35,7 @@ class RecordedStates:
         """Begin the episode of `seed`, and draw it; `recorded` and `where` as of `show`."""
         with torch.inference_mode(), no_contacts(self._env.unwrapped):
             observation, _ = self._env.reset(seed=seed)
-        return self._drawn(observation, recorded, f"{where}, which begins with seed {seed},")
+        return self._drawn(observation, recorded, f"{where}, seed {seed}")
 
     def show(self, state: Mapping[str, Any], recorded: np.ndarray, where: str) -> dict[str, np.ndarray]:
         """What each camera sees of a later state of the episode that began last: u1 (height, width, 3).
@@ -63,7 +63,7 @@ class RecordedStates:
         found = (observation[STATE] if cameras else observation)[0].numpy()
         if found.shape != recorded.shape:
             raise TaskError(
-                f"{where} has {len(recorded)} numbers in an observation, {self._task.env_id} here has "
+                f"{where}: {len(recorded)} numbers in an observation, {self._task.env_id} here has "
                 f"{len(found)}: it is of another task or another ManiSkill; make the demonstrations again"
             )
         off = np.abs(found - recorded)
@@ -72,9 +72,9 @@ class RecordedStates:
         if not (off <= _ROUNDING).all():  # NaN is not
             dim = int(off.argmax())
             raise TaskError(
-                f"{where} is another state of {self._task.env_id} here: number {dim} of its observation is "
-                f"{found[dim]:.3f}, and {recorded[dim]:.3f} in the demonstrations: its seed or state is not "
-                "that of the episode, or they were made with another ManiSkill; make them again"
+                f"{where}: not what {self._task.env_id} observes here: number {dim} of the observation is "
+                f"{found[dim]:.3f}, and {recorded[dim]:.3f} in the demonstrations: seed or state are not "
+                "the episode's, or they were made with another ManiSkill; make them again"
             )
         images = images_in(observation, cameras) if cameras else {}
         return {name: image[0].numpy() for name, image in images.items()}

@@ -101,7 +101,7 @@ def _drawn(
     # The state that ManiSkill's conversion writes for the first frame is a later one.
     yield shown.first(seed, episode.observations[0], where)
     for frame in range(1, len(episode.actions)):
-        yield shown.show(_at(states, frame), episode.observations[frame], f"{where}, frame {frame},")
+        yield shown.show(_at(states, frame), episode.observations[frame], f"{where}, frame {frame}")
 
 
 def _stacked(drawn: Iterable[dict[str, np.ndarray]], bar: Any) -> dict[str, np.ndarray]:
