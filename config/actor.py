@@ -75,10 +75,8 @@ class ActorConfig(Section, frozen=True):
         size = self.pictures
         fits = size is None or all(16 <= side <= 2048 for side in size)
         self.require(fits, "pictures", "width and height in 16 .. 2048, or null")
-        needs = {"expert": self.expert.run is not None, "teleop": bool(self.teleop)}
-        key = {"expert": "expert.run", "teleop": "teleop"}.get(self.intervene or "", "")
-        if not needs.get(self.intervene or "", True):
-            raise ValueError(f"{key} must be given with intervene={self.intervene}")
+        if self.intervene == "teleop" and not self.teleop:
+            raise ValueError("teleop must be given with intervene=teleop")
 
     @property
     def by_person(self) -> bool:

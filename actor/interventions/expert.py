@@ -1,8 +1,9 @@
-"""A better policy that takes over by itself: the base of another run, with its residual."""
+"""A better policy that takes over by itself: the base of another run, with its residual, or what was scripted
+for the task."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from actor.evaluate_base import load_residual
 from actor.interventions.contract import Intervention, Mark
 from actor.interventions.error import InterventionError
+from actor.interventions.scripted import ScriptedPolicy
 from actor.policy.contract import BasePolicy
 from actor.policy.decorated import DecoratedPolicy
 from actor.policy.images import NO_IMAGES, Images
@@ -24,6 +26,31 @@ from config.pictures import PicturesConfig
 from config.trust import UNTRUSTED
 
 
+class Acted(Protocol):
+    """What a player did in one frame."""
+
+    @property
+    def action(self) -> Tensor:
+        """(N, A) in [-1, 1]."""
+        ...
+
+
+class Player(Protocol):
+    """Who acts as an expert: a policy, or a script."""
+
+    def begin(self, observation: Tensor, fresh: Tensor | None = None, images: Images = NO_IMAGES) -> None:
+        """As of `ActionSource`."""
+        ...
+
+    def observe(self, observation: Tensor, images: Images = NO_IMAGES) -> None:
+        """As of `ActionSource`."""
+        ...
+
+    def act_in(self, acting: Tensor) -> Acted:
+        """In sub-environments `acting` (N,) bool; what it says of the others counts for nothing."""
+        ...
+
+
 class Expert:
     """An `ActionSource`. It acts in whole episodes with `probability`, drawn from each episode's own seed,
     and from frame `after_frames` on in all of them, to the end of the episode."""
@@ -32,7 +59,7 @@ class Expert:
 
     def __init__(
         self,
-        policy: DecoratedPolicy,
+        policy: Player,
         *,
         num_envs: int,
         first_seed: int,
@@ -47,24 +74,13 @@ class Expert:
     @classmethod
     def of(cls, config: Config, num_envs: int, first_seed: int, sizes: tuple[int, int]) -> Self:
         """Of actor.expert, for an environment with these observation and action dimensions.
-        Raises CheckpointError, ConfigError, InterventionError: no such run, or one of another task."""
+        Raises CheckpointError, ConfigError, InterventionError: no such run, or one of another task; without a
+        run, no scripted expert of the task."""
         settings = config.actor.expert
-        folder, residual = expert_files(settings, config.runs_dir)
-        theirs = read_config(folder / "config.yaml", [UNTRUSTED])
-        theirs = msgspec.structs.replace(theirs, actor=config.actor)
-        _require_same_actions(config, theirs, folder)
-        base = make_base(theirs.base, theirs.task, config.actor.device)
-        check_base_fits(base, *sizes, theirs.base.path)
-        seen = theirs.algo.plays.looks_at if residual is not None and theirs.algo.plays else None
-        _require_cameras(config, base, seen, folder)
-        if residual is not None and theirs.algo.plays is None:
-            raise InterventionError(
-                f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
-            )
-        kind = DecoratedPolicy if residual is None else evaluated_kind(theirs.algo)
-        policy = kind.of(theirs, base, num_envs=num_envs, first_seed=first_seed)
-        if residual is not None:
-            load_residual(policy, residual)
+        if settings.run is None:
+            policy: Player = ScriptedPolicy.of(config.task, sizes)
+        else:
+            policy = _policy_of_run(config, num_envs, first_seed, sizes)
         return cls(
             policy,
             num_envs=num_envs,
@@ -100,6 +116,27 @@ class Expert:
 
     def close(self) -> None:
         """Nothing."""
+
+
+def _policy_of_run(config: Config, num_envs: int, first_seed: int, sizes: tuple[int, int]) -> DecoratedPolicy:
+    """Of actor.expert.run: its base, and its residual unless the base acts alone."""
+    folder, residual = expert_files(config.actor.expert, config.runs_dir)
+    theirs = read_config(folder / "config.yaml", [UNTRUSTED])
+    theirs = msgspec.structs.replace(theirs, actor=config.actor)
+    _require_same_actions(config, theirs, folder)
+    base = make_base(theirs.base, theirs.task, config.actor.device)
+    check_base_fits(base, *sizes, theirs.base.path)
+    seen = theirs.algo.plays.looks_at if residual is not None and theirs.algo.plays else None
+    _require_cameras(config, base, seen, folder)
+    if residual is not None and theirs.algo.plays is None:
+        raise InterventionError(
+            f"actor.expert.run={folder} trains no residual: set actor.expert.checkpoint=base"
+        )
+    kind = DecoratedPolicy if residual is None else evaluated_kind(theirs.algo)
+    policy = kind.of(theirs, base, num_envs=num_envs, first_seed=first_seed)
+    if residual is not None:
+        load_residual(policy, residual)
+    return policy
 
 
 def _require_same_actions(ours: Config, theirs: Config, folder: Path) -> None:

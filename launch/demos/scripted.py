@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 from tqdm import tqdm
 
+from actor.experts.contract import Act, Row
+from actor.experts.table import EXPERTS
 from actor.simulators.adapters import require_task, simulator_of
 from actor.simulators.cameras import STATE
 from config.demos import DemosConfig
@@ -19,7 +21,6 @@ from config.task import TaskConfig
 from config.tasks import EXPERT_FILE
 from launch.demos.dataset import new_dataset, say_dataset, state_dims
 from launch.demos.disturbance import Pushes
-from launch.demos.experts import EXPERTS, Expert, Row
 from learner.replay.prior.demonstration import Demonstration
 from learner.replay.prior.maniskill import write_maniskill
 from learner.replay.prior.origin import Origin
@@ -51,7 +52,7 @@ def demonstrate(settings: DemosConfig, task: TaskConfig) -> Path:
     require_task(task)
     env = simulator_of(task).single_environment(task, settings.first_seed, 1)
     try:
-        played = _played(env, expert, settings)
+        played = _played(env, expert.act, settings)
         episodes = list(played) if dataset is None else _written(dataset, played, task, state)
     finally:
         env.close()
@@ -71,7 +72,7 @@ def _written(
     return write_played(dataset, played, task, state)
 
 
-def _played(env: gymnasium.Env, expert: Expert, settings: DemosConfig) -> Iterator[Demonstration]:
+def _played(env: gymnasium.Env, expert: Act, settings: DemosConfig) -> Iterator[Demonstration]:
     pushes = Pushes(settings.noise, settings.first_seed) if settings.noise else None
     kept, limit = 0, settings.episodes * settings.max_attempts_per_episode
     with tqdm(
@@ -91,7 +92,7 @@ def _played(env: gymnasium.Env, expert: Expert, settings: DemosConfig) -> Iterat
     )
 
 
-def play(env: gymnasium.Env, expert: Expert, pushes: Pushes | None = None) -> Demonstration:
+def play(env: gymnasium.Env, expert: Act, pushes: Pushes | None = None) -> Demonstration:
     """One episode. What is recorded behind a push is the expert's way back (`launch.demos.disturbance`)."""
     row, shown = _parts(env.reset()[0])
     rows, actions, executed, success = [row], [], [], []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from actor.experts.table import expert_of
 from actor.policy.dimensions import dimensions_of, require_bounded
 from actor.policy.run_files import expert_files
 from config.base import PublishedBaseConfig, why_no_base
@@ -61,6 +62,14 @@ def require_files(config: Config) -> None:
     require_base(config)
     require_prior_sources(config)
     if config.actor.intervene == "expert":
+        require_expert(config)
+
+
+def require_expert(config: Config) -> None:
+    """Raise ConfigError if the run of actor.expert is missing; without one, if the task has no script."""
+    if config.actor.expert.run is None:
+        expert_of(config.task)
+    else:
         expert_files(config.actor.expert, config.runs_dir)
 
 

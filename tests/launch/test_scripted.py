@@ -7,6 +7,7 @@ import pytest
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+from actor.experts.table import EXPERTS
 from actor.simulators.contract import RenderError, TaskError
 from actor.simulators.gymnasium import single_environment
 from actor.simulators.make import make_environment
@@ -17,7 +18,6 @@ from config.process import FailedError, UsageError
 from config.section import ConfigError
 from config.train_base import compose_training
 from launch.demos.disturbance import Pushes
-from launch.demos.experts import EXPERTS
 from launch.demos.scripted import demonstrate, play
 from launch.demos.start import make_demos
 from learner.replay.prior.error import DemonstrationError
@@ -34,7 +34,7 @@ def settings(tmp_path: Path, *words: str) -> DemosConfig:
 def test_an_expert_solves_its_task(name: str) -> None:
     task = compose_config([f"task={name}"]).task
     env = single_environment(task, 0, 1)
-    played = [play(env, EXPERTS[task.env_id]) for _ in range(10)]
+    played = [play(env, EXPERTS[task.env_id].act) for _ in range(10)]
     env.close()
     assert sum(episode.success[-1] for episode in played) >= 8
     assert all(np.abs(episode.actions).max() <= 1 for episode in played)
@@ -143,11 +143,11 @@ def test_what_is_recorded_behind_a_push_is_the_way_back(tmp_path: Path) -> None:
     task = compose_config(["task=fetch_push"]).task
     env = single_environment(task, 3, 1)
     pushes = Pushes(0.5, 1)
-    episodes = [play(env, EXPERTS["FetchPush-v4"], pushes) for _ in range(3)]
+    episodes = [play(env, EXPERTS["FetchPush-v4"].act, pushes) for _ in range(3)]
     env.close()
     assert any((episode.executed != episode.actions).any() for episode in episodes)
     for episode in episodes:
-        expected = [EXPERTS["FetchPush-v4"](row) for row in episode.observations[:-1]]
+        expected = [EXPERTS["FetchPush-v4"].act(row) for row in episode.observations[:-1]]
         assert np.array_equal(episode.actions, expected)
         assert np.array_equal(episode.executed[:, -1], episode.actions[:, -1])  # the gripper is not pushed
 

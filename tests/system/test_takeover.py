@@ -99,3 +99,26 @@ def test_a_person_takes_over_marks_episodes_and_the_learner_keeps_it(
 def marking(master: int, until: threading.Event) -> None:
     while not until.wait(1.5):
         os.write(master, b"\r")
+
+
+def test_what_is_scripted_for_the_task_plays_whole_episodes(
+    tmp_path: Path, free_ports: tuple[int, int], repository: Path
+) -> None:
+    """A base that does nothing never succeeds: the successes are the script's."""
+    words = [
+        "name=scripted", f"runs_dir={tmp_path}", "tracking=[]", "page.port=null", "base=zero", "algo=collect",
+        "algo.episodes=24", "actor.intervene=expert", "actor.expert.probability=0.5",
+        f"wire.experience_port={free_ports[0]}", f"wire.weights_port={free_ports[1]}",
+    ]  # fmt: skip
+    subprocess.run([sys.executable, "-m", "launch", "run", *words], cwd=repository, check=True, timeout=300)
+    files = parquet_files(tmp_path / "scripted" / "replay" / "data")
+    columns = ("episode_index", "is_intervention", "next.success")
+    rows = [row for file in files for row in read_parquet(file).select(columns).to_pylist()]
+    episodes: dict[int, list[dict]] = {}
+    for row in rows:
+        episodes.setdefault(row["episode_index"], []).append(row)
+    scripted = {index for index, frames in episodes.items() if all(row["is_intervention"] for row in frames)}
+    assert {row["episode_index"] for row in rows if row["is_intervention"]} == scripted
+    assert 6 <= len(scripted) <= 18 and len(episodes) == 24
+    succeeded = {row["episode_index"] for row in rows if row["next.success"]}
+    assert succeeded <= scripted and len(succeeded) >= len(scripted) - 1

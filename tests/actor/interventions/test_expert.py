@@ -105,6 +105,40 @@ def test_the_base_of_another_run_is_an_expert(tmp_path: Path):
     assert source_of(Path("theirs"), f"runs_dir={tmp_path}", "actor.expert.checkpoint=base")
 
 
+def test_without_a_run_the_expert_is_scripted_for_the_task():
+    """PickCube's goes up where the gripper is beside the cube, and carries a grasped cube to the goal."""
+    config = compose_config(["actor.intervene=expert", "actor.expert.probability=1.0", "base=zero"])
+    envs = ScriptedEnvironment([[8], [8]], action_dim=7)
+    envs.observation_dim = 42
+    source = make_source(config, envs, 0)
+    assert isinstance(source, Expert)
+    beside, grasped = torch.zeros(2, 42)
+    beside[29:32] = torch.tensor([0.1, 0.0, 0.02])
+    grasped[18], grasped[26:29] = 1, torch.tensor([0.0, -0.2, 0.05])
+    source.begin(torch.stack([beside, beside]))
+    source.observe(torch.stack([beside, grasped]))
+    taken = source.act(torch.ones(2, 7))
+    assert taken.acting.tolist() == [True, True]
+    torch.testing.assert_close(
+        taken.action, torch.tensor([[0, 0, 0.3, 0, 0, 0, 1], [0, -0.3, 0.15, 0, 0, 0, -1.0]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "words"),
+    [
+        (ConfigError, "StackCube-v1 has no scripted expert; FetchReach-v4, ", ["task=stack_cube"]),
+        (ConfigError, "acts in control mode pd_ee_delta_pose", ["task.control_mode=pd_joint_delta_pos"]),
+        (InterventionError, "reads an observation of 42 numbers, the run's has 3", []),
+    ],
+)
+def test_a_task_without_a_script_is_one_line(error: type[Exception], said: str, words: list[str]):
+    config = compose_config(["actor.intervene=expert", "base=zero", *words])
+    with pytest.raises(error, match=said) as raised:
+        make_source(config, ScriptedEnvironment([[8]], action_dim=7), 0)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("error", "said", "words"),
     [

@@ -1,18 +1,15 @@
-"""Scripted experts of gymnasium-robotics' Fetch tasks: an action from a frame's state, without memory.
+"""Of gymnasium-robotics' Fetch tasks.
 
 A row has achieved_goal [0, 3), desired_goal [3, 6), then the observation: gripper [6, 9), object [9, 12),
 object from gripper [12, 15), the two fingers [15, 17), all in metres. An action moves the gripper by up to
 5 cm a frame in x, y, z; its last number opens (1) or closes (-1) the fingers.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Row = NDArray[np.float32]
-Expert = Callable[[Row], Row]
+from actor.experts.contract import Row
 
 _GAIN = 10.0  # of actions per metre: slows down within 10 cm
 _OPEN, _CLOSED = 1.0, -1.0
@@ -73,11 +70,3 @@ def pick_and_place(row: Row) -> Row:
         return _towards(seen.thing, seen, _OPEN)
     over = seen.thing + np.array([0, 0, _CLEAR], np.float32)
     return _towards(over, seen, _OPEN)
-
-
-EXPERTS: dict[str, Expert] = {
-    "FetchReach-v4": reach,
-    "FetchPush-v4": push,
-    "FetchPickAndPlace-v4": pick_and_place,
-}
-"""By task."""
