@@ -1,9 +1,20 @@
 """Settings of the learner's process: config/learner.yaml, typed and checked."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
 
 from config.section import Section
 from config.tracking import RunWandbConfig
+
+
+def at_most(limit: int, setting: Any) -> Any:
+    """`setting`, or `limit` where it is larger; in YAML `${at_most:<limit>,<setting>}`. What is no number is
+    left to the checks of its own key."""
+    return min(limit, setting) if isinstance(setting, int) else limit
+
+
+OmegaConf.register_new_resolver("at_most", at_most, replace=True)
 
 
 class StopAtConfig(Section, frozen=True):

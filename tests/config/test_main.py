@@ -74,6 +74,19 @@ def test_unsuitable_value_is_refused_by_name(override: str, said: str, repositor
 
 
 @pytest.mark.parametrize(
+    ("words", "capacity"),
+    [
+        ([], 360_000),
+        (["learner.total_frames=20"], 20),
+        (["learner.total_frames=5000000"], 1_000_000),
+        (["learner.replay_capacity=7"], 7),
+    ],
+)
+def test_memory_has_room_for_the_whole_run(words: list[str], capacity: int, repository: Path) -> None:
+    assert parse(composed(repository, *words)).learner.replay_capacity == capacity
+
+
+@pytest.mark.parametrize(
     ("section", "key", "value", "rule"),
     [
         ("algo", "hidden", (), "one width or more"),
@@ -129,7 +142,7 @@ def test_a_number_that_is_not_finite_is_refused_with_its_whole_name(value: str) 
             compose_config([f"{key}={value}"])
 
 
-@pytest.mark.parametrize("key", ["seed", "learner.total_frames", "algo.gamma", "wire.lease_s"])
+@pytest.mark.parametrize("key", ["seed", "learner.threads", "algo.gamma", "wire.lease_s"])
 def test_missing_key_is_refused_by_name(key: str, repository: Path) -> None:
     raw = composed(repository)
     section, _, name = key.rpartition(".")
