@@ -1,21 +1,16 @@
 """The scripted expert of a task, asked as a policy is."""
 
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from actor.experts.contract import Act
 from actor.experts.table import expert_of
+from actor.interventions.contract import Intervention
 from actor.interventions.error import InterventionError
 from actor.policy.images import NO_IMAGES, Images
 from config.task import TaskConfig
-
-
-class Scripted(NamedTuple):
-    """Actions (N, A) of a frame; zero where it was not asked."""
-
-    action: Tensor
 
 
 class ScriptedPolicy:
@@ -45,9 +40,9 @@ class ScriptedPolicy:
         """The newest observations (N, O)."""
         self._newest = observation
 
-    def act_in(self, acting: Tensor) -> Scripted:
-        """In sub-environments `acting` (N,) bool."""
+    def act_in(self, acting: Tensor) -> Intervention:
+        """In sub-environments `acting` (N,) bool; actions are zero elsewhere."""
         action = torch.zeros(len(acting), self._action_dim)
         for row in acting.nonzero()[:, 0].tolist():
             action[row] = torch.from_numpy(self._act(self._newest[row].cpu().numpy()))
-        return Scripted(action)
+        return Intervention(acting, action)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import torch
 
 from actor.policy.contract import BasePolicy
 from actor.policy.spec import experience_spec, recorded_cameras
@@ -118,17 +119,25 @@ def load_prior(config: Config, base: BasePolicy) -> PriorData | None:
 def make_ring(
     capacity: int, config: Config, base: BasePolicy, *, images: bool = False, optional: Shapes | None = None
 ) -> Ring:
-    """An empty ring for the run's decisions, with the recorded cameras' images if `images`."""
-    return Ring(
-        capacity,
-        base.observation_dim,
-        config.algo.residual_every * base.action_dim,
-        device=config.learner.replay_device,
-        cameras=recorded_cameras(config) if images else None,
-        optional=optional,
-        residual_scale=config.algo.scale,
-        features_dim=experience_spec(config, base).features_dim,
-    )
+    """An empty ring for the run's decisions, with the recorded cameras' images if `images`.
+    Raises RunError: there is not as much memory."""
+    device = config.learner.replay_device
+    try:
+        return Ring(
+            capacity,
+            base.observation_dim,
+            config.algo.residual_every * base.action_dim,
+            device=device,
+            cameras=recorded_cameras(config) if images else None,
+            optional=optional,
+            residual_scale=config.algo.scale,
+            features_dim=experience_spec(config, base).features_dim,
+        )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunError(
+            f"no memory on {device} for {capacity} rows of replay ({' '.join(str(error).split())}): "
+            "set a lower learner.replay_capacity, or another learner.replay_device"
+        ) from error
 
 
 def make_prior_ring(prior: PriorData, config: Config, base: BasePolicy) -> Ring:
