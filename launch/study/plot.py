@@ -35,10 +35,13 @@ def newest_runs(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list
 
 
 def curve_of(record: dict[str, Any], x: str) -> tuple[np.ndarray, np.ndarray]:
-    """One run's full residual, which is the base before the first update; x ascending, time in minutes."""
-    points = [(0.0, record["base"]["success"])]
-    points += [(point[x], point["success"]) for point in record["curves"]["full"]]
-    xs, ys = np.array(sorted(points), float).T
+    """One run's full residual, which is the base before the first update; x ascending, time in minutes.
+
+    A learner that actors wait for makes many updates at the same frames: of two evaluations there the last counts.
+    """
+    points = {0.0: record["base"]["success"]}
+    points |= {point[x]: point["success"] for point in record["curves"]["full"]}
+    xs, ys = np.array(sorted(points.items()), float).T
     return xs / PER[x], ys
 
 
