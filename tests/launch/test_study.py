@@ -209,7 +209,11 @@ def test_the_picture_shows_mean_and_range_of_the_newest_run_of_each_seed(
 
 
 def test_of_two_evaluations_at_the_same_frames_the_later_counts() -> None:
-    points = [{"frames": 60, "success": 0.5}, {"frames": 120, "success": 0.9}, {"frames": 120, "success": 0.7}]
+    points = [
+        {"frames": 60, "success": 0.5},
+        {"frames": 120, "success": 0.9},
+        {"frames": 120, "success": 0.7},
+    ]
     xs, ys = curve_of({"base": {"success": 0.4}, "curves": {"full": points}}, "frames")
     assert xs.tolist() == [0, 60, 120] and ys.tolist() == [0.4, 0.5, 0.7]
 
