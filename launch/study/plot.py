@@ -37,7 +37,7 @@ def newest_runs(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list
 def curve_of(record: dict[str, Any], x: str) -> tuple[np.ndarray, np.ndarray]:
     """One run's full residual, which is the base before the first update; x ascending, time in minutes.
 
-    While actors wait, a learner makes many updates at the same frames: of two evaluations there the later counts.
+    A learner that is behind makes many updates at the same frames: of two evaluations there the later counts.
     """
     points = {0.0: record["base"]["success"]}
     points |= {point[x]: point["success"] for point in record["curves"]["full"]}
