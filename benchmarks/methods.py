@@ -1,4 +1,4 @@
-"""Success of published methods beside the default recipe's, on the same bases (5 minutes to an hour a run).
+"""Success of published methods beside the default recipe's, on the same bases (5 to 90 minutes a run).
 
 Sides are the settings of config/experiment/methods.yaml: methods x tasks x training seeds, one run after the
 other by the study runner. What the record has for the same code is not run again, so it goes on where it
