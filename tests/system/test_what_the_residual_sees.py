@@ -30,6 +30,11 @@ FAST = (
 )  # fmt: skip
 
 
+def has_learned(config: Config) -> bool:
+    """Five updates, and an episode that has ended: before, nothing is in the dataset."""
+    return any(point["updates"] >= 5 and point["episodes"] > 0 for point in progress(config.run_dir))
+
+
 @pytest.fixture
 def config(tmp_path: Path, free_ports: tuple[int, int]) -> Config:
     shown = read_demonstrations(Path("bases/PickCube-v1/demos.h5"), Wanted(limit=3)).episodes
@@ -46,7 +51,7 @@ def test_it_learns_on_real_simulators_and_another_process_goes_on_with_every_fea
 ) -> None:
     envs = make_environment(config.task, "physx_cpu", 2, seed=1)
     try:
-        play(config, envs, lambda: any(point.get("updates", 0) >= 5 for point in points(config.run_dir)))
+        play(config, envs, lambda: has_learned(config))
     finally:
         envs.close()
     updates = progress(config.run_dir)[-1]["updates"]
@@ -86,7 +91,7 @@ def test_it_learns_from_colours_and_depth_of_a_simulator(drawing: None, tmp_path
     )  # fmt: skip
     envs = make_environment(config.task, "physx_cpu", 2, seed=1, processes=1)
     try:
-        play(config, envs, lambda: any(point.get("updates", 0) >= 5 for point in points(config.run_dir)))
+        play(config, envs, lambda: has_learned(config))
     finally:
         envs.close()
     assert progress(config.run_dir)[-1]["updates"] >= 5
